@@ -1,0 +1,36 @@
+# Two commands: `make demo` shows what sfumato does, `make test` proves that it works. Both set themselves up in .venv.
+
+PYTHON ?= python3
+BIN := .venv/bin
+
+# Idle threads sleep instead of spinning: far faster wherever anything else runs on the same cores.
+export OMP_WAIT_POLICY := PASSIVE
+
+.PHONY: demo test clean
+
+demo: .venv/.installed
+	$(BIN)/sfumato train digits --out demo/run
+	rm -rf demo/samples
+	$(BIN)/sfumato sample demo/run --steps 250 --count 80 --out demo/samples
+	$(BIN)/sfumato explain demo/run --out demo/explained
+	$(BIN)/python examples/recognise.py demo/run
+	@echo "Look at demo/samples/grid.png, demo/explained/*.png and demo/run/samples/*.png"
+
+test: .venv/.installed-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/pytest --numprocesses 2 --dist loadfile
+
+.venv/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable .
+	touch $@
+
+.venv/.installed-dev: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[dev]"
+	touch $@ .venv/.installed
+
+clean:
+	rm -rf .venv demo

@@ -1,0 +1,231 @@
+"""The command line: each verb is a few lines over the Python API. Heavy imports wait until a verb runs."""
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+from sfumato.errors import SfumatoError
+from sfumato.presets import preset_for
+from sfumato.training.config import TrainConfig
+
+USER_ERROR = 2
+
+Run = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN", help="The run directory.")]
+
+
+@dataclass(frozen=True)
+class Train:
+    """Train a model on a folder of images, or go on training it.
+
+    Stop it with Ctrl-C whenever you like: the same command goes on at the very image it stopped at.
+
+      sfumato train photos/ --size 64
+      sfumato train digits
+    """
+
+    config: TrainConfig
+    out: Path | None = None
+    """The run directory; without it, runs/ and the name of the data."""
+    device: str = "auto"
+    """cpu, cuda, cuda:1, mps; auto takes the fastest one here."""
+
+    def run(self) -> int:
+        """Trains."""
+        from sfumato.interrupts import stop_wish
+        from sfumato.progress import TrainingProgress
+        from sfumato.trainer import train
+
+        out = self.out or Path("runs") / (Path(self.config.source).resolve().name or "images")
+        with stop_wish() as wish, TrainingProgress() as progress:
+            state = train(self.config, out, device=self.device, reporter=progress, should_stop=wish)
+            seen, images = state.counters.images_seen, self.config.optimization.images
+            if seen < images:
+                progress.say(f"Stopped and saved after {seen:,} of {images:,} images. To go on, give the same command.")
+            else:
+                progress.say(f"Done: {seen:,} images. To draw new ones: sfumato sample {out}")
+        return wish.exit_code if seen < images else 0
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Draw new images from a trained model.
+
+    A run directory describes itself, so nothing else needs to be said.
+
+      sfumato sample runs/digits
+      sfumato sample runs/flowers --label rose tulip --guidance 2 --count 100 --out flowers.npz
+    """
+
+    run_directory: Run
+    out: Path | None = None
+    """A new folder (PNGs and a grid) or a .npz file; without it, samples/ and the name of the run."""
+    count: int = 64
+    """How many images."""
+    steps: int | None = None
+    """Steps from noise to image; None: all of the model's, usually 1000. Fewer are faster and a little worse."""
+    label: tuple[str, ...] = ()
+    """Class names, which take turns; without it, every class the model knows."""
+    guidance: float = 1.0
+    """Classifier-free guidance: 1 is none, 2 to 4 make the class more pronounced and the images less varied."""
+    variance: Literal["small", "large"] = "small"
+    """Noise of a step: that of the posterior (small, beta-tilde) or of the forward process (large, beta)."""
+    seed: int = 0
+    """Image i is a function of (seed, i) alone, whatever the count and the batch."""
+    batch: int = 64
+    """Images at a time."""
+    device: str = "auto"
+    """cpu, cuda, cuda:1, mps; auto takes the fastest one here."""
+
+    def run(self) -> int:
+        """Samples."""
+        from sfumato.denoiser import Denoiser
+        from sfumato.devices import choose_device
+        from sfumato.guidance import ClassifierFree
+        from sfumato.models import load
+        from sfumato.output import free_folder, refuse_existing, write_samples
+        from sfumato.progress import sampling_bar
+        from sfumato.sampling import sample_batches
+        from sfumato.solvers import Ancestral
+
+        model: Denoiser = load(self.run_directory, choose_device(self.device))
+        if self.guidance != 1:
+            model = ClassifierFree(model, self.guidance)
+        out = self.out or free_folder(self.run_directory.resolve().name)
+        refuse_existing(out)
+        labels = self.label or model.label_names
+        steps = model.schedule.timesteps if self.steps is None else self.steps
+        with sampling_bar(self.count, steps) as on_step:
+            batches = sample_batches(
+                model,
+                self.count,
+                labels=labels,
+                steps=steps,
+                solver=Ancestral(self.variance),
+                seed=self.seed,
+                batch=self.batch,
+                on_step=on_step,
+            )
+            look_at = write_samples(batches, out, model.label_names, len(labels) if 1 < len(labels) <= 16 else None)
+        print(f"{self.count} images in {out}. Look at {look_at}")
+        return 0
+
+
+@dataclass(frozen=True)
+class Show:
+    """Say what a run is: its data, model, progress and losses.
+
+    It only reads, so it can be used while the run is training.
+
+      sfumato show runs/digits
+    """
+
+    run_directory: Run
+    json: bool = False
+    """Print JSON for scripts."""
+
+    def run(self) -> int:
+        """Shows."""
+        from sfumato.summary import print_summary, summarize
+
+        print_summary(summarize(self.run_directory), self.json)
+        return 0
+
+
+@dataclass(frozen=True)
+class Explain:
+    """Draw what diffusion does: to the images of a folder, or in a trained model.
+
+    Writes the forward process, the reverse process with its estimates, the schedule's curves, and the loss of a run.
+
+      sfumato explain runs/digits --out pictures
+      sfumato explain photos/ --size 64 --out pictures
+    """
+
+    source: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="RUN|DATA")]
+    """A run directory, a folder of images, or the word `digits`."""
+    out: Path = Path("explained")
+    """The folder for the pictures."""
+    size: int | None = None
+    """For a folder: resize and centre-crop to this many pixels; None: the images' own common size."""
+
+    def run(self) -> int:
+        """Explains."""
+        from sfumato.data import load_images
+        from sfumato.explain import explain_data, explain_run
+        from sfumato.models import load
+        from sfumato.runs import CONFIG, learned_images
+
+        run = Path(self.source)
+        if (run / CONFIG).is_file():
+            written = explain_run(load(run), run, learned_images(run), self.out)
+        else:
+            written = explain_data(load_images(self.source, size=self.size), self.out)
+        print("Look at", ", ".join(str(path) for path in written))
+        return 0
+
+
+Verb = Train | Sample | Show | Explain
+
+DESCRIPTION = """Train, sample and explain diffusion models on your own images.
+
+  sfumato train photos/ --size 64     learn from a folder of images (or from the word: digits)
+  sfumato sample runs/photos          draw new ones
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one command and returns its exit code: 0 done, 2 a mistake that the message explains, 130 interrupted."""
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # idle threads sleep: 30x faster where other jobs run beside
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        return _parse(arguments).run()
+    except SfumatoError as error:
+        print(f"sfumato: {error}", file=sys.stderr)
+        return USER_ERROR
+    except KeyboardInterrupt:
+        print("sfumato: interrupted", file=sys.stderr)
+        return 130
+
+
+def _parse(arguments: list[str]) -> Verb:
+    """The verb with its flags; `train` begins from the preset that is named, or else that suits the data."""
+    named = _named_preset(arguments)
+    verb = _parse_with(arguments, preset_for("", named))
+    if isinstance(verb, Train) and named is None:
+        suited = preset_for(verb.config.source)
+        return _parse_with(arguments, suited)
+    return verb
+
+
+def _named_preset(arguments: list[str]) -> str | None:
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--preset")
+    known, _ = parser.parse_known_args(arguments)
+    return str(known.preset) if known.preset else None
+
+
+def _parse_with(arguments: list[str], preset: TrainConfig) -> Verb:
+    train = tyro.conf.subcommand("train", default=Train(replace(preset, source=tyro.MISSING)))
+    verbs = (
+        Annotated[Train, train]
+        | Annotated[Sample, tyro.conf.subcommand("sample")]
+        | Annotated[Show, tyro.conf.subcommand("show")]
+        | Annotated[Explain, tyro.conf.subcommand("explain")]
+    )
+    return tyro.cli(
+        verbs,
+        args=arguments,
+        prog="sfumato",
+        description=DESCRIPTION,
+        config=(tyro.conf.OmitArgPrefixes, tyro.conf.OmitSubcommandPrefixes, tyro.conf.PositionalRequiredArgs),
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

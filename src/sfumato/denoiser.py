@@ -1,0 +1,109 @@
+"""E[x_0 | x_t]: what every sampler asks and every network learns.
+
+A network F becomes a denoiser through a parametrization, four coefficients of time and nothing more (EDM, arXiv
+2206.00364, eq. 7):
+
+    x0_hat = c_skip(t) x_t + c_out(t) F(c_in(t) x_t, c_noise(t))
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch import nn
+
+from sfumato.schedule import Schedule
+from sfumato.shapes import Images, Labels, Times, over
+
+
+class Denoiser(nn.Module, ABC):
+    """The best guess at the clean image, E[x_0 | x_t], under a schedule.
+
+    Attributes:
+        schedule: signal and noise over time.
+        image_shape: (C, H, W) of one image.
+        label_names: the classes that it knows, in the order of their indices; empty if it knows none.
+    """
+
+    def __init__(
+        self, schedule: Schedule, image_shape: tuple[int, int, int], label_names: tuple[str, ...] = ()
+    ) -> None:
+        super().__init__()
+        self.schedule = schedule
+        self.image_shape = image_shape
+        self.label_names = label_names
+
+    @abstractmethod
+    def forward(self, x_t: Images, t: Times, labels: Labels | None = None) -> Images:
+        """E[x_0 | x_t], of all classes where `labels` is None or `UNLABELLED`, else of the given ones."""
+
+
+class Coefficients(NamedTuple):
+    """A parametrization at some times; each of shape () or (n,), float64."""
+
+    skip: Times
+    out: Times
+    input: Times
+    noise: Times
+
+
+Parametrization = Callable[[Schedule, Times], Coefficients]
+
+
+def predict_noise(schedule: Schedule, t: Times) -> Coefficients:
+    """F estimates the noise: x0_hat = (x_t - sigma F) / alpha. DDPM eq. 15; formula 10 of the article."""
+    alpha, sigma = schedule.alpha(t), schedule.sigma(t)
+    return Coefficients(1 / alpha, -sigma / alpha, torch.ones_like(t), schedule.network_time(t))
+
+
+PARAMETRIZATIONS: dict[str, Parametrization] = {"noise": predict_noise}
+
+
+class NetworkDenoiser(Denoiser):
+    """A network, seen through a parametrization.
+
+    Args:
+        network: called with (images (n, C, H, W), times (n,) float32, labels (n,) or None), gives
+            (n, C, H, W).
+        schedule: signal and noise over time.
+        parametrization: what the network's output means.
+        image_shape: (C, H, W).
+        label_names: the classes that the network was made for.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        schedule: Schedule,
+        parametrization: Parametrization,
+        image_shape: tuple[int, int, int],
+        label_names: tuple[str, ...] = (),
+    ) -> None:
+        super().__init__(schedule, image_shape, label_names)
+        self.network = network
+        self.parametrization = parametrization
+
+    def forward(self, x_t: Images, t: Times, labels: Labels | None = None) -> Images:
+        """c_skip x_t + c_out F."""
+        c = self.parametrization(self.schedule, t)
+        return over(c.skip, x_t) * x_t + over(c.out, x_t) * self._output(x_t, c, labels)
+
+    def predict(self, x_t: Images, t: Times, labels: Labels | None = None) -> Images:
+        """The network's own output F(c_in x_t, c_noise), in the dtype of x_t."""
+        return self._output(x_t, self.parametrization(self.schedule, t), labels)
+
+    def _output(self, x_t: Images, c: Coefficients, labels: Labels | None) -> Images:
+        times = c.noise.float().to(x_t.device).expand(len(x_t))
+        output: Images = self.network(over(c.input, x_t) * x_t, times, labels)
+        return output.to(x_t.dtype)
+
+    def target(self, x_0: Images, noise: Images, t: Times) -> Images:
+        """What F should have said: (x_0 - c_skip x_t) / c_out with x_t = alpha x_0 + sigma noise put in.
+
+        The two factors are taken together in float64, so that F = noise is met exactly for DDPM.
+        """
+        c = self.parametrization(self.schedule, t)
+        of_data = (1 - c.skip * self.schedule.alpha(t)) / c.out
+        of_noise = -c.skip * self.schedule.sigma(t) / c.out
+        return over(of_data, x_0) * x_0 + over(of_noise, x_0) * noise

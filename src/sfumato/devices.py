@@ -1,0 +1,31 @@
+"""Which device to compute on."""
+
+import torch
+
+from sfumato.errors import ConfigError
+
+
+def choose_device(name: str) -> torch.device:
+    """The device of that name; `auto` is CUDA, else MPS, else the CPU.
+
+    Raises:
+        ConfigError: there is no such device here.
+    """
+    available = ["cpu"]
+    if torch.backends.mps.is_available():
+        available.insert(0, "mps")
+    if torch.cuda.is_available():
+        available.insert(0, "cuda")
+    if name == "auto":
+        return torch.device(available[0])
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        device = None
+    if device is None or device.type not in available or (device.index or 0) >= _count(device.type):
+        raise ConfigError(f"the device {name!r} is not here", f"Choose among: auto, {', '.join(available)}.")
+    return device
+
+
+def _count(family: str) -> int:
+    return torch.cuda.device_count() if family == "cuda" else 1

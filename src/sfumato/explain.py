@@ -1,0 +1,140 @@
+"""Pictures for the learner: what the forward and the reverse process do to images, and the curves behind them."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from sfumato import oracle, pictures
+from sfumato.data import ImageSet, to_float
+from sfumato.denoiser import Denoiser
+from sfumato.grids import uniform
+from sfumato.pictures import Panel
+from sfumato.runs import read_metrics
+from sfumato.sampling import ImageNoise, begin, label_indices, trajectory
+from sfumato.schedule import LinearBeta, Schedule
+from sfumato.shapes import Images
+from sfumato.solvers import Ancestral
+
+COLUMNS = 9
+"""Times shown in a strip."""
+
+MOST_IN_ORACLE = 2000
+"""Images that the exact denoiser of a folder knows, at most."""
+
+
+def explain_run(model: Denoiser, run: Path, images: ImageSet | None, out: Path) -> list[Path]:
+    """Writes the four pictures of a trained model.
+
+    Args:
+        model: the model of the run.
+        run: its directory, for the loss curve.
+        images: what it was trained on; None: its own samples take their place.
+        out: the folder.
+
+    Returns:
+        The files written.
+
+    Raises:
+        RunError: they could not be written, or the measurements could not be read.
+    """
+    moments = reverse_process(model, count=2)
+    shown = moments[-1][1] if images is None else to_float(images.images[:2])
+    written = [*_explain(model, moments, shown, "the model", out)]
+    measurements = read_metrics(run)
+    if any(m["kind"] == "train" for m in measurements):
+        pictures.plot(loss_panels(measurements), out / "loss.png")
+        written.append(out / "loss.png")
+    return written
+
+
+def explain_data(images: ImageSet, out: Path) -> list[Path]:
+    """Writes three pictures of DDPM at work on images, with their exact denoiser in the network's place.
+
+    Raises:
+        RunError: they could not be written.
+    """
+    few = images.select(torch.arange(min(len(images), MOST_IN_ORACLE)))
+    model = oracle.images(LinearBeta(), to_float(few.images), few.labels, few.label_names)
+    return _explain(model, reverse_process(model, count=2), to_float(few.images[:2]), "the exact denoiser", out)
+
+
+def _explain(
+    model: Denoiser, moments: list[tuple[float, Images, Images]], shown: Images, name: str, out: Path
+) -> list[Path]:
+    files = [out / "forward.png", out / "reverse.png", out / "schedule.png"]
+    times = [f"t = {round(t * model.schedule.timesteps)}" for t in torch.linspace(0, 1, COLUMNS).tolist()]
+    pictures.strip(forward_process(model.schedule, shown), ["$x_t$"] * len(shown), times, files[0])
+    rows, titles = [], []
+    for index in range(len(moments[0][1])):
+        rows += [torch.stack([x_t[index] for _, x_t, _ in moments]), torch.stack([x[index] for *_, x in moments])]
+        titles += ["$x_t$", f"$\\hat{{x}}_0$, {name}"]
+    reverse_times = [f"t = {round(t * model.schedule.timesteps)}" for t, _, _ in moments]
+    pictures.strip(rows, titles, reverse_times, files[1])
+    pictures.plot(schedule_panels(model.schedule), files[2])
+    return files
+
+
+def forward_process(schedule: Schedule, images: Images) -> list[Tensor]:
+    """Each image at `COLUMNS` times from 0 to T, under one noise: formula 7. A tensor (columns, C, H, W) an image."""
+    times = torch.linspace(0, 1, COLUMNS, dtype=torch.float64)
+    channels, height, width = images.shape[1:]
+    noise = ImageNoise(0, range(len(images)), (channels, height, width))()
+    return [
+        schedule.marginal(image.expand(COLUMNS, -1, -1, -1), times).sample(one.expand(COLUMNS, -1, -1, -1))
+        for image, one in zip(images, noise, strict=True)
+    ]
+
+
+@torch.no_grad()
+def reverse_process(model: Denoiser, count: int) -> list[tuple[float, Images, Images]]:
+    """(t, x_t, x0_hat) at `COLUMNS` times along the full path of Algorithm 2, the last at t = 0; classes take turns."""
+    steps = model.schedule.timesteps
+    grid = uniform(steps, steps)
+    settled, x, noise = begin(model, range(count), label_indices(model, model.label_names, count), 0, grid[0])
+    stops = {round(stop) for stop in torch.linspace(0, steps, COLUMNS).tolist()}
+    path = trajectory(settled, x, grid, Ancestral(), noise)
+    return [(m.t.item(), m.x_t.cpu(), m.x0_hat.cpu()) for index, m in enumerate(path) if index in stops]
+
+
+def schedule_panels(schedule: Schedule) -> list[Panel]:
+    """Beta, abar and the signal-to-noise ratio over the steps."""
+    step = torch.arange(1, schedule.timesteps + 1, dtype=torch.float64)
+    t = step / schedule.timesteps
+    alpha, before = schedule.alpha(t), schedule.alpha(t - 1 / schedule.timesteps)
+    x = step.tolist()
+    return [
+        Panel("noise added by step t: $\\beta_t$", "t", {"beta": (x, (1 - (alpha / before) ** 2).tolist())}),
+        Panel(
+            "what is left of $x_0$ at t",
+            "t",
+            {
+                "$\\bar\\alpha_t$, share of the variance": (x, (alpha**2).tolist()),
+                "$\\sqrt{\\bar\\alpha_t}$, signal": (x, alpha.tolist()),
+                "$\\sqrt{1-\\bar\\alpha_t}$, noise": (x, schedule.sigma(t).tolist()),
+            },
+        ),
+        Panel("signal-to-noise ratio", "t", {"SNR": (x, schedule.logsnr(t).exp().tolist())}, log_y=True),
+    ]
+
+
+def loss_panels(measurements: list[dict[str, Any]]) -> list[Panel]:
+    """The training and held-out loss over the images seen, and the held-out loss of each noise level."""
+    training = [m for m in measurements if m["kind"] == "train" and m["loss"] is not None]
+    heldout = [m for m in measurements if m["kind"] == "heldout"]
+    curves = {"training": _curve(training, "loss")}
+    if not heldout:
+        return [Panel("loss", "images seen", curves, log_y=True)]
+    levels = {
+        f"t = {time}": ([m["images"] for m in heldout], [m["by_time"][time] for m in heldout])
+        for time in heldout[0]["by_time"]
+    }
+    return [
+        Panel("loss", "images seen", curves | {"held out": _curve(heldout, "loss")}, log_y=True),
+        Panel("held-out loss by noise level", "images seen", levels, log_y=True),
+    ]
+
+
+def _curve(measurements: list[dict[str, Any]], quantity: str) -> tuple[list[float], list[float]]:
+    return [m["images"] for m in measurements], [m[quantity] for m in measurements]

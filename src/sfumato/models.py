@@ -1,0 +1,195 @@
+"""A model on disk: `model.safetensors` and the `config.json` that says how to build it, loadable alone, anywhere."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import ClassVar, Literal
+
+import torch
+
+from sfumato.denoiser import PARAMETRIZATIONS, NetworkDenoiser
+from sfumato.errors import ConfigError, RunError
+from sfumato.nn.unet import UNet, UNetConfig
+from sfumato.schedule import LinearBeta
+from sfumato.storage import read_tensors, read_text, validated, write_tensors, write_whole
+
+WEIGHTS, DESCRIPTION = "model.safetensors", "config.json"
+KIND = "sfumato-model"
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """All that is needed to build a model before its weights are loaded.
+
+    Attributes:
+        network: the UNet.
+        schedule: signal and noise over time.
+        parametrization: what the network predicts, a name in `PARAMETRIZATIONS`.
+        image_shape: (C, H, W).
+        label_names: the classes in the order of their indices.
+        format: the kind of this file.
+        version: of the format.
+    """
+
+    __pydantic_config__: ClassVar = {"extra": "forbid"}
+
+    network: UNetConfig
+    schedule: LinearBeta
+    parametrization: str
+    image_shape: tuple[int, int, int]
+    label_names: tuple[str, ...]
+    format: Literal["sfumato-model"] = "sfumato-model"
+    version: Literal[1] = 1
+
+    def __post_init__(self) -> None:
+        if self.parametrization not in PARAMETRIZATIONS:
+            raise ConfigError(
+                f"the parametrization {self.parametrization!r} is unknown",
+                f"Choose among: {', '.join(PARAMETRIZATIONS)}.",
+            )
+        if len(self.label_names) != self.network.classes or self.image_shape[0] != self.network.image_channels:
+            raise ConfigError(
+                f"a network for {self.network.classes} classes and {self.network.image_channels} channels was given "
+                f"{len(self.label_names)} label names and images of shape {self.image_shape}",
+                "Make them agree.",
+            )
+        levels, steps, side = len(self.network.multipliers), self.schedule.timesteps, max(self.image_shape)
+        if min(self.image_shape) < 1 or side > 2**14 or steps > 10**6 or levels * self.network.blocks > 10**3:
+            raise ConfigError(
+                f"images of shape {self.image_shape}, {steps} timesteps and {levels} levels of {self.network.blocks} "
+                "blocks are beyond what this program was made for",
+                "Choose smaller ones.",
+            )
+
+
+def build(config: ModelConfig) -> NetworkDenoiser:
+    """A fresh, untrained model, its weights drawn from torch's global generator."""
+    return NetworkDenoiser(
+        UNet(config.network),
+        config.schedule,
+        PARAMETRIZATIONS[config.parametrization],
+        config.image_shape,
+        config.label_names,
+    )
+
+
+def save_description(config: ModelConfig, folder: Path) -> None:
+    """Writes `config.json`.
+
+    Raises:
+        RunError: it could not be written.
+    """
+    write_whole(folder / DESCRIPTION, (json.dumps(asdict(config), indent=2) + "\n").encode())
+
+
+def save_weights(model: NetworkDenoiser, folder: Path, images_seen: int) -> None:
+    """Writes `model.safetensors`, replacing an older one at once.
+
+    Raises:
+        RunError: it could not be written.
+    """
+    write_tensors(folder / WEIGHTS, model.network.state_dict(), KIND, {"images_seen": images_seen})
+
+
+def read_description(folder: Path) -> ModelConfig:
+    """Reads `config.json`.
+
+    Raises:
+        RunError: it is missing, broken or not a model's.
+    """
+    path = folder / DESCRIPTION
+    try:
+        fields = json.loads(read_text(path))
+    except json.JSONDecodeError as error:
+        raise RunError(f"{path} is not JSON: {error}", "Restore it from a copy.") from error
+    return validated(ModelConfig, fields, path)
+
+
+def load(path: str | Path, device: str | torch.device = "cpu") -> NetworkDenoiser:
+    """Loads a model from a run directory, or from its `model` folder wherever that was copied.
+
+    Args:
+        path: the folder.
+        device: where its weights are put.
+
+    Returns:
+        The averaged model in evaluation mode, with its schedule, image shape and label names.
+
+    Raises:
+        RunError: there is no model, or its files are truncated, foreign or changed; says which and why.
+    """
+    folder = model_folder(Path(path))
+    model = _outline(read_description(folder), folder / DESCRIPTION)
+    tensors, _ = read_tensors(folder / WEIGHTS, KIND)
+    check_tensors(model.network.state_dict(), tensors, folder / WEIGHTS)
+    model.to_empty(device=device).network.load_state_dict(tensors)
+    return model.eval()
+
+
+def images_seen(path: str | Path) -> int:
+    """How many images the model at `path` (as for `load`) had seen when it was saved.
+
+    Raises:
+        RunError: as for `load`.
+    """
+    _, notes = read_tensors(model_folder(Path(path)) / WEIGHTS, KIND)
+    return int(notes["images_seen"])
+
+
+def model_folder(path: Path) -> Path:
+    """The folder with the model's files: `path` itself or its `model`.
+
+    Raises:
+        RunError: neither has them.
+    """
+    for folder in (path / "model", path):
+        if (folder / DESCRIPTION).is_file():
+            if (folder / WEIGHTS).is_file():
+                return folder
+            raise RunError(f"{path} has no trained model yet", "Train it further, with the command that began it.")
+    problem = f"{path} holds no model" if path.is_dir() else f"{path} is not a folder"
+    raise RunError(problem, "Name a run directory (runs/NAME) or a folder with config.json and model.safetensors.")
+
+
+def _outline(config: ModelConfig, path: Path) -> NetworkDenoiser:
+    """The model of `config`, read from `path`, without memory for its weights: a wrong width costs nothing.
+
+    Raises:
+        RunError: there can be no such network.
+    """
+    try:
+        with torch.device("meta"):
+            return build(config)
+    except (RuntimeError, TypeError, ValueError) as error:
+        raise RunError(f"{path} describes a network that cannot be built: {error}", "Restore the file.") from error
+
+
+def load_tensors(module: torch.nn.Module, tensors: dict[str, torch.Tensor], path: Path) -> None:
+    """Loads `tensors`, read from `path`, into `module`.
+
+    Raises:
+        RunError: as `check_tensors`; the module is then as it was.
+    """
+    check_tensors(module.state_dict(), tensors, path)
+    module.load_state_dict(tensors)
+
+
+def check_tensors(expected: Mapping[str, torch.Tensor], tensors: Mapping[str, torch.Tensor], path: Path) -> None:
+    """Makes sure that `tensors`, read from `path`, have the names, shapes and dtypes of `expected`, and are finite.
+
+    Raises:
+        RunError: something differs; says what.
+    """
+    for name in sorted(expected.keys() | tensors.keys()):
+        if name not in tensors or name not in expected:
+            found = "lacks" if name in expected else "has the unknown"
+            raise RunError(f"{path} {found} tensor {name}", "It belongs to another network; use the file of this one.")
+        wanted, given = expected[name], tensors[name]
+        if wanted.shape != given.shape or wanted.dtype != given.dtype:
+            raise RunError(
+                f"{path} has {name} as {given.dtype} {list(given.shape)}, not {wanted.dtype} {list(wanted.shape)}",
+                "It belongs to another network; use the file of this one.",
+            )
+        if not given.isfinite().all():
+            raise RunError(f"{path} has values in {name} that are not finite", "Use an earlier checkpoint.")

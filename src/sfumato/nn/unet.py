@@ -1,0 +1,168 @@
+"""The UNet of DDPM (arXiv 2006.11239, appendix B), block for block that of diffusers' `UNet2DModel`."""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int64
+from torch import Tensor, nn
+
+from sfumato.errors import ConfigError, LabelError
+from sfumato.nn.layers import (
+    Downsample,
+    Embedding,
+    Features,
+    OtherFeatures,
+    ResidualBlock,
+    SelfAttention,
+    TimeEmbedding,
+    Upsample,
+    group_norm,
+    zeroed,
+)
+
+
+@dataclass(frozen=True)
+class UNetConfig:
+    """What a UNet is made of.
+
+    Attributes:
+        image_channels: channels of the images, in and out.
+        width: channels of the first level.
+        multipliers: each level's channels in units of `width`; every further level has half the resolution.
+        blocks: residual blocks a level.
+        attention_levels: the levels (0 = full resolution) with self-attention after each block.
+        dropout: probability, inside the residual blocks.
+        classes: number of classes; 0 for a network without labels.
+
+    Raises:
+        ConfigError: no levels, an odd width, or an attention level that does not exist.
+    """
+
+    image_channels: int
+    width: int
+    multipliers: tuple[int, ...]
+    blocks: int
+    attention_levels: tuple[int, ...]
+    dropout: float
+    classes: int
+
+    def __post_init__(self) -> None:
+        if self.width < 4 or self.width % 2 or self.blocks < 1 or min(self.multipliers, default=0) < 1:
+            raise ConfigError(
+                f"width {self.width}, multipliers {self.multipliers} and {self.blocks} blocks do not make a network",
+                "Choose an even width of at least 4, and at least one multiplier and one block, all positive.",
+            )
+        if not set(self.attention_levels) <= set(range(len(self.multipliers))):
+            raise ConfigError(
+                f"attention at levels {self.attention_levels} of a network with {len(self.multipliers)}",
+                f"Choose among 0 ... {len(self.multipliers) - 1}.",
+            )
+
+    @property
+    def embedding(self) -> int:
+        """Features of the embedding of time and class."""
+        return 4 * self.width
+
+
+class Level(nn.Module):
+    """Residual blocks of one resolution, each followed by self-attention where the level has it."""
+
+    def __init__(self, config: UNetConfig, index: int, channels_in: list[int]) -> None:
+        super().__init__()
+        channels = config.width * config.multipliers[index]
+        attends = index in config.attention_levels
+        self.blocks = nn.ModuleList(ResidualBlock(c, channels, config.embedding, config.dropout) for c in channels_in)
+        self.attentions = nn.ModuleList(SelfAttention(channels) if attends else nn.Identity() for _ in channels_in)
+
+
+class DownLevel(Level):
+    """A level of the way down, and the halving below it (none below the last level)."""
+
+    def __init__(self, config: UNetConfig, index: int, channels_in: list[int]) -> None:
+        super().__init__(config, index, channels_in)
+        is_last = index == len(config.multipliers) - 1
+        self.downsample = None if is_last else Downsample(config.width * config.multipliers[index])
+
+    def forward(self, x: Features, embedding: Embedding) -> list[OtherFeatures]:
+        """The output of every block and of the halving, in order: the skips of the way up."""
+        outputs = []
+        for block, attention in zip(self.blocks, self.attentions, strict=True):
+            x = attention(block(x, embedding))
+            outputs.append(x)
+        if self.downsample is not None:
+            outputs.append(self.downsample(x))
+        return outputs
+
+
+class UpLevel(Level):
+    """A level of the way up, and the enlargement above it (none above the first level)."""
+
+    def __init__(self, config: UNetConfig, index: int, channels_in: list[int]) -> None:
+        super().__init__(config, index, channels_in)
+        self.upsample = None if index == 0 else Upsample(config.width * config.multipliers[index])
+
+    def forward(self, x: Features, skips: list[OtherFeatures], embedding: Embedding) -> OtherFeatures:
+        """Each block takes the latest of the skips, and removes it; the result has the size of the next one."""
+        for block, attention in zip(self.blocks, self.attentions, strict=True):
+            x = attention(block(torch.cat([x, skips.pop()], dim=1), embedding))
+        return x if self.upsample is None else self.upsample(x, skips[-1].shape[-2:])
+
+
+class UNet(nn.Module):
+    """Predicts an image-shaped output from a noisy image, its time and its class. Takes images of any size.
+
+    Args:
+        config: what it is made of.
+    """
+
+    def __init__(self, config: UNetConfig) -> None:
+        super().__init__()
+        self.config = config
+        widths = [config.width * m for m in config.multipliers]
+        self.time_embedding = TimeEmbedding(config.width, config.embedding)
+        self.class_embedding = nn.Embedding(config.classes + 1, config.embedding) if config.classes else None
+        self.stem = nn.Conv2d(config.image_channels, config.width, 3, padding=1)
+
+        skips = [config.width]
+        self.down_levels = nn.ModuleList()
+        for index, channels in enumerate(widths):
+            self.down_levels.append(DownLevel(config, index, [skips[-1], *[channels] * (config.blocks - 1)]))
+            skips += [channels] * (config.blocks + (index < len(widths) - 1))
+
+        self.middle_in = ResidualBlock(widths[-1], widths[-1], config.embedding, config.dropout)
+        self.middle_attention = SelfAttention(widths[-1])
+        self.middle_out = ResidualBlock(widths[-1], widths[-1], config.embedding, config.dropout)
+
+        self.up_levels = nn.ModuleList()
+        below = widths[-1]
+        for index, channels in reversed(list(enumerate(widths))):
+            from_below = [below, *[channels] * config.blocks]
+            self.up_levels.append(UpLevel(config, index, [c + skips.pop() for c in from_below]))
+            below = channels
+
+        self.norm = group_norm(widths[0])
+        self.head = zeroed(nn.Conv2d(widths[0], config.image_channels, 3, padding=1))
+
+    def forward(self, x: Features, times: Float[Tensor, " n"], labels: Int64[Tensor, " n"] | None = None) -> Features:
+        """(n, C, h, w) noisy images, (n,) times and (n,) classes (-1: none) to (n, C, h, w)."""
+        embedding = self._embed(times, labels)
+        skips = [self.stem(x)]
+        for level in self.down_levels:
+            skips += level(skips[-1], embedding)
+        x = self.middle_out(self.middle_attention(self.middle_in(skips[-1], embedding)), embedding)
+        for level in self.up_levels:
+            x = level(x, skips, embedding)
+        output: Tensor = self.head(F.silu(self.norm(x)))
+        return output
+
+    def _embed(self, times: Float[Tensor, " n"], labels: Int64[Tensor, " n"] | None) -> Embedding:
+        """Time plus class; row 0 of the class table stands for no class."""
+        embedding: Tensor = self.time_embedding(times)
+        if self.class_embedding is None:
+            if labels is not None:
+                raise LabelError("labels were given to a network made for no classes", "Call it without labels.")
+            return embedding
+        rows = torch.zeros(len(times), dtype=torch.int64, device=times.device) if labels is None else labels + 1
+        with_class: Tensor = embedding + self.class_embedding(rows)
+        return with_class

@@ -1,0 +1,80 @@
+"""Samples on disk: a folder of PNGs with a grid, or one .npz."""
+
+import json
+from collections.abc import Iterable
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from sfumato import pictures
+from sfumato.data import to_uint8
+from sfumato.errors import SamplingError
+from sfumato.shapes import UNLABELLED, Images, Labels
+from sfumato.storage import write_whole
+
+MOST_IN_GRID = 144
+
+Batches = Iterable[tuple[Images, Labels | None]]
+
+
+def write_samples(batches: Batches, out: Path, label_names: tuple[str, ...], columns: int | None = None) -> Path:
+    """Writes batches of samples to `out`, and returns the picture or file to look at.
+
+    Args:
+        batches: (images (n, C, H, W) in [-1, 1], labels (n,) or None), as `sampling.sample_batches` yields them.
+        out: `NAME.npz`, or a folder that does not exist or is empty.
+        label_names: of the classes.
+        columns: images a row of the grid; None: about as many as rows.
+
+    Raises:
+        SamplingError: `out` is there already.
+        RunError: it could not be written.
+    """
+    refuse_existing(out)
+    return _write_archive(batches, out) if out.suffix == ".npz" else _write_folder(batches, out, label_names, columns)
+
+
+def free_folder(name: str) -> Path:
+    """samples/NAME, or the first of samples/NAME-2, -3, ... that does not exist."""
+    base = Path("samples") / name
+    number, folder = 1, base
+    while folder.exists():
+        number += 1
+        folder = base.with_name(f"{name}-{number}")
+    return folder
+
+
+def refuse_existing(out: Path) -> None:
+    """Raises `SamplingError` if samples written to `out` would replace or join something."""
+    if out.is_file() or (out.is_dir() and any(out.iterdir())):
+        raise SamplingError(f"{out} is there already", "Choose another --out, so that nothing is replaced.")
+
+
+def _write_archive(batches: Batches, out: Path) -> Path:
+    """images: uint8 (n, H, W, C); labels: int64 (n,), -1 without label."""
+    images, labels = [], []
+    for batch, chosen in batches:
+        images.append(to_uint8(batch).permute(0, 2, 3, 1))
+        labels.append(torch.full((len(batch),), UNLABELLED) if chosen is None else chosen)
+    content = BytesIO()
+    np.savez_compressed(content, images=torch.cat(images).numpy(), labels=torch.cat(labels).numpy())
+    write_whole(out, content.getvalue())
+    return out
+
+
+def _write_folder(batches: Batches, out: Path, label_names: tuple[str, ...], columns: int | None) -> Path:
+    """images/000000.png ..., their labels in images/metadata.jsonl if they have any, and grid.png of the first."""
+    shown: list[Images] = []
+    records: list[dict[str, str]] = []
+    for batch, chosen in batches:
+        for index, image in enumerate(batch):
+            name = f"{len(records):06d}.png"
+            pictures.save_picture(pictures.to_picture(image), out / "images" / name)
+            records.append({"file_name": name} | ({} if chosen is None else {"label": label_names[chosen[index]]}))
+        shown.append(batch[: max(0, MOST_IN_GRID - sum(len(part) for part in shown))])
+    if "label" in records[0]:
+        lines = "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records)
+        write_whole(out / "images" / "metadata.jsonl", lines.encode())
+    return pictures.save_grid(torch.cat(shown), out / "grid.png", columns)

@@ -1,0 +1,138 @@
+"""Pictures: grids, strips and curves, as PNG."""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from PIL import Image
+from torch import Tensor
+
+from sfumato.data import to_uint8
+from sfumato.storage import cannot_write
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+SMALLEST_TILE = 64
+"""Pixels that a small image is enlarged to, at least, by whole factors, so that a person sees something."""
+
+GAP = 2
+
+
+def to_picture(image: Tensor) -> Image.Image:
+    """One image, (C, H, W) float in [-1, 1] with 1, 3 or 4 channels, as a Pillow image."""
+    pixels = to_uint8(image.detach().cpu().float()).permute(1, 2, 0).numpy()
+    return Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)
+
+
+def grid(images: Tensor, columns: int | None = None) -> Image.Image:
+    """Images side by side, row by row, small ones enlarged.
+
+    Args:
+        images: (n, C, H, W) float in [-1, 1].
+        columns: images a row; None: about as many as there are rows.
+    """
+    columns = columns or math.ceil(math.sqrt(len(images)))
+    rows = math.ceil(len(images) / columns)
+    _, _, height, width = images.shape
+    factor = max(1, round(SMALLEST_TILE / max(height, width)))
+    height, width = height * factor, width * factor
+    tiles = [to_picture(image).resize((width, height), Image.Resampling.NEAREST) for image in images]
+    mode = tiles[0].mode
+    background = "#ffffff00" if mode == "RGBA" else "white"
+    sheet = Image.new(mode, (columns * (width + GAP) + GAP, rows * (height + GAP) + GAP), background)
+    for index, tile in enumerate(tiles):
+        row, column = divmod(index, columns)
+        sheet.paste(tile, (GAP + column * (width + GAP), GAP + row * (height + GAP)))
+    return sheet
+
+
+def save_grid(images: Tensor, path: str | Path, columns: int | None = None) -> Path:
+    """Writes a grid (see `grid`) as PNG, making its folder.
+
+    Raises:
+        RunError: it could not be written.
+    """
+    path = Path(path)
+    save_picture(grid(images, columns), path)
+    return path
+
+
+def save_picture(picture: Image.Image, path: Path) -> None:
+    """Writes a PNG, making its folder.
+
+    Raises:
+        RunError: it could not be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        picture.save(path, format="PNG")
+    except OSError as error:
+        raise cannot_write(path, error) from error
+
+
+def strip(rows: Sequence[Tensor], row_titles: Sequence[str], column_titles: Sequence[str], path: Path) -> None:
+    """Writes a table of images with titles: one row a tensor (columns, C, H, W) in [-1, 1].
+
+    Raises:
+        RunError: it could not be written.
+    """
+    with _figure(path) as figure:
+        figure.set_size_inches(0.6 + 1.05 * len(column_titles), 0.3 + 1.1 * len(rows))
+        axes = figure.subplots(len(rows), len(column_titles), squeeze=False)
+        for row, images in enumerate(rows):
+            for column, image in enumerate(images):
+                cell = axes[row, column]
+                cell.imshow(to_picture(image), cmap="gray", vmin=0, vmax=255, interpolation="nearest")
+                cell.set(xticks=[], yticks=[])
+                cell.spines[:].set_visible(False)
+                if row == 0:
+                    cell.set_title(column_titles[column], fontsize=9)
+            axes[row, 0].set_ylabel(row_titles[row], fontsize=9)
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One plot of a figure: named curves over a shared x axis."""
+
+    title: str
+    x_label: str
+    curves: Mapping[str, tuple[Sequence[float], Sequence[float]]]
+    log_y: bool = False
+
+
+def plot(panels: Sequence[Panel], path: Path) -> None:
+    """Writes the panels side by side.
+
+    Raises:
+        RunError: it could not be written.
+    """
+    with _figure(path) as figure:
+        figure.set_size_inches(4.6 * len(panels), 3.4)
+        for axes, panel in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
+            for name, (x, y) in panel.curves.items():
+                axes.plot(x, y, label=name, linewidth=1.6)
+            axes.set(title=panel.title, xlabel=panel.x_label, yscale="log" if panel.log_y else "linear")
+            axes.grid(alpha=0.25)
+            axes.spines[["top", "right"]].set_visible(False)
+            if len(panel.curves) > 5:
+                axes.legend(fontsize=7, frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
+            elif len(panel.curves) > 1:
+                axes.legend(fontsize=7, frameon=False)
+
+
+@contextmanager
+def _figure(path: Path) -> Iterator["Figure"]:
+    """A matplotlib figure that is written to `path` at the end; needs no display and keeps no state."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(layout="constrained")
+    yield figure
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        figure.savefig(path, dpi=130)
+    except OSError as error:
+        raise cannot_write(path, error) from error

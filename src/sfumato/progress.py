@@ -1,0 +1,80 @@
+"""What a person sees while something runs: a bar on a terminal, a line now and then elsewhere."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
+from rich.text import Text
+
+SECONDS_A_LINE = 15.0
+"""Between two lines of progress where there is no terminal."""
+
+
+class _Rate(ProgressColumn):
+    """Images a second."""
+
+    def render(self, task: Task) -> Text:
+        return Text(f"{task.speed:,.0f} images/s" if task.speed else "", style="cyan")
+
+
+def _bar(console: Console, *more: ProgressColumn) -> Progress:
+    done = TextColumn("{task.completed:,.0f}/{task.total:,.0f} images")
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        done,
+        *more,
+        TimeRemainingColumn(elapsed_when_finished=True),
+    )
+    return Progress(*columns, console=console, disable=not console.is_terminal, speed_estimate_period=20)
+
+
+class TrainingProgress:
+    """A training bar with images/s, loss and time left, sentences above it. A context manager."""
+
+    def __init__(self) -> None:
+        self.console = Console(highlight=False)
+        self.bar = _bar(self.console, _Rate(), TextColumn("loss {task.fields[loss]:.4f}"))
+        self.task = self.bar.add_task("training", total=None, loss=float("nan"), visible=False)
+        self.line_at, self.line_images, self.smooth_loss = time.monotonic(), 0, float("nan")
+
+    def __enter__(self) -> "TrainingProgress":
+        self.bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.bar.stop()
+
+    def say(self, text: str) -> None:
+        """A sentence, above the bar."""
+        self.console.print(text, markup=False, soft_wrap=True)
+
+    def advance(self, images_seen: int, images: int, loss: float) -> None:
+        """A step ended: `images_seen` of `images`, at this loss."""
+        is_first = self.smooth_loss != self.smooth_loss
+        self.smooth_loss = loss if is_first else 0.98 * self.smooth_loss + 0.02 * loss
+        self.bar.update(self.task, completed=images_seen, total=images, loss=self.smooth_loss, visible=True)
+        if is_first:
+            self.line_at, self.line_images = time.monotonic(), images_seen
+        if not self.console.is_terminal and time.monotonic() - self.line_at > SECONDS_A_LINE:
+            self._print_line(images_seen, images)
+
+    def _print_line(self, images_seen: int, images: int) -> None:
+        now = time.monotonic()
+        rate = (images_seen - self.line_images) / (now - self.line_at)
+        left = f", {(images - images_seen) / rate / 60:.1f} minutes left" if rate else ""
+        share = images_seen / images
+        self.say(
+            f"{images_seen:,}/{images:,} images ({share:.0%}), {rate:,.0f} images/s, loss {self.smooth_loss:.4f}{left}"
+        )
+        self.line_at, self.line_images = now, images_seen
+
+
+@contextmanager
+def sampling_bar(count: int, steps: int) -> Iterator[Callable[[int], None]]:
+    """A bar over `count` images of `steps` steps; yields the function to tell how many images took a step."""
+    with _bar(Console(stderr=True)) as bar:
+        task = bar.add_task("sampling", total=count)
+        yield lambda images: bar.advance(task, images / steps)

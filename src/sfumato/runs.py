@@ -1,0 +1,258 @@
+"""The run directory: a configuration, checkpoints, the averaged model, measurements and pictures, in files that last.
+
+runs/NAME/config.toml              what was asked, complete, and what it was trained on
+          model/                   the averaged model, loadable alone
+          checkpoints/             the last few, each written whole
+          metrics.jsonl            one measurement a line
+          samples/                 preview grids, of the same seeds every time
+          log.txt                  what was said
+"""
+
+import json
+import tomllib
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any, ClassVar, Literal
+
+import tomli_w
+from filelock import FileLock, Timeout
+
+from sfumato.data import ImageSet, load_images
+from sfumato.errors import DataError, RunError
+from sfumato.models import ModelConfig, save_description, save_weights
+from sfumato.storage import UNFINISHED, cannot_write, read_text, validated, write_whole
+from sfumato.training.config import TrainConfig, differences
+from sfumato.training.state import TrainingState
+
+CONFIG, METRICS, LOG, LOCK = "config.toml", "metrics.jsonl", "log.txt", ".lock"
+
+
+@dataclass(frozen=True)
+class Learned:
+    """What a run was trained on.
+
+    Attributes:
+        images: how many there are, the held-out ones included.
+        image_shape: (C, H, W).
+        label_names: the classes; empty without labels.
+        fingerprint: a hash of pixels and labels.
+    """
+
+    __pydantic_config__: ClassVar = {"extra": "forbid"}
+
+    images: int
+    image_shape: tuple[int, int, int]
+    label_names: tuple[str, ...]
+    fingerprint: str
+
+    @staticmethod
+    def of(images: ImageSet) -> "Learned":
+        """The record of a data set."""
+        return Learned(len(images), images.image_shape, images.label_names, images.fingerprint())
+
+
+@dataclass(frozen=True)
+class Record:
+    """The content of config.toml."""
+
+    __pydantic_config__: ClassVar = {"extra": "forbid"}
+
+    config: TrainConfig
+    learned: Learned
+    format: Literal["sfumato-run"] = field(default="sfumato-run", kw_only=True)
+    version: Literal[1] = field(default=1, kw_only=True)
+
+
+def read_record(path: str | Path) -> Record:
+    """What the run at `path` was asked, and what it was trained on.
+
+    Raises:
+        RunError: there is no run, or its config.toml is broken or foreign.
+    """
+    file = Path(path) / CONFIG
+    if not file.is_file():
+        raise RunError(f"{path} is not a run directory: it has no {CONFIG}", "Name one that `sfumato train` made.")
+    try:
+        return validated(Record, tomllib.loads(read_text(file)), file)
+    except tomllib.TOMLDecodeError as error:
+        raise RunError(f"{file} is not TOML: {error}", "Restore it as it was.") from error
+
+
+def read_metrics(path: str | Path) -> list[dict[str, Any]]:
+    """Every measurement of the run at `path`, in order; a last line cut short by a crash is passed over.
+
+    Raises:
+        RunError: the file cannot be read.
+    """
+    file = Path(path) / METRICS
+    lines = read_text(file).splitlines() if file.exists() else []
+    measurements = []
+    for line in lines:
+        try:
+            measurements.append(json.loads(line))
+        except json.JSONDecodeError:
+            continue
+    return measurements
+
+
+def learned_images(path: str | Path) -> ImageSet | None:
+    """The images that the run at `path` learned from, or None if they are no longer there or no longer the same.
+
+    Raises:
+        RunError: there is no run.
+    """
+    record = read_record(path)
+    data = record.config.data
+    try:
+        images = load_images(record.config.source, size=data.size, channels=data.channels, labels=data.labels)
+    except DataError:
+        return None
+    return images if Learned.of(images) == record.learned else None
+
+
+class Run:
+    """A run directory, open for training by this process alone. Use it in a `with` statement.
+
+    Args:
+        path: the directory; made if it does not exist.
+        config: what is asked now.
+        learned: the data given now.
+
+    Raises:
+        RunError: another process trains there; or the directory holds something else, or a run of another
+            configuration or other data (the difference is shown); or it cannot be written.
+    """
+
+    def __init__(self, path: Path, config: TrainConfig, learned: Learned) -> None:
+        self.path = path
+        _refuse_foreign_folder(path)
+        if (path / CONFIG).exists():
+            _refuse_changes(path, read_record(path), Record(config, learned))
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+            self._lock = FileLock(path / LOCK, blocking=False)
+            self._lock.acquire()
+            for leftover in path.rglob(UNFINISHED + "*"):
+                leftover.unlink()
+        except Timeout as error:
+            raise RunError(f"another process is training in {path}", "Wait for it, or choose another --out.") from error
+        except OSError as error:
+            raise cannot_write(path, error) from error
+        write_whole(path / CONFIG, tomli_w.dumps(_without_none(asdict(Record(config, learned)))).encode())
+
+    def __enter__(self) -> "Run":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._lock.release()
+
+    @property
+    def samples(self) -> Path:
+        """The folder of the preview grids."""
+        return self.path / "samples"
+
+    def checkpoints(self) -> list[Path]:
+        """The checkpoints, newest first."""
+        return sorted((self.path / "checkpoints").glob("*.safetensors"), reverse=True)
+
+    def describe(self, model: ModelConfig) -> None:
+        """Writes the model's description, which does not change."""
+        save_description(model, self.path / "model")
+
+    def save(self, state: TrainingState, keep: int) -> Path:
+        """Writes the averaged model and a checkpoint, then removes all but the newest `keep` checkpoints.
+
+        The model comes first: a run that is resumed from a checkpoint has a model at least as far. Checkpoints beyond
+        this one are those that `resume` passed over.
+
+        Raises:
+            RunError: they could not be written, or are not finite; what was saved before is intact.
+        """
+        images_seen = state.counters.images_seen
+        path = self.path / "checkpoints" / f"{images_seen:012d}.safetensors"
+        save_weights(state.average, self.path / "model", images_seen)
+        state.save(path)
+        beyond = [other for other in self.checkpoints() if other > path]
+        for obsolete in beyond + self.checkpoints()[len(beyond) + keep :]:
+            obsolete.unlink(missing_ok=True)
+        return path
+
+    def resume(self, state: TrainingState) -> list[str]:
+        """Loads the newest readable checkpoint, if there are any, and forgets the measurements made after it.
+
+        Returns:
+            What a person should know: the checkpoints that could not be read.
+
+        Raises:
+            RunError: there are checkpoints, and none can be read.
+        """
+        problems: list[RunError] = []
+        for path in self.checkpoints():
+            try:
+                state.load(path)
+            except RunError as error:
+                problems.append(error)
+                continue
+            self._forget_after(state.counters.images_seen)
+            return [str(problem) for problem in problems]
+        if problems:
+            raise RunError(
+                f"no checkpoint of {self.path} can be used: {problems[0].problem}",
+                "Restore one from a copy, or begin anew with another --out.",
+            )
+        self._forget_after(0)
+        return []
+
+    def measure(self, measurement: dict[str, Any]) -> None:
+        """Adds a line to metrics.jsonl."""
+        self._append(METRICS, json.dumps(measurement))
+
+    def log(self, text: str) -> None:
+        """Adds a line to log.txt."""
+        self._append(LOG, text)
+
+    def _append(self, name: str, line: str) -> None:
+        path = self.path / name
+        try:
+            with path.open("a", encoding="utf-8") as file:
+                file.write(line + "\n")
+        except OSError as error:
+            raise cannot_write(path, error) from error
+
+    def _forget_after(self, images_seen: int) -> None:
+        kept = [m for m in read_metrics(self.path) if m["images"] <= images_seen]
+        write_whole(self.path / METRICS, "".join(json.dumps(m) + "\n" for m in kept).encode())
+
+
+def _refuse_foreign_folder(path: Path) -> None:
+    if path.is_file():
+        raise RunError(f"{path} is a file, not a run directory", "Choose another --out.")
+    if not path.is_dir() or (path / CONFIG).exists():
+        return
+    if any(entry.name != LOCK and not entry.name.startswith(UNFINISHED) for entry in path.iterdir()):
+        raise RunError(f"{path} is not empty and holds no run", "Choose another --out, so that nothing is lost.")
+
+
+def _refuse_changes(path: Path, before: Record, now: Record) -> None:
+    changes = differences(before.config, now.config)
+    for name in ("images", "image_shape", "label_names", "fingerprint"):
+        old, new = getattr(before.learned, name), getattr(now.learned, name)
+        if old != new:
+            changes.append(f"the data's {name.replace('_', ' ')}: {old} -> {new}")
+    if changes:
+        raise RunError(
+            f"{path} was begun with other settings or data ({'; '.join(changes)})",
+            "Give those it was begun with, or another --out for a new run.",
+        )
+
+
+def _without_none(tree: dict[str, Any]) -> dict[str, Any]:
+    """The tables without their empty entries, which TOML cannot write; a missing entry is read as None."""
+    return {
+        name: _without_none(value) if isinstance(value, dict) else value
+        for name, value in tree.items()
+        if value is not None
+    }

@@ -1,0 +1,24 @@
+"""The tensors that travel between the rooms, by name, and how a coefficient of time meets a batch of images."""
+
+from jaxtyping import Float, Float64, Int64
+from torch import Tensor
+
+Images = Float[Tensor, "n c h w"]
+"""A batch of images, or of their noisy versions; data lie in [-1, 1]."""
+
+Times = Float64[Tensor, "..."]
+"""Diffusion times in [0, 1], 0 = clean, 1 = noise: one for the batch, shape (), or one an image, shape (n,)."""
+
+Labels = Int64[Tensor, " n"]
+"""Class indices, one an image; `UNLABELLED` where an image has none."""
+
+UNLABELLED = -1
+
+
+def over(coefficient: Times, images: Images) -> Float[Tensor, "*_"]:
+    """A float64 coefficient, shape () or (n,), made to multiply `images`: of their dtype and device.
+
+    Its shape becomes () or (n, 1, 1, 1). The cast comes before the move, since not every device knows float64.
+    """
+    shaped = coefficient if coefficient.ndim == 0 else coefficient.reshape(-1, 1, 1, 1)
+    return shaped.to(images.dtype).to(images.device)

@@ -1,0 +1,151 @@
+"""Files that survive: written whole or not at all, checked when read, and never unpickled."""
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from sfumato.errors import ConfigError, RunError
+
+T = TypeVar("T")
+
+UNFINISHED = ".unfinished-"
+"""How the temporary names of files in the making begin."""
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Puts `content` at `path` so that a crash at any moment leaves the old file or the new one, never a part.
+
+    Raises:
+        RunError: the disk is full, or the folder cannot be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=UNFINISHED, dir=path.parent)
+        temporary = Path(name)
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.chmod(0o644)
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+        _flush_folder(path.parent)
+    except OSError as error:
+        raise cannot_write(path, error) from error
+
+
+def cannot_write(path: Path, error: OSError) -> RunError:
+    """The message for a write that failed."""
+    return RunError(
+        f"{path} could not be written: {error.strerror or error}",
+        "Free space or choose a folder that you may write to; everything saved before is intact.",
+    )
+
+
+def read_text(path: Path) -> str:
+    """The file's text.
+
+    Raises:
+        RunError: it is missing, unreadable or not UTF-8.
+    """
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+        raise RunError(f"{path} could not be read: {reason}", "Name a run that sfumato wrote.") from error
+
+
+def validated(kind: type[T], fields: object, path: Path) -> T:
+    """`fields`, read from `path`, as the dataclass `kind`; every field is checked, unknown ones are refused.
+
+    Raises:
+        RunError: a field is missing, unknown or of the wrong kind.
+    """
+    from pydantic import TypeAdapter, ValidationError
+
+    try:
+        return TypeAdapter(kind).validate_python(fields)
+    except ConfigError as error:
+        raise RunError(f"{path} describes what cannot be: {error.problem}", "Restore the file as it was.") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"]) or "the file"
+        problem = f"{path} is not a description that sfumato wrote: {place}: {first['msg']}"
+        raise RunError(problem, "Restore the file, or name another.") from error
+
+
+def write_tensors(path: Path, tensors: Mapping[str, Tensor], kind: str, notes: Mapping[str, Any]) -> None:
+    """Writes a safetensors file with its kind, JSON notes and a digest of notes and tensors in its header.
+
+    Raises:
+        RunError: a value is not finite, or the file could not be written; an older file is left as it was.
+    """
+    plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    for name, tensor in plain.items():
+        if not tensor.isfinite().all():
+            raise RunError(
+                f"{path} was not written, because {name} is no longer finite",
+                "What was saved before is intact. Begin a new run with a lower --learning-rate.",
+            )
+    text = json.dumps(notes)
+    write_whole(path, save(plain, metadata={"format": kind, "notes": text, "digest": _digest(text, plain)}))
+
+
+def read_tensors(path: Path, kind: str) -> tuple[dict[str, Tensor], Any]:
+    """The tensors (on the CPU) and notes of a file that `write_tensors` wrote.
+
+    Raises:
+        RunError: the file is missing, truncated, of another kind or program, or its tensors are not those it was
+            written with.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            header = file.metadata() or {}
+            if header.get("format") != kind:
+                raise RunError(
+                    f"{path} is a safetensors file of another kind: {header.get('format', 'unnamed')}, not {kind}",
+                    "Name a file or a run that sfumato wrote.",
+                )
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+    except OSError as error:
+        raise RunError(f"{path} could not be read: {error.strerror or error}", "Check the path.") from error
+    except SafetensorError as error:
+        problem = f"{path} is truncated or not a safetensors file ({error})"
+        raise RunError(problem, "Restore it from a copy, or use another checkpoint.") from error
+    notes = header.get("notes", "")
+    if _digest(notes, tensors) != header.get("digest"):
+        raise RunError(
+            f"{path} has been changed since it was written: its digest does not match its content",
+            "Restore it from a copy, or use another checkpoint.",
+        )
+    return tensors, json.loads(notes)
+
+
+def _digest(notes: str, tensors: Mapping[str, Tensor]) -> str:
+    """A hash of the notes, and of the tensors' names, dtypes, shapes and values."""
+    digest = hashlib.blake2b(notes.encode(), digest_size=16)
+    for name in sorted(tensors):
+        tensor = tensors[name]
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)};".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def _flush_folder(folder: Path) -> None:
+    """Makes a rename inside the folder durable."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

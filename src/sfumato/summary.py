@@ -1,0 +1,90 @@
+"""What a run is, in a few lines for a person or as JSON for a script."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from sfumato.models import DESCRIPTION, read_description
+from sfumato.runs import read_metrics, read_record
+
+MOST_LABELS = 20
+LOSSES = {"training": "loss", "held out": "heldout_loss"}
+
+
+def summarize(run: Path) -> dict[str, Any]:
+    """The facts of the run at `run`: data, model, training, latest losses, files.
+
+    Raises:
+        RunError: it is not a run, or its files are broken.
+    """
+    record = read_record(run)
+    config, learned = record.config, record.learned
+    measurements = read_metrics(run)
+    training = [m for m in measurements if m["kind"] == "train"]
+    heldout = [m for m in measurements if m["kind"] == "heldout"]
+    last = training[-1] if training else {"images": 0, "steps": 0, "seconds": 0.0, "loss": None, "skipped": 0}
+    checkpoints = sorted((run / "checkpoints").glob("*.safetensors"))
+    return {
+        "run": str(run),
+        "data": {"source": config.source, "images": learned.images, "image_shape": list(learned.image_shape)},
+        "labels": list(learned.label_names),
+        "preset": config.preset,
+        "network": _network(run / "model"),
+        "images_seen": last["images"],
+        "images": config.optimization.images,
+        "steps": last["steps"],
+        "skipped_steps": last["skipped"],
+        "seconds": last["seconds"],
+        "loss": last["loss"],
+        "heldout_loss": heldout[-1]["loss"] if heldout else None,
+        "checkpoints": [str(path) for path in checkpoints],
+    }
+
+
+def print_summary(summary: dict[str, Any], as_json: bool) -> None:
+    """Prints the facts as JSON, or as a table."""
+    if as_json:
+        print(json.dumps(summary, ensure_ascii=False))
+        return
+    table = Table(show_header=False, box=None)
+    for name, value in _sentences(summary):
+        table.add_row(Text(name, style="bold"), Text(value))
+    Console(highlight=False).print(table)
+
+
+def _network(model: Path) -> dict[str, Any] | None:
+    if not (model / DESCRIPTION).is_file():
+        return None
+    network = read_description(model).network
+    return {"width": network.width, "multipliers": list(network.multipliers), "blocks": network.blocks}
+
+
+def _sentences(facts: dict[str, Any]) -> list[tuple[str, str]]:
+    """The facts as a person would say them."""
+    data, network = facts["data"], facts["network"]
+    channels, height, width = data["image_shape"]
+    shown = ", ".join(facts["labels"][:MOST_LABELS]) + (", ..." if len(facts["labels"]) > MOST_LABELS else "")
+    unet = (
+        "none yet"
+        if network is None
+        else "UNet, {width} channels x {multipliers}, blocks a level: {blocks}".format(**network)
+    )
+    share = facts["images_seen"] / facts["images"]
+    losses = [f"{name} {facts[key]:.4f}" for name, key in LOSSES.items() if facts[key] is not None]
+    return [
+        ("run", facts["run"]),
+        ("data", f"{data['source']}: {data['images']:,} images of {height}x{width}x{channels}"),
+        ("classes", f"{len(facts['labels'])}: {shown}" if facts["labels"] else "none"),
+        ("model", f"preset {facts['preset']}: {unet}"),
+        (
+            "progress",
+            f"{facts['images_seen']:,} of {facts['images']:,} images ({share:.0%}) in {facts['steps']:,} steps, "
+            f"{facts['seconds'] / 60:.1f} minutes; {facts['skipped_steps']} steps skipped",
+        ),
+        ("loss", ", ".join(losses) or "none yet"),
+        ("checkpoints", "\n".join(facts["checkpoints"]) or "none yet"),
+    ]

@@ -1,0 +1,1 @@
+"""Training: configuration, state, the loop, and what is measured on the way."""

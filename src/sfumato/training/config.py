@@ -1,0 +1,172 @@
+"""Every setting of a training run, written once: the flags of `sfumato train`, the tables of `config.toml`, the API."""
+
+from dataclasses import asdict, dataclass, field
+from typing import Any, ClassVar, Literal
+
+from sfumato.errors import ConfigError
+
+
+def require(holds: bool, given: str, expected: str) -> None:
+    """Raises `ConfigError` unless `holds`."""
+    if not holds:
+        raise ConfigError(given, expected)
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """How images are read."""
+
+    __pydantic_config__: ClassVar = {"extra": "forbid"}
+
+    size: int | None = None
+    """Resize (antialiased) and centre-crop to this many pixels; None: the images' own common size."""
+    channels: Literal["auto", "grey", "rgb", "rgba"] = "auto"
+    """Convert the images; auto: what most of them are."""
+    labels: bool = True
+    """Learn the names of the first sub-folders as class labels, where every image lies in one."""
+    flip: bool = False
+    """Mirror half of the images, chosen anew each time they are seen."""
+    holdout: float = 0.05
+    """Share of the images kept from training, for the held-out loss (at least one image, at most 1024)."""
+
+    def __post_init__(self) -> None:
+        require(self.size is None or self.size >= 4, f"--size {self.size} is too small", "Choose 4 pixels or more.")
+        require(0 < self.holdout < 1, f"--holdout {self.holdout} is not a share", "Choose a number between 0 and 1.")
+
+
+@dataclass(frozen=True)
+class NetworkConfig:
+    """The UNet."""
+
+    __pydantic_config__: ClassVar = {"extra": "forbid"}
+
+    width: int = 128
+    """Channels at full resolution."""
+    multipliers: tuple[int, ...] = (1, 2, 2, 2)
+    """Channels of each level in units of the width; every level halves the resolution."""
+    blocks: int = 2
+    """Residual blocks a level."""
+    attention: tuple[int, ...] = (16,)
+    """Self-attention at the levels whose feature maps are about this many pixels wide."""
+    dropout: float = 0.1
+    """Dropout probability inside the residual blocks."""
+
+    def __post_init__(self) -> None:
+        require(min(self.attention, default=1) >= 1, f"--attention {self.attention} is no size", "Choose 1 or more.")
+        require(0 <= self.dropout < 1, f"--dropout {self.dropout} is not a probability", "Choose 0 or more, below 1.")
+
+
+@dataclass(frozen=True)
+class DiffusionConfig:
+    """The forward process."""
+
+    __pydantic_config__: ClassVar = {"extra": "forbid"}
+
+    timesteps: int = 1000
+    """T, the number of diffusion steps."""
+    beta_start: float = 1e-4
+    """Variance of the noise of the first step (at T = 1000; rescaled for others)."""
+    beta_end: float = 0.02
+    """Variance of the noise of the last step (at T = 1000; rescaled for others)."""
+
+
+@dataclass(frozen=True)
+class OptimizationConfig:
+    """How the network learns. Progress is counted in images."""
+
+    __pydantic_config__: ClassVar = {"extra": "forbid"}
+
+    images: int = 102_400_000
+    """Images to train on, repeats counted."""
+    batch: int = 128
+    """Images a step."""
+    learning_rate: float = 2e-4
+    """Adam's learning rate, after the warm-up."""
+    warmup: int = 640_000
+    """Images over which the learning rate rises from 0."""
+    ema: float = 0.9999
+    """Decay a step of the averaged weights, which are the ones that sample (rises to this value at the start)."""
+    clip_gradient: float = 1.0
+    """Largest norm of the gradient; larger ones are scaled down to it."""
+    label_dropout: float = 0.1
+    """Share of the labels hidden in training, so that guidance is possible."""
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    """Arithmetic of the network; auto: bfloat16 where the device has it (weights stay float32)."""
+    seed: int = 0
+    """Of everything random: weights, order, noise, previews."""
+
+    def __post_init__(self) -> None:
+        require(self.images >= 1, f"--images {self.images} is nothing to train on", "Choose 1 or more.")
+        require(self.batch >= 1, f"--batch {self.batch} is no batch", "Choose 1 or more.")
+        require(self.learning_rate > 0, f"--learning-rate {self.learning_rate} learns nothing", "Choose above 0.")
+        require(self.warmup >= 0, f"--warmup {self.warmup} is negative", "Choose 0 images or more.")
+        require(0 <= self.ema < 1, f"--ema {self.ema} is not a decay", "Choose 0 or more, below 1.")
+        require(self.clip_gradient > 0, f"--clip-gradient {self.clip_gradient} stops learning", "Choose above 0.")
+        require(0 <= self.label_dropout < 1, f"--label-dropout {self.label_dropout} is no share", "Choose 0 to 1.")
+        require(0 <= self.seed < 2**63, f"--seed {self.seed} is out of range", "Choose 0 to 2^63 - 1.")
+
+
+@dataclass(frozen=True)
+class WatchConfig:
+    """What is measured, drawn and saved on the way. None of it changes what is learned."""
+
+    __pydantic_config__: ClassVar = {"extra": "forbid"}
+
+    watch_every: int | None = None
+    """Images between two looks (held-out loss, preview grid); None: 20 looks, with more at the beginning."""
+    preview_count: int = 16
+    """Images of the preview grid."""
+    preview_steps: int = 50
+    """Sampling steps of the preview grid."""
+    heldout_count: int = 256
+    """Evaluations behind each held-out loss, spread evenly over ten noise levels."""
+    save_minutes: float = 5.0
+    """Minutes between two checkpoints; 0: one after every step."""
+    keep: int = 2
+    """Checkpoints to keep."""
+
+    def __post_init__(self) -> None:
+        require(
+            self.watch_every is None or self.watch_every >= 1, f"--watch-every {self.watch_every}", "Choose 1 or more."
+        )
+        for name in ("preview_count", "preview_steps", "heldout_count", "keep"):
+            value = getattr(self, name)
+            require(value >= 1, f"--{name.replace('_', '-')} {value} is too few", "Choose 1 or more.")
+        require(self.save_minutes >= 0, f"--save-minutes {self.save_minutes} is negative", "Choose 0 or more.")
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """A training run, complete."""
+
+    __pydantic_config__: ClassVar = {"extra": "forbid"}
+
+    source: str
+    """A folder of images, searched recursively, or the word `digits` (1,797 handwritten digits, built in)."""
+    preset: str = "ddpm"
+    """The named configuration that the other settings start from."""
+    data: DataConfig = field(default_factory=DataConfig)
+    network: NetworkConfig = field(default_factory=NetworkConfig)
+    diffusion: DiffusionConfig = field(default_factory=DiffusionConfig)
+    optimization: OptimizationConfig = field(default_factory=OptimizationConfig)
+    watch: WatchConfig = field(default_factory=WatchConfig)
+
+
+FREE_TO_CHANGE = {"watch", "optimization.images", "source"}
+"""Settings (or whole tables) that may differ when a run goes on: they do not change what it has learned so far."""
+
+
+def differences(before: TrainConfig, now: TrainConfig) -> list[str]:
+    """The settings that stand in the way of going on, as "--flag: before -> now"."""
+    old, new = _flat(asdict(before)), _flat(asdict(now))
+    changed = [name for name in old if old[name] != new[name]]
+    fixed = [name for name in changed if name not in FREE_TO_CHANGE and name.split(".")[0] not in FREE_TO_CHANGE]
+    return [f"--{name.split('.')[-1].replace('_', '-')}: {old[name]} -> {new[name]}" for name in fixed]
+
+
+def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested tables as one, with dotted names."""
+    leaves: dict[str, Any] = {}
+    for name, value in tree.items():
+        leaves |= _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value}
+    return leaves

@@ -1,0 +1,62 @@
+"""The held-out loss by noise level: on images never trained on, with noise that never changes."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from sfumato.data import ImageSet, to_float
+from sfumato.denoiser import NetworkDenoiser
+from sfumato.objective import simple_loss
+from sfumato.sampling import ImageNoise
+
+LEVELS = 10
+BATCH = 64
+
+
+@dataclass(frozen=True)
+class HeldOutLoss:
+    """Mean squared error of the prediction: overall, and at each noise level (the middle of each tenth of time)."""
+
+    mean: float
+    by_time: dict[str, float]
+
+
+class HeldOut:
+    """A fixed set of noisy held-out images: every image in turn at all ten levels, until there are `count` in all.
+
+    Args:
+        images: the held-out images.
+        count: evaluations in all; at least one a level is made.
+        seed: of the noise.
+    """
+
+    def __init__(self, images: ImageSet, count: int, seed: int) -> None:
+        pairs = torch.arange(max(count, LEVELS))
+        chosen = images.select(pairs // LEVELS % len(images))
+        self.images, self.labels = chosen.images, chosen.labels
+        self.level = pairs % LEVELS
+        self.noise = ImageNoise(seed, range(len(pairs)), images.image_shape)()
+
+    @torch.no_grad()
+    def loss(self, model: NetworkDenoiser, on_batch: Callable[[int], None] = lambda _: None) -> HeldOutLoss:
+        """The loss of `model`, which is in evaluation mode; `on_batch` hears how many evaluations each batch made."""
+        device = next(model.parameters()).device
+        losses = []
+        for part in torch.arange(len(self.level)).split(BATCH):
+            labels = None if self.labels is None else self.labels[part].to(device)
+            x_0, noise = to_float(self.images[part]).to(device), self.noise[part].to(device)
+            losses.append(simple_loss(model, x_0, self._times(model, part), noise, labels).cpu())
+            on_batch(len(part))
+        return self._summary(torch.cat(losses))
+
+    def _times(self, model: NetworkDenoiser, part: Tensor) -> Tensor:
+        """The middle of each tenth, moved to the nearest step of the schedule."""
+        timesteps = model.schedule.timesteps
+        return ((self.level[part].double() + 0.5) / LEVELS * timesteps).round() / timesteps
+
+    def _summary(self, losses: Tensor) -> HeldOutLoss:
+        by_level = [losses[self.level == level].mean().item() for level in range(LEVELS)]
+        by_time = {f"{(level + 0.5) / LEVELS:.2f}": round(loss, 6) for level, loss in enumerate(by_level)}
+        return HeldOutLoss(round(sum(by_level) / LEVELS, 6), by_time)

@@ -1,0 +1,96 @@
+"""All that changes while a model learns, and its way into a checkpoint and back."""
+
+from copy import deepcopy
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from sfumato.denoiser import NetworkDenoiser
+from sfumato.models import check_tensors, load_tensors
+from sfumato.storage import read_tensors, validated, write_tensors
+
+KIND = "sfumato-checkpoint"
+
+
+@dataclass
+class Counters:
+    """How far a run has come.
+
+    Attributes:
+        images_seen: images trained on, repeats and skipped steps included.
+        steps: optimizer steps taken.
+        skipped: steps skipped because the loss or the gradient was not finite.
+        seconds: time spent in training steps.
+    """
+
+    __pydantic_config__: ClassVar = {"extra": "forbid"}
+
+    images_seen: int = 0
+    steps: int = 0
+    skipped: int = 0
+    seconds: float = 0.0
+
+
+class TrainingState:
+    """The model in training, its average, its optimizer, and how far they have come.
+
+    Args:
+        model: freshly built, on its device.
+    """
+
+    def __init__(self, model: NetworkDenoiser) -> None:
+        self.model = model.train()
+        self.average = deepcopy(model).eval().requires_grad_(False)
+        self.optimizer = torch.optim.Adam(model.network.parameters())
+        self.counters = Counters()
+
+    def save(self, path: Path) -> None:
+        """Writes a checkpoint.
+
+        Raises:
+            RunError: it could not be written, or holds a value that is not finite; an older file is left as it was.
+        """
+        write_tensors(path, self._tensors(), KIND, asdict(self.counters))
+
+    def load(self, path: Path) -> None:
+        """Takes over all that a checkpoint holds.
+
+        Raises:
+            RunError: the file is truncated, foreign, changed, or of another network.
+        """
+        tensors, notes = read_tensors(path, KIND)
+        self.counters = validated(Counters, notes, path)
+        load_tensors(self.model.network, _under("model.", tensors), path)
+        load_tensors(self.average.network, _under("average.", tensors), path)
+        self._load_optimizer(_under("optimizer.", tensors), path)
+
+    def _tensors(self) -> dict[str, Tensor]:
+        tensors = {f"model.{name}": tensor for name, tensor in self.model.network.state_dict().items()}
+        tensors |= {f"average.{name}": tensor for name, tensor in self.average.network.state_dict().items()}
+        for name, parameter in self.model.network.named_parameters():
+            for quantity, tensor in self.optimizer.state[parameter].items():
+                tensors[f"optimizer.{name}.{quantity}"] = tensor
+        return tensors
+
+    def _load_optimizer(self, tensors: dict[str, Tensor], path: Path) -> None:
+        """Adam's memory of every parameter; of none, before the first step."""
+        parameters = dict(self.model.network.named_parameters()) if self.counters.steps else {}
+        count = torch.tensor(0.0)
+        expected = {
+            f"{name}.{quantity}": like
+            for name, parameter in parameters.items()
+            for quantity, like in (("step", count), ("exp_avg", parameter), ("exp_avg_sq", parameter))
+        }
+        check_tensors(expected, tensors, path)
+        self.optimizer.state.clear()
+        for name, parameter in parameters.items():
+            moments = {q: tensors[f"{name}.{q}"].to(parameter.device, copy=True) for q in ("exp_avg", "exp_avg_sq")}
+            self.optimizer.state[parameter] = {"step": tensors[f"{name}.step"].clone(), **moments}
+
+
+def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors whose names begin with `prefix`, without it."""
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}

@@ -1,0 +1,1 @@
+"""The science, held against exact solutions: formulas against their definitions, samplers against closed forms."""

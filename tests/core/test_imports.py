@@ -1,0 +1,92 @@
+"""Imports run one way: each room knows the rooms below it and no others."""
+
+import ast
+from collections.abc import Iterator
+from graphlib import TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+import sfumato
+
+SOURCE = Path(sfumato.__file__).parent
+
+MAY_IMPORT: dict[str, set[str]] = {
+    "errors": set(),
+    "shapes": set(),
+    "gaussian": set(),
+    "schedule": {"errors", "gaussian", "shapes"},
+    "denoiser": {"errors", "gaussian", "schedule", "shapes"},
+    "oracle": {"denoiser", "errors", "gaussian", "schedule", "shapes"},
+    "guidance": {"denoiser", "errors", "gaussian", "schedule", "shapes"},
+    "objective": {"denoiser", "errors", "gaussian", "schedule", "shapes"},
+    "grids": {"errors"},
+    "solvers": {"denoiser", "errors", "gaussian", "shapes"},
+    "sampling": {"denoiser", "errors", "gaussian", "grids", "guidance", "schedule", "shapes", "solvers"},
+    "nn": {"errors"},
+    "data": {"errors"},
+    "storage": {"errors"},
+    "pictures": {"data", "errors", "storage"},
+    "models": {"denoiser", "errors", "nn", "schedule", "storage"},
+    "training": {"data", "denoiser", "errors", "models", "objective", "sampling", "shapes", "storage"},
+    "presets": {"errors", "training"},
+    "runs": {"data", "errors", "models", "storage", "training"},
+    "trainer": {"data", "devices", "errors", "models", "nn", "pictures", "runs", "sampling", "schedule", "training"},
+    "devices": {"errors"},
+    "interrupts": set(),
+    "progress": set(),
+    "output": {"data", "errors", "pictures", "shapes", "storage"},
+    "explain": {
+        *("data", "denoiser", "grids", "oracle", "pictures", "runs", "sampling", "schedule", "shapes", "solvers"),
+    },
+    "summary": {"errors", "models", "runs"},
+    "cli": {
+        *("data", "denoiser", "devices", "errors", "explain", "guidance", "interrupts", "models", "output", "presets"),
+        *("progress", "runs", "sampling", "solvers", "summary", "trainer", "training"),
+    },
+}
+"""What each room, a module or a package, may know of sfumato besides itself."""
+
+
+def files(room: str) -> list[Path]:
+    """The sources of a room."""
+    module = SOURCE / f"{room}.py"
+    return [module] if module.exists() else sorted((SOURCE / room).rglob("*.py"))
+
+
+def imported_rooms(file: Path) -> Iterator[str]:
+    """The rooms of sfumato that a file imports, at its top or inside functions."""
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{file}:{node.lineno} imports by a relative name"
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+        else:
+            continue
+        yield from (name.split(".")[1] for name in names if name.startswith("sfumato."))
+
+
+@pytest.mark.parametrize("room", MAY_IMPORT)
+def test_a_room_knows_only_the_rooms_below_it(room: str) -> None:
+    assert files(room)
+    for file in files(room):
+        assert set(imported_rooms(file)) <= MAY_IMPORT[room] | {room}, file
+
+
+def test_every_room_is_in_the_table() -> None:
+    rooms = {path.stem for path in SOURCE.iterdir() if path.suffix == ".py" or (path / "__init__.py").exists()}
+    assert rooms - {"__init__", "__pycache__"} == set(MAY_IMPORT)
+
+
+def test_the_table_has_no_circles() -> None:
+    TopologicalSorter(MAY_IMPORT).prepare()  # raises CycleError
+
+
+def test_every_way_to_import_is_seen(tmp_path: Path) -> None:
+    file = tmp_path / "a.py"
+    file.write_text(
+        "import torch\nimport sfumato.schedule\nfrom sfumato import grids\n"
+        "from sfumato.nn.layers import sinusoidal\ndef late():\n    from sfumato.oracle import images\n"
+    )
+    assert set(imported_rooms(file)) == {"schedule", "grids", "nn", "oracle"}

@@ -1,0 +1,202 @@
+"""The UNet against diffusers' weight for weight, and the promises of its parts."""
+
+import math
+from collections.abc import Iterator
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.autograd import gradcheck
+
+from sfumato.errors import ConfigError, LabelError
+from sfumato.nn.layers import Downsample, group_norm, sinusoidal
+from sfumato.nn.unet import UNet, UNetConfig
+from sfumato.shapes import UNLABELLED
+
+from .diffusers_names import diffusers_state
+
+TINY = UNetConfig(
+    image_channels=2, width=8, multipliers=(1, 2), blocks=1, attention_levels=(1,), dropout=0.0, classes=3
+)
+
+
+@pytest.fixture(autouse=True)
+def seeded() -> Iterator[None]:
+    """Torch's generator, of a known state inside and restored behind."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        yield
+
+
+def filled(network: nn.Module) -> nn.Module:
+    """The network with random weights everywhere, where it begins with zeros too, and activations of order one."""
+    with torch.no_grad():
+        for name, weight in network.named_parameters():
+            fan_in = weight[0].numel() if weight.ndim > 1 else 4
+            weight.normal_(std=fan_in**-0.5)
+            if "norm" in name and name.endswith("weight"):
+                weight.add_(1)
+    return network
+
+
+def inputs(count: int, height: int, width: int, dtype: torch.dtype = torch.float32) -> tuple[Tensor, Tensor]:
+    """Noisy images for TINY, and times."""
+    return torch.randn(count, 2, height, width, dtype=dtype), torch.linspace(0, 999, count, dtype=dtype)
+
+
+def test_the_papers_network_for_cifar_has_as_many_weights_as_the_papers() -> None:
+    with torch.device("meta"):
+        network = UNet(UNetConfig(3, 128, (1, 2, 2, 2), 2, (1,), 0.1, 0))
+    assert sum(weight.numel() for weight in network.parameters()) == 35_746_307
+
+
+@pytest.mark.parametrize("classes", [0, 3])
+def test_diffusers_network_with_our_weights_gives_our_output(classes: int) -> None:
+    """google/ddpm-cifar10-32, all of its weights; with classes, diffusers' table has our row for no class."""
+    from diffusers import UNet2DModel  # takes seconds to import
+
+    ours = filled(UNet(UNetConfig(3, 128, (1, 2, 2, 2), 2, (1,), 0.0, classes))).eval()
+    theirs: nn.Module = UNet2DModel(  # type: ignore[no-untyped-call, assignment]
+        sample_size=32,
+        in_channels=3,
+        out_channels=3,
+        block_out_channels=(128, 256, 256, 256),
+        layers_per_block=2,
+        down_block_types=("DownBlock2D", "AttnDownBlock2D", "DownBlock2D", "DownBlock2D"),
+        up_block_types=("UpBlock2D", "UpBlock2D", "AttnUpBlock2D", "UpBlock2D"),
+        downsample_padding=0,
+        flip_sin_to_cos=False,
+        freq_shift=1,
+        norm_eps=1e-6,
+        act_fn="silu",
+        attention_head_dim=None,
+        num_class_embeds=classes + 1 if classes else None,
+    )
+    theirs.eval().load_state_dict(diffusers_state(ours.state_dict()), strict=True)
+    x, times = torch.randn(3, 3, 16, 16), torch.tensor([0.0, 10.0, 999.0])
+    labels = torch.tensor([UNLABELLED, 0, 2]) if classes else None
+    with torch.no_grad():
+        found = ours(x, times, labels)
+        expected = theirs(x, times, class_labels=None if labels is None else labels + 1).sample
+    assert expected.std() > 0.1
+    assert (found - expected).norm() < 1e-5 * expected.norm()
+
+
+@pytest.mark.parametrize(("height", "width"), [(28, 28), (30, 45), (8, 8), (1, 7)])
+def test_images_of_any_size_keep_it(height: int, width: int) -> None:
+    network = UNet(UNetConfig(1, 8, (1, 2, 2, 2), 2, (1, 3), 0.0, 0))
+    assert network(torch.randn(2, 1, height, width), torch.tensor([0.0, 5.0])).shape == (2, 1, height, width)
+
+
+def test_an_odd_image_and_its_mirror_image_are_halved_alike() -> None:
+    """TensorFlow's SAME padding is symmetric for an odd size: three taps centred on every other pixel."""
+    layer = Downsample(1)
+    with torch.no_grad():
+        layer.conv.weight.fill_(1)
+        layer.conv.bias.zero_()  # type: ignore[union-attr]
+    x = torch.randn(1, 1, 5, 7)
+    torch.testing.assert_close(layer(x.flip(-1, -2)), layer(x).flip(-1, -2))
+
+
+def test_a_fresh_network_says_nothing() -> None:
+    x, times = inputs(2, 4, 4)
+    assert (UNet(TINY)(x, times) == 0).all()
+
+
+def test_gradients_are_those_of_finite_differences() -> None:
+    network = filled(UNet(TINY)).double()
+    x, times = inputs(3, 5, 4, torch.float64)
+    weights = {name: weight.detach().requires_grad_() for name, weight in network.named_parameters()}
+
+    def output(x: Tensor, *values: Tensor) -> Tensor:
+        state = dict(zip(weights, values, strict=True))
+        return torch.func.functional_call(network, state, (x, times, torch.tensor([UNLABELLED, 0, 2])))  # type: ignore[no-any-return]
+
+    assert gradcheck(output, (x.requires_grad_(), *weights.values()), fast_mode=True)
+
+
+def test_every_weight_gets_a_gradient() -> None:
+    network = filled(UNet(TINY))
+    x, times = inputs(4, 5, 4)
+    network(x, times, torch.tensor([UNLABELLED, 0, 1, 2])).square().sum().backward()
+    for name, weight in network.named_parameters():
+        assert weight.grad is not None, name
+        assert weight.grad.abs().max() > 1e-4, name
+
+
+@pytest.mark.parametrize("width", [4, 6, 8, 16, 32, 36, 128])
+def test_time_and_class_reach_the_output_at_every_width(width: int) -> None:
+    """A normalisation with one channel a group would take away what a residual block adds to its channels."""
+    network = filled(UNet(UNetConfig(1, width, (1,), 1, (), 0.0, 2)))
+    x = torch.randn(1, 1, 6, 6).expand(3, 1, 6, 6)
+    by_time = network(x, torch.tensor([0.0, 30.0, 900.0]), torch.zeros(3, dtype=torch.int64))
+    by_class = network(x, torch.zeros(3), torch.tensor([UNLABELLED, 0, 1]))
+    for outputs in (by_time, by_class):
+        distances = torch.pdist(outputs.flatten(1))
+        assert distances.min() > 0.002 * outputs.flatten(1).norm(dim=1).mean()
+
+
+@pytest.mark.parametrize(
+    ("channels", "groups"),
+    [(128, 32), (256, 32), (384, 32), (64, 16), (32, 8), (48, 8), (18, 2), (4, 1), (6, 1), (5, 1)],
+)
+def test_groups_divide_the_channels_and_have_four_or_more(channels: int, groups: int) -> None:
+    assert group_norm(channels).num_groups == groups
+
+
+def test_no_label_is_the_label_unlabelled() -> None:
+    network = filled(UNet(TINY))
+    x, times = inputs(3, 4, 4)
+    none, unlabelled = network(x, times), network(x, times, torch.full((3,), UNLABELLED))
+    assert (none == unlabelled).all()
+    assert (network(x, times, torch.zeros(3, dtype=torch.int64)) - none).abs().max() > 0.01
+
+
+def test_labels_are_refused_by_a_network_without_classes() -> None:
+    network = UNet(UNetConfig(2, 8, (1,), 1, (), 0.0, 0))
+    with pytest.raises(LabelError, match="no classes"):
+        network(*inputs(2, 4, 4), torch.tensor([0, 1]))
+
+
+def test_an_images_output_does_not_depend_on_the_others() -> None:
+    network = filled(UNet(TINY)).eval()
+    x, times = inputs(4, 6, 6)
+    labels = torch.tensor([2, UNLABELLED, 0, 1])
+    together = network(x, times, labels)
+    for i in range(4):
+        alone = network(x[i : i + 1], times[i : i + 1], labels[i : i + 1])
+        torch.testing.assert_close(together[i : i + 1], alone, rtol=1e-4, atol=1e-5)
+
+
+def test_dropout_acts_in_training_only() -> None:
+    network = filled(UNet(UNetConfig(2, 8, (1, 2), 1, (1,), 0.5, 0)))
+    x, times = inputs(2, 4, 4)
+    assert (network.train()(x, times) != network(x, times)).any()
+    assert (network.eval()(x, times) == network(x, times)).all()
+
+
+def test_the_time_embedding_is_sines_then_cosines_of_falling_frequencies() -> None:
+    times = [0.0, 1.0, 37.0, 999.0]
+    frequencies = [10_000 ** (-k / 3) for k in range(4)]
+    expected = [[f(t * w) for f in (math.sin, math.cos) for w in frequencies] for t in times]
+    found = sinusoidal(torch.tensor(times), 8)
+    torch.testing.assert_close(found, torch.tensor(expected), rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("changes", "remedy"),
+    [
+        ({"width": 2}, "an even width of at least 4"),
+        ({"width": 9}, "an even width of at least 4"),
+        ({"multipliers": ()}, "at least one multiplier"),
+        ({"multipliers": (1, 0)}, "all positive"),
+        ({"blocks": 0}, "one block"),
+        ({"attention_levels": (2,)}, "0 ... 1"),
+        ({"attention_levels": (-1,)}, "0 ... 1"),
+    ],
+)
+def test_a_network_that_cannot_be_is_refused_with_a_remedy(changes: dict[str, object], remedy: str) -> None:
+    settings = {"image_channels": 1, "width": 8, "multipliers": (1, 2), "blocks": 1, "attention_levels": ()}
+    with pytest.raises(ConfigError) as caught:
+        UNetConfig(**{**settings, "dropout": 0.0, "classes": 0, **changes})  # type: ignore[arg-type]
+    assert remedy in caught.value.remedy

@@ -1,0 +1,107 @@
+"""Images in memory."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from sfumato.data import ImageSet, split, to_float, to_uint8
+from sfumato.errors import ConfigError, DataError
+
+
+def numbered(count: int) -> ImageSet:
+    """Images whose pixels and labels are their own number, modulo 256 and 2."""
+    numbers = torch.arange(count)
+    images = (numbers % 256).to(torch.uint8).reshape(-1, 1, 1, 1).repeat(1, 1, 2, 3)
+    return ImageSet(images, numbers % 2, ("even", "odd"), ("a notice",))
+
+
+def test_length_and_shape() -> None:
+    images = numbered(5)
+    assert len(images) == 5
+    assert images.image_shape == (1, 2, 3)
+
+
+def test_select_keeps_each_label_with_its_image() -> None:
+    chosen = numbered(5).select(torch.tensor([3, 0, 1]))
+    assert chosen.images[:, 0, 0, 0].tolist() == [3, 0, 1]
+    assert chosen.labels is not None
+    assert chosen.labels.tolist() == [1, 0, 1]
+    assert chosen.label_names == ("even", "odd")
+
+
+def test_select_from_unlabelled_images() -> None:
+    assert replace(numbered(3), labels=None).select(torch.tensor([2])).labels is None
+
+
+def test_fingerprint_tells_every_difference() -> None:
+    images = numbered(4)
+    assert images.labels is not None
+    others = [
+        images.select(torch.tensor([1, 0, 2, 3])),
+        replace(images, images=images.images.transpose(2, 3)),
+        replace(images, images=images.images + 1),
+        replace(images, labels=images.labels.flip(0)),
+        replace(images, labels=None),
+        replace(images, label_names=("eve", "nodd")),
+    ]
+    fingerprints = {other.fingerprint() for other in [images, *others]}
+    assert len(fingerprints) == 1 + len(others)
+
+
+def test_fingerprint_ignores_notices_and_memory_layout() -> None:
+    images = numbered(4)
+    strided = images.images.permute(2, 3, 0, 1).contiguous().permute(2, 3, 0, 1)
+    assert replace(images, images=strided, notices=()).fingerprint() == images.fingerprint()
+
+
+def test_fingerprint_does_not_change_from_one_process_or_version_to_the_next() -> None:
+    assert numbered(4).fingerprint() == "68c4efc9488a21b61e8c8747223add7bd53624710f088144409b5846e1a58819"
+
+
+@pytest.mark.parametrize(
+    ("count", "holdout", "held_out"),
+    [(100, 0.1, 10), (100, 0.096, 10), (10, 0.001, 1), (2, 0.99, 1), (10, 0.99, 9), (20_000, 0.5, 1024)],
+)
+def test_split_holds_out_the_fraction_within_its_bounds(count: int, holdout: float, held_out: int) -> None:
+    train, held = split(numbered(count), holdout, seed=0)
+    assert (len(train), len(held)) == (count - held_out, held_out)
+
+
+def test_split_is_a_random_partition() -> None:
+    train, held = (part.images[:, 0, 0, 0].tolist() for part in split(numbered(100), 0.3, seed=1))
+    assert sorted(train + held) == list(range(100))
+    assert held not in (sorted(held), list(range(30)))
+
+
+def test_split_depends_on_the_seed_alone() -> None:
+    first, again, other = (split(numbered(100), 0.3, seed)[1].fingerprint() for seed in (1, 1, 2))
+    assert first == again
+    assert first != other
+
+
+@pytest.mark.parametrize("holdout", [0.0, 1.0, -0.1, 7.0, float("nan")])
+def test_split_refuses_what_is_no_fraction(holdout: float) -> None:
+    with pytest.raises(ConfigError, match="between 0 and 1"):
+        split(numbered(10), holdout, seed=0)
+
+
+def test_split_refuses_a_single_image() -> None:
+    with pytest.raises(DataError, match="at least 2"):
+        split(numbered(1), 0.5, seed=0)
+
+
+def test_bytes_survive_the_round_trip() -> None:
+    every = torch.arange(256, dtype=torch.uint8)
+    floats = to_float(every)
+    assert floats.dtype == torch.float32
+    assert (floats.min().item(), floats.max().item()) == (-1, 1)
+    assert torch.equal(to_uint8(floats), every)
+
+
+def test_floats_are_clamped_and_rounded_to_the_nearest_byte() -> None:
+    step = 1 / 127.5
+    floats = torch.tensor([-9.0, -1 + 0.4 * step, -1 + 0.6 * step, 1 - 0.4 * step, 1 - 0.6 * step, 9.0])
+    assert to_uint8(floats).tolist() == [0, 0, 1, 255, 254, 255]

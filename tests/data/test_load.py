@@ -1,0 +1,244 @@
+"""A folder to images in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+from sfumato.data import ChannelChoice, load_images
+from sfumato.errors import ConfigError, DataError
+
+Save = Callable[..., Path]
+
+
+def test_a_folder_of_one_size_is_loaded_as_it_is(save: Save, tmp_path: Path) -> None:
+    for number in (2, 0, 1):
+        save(f"{number}.png", size=(6, 4), colour=(number, 10, 20))
+    images = load_images(tmp_path)
+    assert images.images.dtype == torch.uint8
+    assert images.images.is_contiguous()
+    assert images.image_shape == (3, 4, 6)
+    assert images.images[:, :, 0, 0].tolist() == [[0, 10, 20], [1, 10, 20], [2, 10, 20]]
+    assert images.labels is None
+    assert images.notices == ()
+
+
+def test_each_pixel_stays_in_its_place(tmp_path: Path) -> None:
+    pixels = torch.randint(256, (2, 3, 5, 7), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+    for number, image in enumerate(pixels):
+        Image.fromarray(image.permute(1, 2, 0).numpy()).save(tmp_path / f"{number}.png")
+    assert torch.equal(load_images(tmp_path).images, pixels)
+
+
+def test_the_source_may_be_text(save: Save, tmp_path: Path) -> None:
+    save("a.png")
+    save("b.png")
+    assert len(load_images(str(tmp_path))) == 2
+
+
+@pytest.mark.parametrize(("mode", "channels"), [("L", 1), ("1", 1), ("RGB", 3), ("RGBA", 4), ("LA", 4)])
+def test_the_channels_are_those_of_the_files(save: Save, tmp_path: Path, mode: str, channels: int) -> None:
+    save("a.png", mode)
+    save("b.png", mode)
+    images = load_images(tmp_path)
+    assert images.image_shape == (channels, 8, 8)
+    assert images.notices == ()
+
+
+def test_the_most_common_channels_win_and_others_are_converted_with_a_notice(save: Save, tmp_path: Path) -> None:
+    save("a.png", "L", colour=7)
+    save("b.png", "RGBA")
+    for name in "cde":
+        save(f"{name}.png", "RGB")
+    images = load_images(tmp_path)
+    assert images.images[:2, :, 0, 0].tolist() == [[7, 7, 7], [255, 255, 255]]
+    assert images.notices == (
+        "1 of 5 images were converted from grey to RGB.",
+        "1 of 5 images were converted from RGBA to RGB.",
+    )
+
+
+@pytest.mark.parametrize(("channels", "depth"), [("grey", 1), ("rgb", 3), ("rgba", 4)])
+def test_channels_that_are_asked_for_need_no_notice(
+    save: Save, tmp_path: Path, channels: ChannelChoice, depth: int
+) -> None:
+    save("a.png", "L")
+    save("b.png", "RGB")
+    images = load_images(tmp_path, channels=channels)
+    assert images.image_shape[0] == depth
+    assert images.notices == ()
+
+
+def test_class_folders_give_labels(save: Save, tmp_path: Path) -> None:
+    for name in ("9/a.png", "9/b.png", "10/a.png", "10/b.png"):
+        save(name)
+    images = load_images(tmp_path)
+    assert images.label_names == ("9", "10")
+    assert images.labels is not None
+    assert images.labels.dtype == torch.int64
+    assert images.labels.tolist() == [1, 1, 0, 0]
+
+
+def test_labels_can_be_left_aside(save: Save, tmp_path: Path) -> None:
+    for name in ("a/1.png", "a/2.png", "b/1.png"):
+        save(name)
+    images = load_images(tmp_path, labels=False)
+    assert images.labels is None
+    assert images.label_names == ()
+    assert images.notices == ()
+
+
+def test_a_class_left_with_one_readable_image_is_refused(save: Save, tmp_path: Path) -> None:
+    for name in ("a/1.png", "a/2.png", "b/1.png"):
+        save(name)
+    (tmp_path / "b" / "2.png").write_text("no image")
+    with pytest.raises(DataError, match="only 1 in: b"):
+        load_images(tmp_path)
+
+
+def test_a_class_without_readable_images_is_dropped(save: Save, tmp_path: Path) -> None:
+    for name in ("a/1.png", "a/2.png", "c/1.png", "c/2.png"):
+        save(name)
+    (tmp_path / "b").mkdir()
+    (tmp_path / "b" / "1.png").touch()
+    images = load_images(tmp_path)
+    assert images.label_names == ("a", "c")
+    assert images.notices == (
+        "1 of 5 files were skipped: b/1.png (the file is empty).",
+        "Classes without any readable image were dropped: b.",
+    )
+
+
+def test_a_size_squares_images_of_any_size(save: Save, tmp_path: Path) -> None:
+    save("a.png", size=(20, 10))
+    save("b.png", size=(3, 5))
+    assert load_images(tmp_path, size=16).image_shape == (3, 16, 16)
+
+
+def test_upright_sizes_count_not_stored_ones(save: Save, tmp_path: Path) -> None:
+    save("a.png", size=(8, 16))
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    for name in ("b.jpg", "c.tif"):
+        Image.new("RGB", (16, 8)).save(tmp_path / name, exif=exif)
+    assert load_images(tmp_path).image_shape == (3, 16, 8)
+
+
+@pytest.mark.parametrize(("side", "suggestion"), [(300, 64), (64, 64), (63, 32), (9, 8), (2, 4)])
+def test_different_sizes_are_refused_with_a_size_that_suits(
+    save: Save, tmp_path: Path, side: int, suggestion: int
+) -> None:
+    for number in range(3):
+        save(f"{number}.png", size=(side, side + 1))
+    save("3.png", size=(side, side))
+    with pytest.raises(DataError) as caught:
+        load_images(tmp_path)
+    assert f"2 different sizes (most often: 3 of {side} x {side + 1}, 1 of {side} x {side} pixels)" in str(caught.value)
+    assert caught.value.remedy.endswith(f"--size {suggestion}.")
+
+
+def test_different_sizes_are_refused_before_the_memory_is_filled(
+    save: Save, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save("a.png", size=(8, 8))
+    save("b.png", size=(8, 9))
+    monkeypatch.delattr("sfumato.data.load.decode")
+    with pytest.raises(DataError, match="2 different sizes"):
+        load_images(tmp_path)
+
+
+def test_the_three_most_common_sizes_are_named(save: Save, tmp_path: Path) -> None:
+    for side in (5, 6, 7, 8):
+        for number in range(side):
+            save(f"{side}-{number}.png", size=(side, side))
+    with pytest.raises(DataError, match=r"4 different sizes \(most often: 8 of 8 x 8, 7 of 7 x 7, 6 of 6 x 6 pixels\)"):
+        load_images(tmp_path)
+
+
+def test_the_first_five_unreadable_files_are_named_with_their_reasons(save: Save, tmp_path: Path) -> None:
+    save("y.png")
+    save("z.png")
+    for number in range(7):
+        (tmp_path / f"{number}.png").touch()
+    (tmp_path / "0.png").write_text("no image")
+    (notice,) = load_images(tmp_path).notices
+    assert notice.startswith("7 of 9 files were skipped: 0.png (it is not an image that Pillow can read), 1.png (the ")
+    assert notice.endswith("4.png (the file is empty) and 2 more.")
+
+
+def test_a_bomb_is_skipped_without_a_warning(
+    save: Save, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, recwarn: pytest.WarningsRecorder
+) -> None:
+    for name in ("a.png", "b.png"):
+        save(name)
+    save("c.png", size=(10, 10))
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 99)
+    images = load_images(tmp_path)
+    assert images.notices == ("1 of 3 files were skipped: c.png (it has more than 99 pixels).",)
+    assert not recwarn.list
+
+
+def test_a_folder_that_does_not_exist(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"no folder .*gone to read\. Name a folder of images, or the word digits"):
+        load_images(tmp_path / "gone")
+
+
+@pytest.mark.parametrize("name", ["x" * 5000, "x\0y"])
+def test_a_name_that_cannot_be_one(name: str) -> None:
+    with pytest.raises(DataError, match="no folder"):
+        load_images(name)
+
+
+def test_a_file_for_a_folder(save: Save) -> None:
+    with pytest.raises(DataError, match="is a file, but a folder is expected"):
+        load_images(save("a.png"))
+
+
+def test_a_folder_without_images(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").touch()
+    with pytest.raises(DataError, match="holds no images"):
+        load_images(tmp_path)
+
+
+def test_a_folder_without_readable_images(tmp_path: Path) -> None:
+    (tmp_path / "a.png").touch()
+    (tmp_path / "b.png").write_text("no image")
+    with pytest.raises(DataError, match=r"None of the 2 image files .*: a\.png \(the file is empty\), b\.png"):
+        load_images(tmp_path)
+
+
+def test_a_single_image(save: Save, tmp_path: Path) -> None:
+    save("a.png")
+    with pytest.raises(DataError, match=r"Only 1 image can be read .* at least 2 are needed"):
+        load_images(tmp_path)
+
+
+def test_a_single_readable_image_tells_of_the_others(save: Save, tmp_path: Path) -> None:
+    save("a.png")
+    (tmp_path / "b.png").touch()
+    with pytest.raises(DataError, match=r"1 cannot be read: b\.png \(the file is empty\)"):
+        load_images(tmp_path)
+
+
+def test_images_too_small_to_learn_from(save: Save, tmp_path: Path) -> None:
+    for name in "ab":
+        save(f"{name}.png", size=(9, 3))
+    with pytest.raises(DataError, match="9 x 3 pixels, but at least 4 a side"):
+        load_images(tmp_path)
+
+
+@pytest.mark.parametrize("source", ["digits", "anywhere"])
+@pytest.mark.parametrize("size", [-1, 0, 3])
+def test_a_size_below_four(source: str, size: int) -> None:
+    with pytest.raises(ConfigError, match=f"The size is {size}, but images must be at least 4"):
+        load_images(source, size=size)
+
+
+@pytest.mark.usefixtures("unchecked")
+def test_unknown_channels() -> None:
+    with pytest.raises(ConfigError, match=r"'cmyk'\. Choose one of auto, grey, rgb, rgba"):
+        load_images("digits", channels="cmyk")  # type: ignore[arg-type]
