@@ -17,15 +17,14 @@ from sklearn.svm import SVC
 import sfumato as sf
 from sfumato.progress import sampling_bar
 
-GUIDANCE = 2.0
-STEPS = 100
-
 
 def main() -> None:
     """Prints how many samples are recognised as the label that was asked for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=Path)
     parser.add_argument("--count", type=int, default=500)
+    parser.add_argument("--guidance", type=float, default=2.0)
+    parser.add_argument("--steps", type=int, default=50)
     options = parser.parse_args()
 
     digits = load_digits()
@@ -34,10 +33,10 @@ def main() -> None:
     accuracy = classifier.score(test_x, test_y)
     print(f"The classifier is right on {accuracy:.1%} of {len(test_y)} real digits it has not seen.")
 
-    model = sf.guidance.ClassifierFree(sf.load(options.run), scale=GUIDANCE)
-    with sampling_bar(options.count, STEPS) as on_step:
+    model = sf.guidance.ClassifierFree(sf.load(options.run), scale=options.guidance)
+    with sampling_bar(options.count, options.steps) as on_step:
         images = sf.sample(
-            model, options.count, labels=model.label_names, steps=STEPS, batch=250, on_step=on_step
+            model, options.count, labels=model.label_names, steps=options.steps, batch=250, on_step=on_step
         )
     pixels = (images + 1) * 8  # from [-1, 1] to the digits' own 0 ... 16
     asked = np.arange(options.count) % len(model.label_names)

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 # From here on every function of sfumato checks the shapes and dtypes in its signature, at each call.
-jaxtyping.install_import_hook("sfumato", "beartype.beartype")
+jaxtyping.install_import_hook("sfumato", "type_checker.check")
 
 os.environ.setdefault("MPLBACKEND", "Agg")
 

@@ -45,7 +45,9 @@ class Train:
         with stop_wish() as wish, TrainingProgress() as progress:
             state = train(self.config, out, device=self.device, reporter=progress, should_stop=wish)
             seen, images = state.counters.images_seen, self.config.optimization.images
-            if seen < images:
+            if seen == 0:
+                progress.say("Stopped before the first step. To begin, give the same command.")
+            elif seen < images:
                 progress.say(f"Stopped and saved after {seen:,} of {images:,} images. To go on, give the same command.")
             else:
                 progress.say(f"Done: {seen:,} images. To draw new ones: sfumato sample {out}")
@@ -85,7 +87,7 @@ class Sample:
     def run(self) -> int:
         """Samples."""
         from sfumato.denoiser import Denoiser
-        from sfumato.devices import choose_device
+        from sfumato.devices import choose_device, out_of_memory
         from sfumato.guidance import ClassifierFree
         from sfumato.models import load
         from sfumato.output import free_folder, refuse_existing, write_samples
@@ -100,7 +102,7 @@ class Sample:
         refuse_existing(out)
         labels = self.label or model.label_names
         steps = model.schedule.timesteps if self.steps is None else self.steps
-        with sampling_bar(self.count, steps) as on_step:
+        with sampling_bar(self.count, steps) as on_step, out_of_memory("Choose a smaller --batch."):
             batches = sample_batches(
                 model,
                 self.count,
@@ -181,10 +183,10 @@ DESCRIPTION = """Train, sample and explain diffusion models on your own images.
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command and returns its exit code: 0 done, 2 a mistake that the message explains, 130 interrupted."""
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # idle threads sleep: 30x faster where other jobs run beside
+    os.environ.setdefault("GOMP_SPINCOUNT", "2000")  # idle threads soon sleep; see benchmarks/idle_threads.py
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        return _parse(arguments).run()
+        return parse(arguments).run()
     except SfumatoError as error:
         print(f"sfumato: {error}", file=sys.stderr)
         return USER_ERROR
@@ -193,7 +195,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 130
 
 
-def _parse(arguments: list[str]) -> Verb:
+def parse(arguments: list[str]) -> Verb:
     """The verb with its flags; `train` begins from the preset that is named, or else that suits the data."""
     named = _named_preset(arguments)
     verb = _parse_with(arguments, preset_for("", named))

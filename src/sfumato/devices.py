@@ -1,8 +1,11 @@
-"""Which device to compute on."""
+"""Which device to compute on, and what to say when its memory is full."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 
-from sfumato.errors import ConfigError
+from sfumato.errors import ConfigError, OutOfMemoryError
 
 
 def choose_device(name: str) -> torch.device:
@@ -29,3 +32,16 @@ def choose_device(name: str) -> torch.device:
 
 def _count(family: str) -> int:
     return torch.cuda.device_count() if family == "cuda" else 1
+
+
+@contextmanager
+def out_of_memory(remedy: str) -> Iterator[None]:
+    """Within it, an allocation that fails becomes an `errors.OutOfMemoryError` with this remedy."""
+    try:
+        yield
+    except (torch.OutOfMemoryError, MemoryError) as error:
+        raise OutOfMemoryError("the device's memory is full", remedy) from error
+    except RuntimeError as error:
+        if "can't allocate memory" not in str(error):
+            raise
+        raise OutOfMemoryError("the memory is full", remedy) from error

@@ -40,5 +40,9 @@ class RunError(SfumatoError):
     """A run directory, checkpoint or model file that is missing, broken, foreign, or of another configuration."""
 
 
+class OutOfMemoryError(SfumatoError):
+    """More than the device's memory holds."""
+
+
 class TrainingError(SfumatoError):
     """Training that cannot go on: the numbers are no longer finite, or the disk is full."""

@@ -1,9 +1,11 @@
 """Ways to steer a denoiser. Each takes a Denoiser and is one, so they compose, and no sampler knows of them."""
 
+import math
+
 import torch
 
 from sfumato.denoiser import Denoiser
-from sfumato.errors import LabelError
+from sfumato.errors import LabelError, SamplingError
 from sfumato.shapes import UNLABELLED, Images, Labels, Times
 
 
@@ -47,6 +49,7 @@ class ClassifierFree(Wrapper):
 
     Raises:
         LabelError: the model knows no classes.
+        SamplingError: the scale is not finite.
     """
 
     def __init__(self, inner: Denoiser, scale: float) -> None:
@@ -56,6 +59,8 @@ class ClassifierFree(Wrapper):
                 f"guidance {scale} was asked of a model that knows no classes",
                 "Leave guidance out, or train with labels.",
             )
+        if not math.isfinite(scale):
+            raise SamplingError(f"guidance {scale} is not a finite number", "Choose one such as 2.")
         self.scale = scale
 
     def forward(self, x_t: Images, t: Times, labels: Labels | None = None) -> Images:

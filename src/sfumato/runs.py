@@ -10,6 +10,7 @@ runs/NAME/config.toml              what was asked, complete, and what it was tra
 
 import json
 import tomllib
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -89,11 +90,9 @@ def read_metrics(path: str | Path) -> list[dict[str, Any]]:
     lines = read_text(file).splitlines() if file.exists() else []
     measurements = []
     for line in lines:
-        try:
+        with suppress(json.JSONDecodeError):
             measurements.append(json.loads(line))
-        except json.JSONDecodeError:
-            continue
-    return measurements
+    return [m for m in measurements if isinstance(m, dict) and {"kind", "images"} <= m.keys()]
 
 
 def learned_images(path: str | Path) -> ImageSet | None:
@@ -139,7 +138,8 @@ class Run:
             raise RunError(f"another process is training in {path}", "Wait for it, or choose another --out.") from error
         except OSError as error:
             raise cannot_write(path, error) from error
-        write_whole(path / CONFIG, tomli_w.dumps(_without_none(asdict(Record(config, learned)))).encode())
+        text = tomli_w.dumps(_without_none(asdict(Record(config, learned))))
+        write_whole(path / CONFIG, text.encode(errors="replace"))  # a path need not be UTF-8, TOML must be
 
     def __enter__(self) -> "Run":
         return self

@@ -11,7 +11,7 @@ import torch
 
 from sfumato import pictures
 from sfumato.data import ImageSet, batch_indices, load_images, split, to_float
-from sfumato.devices import choose_device
+from sfumato.devices import choose_device, out_of_memory
 from sfumato.errors import TrainingError
 from sfumato.models import ModelConfig, build
 from sfumato.nn.unet import UNetConfig
@@ -82,6 +82,7 @@ def train(
         RunError: the directory holds something else, or cannot be written.
         ConfigError: the settings make no sense.
         TrainingError: the numbers are no longer finite.
+        OutOfMemoryError: a step does not fit into the device's memory.
     """
     reporter = reporter or Silent()
     place = choose_device(device)
@@ -147,7 +148,7 @@ class _Loop:
         self.device = next(state.model.parameters()).device
         self.recent: list[StepResult] = []
         self.bad_steps_in_a_row = 0
-        self.saved_at = time.monotonic()
+        self.saved_at = -math.inf
 
     def run_to_the_end(self) -> None:
         """Step, count, look, save, until all images are seen or it is asked to stop; saves in either case."""
@@ -177,7 +178,8 @@ class _Loop:
         x_0 = to_float(batch.images.to(self.device))
         labels = None if batch.labels is None else batch.labels.to(self.device)
         start = time.perf_counter()
-        result = training_step(self.state, x_0, labels, self.config)
+        with out_of_memory("Choose a smaller --batch, in a new run (--out), or a smaller --size."):
+            result = training_step(self.state, x_0, labels, self.config)
         counters.seconds += time.perf_counter() - start
         self.recent.append(result)
         self.judge(result)
@@ -247,15 +249,16 @@ class _Loop:
 def is_time_to_look(config: TrainConfig, before: int, now: int) -> bool:
     """Whether a look is due between two counts of images.
 
-    A look is due at every multiple of `watch_every`; by default at every twentieth of the run, and before the first of
-    them at 50 batches, 100, 200, ...
+    A look is due at every multiple of `watch_every`; by default at every twentieth of the run (or 50 batches, if
+    that is more), and before the first of them at 50 batches, 100, 200, ...
     """
-    settings = config.optimization
-    every = config.watch.watch_every or max(1, settings.images // 20)
+    first = 50 * config.optimization.batch
+    every = config.watch.watch_every or max(first, config.optimization.images // 20)
     if before // every != now // every:
         return True
-    early, first = now < every and config.watch.watch_every is None, 50 * settings.batch
-    return early and now >= first and (before < first or math.log2(before / first) // 1 != math.log2(now / first) // 1)
+    if now >= every or now < first or config.watch.watch_every is not None:
+        return False
+    return before < first or math.floor(math.log2(before / first)) != math.floor(math.log2(now / first))
 
 
 def _said_and_logged(reporter: Reporter, run: Run) -> Callable[[str], None]:

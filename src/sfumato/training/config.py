@@ -1,7 +1,9 @@
 """Every setting of a training run, written once: the flags of `sfumato train`, the tables of `config.toml`, the API."""
 
 from dataclasses import asdict, dataclass, field
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
+
+import tyro
 
 from sfumato.errors import ConfigError
 
@@ -121,7 +123,7 @@ class WatchConfig:
     heldout_count: int = 256
     """Evaluations behind each held-out loss, spread evenly over ten noise levels."""
     save_minutes: float = 5.0
-    """Minutes between two checkpoints; 0: one after every step."""
+    """Minutes between two checkpoints, after one at the first step; 0: one after every step."""
     keep: int = 2
     """Checkpoints to keep."""
 
@@ -141,7 +143,7 @@ class TrainConfig:
 
     __pydantic_config__: ClassVar = {"extra": "forbid"}
 
-    source: str
+    source: Annotated[str, tyro.conf.arg(metavar="DATA")]
     """A folder of images, searched recursively, or the word `digits` (1,797 handwritten digits, built in)."""
     preset: str = "ddpm"
     """The named configuration that the other settings start from."""

@@ -1,0 +1,86 @@
+"""The command as a person types it, a folder of images, and runs that were trained on it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import jaxtyping
+import numpy as np
+import pytest
+from PIL import Image
+
+from sfumato.cli import main
+
+TINY = [
+    *("--preset", "tiny", "--width", "8", "--multipliers", "1", "--blocks", "1", "--timesteps", "50"),
+    *("--batch", "4", "--warmup", "8", "--device", "cpu"),
+    *("--preview-count", "4", "--preview-steps", "2", "--heldout-count", "10"),
+]
+"""The flags of a network that learns in milliseconds."""
+
+
+class Outcome(NamedTuple):
+    """What a command left behind."""
+
+    code: int
+    out: str
+    error: str
+
+
+Command = Callable[..., Outcome]
+
+
+def run_main(arguments: list[str]) -> int:
+    """`sfumato ARGUMENTS` in this process, without the checks of types that a person does not have; the exit code."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    try:
+        return main(arguments)
+    except SystemExit as left:
+        return int(left.code or 0)
+    finally:
+        jaxtyping.config.update("jaxtyping_disable", False)
+
+
+@pytest.fixture
+def sfumato(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Command:
+    """`sfumato(...)` runs the command line in this process."""
+    monkeypatch.setenv("COLUMNS", "300")
+
+    def command(*arguments: object) -> Outcome:
+        capsys.readouterr()
+        code = run_main([str(argument) for argument in arguments])
+        captured = capsys.readouterr()
+        return Outcome(code, captured.out, captured.err)
+
+    return command
+
+
+@pytest.fixture(scope="session")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Twelve images of 8x8 random pixels, in the folders of two classes."""
+    folder = tmp_path_factory.mktemp("data") / "photos"
+    random = np.random.default_rng(0)
+    for label in ("cat", "dog"):
+        (folder / label).mkdir(parents=True)
+        for number in range(6):
+            pixels = random.integers(0, 256, (8, 8, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(folder / label / f"{number}.png")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def run(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of six steps with labels; not to be changed."""
+    out = tmp_path_factory.mktemp("runs") / "pets"
+    assert run_main(["train", str(photos), "--out", str(out), "--images", "24", *TINY]) == 0
+    return out
+
+
+@pytest.fixture(scope="session")
+def unlabelled(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of one step without labels; not to be changed."""
+    out = tmp_path_factory.mktemp("runs") / "plain"
+    assert run_main(["train", str(photos), "--out", str(out), "--images", "4", "--no-labels", *TINY]) == 0
+    return out

@@ -1,0 +1,140 @@
+"""A mistake is explained in a sentence with its remedy and exit code 2, and never by a traceback."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from .conftest import TINY, Command
+
+TRAIN = [
+    ("--preset huge", "no preset 'huge'. Choose among: ddpm, tiny"),
+    ("--device warp", "the device 'warp' is not here. Choose among: auto, cpu"),
+    ("--device cpu:x", "the device 'cpu:x' is not here"),
+    ("--device cpu:7", "the device 'cpu:7' is not here"),
+    ("--device cuda:99", "the device 'cuda:99' is not here"),
+    ("--device meta", "the device 'meta' is not here"),
+    ("--images 0", "--images 0 is nothing to train on"),
+    ("--batch 0", "--batch 0 is no batch"),
+    ("--batch many", "--batch"),
+    ("--size 3", "--size 3 is too small"),
+    ("--attention 0", "--attention (0,) is no size"),
+    ("--width 3", "width 3"),
+    ("--timesteps 5", "5 timesteps are too few"),
+    ("--learning-rate nan", "--learning-rate nan learns nothing"),
+    ("--channels cmyk", "--channels"),
+    ("--colour red", "--colour"),
+]
+
+
+@pytest.mark.parametrize(("flags", "message"), TRAIN)
+def test_a_mistake_in_training_is_explained(
+    flags: str, message: str, sfumato: Command, photos: Path, tmp_path: Path
+) -> None:
+    outcome = sfumato("train", photos, "--out", tmp_path / "run", *TINY, *flags.split())
+    assert outcome.code == 2
+    assert message in outcome.error
+    assert "Traceback" not in outcome.error
+    assert not (tmp_path / "run").exists()
+
+
+SAMPLE = [
+    ("--count 0", "0 images were asked. Ask for at least 1"),
+    ("--steps 0", "0 sampling steps were asked"),
+    ("--steps 51", "51 sampling steps were asked of a schedule with 50. Choose 1 to 50"),
+    ("--batch 0", "batches of 0 images were asked"),
+    ("--label cow", "the model does not know the label 'cow'. It knows: cat, dog"),
+    ("--seed -1", "the seed -1 is out of range"),
+    ("--variance medium", "'medium'"),
+    ("--device warp", "the device 'warp' is not here"),
+]
+
+
+@pytest.mark.parametrize(("flags", "message"), SAMPLE)
+def test_a_mistake_in_sampling_is_explained(
+    flags: str, message: str, sfumato: Command, run: Path, tmp_path: Path
+) -> None:
+    outcome = sfumato("sample", run, "--out", tmp_path / "out", *flags.split())
+    assert outcome.code == 2
+    assert message in outcome.error
+    assert "Traceback" not in outcome.error
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("flags", ["--label cat", "--guidance 3"])
+def test_a_model_without_labels_takes_none(flags: str, sfumato: Command, unlabelled: Path, tmp_path: Path) -> None:
+    outcome = sfumato("sample", unlabelled, "--out", tmp_path / "out", *flags.split())
+    assert outcome.code == 2
+    assert "a model that knows no classes" in outcome.error
+
+
+@pytest.mark.parametrize(
+    ("verb", "place", "message"),
+    [
+        ("sample", "nowhere", "nowhere is not a folder"),
+        ("sample", "empty", "empty holds no model"),
+        ("show", "nowhere", "nowhere is not a run directory"),
+        ("show", "empty", "empty is not a run directory"),
+        ("explain", "nowhere", "There is no folder"),
+        ("explain", "empty", "holds no images"),
+        ("train", "nowhere", "There is no folder"),
+        ("train", "empty", "holds no images"),
+        ("train", "single", "2"),
+        ("train", "sizes", "different sizes"),
+        ("train", "text.txt", "is a file, but a folder is expected"),
+    ],
+)
+def test_a_place_that_is_not_what_it_should_be_is_named(
+    verb: str, place: str, message: str, sfumato: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "text.txt").write_text("text")
+    for folder, sides in (("single", [8]), ("sizes", [8, 9])):
+        (tmp_path / folder).mkdir()
+        for side in sides:
+            Image.new("L", (side, side)).save(tmp_path / folder / f"{side}.png")
+    outcome = sfumato(verb, place)
+    assert outcome.code == 2
+    assert place in outcome.error
+    assert message in outcome.error
+    assert "Traceback" not in outcome.error
+
+
+@pytest.mark.parametrize("verb", ["sample", "explain"])
+def test_a_run_without_a_model_says_so(verb: str, sfumato: Command, run: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(run, tmp_path / "run")
+    (copy / "model" / "model.safetensors").unlink()
+    outcome = sfumato(verb, copy, "--out", tmp_path / "out")
+    assert outcome.code == 2
+    assert f"{copy} has no trained model yet. Train it further" in outcome.error
+
+
+def test_a_changed_setting_is_shown(sfumato: Command, run: Path, photos: Path) -> None:
+    outcome = sfumato("train", photos, "--out", run, *TINY, "--batch", 8, "--images", 24)
+    assert outcome.code == 2
+    assert "(--batch: 4 -> 8)" in outcome.error
+
+
+@pytest.mark.parametrize("arguments", ["", "fly", "train", "sample", "train photos --batch", "--preset"])
+def test_a_command_that_is_none_is_refused(arguments: str, sfumato: Command) -> None:
+    outcome = sfumato(*arguments.split())
+    assert outcome.code == 2
+    assert outcome.error
+    assert "Traceback" not in outcome.error
+
+
+@pytest.mark.parametrize("verb", ["sample", "explain"])
+@pytest.mark.parametrize("out", ["file/below", "file"])
+def test_a_place_that_cannot_be_written_is_named(
+    verb: str, out: str, sfumato: Command, run: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "file").touch()
+    flags = ["--count", 1, "--steps", 1] if verb == "sample" else []
+    outcome = sfumato(verb, run, "--out", tmp_path / out, *flags)
+    assert outcome.code == 2
+    assert str(tmp_path / "file") in outcome.error
+    assert "Traceback" not in outcome.error

@@ -1,0 +1,155 @@
+"""`sfumato sample`: new images in a folder or an archive, each a function of its seed and index alone."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from .conftest import Command
+
+Archive = dict[str, np.ndarray]
+Samples = Callable[..., Archive]
+
+
+@pytest.fixture
+def archive(sfumato: Command, run: Path, tmp_path: Path) -> Samples:
+    """`archive(flags)` samples into an .npz and reads it."""
+
+    def samples(*flags: object) -> Archive:
+        out = tmp_path / f"{len(list(tmp_path.iterdir()))}.npz"
+        outcome = sfumato("sample", run, "--out", out, "--device", "cpu", *flags)
+        assert outcome.code == 0, outcome.error
+        with np.load(out) as content:
+            return dict(content)
+
+    return samples
+
+
+def test_a_folder_holds_the_images_their_labels_and_a_grid(sfumato: Command, run: Path, tmp_path: Path) -> None:
+    out = tmp_path / "new" / "samples"
+    outcome = sfumato("sample", run, "--out", out, "--count", 5, "--steps", 3, "--batch", 2)
+    assert outcome.code == 0
+    assert f"5 images in {out}. Look at {out / 'grid.png'}" in outcome.out
+    names = [f"{number:06d}.png" for number in range(5)]
+    assert sorted(path.name for path in (out / "images").iterdir()) == [*names, "metadata.jsonl"]
+    records = [json.loads(line) for line in (out / "images" / "metadata.jsonl").read_text().splitlines()]
+    labels = ["cat", "dog", "cat", "dog", "cat"]
+    assert records == [{"file_name": n, "label": label} for n, label in zip(names, labels, strict=True)]
+    for name in names:
+        with Image.open(out / "images" / name) as image:
+            assert (image.size, image.mode) == ((8, 8), "RGB")
+    with Image.open(out / "grid.png") as grid:
+        assert grid.size == (2 * 64 + 3 * 2, 3 * 64 + 4 * 2)
+
+
+def test_a_model_without_labels_writes_no_metadata(sfumato: Command, unlabelled: Path, tmp_path: Path) -> None:
+    for out in (tmp_path / "folder", tmp_path / "a.npz"):
+        assert sfumato("sample", unlabelled, "--out", out, "--count", 2, "--steps", 2).code == 0
+    assert sorted(path.name for path in (tmp_path / "folder" / "images").iterdir()) == ["000000.png", "000001.png"]
+    with np.load(tmp_path / "a.npz") as content:
+        assert content["labels"].tolist() == [-1, -1]
+
+
+def test_without_out_samples_are_named_after_the_run_and_replace_nothing(
+    sfumato: Command, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for _ in range(3):
+        assert sfumato("sample", run, "--count", 1, "--steps", 1).code == 0
+    assert sorted(path.name for path in (tmp_path / "samples").iterdir()) == ["pets", "pets-2", "pets-3"]
+
+
+def test_an_archive_holds_images_and_labels(archive: Samples) -> None:
+    content = archive("--count", 5, "--steps", 3)
+    assert content.keys() == {"images", "labels"}
+    assert (str(content["images"].dtype), content["images"].shape) == ("uint8", (5, 8, 8, 3))
+    assert (str(content["labels"].dtype), content["labels"].tolist()) == ("int64", [0, 1, 0, 1, 0])
+    assert content["images"].std() > 0
+
+
+def test_folder_and_archive_hold_the_same_pixels(archive: Samples, sfumato: Command, run: Path, tmp_path: Path) -> None:
+    assert sfumato("sample", run, "--out", tmp_path / "folder", "--count", 3, "--steps", 3).code == 0
+    for number, pixels in enumerate(archive("--count", 3, "--steps", 3)["images"]):
+        with Image.open(tmp_path / "folder" / "images" / f"{number:06d}.png") as image:
+            assert np.array_equal(np.asarray(image), pixels)
+
+
+@pytest.mark.parametrize("flags", [["--batch", 1], ["--batch", 3], ["--count", 8, "--batch", 8], ["--count", 11]])
+def test_image_7_is_the_same_whatever_the_batch_and_the_count(flags: list[object], archive: Samples) -> None:
+    reference = archive("--count", 9, "--steps", 5)["images"][7]
+    image = archive("--count", 9, "--steps", 5, *flags)["images"][7]
+    assert np.abs(image.astype(int) - reference.astype(int)).max() <= 1  # another batch may round otherwise
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [["--seed", 1], ["--steps", 4], ["--variance", "large"], ["--guidance", 4], ["--label", "dog"]],
+    ids=lambda flags: flags[0],
+)
+def test_every_flag_changes_the_image(flags: list[object], archive: Samples) -> None:
+    plain = archive("--count", 1, "--steps", 5)["images"]
+    again = archive("--count", 1, "--steps", 5)["images"]
+    assert np.array_equal(plain, again)
+    assert not np.array_equal(plain, archive("--count", 1, "--steps", 5, *flags)["images"])
+
+
+@pytest.mark.parametrize(
+    ("flags", "labels"),
+    [(["dog"], [1, 1, 1, 1]), (["dog", "cat"], [1, 0, 1, 0]), (["dog", "dog", "cat"], [1, 1, 0, 1])],
+)
+def test_labels_take_turns(flags: list[str], labels: list[int], archive: Samples) -> None:
+    content = archive("--count", 4, "--steps", 1, "--label", *flags)
+    assert content["labels"].tolist() == labels
+
+
+def test_all_steps_of_the_schedule_are_the_default(archive: Samples) -> None:
+    full = archive("--count", 1, "--steps", 50)["images"]
+    assert np.array_equal(archive("--count", 1)["images"], full)
+
+
+def test_nothing_is_replaced(sfumato: Command, run: Path, tmp_path: Path) -> None:
+    (tmp_path / "a.npz").write_text("mine")
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "letter.txt").write_text("mine")
+    for out in ("a.npz", "folder"):
+        outcome = sfumato("sample", run, "--out", tmp_path / out, "--count", 1, "--steps", 1)
+        assert outcome.code == 2
+        assert f"{out} is there already" in outcome.error
+    assert {path.name for path in tmp_path.rglob("*")} == {"a.npz", "folder", "letter.txt"}
+
+
+def test_a_refused_request_leaves_nothing(sfumato: Command, run: Path, tmp_path: Path) -> None:
+    for out in ("folder", "a.npz"):
+        assert sfumato("sample", run, "--out", tmp_path / out, "--count", 0).code == 2
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", ["../../evil", "/tmp/evil", "a/b", "..", "[/red]", "\x1b[31m"])
+def test_no_label_of_a_tampered_model_leads_out_of_the_folder(
+    name: str, sfumato: Command, run: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(run / "model", tmp_path / "model")
+    description = tmp_path / "model" / "config.json"
+    fields = json.loads(description.read_text())
+    description.write_text(json.dumps(fields | {"label_names": [name, "dog"]}))
+    before = set(tmp_path.rglob("*"))
+    out = tmp_path / "deep" / "down"
+    outcome = sfumato("sample", tmp_path / "model", "--out", out, "--count", 2, "--steps", 1)
+    assert outcome.code == 0, outcome.error
+    written = set(tmp_path.rglob("*")) - before
+    names = {"images", "000000.png", "000001.png", "metadata.jsonl", "grid.png", "down", "deep"}
+    assert {path.name for path in written} == names
+    assert all(out in (path, *path.parents) or path == out.parent for path in written)
+    assert json.loads((out / "images" / "metadata.jsonl").read_text().splitlines()[0])["label"] == name
+
+
+def test_a_copy_of_the_model_alone_samples(sfumato: Command, run: Path, tmp_path: Path) -> None:
+    shutil.copytree(run / "model", tmp_path / "copy")
+    outcome = sfumato("sample", tmp_path / "copy", "--out", tmp_path / "a.npz", "--count", 1, "--steps", 1)
+    assert outcome.code == 0

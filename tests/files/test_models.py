@@ -1,0 +1,207 @@
+"""A model's files describe it wherever they lie, and a file that is not what it was is refused with its reason."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import nn
+
+from sfumato.denoiser import NetworkDenoiser
+from sfumato.errors import RunError
+from sfumato.models import KIND, ModelConfig, build, images_seen, load, read_description, save_description, save_weights
+from sfumato.storage import write_tensors
+from sfumato.training.state import TrainingState
+
+Change = Callable[[dict[str, Any]], object]
+
+
+def outputs(model: NetworkDenoiser) -> torch.Tensor:
+    """What a model says of fixed inputs."""
+    x = torch.linspace(-1, 1, 2 * 3 * 8 * 8).reshape(2, 3, 8, 8)
+    with torch.no_grad():
+        said: torch.Tensor = model(x, torch.tensor([0.2, 0.9], dtype=torch.float64), torch.tensor([0, 1]))
+    return said
+
+
+@pytest.mark.parametrize("where", ["run", "run/model", "copy"])
+def test_a_model_is_the_same_after_saving_and_loading_from_anywhere(
+    where: str, folder: Path, model: NetworkDenoiser
+) -> None:
+    shutil.copytree(folder / "model", folder.parent / "copy")
+    loaded = load(folder.parent / where)
+    assert torch.equal(outputs(loaded), outputs(model))
+    assert not loaded.training
+    assert all(isinstance(p, nn.Parameter) and p.device.type == "cpu" for p in loaded.parameters())
+    assert (loaded.image_shape, loaded.label_names, loaded.schedule) == ((3, 8, 8), ("cat", "dog"), model.schedule)
+    assert images_seen(folder.parent / where) == 640
+
+
+def test_a_loaded_model_can_be_trained(folder: Path) -> None:
+    state = TrainingState(load(folder))
+    outputs_before = outputs(state.average)
+    with torch.no_grad():
+        for parameter in state.model.parameters():
+            parameter.add_(1)
+    assert torch.equal(outputs(load(folder)), outputs_before)
+
+
+def test_a_description_comes_back(config: ModelConfig, folder: Path) -> None:
+    assert read_description(folder / "model") == config
+
+
+@pytest.mark.parametrize(
+    ("removed", "message"),
+    [
+        ("model/model.safetensors", "run has no trained model yet"),
+        ("model/config.json", "run holds no model"),
+        ("model", "run holds no model"),
+    ],
+)
+def test_a_missing_model_is_told(removed: str, message: str, folder: Path) -> None:
+    path = folder / removed
+    shutil.rmtree(path) if path.is_dir() else path.unlink()
+    with pytest.raises(RunError, match=message):
+        load(folder)
+
+
+def test_a_path_that_is_no_folder_is_told(folder: Path) -> None:
+    with pytest.raises(RunError, match=r"model.safetensors is not a folder"):
+        load(folder / "model" / "model.safetensors")
+
+
+def delete(name: str) -> Change:
+    """Takes a tensor or field away."""
+    return lambda content: content.pop(name)
+
+
+def put(name: str, value: object) -> Change:
+    """Puts a tensor or field."""
+
+    def change(content: dict[str, Any]) -> None:
+        *tables, last = name.split("/")
+        for table in tables:
+            content = content[table]
+        content[last] = value
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (delete("stem.bias"), "lacks tensor stem.bias"),
+        (put("stem.extra", torch.ones(1)), "has the unknown tensor stem.extra"),
+        (put("stem.bias", torch.ones(9)), r"has stem.bias as torch.float32 \[9\], not torch.float32 \[8\]"),
+        (put("stem.bias", torch.ones(8).double()), r"has stem.bias as torch.float64 \[8\], not torch.float32 \[8\]"),
+    ],
+)
+def test_the_tensors_of_another_network_are_refused(
+    change: Change, reason: str, folder: Path, model: NetworkDenoiser
+) -> None:
+    tensors = model.network.state_dict()
+    change(tensors)
+    write_tensors(folder / "model" / "model.safetensors", tensors, KIND, {})
+    with pytest.raises(RunError, match=rf"model.safetensors {reason}"):
+        load(folder)
+
+
+def test_a_value_that_is_not_finite_is_refused(
+    folder: Path, model: NetworkDenoiser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tensors = model.network.state_dict() | {"stem.bias": torch.full((8,), float("nan"))}
+    with monkeypatch.context() as patch:
+        patch.setattr(torch.Tensor, "isfinite", lambda tensor: torch.ones_like(tensor, dtype=torch.bool))
+        write_tensors(folder / "model" / "model.safetensors", tensors, KIND, {})
+    with pytest.raises(RunError, match=r"model.safetensors has values in stem.bias that are not finite"):
+        load(folder)
+
+
+def test_a_checkpoint_is_not_a_model_and_a_model_not_a_checkpoint(folder: Path, model: NetworkDenoiser) -> None:
+    weights = folder / "model" / "model.safetensors"
+    state = TrainingState(model)
+    with pytest.raises(RunError, match="of another kind: sfumato-model, not sfumato-checkpoint"):
+        state.load(weights)
+    state.save(weights)
+    with pytest.raises(RunError, match="of another kind: sfumato-checkpoint, not sfumato-model"):
+        load(folder)
+
+
+@pytest.mark.parametrize("length", [0, 5, 500, 5000, -1])
+def test_a_truncated_model_is_refused(length: int, folder: Path) -> None:
+    weights = folder / "model" / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:length])
+    with pytest.raises(RunError, match=r"model.safetensors is truncated or not a safetensors file"):
+        load(folder)
+
+
+def test_the_weights_of_another_program_are_refused(folder: Path) -> None:
+    save_file({"conv_in.bias": torch.ones(8)}, folder / "model" / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(RunError, match="of another kind: pt, not sfumato-model"):
+        load(folder)
+
+
+@pytest.mark.parametrize("content", ["", "{", "not json", '{"network": NaN', "\x00"])
+def test_a_description_that_is_not_json_is_refused(content: str, folder: Path) -> None:
+    (folder / "model" / "config.json").write_text(content)
+    with pytest.raises(RunError, match=r"config.json is not JSON"):
+        load(folder)
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (delete("network"), "network: Field required"),
+        (put("extra", 1), "extra: Unexpected keyword argument"),
+        (put("network/extra", 1), "network.extra: Unexpected keyword argument"),
+        (put("schedule/extra", 1), "schedule.extra: Unexpected keyword argument"),
+        (put("network/width", "wide"), "network.width: Input should be a valid integer"),
+        (put("network/multipliers", 3), "network.multipliers: Input should be a valid tuple"),
+        (put("network", None), "network"),
+        (put("version", 2), "version: Input should be 1"),
+        (put("format", "other"), "format: Input should be 'sfumato-model'"),
+        (put("label_names", ["cat"]), "2 classes and 3 channels was given 1 label names"),
+        (put("network/classes", 3), "3 classes"),
+        (put("image_shape", [1, 8, 8]), "3 channels was given 2 label names and images of shape"),
+        (put("image_shape", [3, 8]), "image_shape.2: Field required"),
+        (put("image_shape", [3, 0, 8]), "beyond what this program was made for"),
+        (put("image_shape", [3, -8, 8]), "beyond what this program was made for"),
+        (put("image_shape", [3, 10**9, 10**9]), "beyond what this program was made for"),
+        (put("parametrization", "magic"), "parametrization 'magic' is unknown"),
+        (put("schedule/timesteps", 0), "0 timesteps are too few"),
+        (put("schedule/timesteps", 10**13), "beyond what this program was made for"),
+        (put("schedule/beta_end", float("nan")), "are not a noise schedule"),
+        (put("network/width", 10**6), "has .* as torch.float32"),
+        (put("network/width", 10**13), "describes a network that cannot be built"),
+        (put("network/width", 10**30), "describes a network that cannot be built"),
+        (put("network/width", -8), "do not make a network"),
+        (put("network/blocks", 10**12), "beyond what this program was made for"),
+        (put("network/multipliers", []), "do not make a network"),
+        (put("network/dropout", 7.0), "describes a network that cannot be built"),
+        (put("network/attention_levels", [5]), "attention at levels"),
+    ],
+)
+def test_a_description_that_was_tampered_with_is_refused_with_its_reason(
+    change: Change, reason: str, folder: Path, unchecked: None
+) -> None:
+    del unchecked
+    path = folder / "model" / "config.json"
+    fields = json.loads(path.read_text())
+    change(fields)
+    path.write_text(json.dumps(fields))
+    with pytest.raises(RunError, match=rf"run/model/(config.json|model.safetensors) .*{reason}"):
+        load(folder)
+
+
+def test_an_unlabelled_model_loads(config: ModelConfig, tmp_path: Path) -> None:
+    plain = replace(config, network=replace(config.network, classes=0), label_names=())
+    save_description(plain, tmp_path)
+    save_weights(build(plain), tmp_path, 1)
+    assert load(tmp_path).label_names == ()

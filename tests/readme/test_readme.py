@@ -1,0 +1,52 @@
+"""The README is true: its commands and snippets run as printed, in the order printed, and its pictures are there."""
+
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from sfumato import cli
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+PARSED_ONLY = "<!-- parsed, not run"
+
+BLOCK = re.compile(r"(?P<remark><!--[^>]*-->\n)?```(?P<language>\w+)\n(?P<body>.*?)```", re.DOTALL)
+
+
+def commands(run: bool) -> list[list[str]]:
+    """The `sfumato` commands of the console blocks that are run, or of those that are only parsed."""
+    bodies = [
+        match["body"]
+        for match in BLOCK.finditer(README)
+        if match["language"] == "console" and (match["remark"] or "").startswith(PARSED_ONLY) != run
+    ]
+    lines = [line.removeprefix("$ ") for body in bodies for line in body.splitlines() if line.startswith("$ ")]
+    return [shlex.split(line)[1:] for line in lines if line.startswith("sfumato ")]
+
+
+def snippets() -> list[str]:
+    return [match["body"] for match in BLOCK.finditer(README) if match["language"] == "python"]
+
+
+def test_the_commands_and_then_the_snippets_run_as_printed(tmp_path: Path) -> None:
+    for arguments in commands(run=True):
+        subprocess.run([sys.executable, "-m", "sfumato.cli", *arguments], cwd=tmp_path, check=True)
+    for snippet in snippets():
+        subprocess.run([sys.executable, "-W", "error", "-c", snippet], cwd=tmp_path, check=True)
+    made = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*.png")}
+    assert {"samples/digits/grid.png", "pictures/reverse.png", "pictures/loss.png", "sevens.png"} <= made
+
+
+@pytest.mark.usefixtures("unchecked")
+@pytest.mark.parametrize("arguments", commands(run=False), ids=shlex.join)
+def test_a_command_that_needs_a_gpu_is_understood(arguments: list[str]) -> None:
+    assert cli.parse(arguments)
+
+
+@pytest.mark.parametrize("name", re.findall(r"\]\(((?!http)[^)#]+)\)", README))
+def test_every_link_and_picture_is_there(name: str) -> None:
+    assert (ROOT / name).is_file()

@@ -1,0 +1,159 @@
+"""A dozen tiny images in two classes, a network that learns them in milliseconds, and ways to stop it anywhere."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import fields, replace
+from pathlib import Path
+from types import ModuleType
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from sfumato.data import load_images
+from sfumato.denoiser import NetworkDenoiser
+from sfumato.models import build
+from sfumato.objective import simple_loss
+from sfumato.storage import read_tensors
+from sfumato.trainer import Silent, model_for, train
+from sfumato.training.config import (
+    DataConfig,
+    DiffusionConfig,
+    NetworkConfig,
+    OptimizationConfig,
+    TrainConfig,
+    WatchConfig,
+)
+from sfumato.training.state import KIND, TrainingState
+
+Settings = Callable[..., TrainConfig]
+Train = Callable[..., TrainingState]
+NewState = Callable[..., TrainingState]
+Calls = Callable[[ModuleType], "list[LossCall]"]
+Saved = Callable[[Path], tuple[dict[str, torch.Tensor], dict[str, Any]]]
+
+
+@pytest.fixture(scope="session")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Twelve images of 8x8 random pixels, in the folders of two classes."""
+    folder = tmp_path_factory.mktemp("data") / "photos"
+    random = np.random.default_rng(0)
+    for label in ("cat", "dog"):
+        (folder / label).mkdir(parents=True)
+        for number in range(6):
+            pixels = random.integers(0, 256, (8, 8, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(folder / label / f"{number}.png")
+    return folder
+
+
+@pytest.fixture
+def settings(photos: Path) -> Settings:
+    """A configuration in which all that is random is switched on; settings are changed by their own names."""
+
+    def changed(**changes: object) -> TrainConfig:
+        config = TrainConfig(
+            source=str(photos),
+            preset="tiny",
+            data=DataConfig(flip=True),
+            network=NetworkConfig(width=8, multipliers=(1,), blocks=1, attention=(), dropout=0.2),
+            diffusion=DiffusionConfig(timesteps=50),
+            optimization=OptimizationConfig(
+                images=80, batch=4, learning_rate=1e-2, warmup=16, ema=0.9, label_dropout=0.3
+            ),
+            watch=WatchConfig(watch_every=10**6, preview_count=2, preview_steps=2, heldout_count=10),
+        )
+        for name, value in changes.items():
+            if name == "source":
+                config = replace(config, source=str(value))
+                continue
+            tables = ("data", "network", "diffusion", "optimization", "watch")
+            table = next(t for t in tables if name in {f.name for f in fields(getattr(config, t))})
+            config = replace(config, **{table: replace(getattr(config, table), **{name: value})})
+        return config
+
+    return changed
+
+
+class StopAfter(Silent):
+    """A reporter that wishes to stop after so many steps."""
+
+    def __init__(self, steps: int) -> None:
+        self.left = steps
+
+    def advance(self, images_seen: int, images: int, loss: float) -> None:
+        """Counts down."""
+        del images_seen, images, loss
+        self.left -= 1
+
+    def __call__(self) -> bool:
+        """Whether they are over."""
+        return self.left <= 0
+
+
+@pytest.fixture
+def go() -> Train:
+    """Train in a run directory, at most `steps` steps."""
+
+    def run(config: TrainConfig, out: Path, steps: int = 10**9) -> TrainingState:
+        stop = StopAfter(steps)
+        return train(config, out, device="cpu", reporter=stop, should_stop=stop)
+
+    return run
+
+
+@pytest.fixture
+def new_state() -> NewState:
+    """The state that a run of `config` begins with."""
+
+    def state(config: TrainConfig) -> TrainingState:
+        torch.manual_seed(config.optimization.seed)
+        return TrainingState(build(model_for(config, load_images(config.source, labels=config.data.labels))))
+
+    return state
+
+
+@pytest.fixture
+def saved() -> Saved:
+    """The tensors and counters of the newest checkpoint of a run; without the seconds, which nothing can repeat."""
+
+    def newest(run: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+        tensors, notes = read_tensors(max((run / "checkpoints").glob("*.safetensors")), KIND)
+        return tensors, {name: value for name, value in notes.items() if name != "seconds"}
+
+    return newest
+
+
+class LossCall(NamedTuple):
+    """What the loss was asked; no labels are an empty tensor."""
+
+    training: bool
+    x_0: torch.Tensor
+    t: torch.Tensor
+    noise: torch.Tensor
+    labels: torch.Tensor
+
+
+@pytest.fixture
+def calls(monkeypatch: pytest.MonkeyPatch) -> Calls:
+    """`calls(module)` is the list of what that module asks of the loss from then on."""
+
+    def watched(module: ModuleType) -> list[LossCall]:
+        seen: list[LossCall] = []
+
+        def loss(
+            model: NetworkDenoiser,
+            x_0: torch.Tensor,
+            t: torch.Tensor,
+            noise: torch.Tensor,
+            labels: torch.Tensor | None = None,
+        ) -> torch.Tensor:
+            seen.append(LossCall(model.training, x_0, t, noise, torch.empty(0) if labels is None else labels))
+            return simple_loss(model, x_0, t, noise, labels)
+
+        monkeypatch.setattr(module, "simple_loss", loss)
+        return seen
+
+    return watched

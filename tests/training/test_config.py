@@ -1,0 +1,336 @@
+"""Settings: what is refused, what may change while a run lasts, and that all of them are written down."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from PIL import Image
+
+from sfumato.data import ImageSet, load_images
+from sfumato.errors import ConfigError, RunError
+from sfumato.presets import PRESETS, preset_for
+from sfumato.runs import Learned, Run, learned_images, read_record
+from sfumato.trainer import is_time_to_look, model_for
+from sfumato.training.config import (
+    DataConfig,
+    DiffusionConfig,
+    NetworkConfig,
+    OptimizationConfig,
+    TrainConfig,
+    WatchConfig,
+    differences,
+)
+
+from .conftest import Settings, Train
+
+NAN = float("nan")
+
+IMPOSSIBLE: list[tuple[Callable[..., object], str, object]] = [
+    (DataConfig, "size", 3),
+    (DataConfig, "holdout", 0.0),
+    (DataConfig, "holdout", 1.0),
+    (DataConfig, "holdout", NAN),
+    (NetworkConfig, "attention", (16, 0)),
+    (NetworkConfig, "attention", (-4,)),
+    (NetworkConfig, "dropout", -0.1),
+    (NetworkConfig, "dropout", 1.0),
+    (OptimizationConfig, "images", 0),
+    (OptimizationConfig, "batch", 0),
+    (OptimizationConfig, "learning_rate", 0.0),
+    (OptimizationConfig, "learning_rate", NAN),
+    (OptimizationConfig, "warmup", -1),
+    (OptimizationConfig, "ema", 1.0),
+    (OptimizationConfig, "ema", -0.1),
+    (OptimizationConfig, "clip_gradient", 0.0),
+    (OptimizationConfig, "label_dropout", 1.0),
+    (OptimizationConfig, "label_dropout", -0.1),
+    (OptimizationConfig, "seed", -1),
+    (OptimizationConfig, "seed", 2**63),
+    (WatchConfig, "watch_every", 0),
+    (WatchConfig, "preview_count", 0),
+    (WatchConfig, "preview_steps", 0),
+    (WatchConfig, "heldout_count", 0),
+    (WatchConfig, "save_minutes", -1.0),
+    (WatchConfig, "keep", 0),
+]
+
+
+@pytest.mark.parametrize(
+    ("table", "name", "value"), IMPOSSIBLE, ids=lambda value: str(getattr(value, "__name__", value))
+)
+def test_a_setting_that_makes_no_sense_is_refused_by_its_flag(
+    table: Callable[..., object], name: str, value: object
+) -> None:
+    with pytest.raises(ConfigError) as refusal:
+        table(**{name: value})
+    assert f"--{name.replace('_', '-')} {value}" in refusal.value.problem
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"width": 3}, "width 3"),
+        ({"multipliers": ()}, "multipliers"),
+        ({"blocks": 0}, "0 blocks"),
+        ({"timesteps": 5}, "5 timesteps are too few"),
+        ({"beta_start": 0.5}, "betas from 0.5"),
+    ],
+)
+def test_settings_that_make_no_network_or_no_schedule_are_refused_before_a_run_is_made(
+    changes: dict[str, object], message: str, settings: Settings, go: Train, tmp_path: Path
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        go(settings(**changes), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def leaves(tree: dict[str, Any]) -> dict[str, Any]:
+    """Nested tables as one, by dotted names; tuples as lists."""
+    flat: dict[str, Any] = {}
+    for name, value in tree.items():
+        if isinstance(value, dict):
+            flat |= {f"{name}.{inner}": leaf for inner, leaf in leaves(value).items()}
+        else:
+            flat[name] = list(value) if isinstance(value, tuple) else value
+    return flat
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_every_setting_is_written_down_and_read_back(preset: str, photos: Path, tmp_path: Path) -> None:
+    config = preset_for(str(photos), preset)
+    learned = Learned.of(load_images(photos))
+    Run(tmp_path / "run", config, learned)
+    written = leaves(tomllib.loads((tmp_path / "run" / "config.toml").read_text())["config"])
+    for name, value in leaves(asdict(config)).items():
+        assert (value is None and name not in written) or written[name] == value, name
+    record = read_record(tmp_path / "run")
+    assert (record.config, record.learned) == (config, learned)
+    assert learned.label_names == ("cat", "dog")
+
+
+def test_a_difference_is_shown_by_its_flag(settings: Settings) -> None:
+    assert differences(settings(batch=4, flip=True), settings(batch=8, flip=False)) == [
+        "--flip: True -> False",
+        "--batch: 4 -> 8",
+    ]
+
+
+FREE = {
+    "watch_every": 4,
+    "preview_count": 3,
+    "preview_steps": 3,
+    "heldout_count": 20,
+    "save_minutes": 1.0,
+    "keep": 5,
+    "images": 40,
+    "source": "elsewhere",
+}
+
+FIXED: dict[str, object] = {
+    "size": 16,
+    "channels": "grey",
+    "labels": False,
+    "flip": False,
+    "holdout": 0.5,
+    "width": 16,
+    "multipliers": (1, 2),
+    "blocks": 2,
+    "attention": (8,),
+    "dropout": 0.5,
+    "timesteps": 60,
+    "beta_start": 1e-3,
+    "beta_end": 0.01,
+    "batch": 8,
+    "learning_rate": 0.5,
+    "warmup": 1,
+    "ema": 0.1,
+    "clip_gradient": 2.0,
+    "label_dropout": 0.9,
+    "precision": "bfloat16",
+    "seed": 1,
+}
+
+
+def test_every_setting_is_either_free_or_fixed(settings: Settings) -> None:
+    names = {name.split(".")[-1] for name in leaves(asdict(settings()))}
+    assert names == FREE.keys() | FIXED.keys() | {"preset"}
+
+
+@pytest.mark.parametrize("name", FREE)
+def test_what_does_not_change_the_lesson_may_change(name: str, settings: Settings) -> None:
+    changed = settings(**{name: FREE[name]})
+    assert changed != settings()
+    assert differences(settings(), changed) == []
+
+
+@pytest.mark.parametrize("name", FIXED)
+def test_what_changes_the_lesson_may_not_change(name: str, settings: Settings) -> None:
+    (difference,) = differences(settings(), settings(**{name: FIXED[name]}))
+    assert difference.startswith(f"--{name.replace('_', '-')}: ")
+
+
+def test_a_run_does_not_go_on_with_other_settings(settings: Settings, go: Train, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    go(settings(images=8), run)
+    before = (run / "config.toml").read_bytes()
+    with pytest.raises(RunError, match=r"run was begun with other settings or data \(--batch: 4 -> 8\)"):
+        go(settings(images=8, batch=8), run)
+    assert (run / "config.toml").read_bytes() == before
+    go(settings(images=12, watch_every=4, keep=1), run)
+    assert read_record(run).config == settings(images=12, watch_every=4, keep=1)
+
+
+def test_a_run_does_not_go_on_with_other_data(settings: Settings, go: Train, photos: Path, tmp_path: Path) -> None:
+    data, run = tmp_path / "copy", tmp_path / "run"
+    data.mkdir()
+    for number in range(4):
+        Image.new("L", (8, 8), 10 * number).save(data / f"{number}.png")
+    config = settings(source=data, images=8)
+    go(config, run)
+    assert learned_images(run) is not None
+
+    Image.new("L", (8, 8), 99).save(data / "3.png")
+    with pytest.raises(RunError, match=r"begun with other settings or data \(the data's fingerprint: \w+ -> \w+\)"):
+        go(config, run)
+    assert learned_images(run) is None
+
+    Image.new("L", (8, 8), 30).save(data / "4.png")
+    with pytest.raises(RunError, match="the data's images: 4 -> 5"):
+        go(config, run)
+    with pytest.raises(RunError, match=r"label names: \(\) -> \('cat', 'dog'\)"):
+        go(replace(config, source=str(photos)), run)
+
+
+def test_the_same_data_may_have_moved(settings: Settings, go: Train, photos: Path, tmp_path: Path) -> None:
+    go(settings(images=8), tmp_path / "run")
+    moved = tmp_path / "moved"
+    moved.symlink_to(photos)
+    assert go(settings(images=12, source=moved), tmp_path / "run").counters.images_seen == 12
+
+
+def test_only_one_process_trains_in_a_run(settings: Settings, go: Train, photos: Path, tmp_path: Path) -> None:
+    config = settings(images=8)
+    with (
+        Run(tmp_path / "run", config, Learned.of(load_images(photos))),
+        pytest.raises(RunError, match=r"another process is training in .*run"),
+    ):
+        go(config, tmp_path / "run")
+    assert go(config, tmp_path / "run").counters.images_seen == 8
+
+
+def test_a_folder_of_something_else_is_refused_and_left_alone(settings: Settings, go: Train, tmp_path: Path) -> None:
+    (tmp_path / "letters").mkdir()
+    (tmp_path / "letters" / "a.txt").write_text("dear")
+    with pytest.raises(RunError, match="letters is not empty and holds no run"):
+        go(settings(), tmp_path / "letters")
+    assert [path.name for path in (tmp_path / "letters").iterdir()] == ["a.txt"]
+
+
+def test_a_file_is_no_run_directory(settings: Settings, go: Train, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("content")
+    with pytest.raises(RunError, match="file is a file, not a run directory"):
+        go(settings(), tmp_path / "file")
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        ("", "config: Field required"),
+        ("[config", "is not TOML"),
+        ("format = 'other'", "Field required"),
+    ],
+)
+def test_a_broken_config_is_named_with_its_reason(content: str, reason: str, tmp_path: Path) -> None:
+    (tmp_path / "config.toml").write_text(content)
+    with pytest.raises(RunError, match=rf"config.toml .*{reason}"):
+        read_record(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "reason"),
+    [
+        ("batch = 4", "batch = 0", "--batch 0 is no batch"),
+        ("batch = 4", 'batch = "many"', "config.optimization.batch: Input should be a valid integer"),
+        ("batch = 4", "batch = 4\nbitch = 5", "config.optimization.bitch: Unexpected"),
+        ("version = 1", "version = 2", "version: Input should be 1"),
+        ("sfumato-run", "another-run", "format: Input should be 'sfumato-run'"),
+        ("batch = 4", "", "other settings"),
+    ],
+)
+def test_a_tampered_config_is_refused(
+    old: str, new: str, reason: str, settings: Settings, go: Train, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    go(settings(images=4), run)
+    text = (run / "config.toml").read_text()
+    assert old in text
+    (run / "config.toml").write_text(text.replace(old, new))
+    with pytest.raises(RunError, match=reason):
+        go(settings(images=4), run)
+
+
+def looks(config: TrainConfig, batch: int) -> list[int]:
+    """The counts of images at which a look is due, over a whole run."""
+    images = config.optimization.images
+    counts = [*range(0, images, batch), images]
+    return [now for before, now in pairwise(counts) if is_time_to_look(config, before, now)]
+
+
+def test_looks_are_at_50_batches_100_200_and_so_on_and_then_at_every_twentieth(settings: Settings) -> None:
+    config = settings(images=80_000, batch=4, watch_every=None)
+    assert looks(config, 4) == [200, 400, 800, 1600, 3200, *range(4000, 80_001, 4000)]
+
+
+def test_looks_are_at_every_multiple_that_was_asked(settings: Settings) -> None:
+    config = settings(images=100, batch=8, watch_every=30)
+    assert looks(config, 8) == [32, 64, 96]
+
+
+def test_a_short_run_is_looked_at_no_more_than_every_50_batches(settings: Settings) -> None:
+    assert looks(settings(images=1000, batch=4, watch_every=None), 4) == [200, 400, 600, 800, 1000]
+
+
+@pytest.mark.parametrize(
+    ("side", "multipliers", "attention", "levels"),
+    [
+        ((32, 32), (1, 2, 2, 2), (16,), (1,)),
+        ((28, 28), (1, 2, 2, 2), (16,), (1,)),
+        ((8, 8), (1, 2), (16,), ()),
+        ((8, 8), (1, 2), (4,), (1,)),
+        ((64, 64), (1, 2, 2, 2), (16,), (2,)),
+        ((30, 45), (1, 2, 2, 2), (16,), (1,)),
+        ((32, 32), (1, 2, 2, 2), (8, 16), (1, 2)),
+        ((32, 32), (1, 2, 2, 2), (), ()),
+    ],
+)
+@pytest.mark.parametrize("names", [(), ("cat", "dog")])
+def test_the_model_attends_at_the_level_of_about_that_size_and_knows_the_classes(
+    side: tuple[int, int],
+    multipliers: tuple[int, ...],
+    attention: tuple[int, ...],
+    levels: tuple[int, ...],
+    names: tuple[str, ...],
+    settings: Settings,
+) -> None:
+    config = settings(width=8, multipliers=multipliers, attention=attention)
+    images = ImageSet(torch.zeros(2, 3, *side, dtype=torch.uint8), None, names)
+    model = model_for(config, images)
+    assert model.network.attention_levels == levels
+    assert (model.network.classes, model.label_names) == (len(names), names)
+    assert (model.image_shape, model.network.image_channels) == ((3, *side), 3)
+
+
+def test_the_preset_is_the_one_that_is_named_or_that_suits_the_data() -> None:
+    assert preset_for("digits") == replace(PRESETS["tiny"], source="digits")
+    assert preset_for("photos") == replace(PRESETS["ddpm"], source="photos")
+    assert preset_for("digits", "ddpm").optimization.batch == 128
+    assert preset_for("photos").diffusion == DiffusionConfig(1000, 1e-4, 0.02)
+    with pytest.raises(ConfigError, match=r"no preset 'huge'. Choose among: ddpm, tiny"):
+        preset_for("photos", "huge")

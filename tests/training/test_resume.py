@@ -1,0 +1,240 @@
+"""A run that was stopped, killed or crashed goes on as if nothing had happened, bit for bit on a CPU."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+import torch
+
+from sfumato import runs, trainer
+from sfumato.errors import RunError
+from sfumato.models import images_seen, load
+from sfumato.runs import read_metrics
+from sfumato.training import step
+from sfumato.training.config import TrainConfig
+from sfumato.training.state import TrainingState
+from sfumato.training.step import training_step
+
+from .conftest import Calls, NewState, Saved, Settings, Train
+
+
+def assert_equal_saves(saved: Saved, one: Path, other: Path) -> None:
+    """Both runs hold the same weights, average, optimizer and counters."""
+    (tensors, counters), (others, other_counters) = saved(one), saved(other)
+    assert counters == other_counters
+    assert tensors.keys() == others.keys()
+    for name, tensor in tensors.items():
+        assert torch.equal(tensor, others[name]), name
+    for weights, other_weights in zip(load(one).parameters(), load(other).parameters(), strict=True):
+        assert torch.equal(weights, other_weights)
+
+
+def killed(*_: object) -> None:
+    """What stands where a process dies."""
+    raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("changes", [{}, {"labels": False}, {"batch": 7, "images": 93}, {"precision": "bfloat16"}])
+def test_ten_steps_and_the_rest_are_a_whole_run(
+    changes: dict[str, object], settings: Settings, go: Train, saved: Saved, calls: Calls, tmp_path: Path
+) -> None:
+    config, batches = settings(**changes), calls(step)
+    go(config, tmp_path / "whole")
+    whole = batches.copy()
+    batches.clear()
+    go(config, tmp_path / "parts", steps=10)
+    assert len(batches) == 10
+    go(config, tmp_path / "parts")
+    assert_equal_saves(saved, tmp_path / "whole", tmp_path / "parts")
+    assert len(whole) == len(batches)
+    for one, other in zip(whole, batches, strict=True):
+        torch.testing.assert_close(one._asdict(), other._asdict(), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("steps", range(1, 6))
+def test_a_run_may_stop_after_any_step(steps: int, settings: Settings, go: Train, saved: Saved, tmp_path: Path) -> None:
+    config = settings(images=22)
+    go(config, tmp_path / "whole")
+    assert go(config, tmp_path / "parts", steps).counters.images_seen == 4 * steps
+    go(config, tmp_path / "parts")
+    assert_equal_saves(saved, tmp_path / "whole", tmp_path / "parts")
+
+
+def test_a_run_that_stops_at_every_step_is_a_whole_run(
+    settings: Settings, go: Train, saved: Saved, tmp_path: Path
+) -> None:
+    config = settings(images=16)
+    go(config, tmp_path / "whole")
+    for _ in range(4):
+        go(config, tmp_path / "parts", steps=1)
+    assert_equal_saves(saved, tmp_path / "whole", tmp_path / "parts")
+
+
+def test_everything_random_differs_from_step_to_step(
+    settings: Settings, go: Train, calls: Calls, tmp_path: Path
+) -> None:
+    batches = calls(step)
+    go(settings(images=44), tmp_path / "run")
+    for name in ("x_0", "t", "noise", "labels"):
+        assert len({str(getattr(batch, name).tolist()) for batch in batches}) > 5, name
+    assert all(not torch.equal(one.noise, other.noise) for one, other in pairwise(batches))
+
+
+def test_every_image_is_counted_and_the_last_batch_may_be_small(
+    settings: Settings, go: Train, calls: Calls, tmp_path: Path
+) -> None:
+    batches = calls(step)
+    state = go(settings(images=23, batch=10), tmp_path / "run")
+    assert [len(batch.x_0) for batch in batches] == [10, 10, 3]
+    assert (state.counters.images_seen, state.counters.steps, state.counters.skipped) == (23, 3, 0)
+
+
+def test_a_longer_run_goes_on_from_a_finished_one(settings: Settings, go: Train, saved: Saved, tmp_path: Path) -> None:
+    go(settings(images=40), tmp_path / "whole")
+    go(settings(images=20), tmp_path / "parts")
+    go(settings(images=40), tmp_path / "parts")
+    assert_equal_saves(saved, tmp_path / "whole", tmp_path / "parts")
+
+
+def test_a_finished_run_is_left_as_it_is(settings: Settings, go: Train, tmp_path: Path) -> None:
+    config, run = settings(images=8), tmp_path / "run"
+    go(config, run)
+    before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file() and path.name != "log.txt"}
+    assert go(config, run).counters.images_seen == 8
+    after = {path: path.read_bytes() for path in run.rglob("*") if path.is_file() and path.name != "log.txt"}
+    assert after == before
+
+
+def test_a_kill_between_the_two_files_of_a_save_leaves_a_model_that_becomes_the_right_one(
+    settings: Settings, go: Train, saved: Saved, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = settings(images=20)
+    go(config, tmp_path / "whole")
+    go(config, tmp_path / "parts", steps=2)
+
+    for home, name in ((TrainingState, "save"), (runs, "save_weights")):
+        with monkeypatch.context() as patch:
+            patch.setattr(home, name, killed)
+            with pytest.raises(KeyboardInterrupt):
+                go(config, tmp_path / "parts")
+        assert images_seen(tmp_path / "parts") >= saved(tmp_path / "parts")[1]["images_seen"] == 8
+    go(config, tmp_path / "parts")
+    assert_equal_saves(saved, tmp_path / "whole", tmp_path / "parts")
+
+
+def test_a_kill_before_the_first_save_leaves_nothing_in_the_way(
+    settings: Settings, go: Train, saved: Saved, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / ".lock").touch()
+    (run / ".unfinished-abc").write_bytes(b"half a config")
+    go(settings(images=8), run)
+    assert saved(run)[1]["images_seen"] == 8
+    assert not list(run.rglob(".unfinished-*"))
+
+
+def test_a_run_that_crashed_after_measuring_has_every_measurement_once(
+    settings: Settings, go: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = settings(images=48, watch_every=8)
+    monkeypatch.setattr(trainer, "STEPS_A_LINE", 3)
+    go(config, tmp_path / "whole")
+    go(config, tmp_path / "parts", steps=5)
+    with monkeypatch.context() as patch:
+        patch.setattr(runs, "save_weights", killed)
+        with pytest.raises(KeyboardInterrupt):
+            go(config, tmp_path / "parts")
+    with (tmp_path / "parts" / "metrics.jsonl").open("a") as file:
+        file.write('{"kind": "train", "ima')
+    go(config, tmp_path / "parts")
+    whole, parts = read_metrics(tmp_path / "whole"), read_metrics(tmp_path / "parts")
+    heldout = [m for m in whole if m["kind"] == "heldout"]
+    assert [m["images"] for m in heldout] == [8, 16, 24, 32, 40, 48]
+    assert [m for m in parts if m["kind"] == "heldout"] == heldout
+    trained = [m["images"] for m in parts if m["kind"] == "train"]
+    assert trained == sorted(set(trained)) == [12, 20, 32, 44, 48]
+
+
+def test_a_line_of_measurements_is_the_mean_of_its_steps_and_never_empty(
+    settings: Settings, go: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    losses = []
+
+    def recorded(
+        state: TrainingState, x_0: torch.Tensor, labels: torch.Tensor | None, config: TrainConfig
+    ) -> step.StepResult:
+        result = training_step(state, x_0, labels, config)
+        losses.append(result.loss)
+        return result
+
+    monkeypatch.setattr(trainer, "training_step", recorded)
+    monkeypatch.setattr(trainer, "STEPS_A_LINE", 2)
+    go(settings(images=16), tmp_path / "run")
+    lines = [m for m in read_metrics(tmp_path / "run") if m["kind"] == "train"]
+    assert [m["loss"] for m in lines] == pytest.approx([sum(losses[:2]) / 2, sum(losses[2:]) / 2])
+    assert [(m["images"], m["steps"], m["skipped"]) for m in lines] == [(8, 2, 0), (16, 4, 0)]
+    assert [m["learning_rate"] for m in lines] == pytest.approx([0.005, 0.01])
+
+
+def test_the_newest_checkpoints_are_kept(settings: Settings, go: Train, tmp_path: Path) -> None:
+    go(settings(images=24, save_minutes=0.0, keep=3), tmp_path / "run")
+    kept = sorted(path.stem for path in (tmp_path / "run" / "checkpoints").iterdir())
+    assert [int(name) for name in kept] == [16, 20, 24]
+
+
+def test_a_broken_checkpoint_gives_way_to_the_one_before_and_is_said(
+    settings: Settings, go: Train, saved: Saved, tmp_path: Path
+) -> None:
+    config = settings(images=24, save_minutes=0.0, keep=2)
+    go(config, tmp_path / "whole")
+    go(config, tmp_path / "parts", steps=3)
+    before, newest = sorted((tmp_path / "parts" / "checkpoints").iterdir())
+    newest.write_bytes(newest.read_bytes()[:-100])
+    assert go(config, tmp_path / "parts", steps=1).counters.images_seen == 12
+    log = (tmp_path / "parts" / "log.txt").read_text()
+    assert f"Passed over a checkpoint: {newest} is truncated" in log
+    assert "Going on after 8 images" in log
+    assert before.exists()
+    go(config, tmp_path / "parts")
+    assert_equal_saves(saved, tmp_path / "whole", tmp_path / "parts")
+
+
+def test_a_broken_checkpoint_does_not_push_out_a_good_one(settings: Settings, go: Train, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    go(settings(images=24, save_minutes=0.0, keep=2), run, steps=4)
+    newest = max((run / "checkpoints").iterdir())
+    newest.write_bytes(b"")
+    go(settings(images=24, save_minutes=10.0, keep=1), run, steps=0)
+    go(settings(images=14, save_minutes=10.0, keep=1), run)
+    assert [path.stem for path in (run / "checkpoints").iterdir()] == ["000000000014"]
+
+
+def test_without_a_good_checkpoint_nothing_is_begun_anew(settings: Settings, go: Train, tmp_path: Path) -> None:
+    config, run = settings(images=24, save_minutes=0.0), tmp_path / "run"
+    go(config, run, steps=3)
+    for path in (run / "checkpoints").iterdir():
+        path.write_bytes(path.read_bytes()[:1000])
+    with pytest.raises(RunError, match=r"no checkpoint of .*run can be used: .*000000000012.safetensors is truncated"):
+        go(config, run)
+
+
+def test_a_checkpoint_of_another_network_is_refused(
+    settings: Settings, go: Train, new_state: NewState, tmp_path: Path
+) -> None:
+    config, run = settings(images=8), tmp_path / "run"
+    go(config, run)
+    with pytest.raises(RunError, match=r"000000000008.safetensors has model.*|.* has .* as torch.float32"):
+        new_state(settings(width=16)).load(run / "checkpoints" / "000000000008.safetensors")
+
+
+def test_a_checkpoint_without_the_optimizers_memory_is_refused(
+    settings: Settings, new_state: NewState, tmp_path: Path
+) -> None:
+    state = new_state(settings())
+    state.counters.steps = 1
+    state.save(tmp_path / "a.safetensors")
+    with pytest.raises(RunError, match=r"a.safetensors lacks tensor .*exp_avg"):
+        new_state(settings()).load(tmp_path / "a.safetensors")
