@@ -2,7 +2,7 @@
 
     python benchmarks/idle_threads.py
 
-Prints a markdown table: milliseconds a step, alone and beside copies of itself, by how long threads spin before sleeping.
+Prints a markdown table: milliseconds a step, alone and beside copies of itself, by how long idle threads spin.
 """
 
 import os
