@@ -158,6 +158,9 @@ class Run:
         """The checkpoints, newest first."""
         return sorted((self.path / "checkpoints").glob("*.safetensors"), reverse=True)
 
+    def _checkpoint(self, images_seen: int) -> Path:
+        return self.path / "checkpoints" / f"{images_seen:012d}.safetensors"
+
     def describe(self, model: ModelConfig) -> None:
         """Writes the model's description, which does not change."""
         save_description(model, self.path / "model")
@@ -172,7 +175,7 @@ class Run:
             RunError: they could not be written, or are not finite; what was saved before is intact.
         """
         images_seen = state.counters.images_seen
-        path = self.path / "checkpoints" / f"{images_seen:012d}.safetensors"
+        path = self._checkpoint(images_seen)
         save_weights(state.average, self.path / "model", images_seen)
         state.save(path)
         beyond = [other for other in self.checkpoints() if other > path]
@@ -181,7 +184,7 @@ class Run:
         return path
 
     def resume(self, state: TrainingState) -> list[str]:
-        """Loads the newest readable checkpoint, if there are any, and forgets the measurements made after it.
+        """Loads the newest readable checkpoint, and forgets the measurements made after it. A new run gets its first.
 
         Returns:
             What a person should know: the checkpoints that could not be read.
@@ -204,6 +207,7 @@ class Run:
                 "Restore one from a copy, or begin anew with another --out.",
             )
         self._forget_after(0)
+        state.save(self._checkpoint(0))
         return []
 
     def measure(self, measurement: dict[str, Any]) -> None:

@@ -148,7 +148,7 @@ class _Loop:
         self.device = next(state.model.parameters()).device
         self.recent: list[StepResult] = []
         self.bad_steps_in_a_row = 0
-        self.saved_at = -math.inf
+        self.saved_at = time.monotonic()
 
     def run_to_the_end(self) -> None:
         """Step, count, look, save, until all images are seen or it is asked to stop; saves in either case."""

@@ -53,13 +53,20 @@ def test_ten_steps_and_the_rest_are_a_whole_run(
         torch.testing.assert_close(one._asdict(), other._asdict(), rtol=0, atol=0)
 
 
-@pytest.mark.parametrize("steps", range(1, 6))
-def test_a_run_may_stop_after_any_step(steps: int, settings: Settings, go: Train, saved: Saved, tmp_path: Path) -> None:
+@pytest.mark.parametrize("steps", range(6))
+def test_a_run_may_stop_before_its_first_step_and_after_any(
+    steps: int, settings: Settings, go: Train, saved: Saved, tmp_path: Path
+) -> None:
     config = settings(images=22)
     go(config, tmp_path / "whole")
     assert go(config, tmp_path / "parts", steps).counters.images_seen == 4 * steps
     go(config, tmp_path / "parts")
     assert_equal_saves(saved, tmp_path / "whole", tmp_path / "parts")
+
+
+def test_a_run_can_be_resumed_from_its_very_beginning(settings: Settings, go: Train, tmp_path: Path) -> None:
+    go(settings(), tmp_path / "run", steps=0)
+    assert [path.stem for path in (tmp_path / "run" / "checkpoints").iterdir()] == ["000000000000"]
 
 
 def test_a_run_that_stops_at_every_step_is_a_whole_run(

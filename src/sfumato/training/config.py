@@ -123,7 +123,7 @@ class WatchConfig:
     heldout_count: int = 256
     """Evaluations behind each held-out loss, spread evenly over ten noise levels."""
     save_minutes: float = 5.0
-    """Minutes between two checkpoints, after one at the first step; 0: one after every step."""
+    """Minutes between two checkpoints; 0: one after every step."""
     keep: int = 2
     """Checkpoints to keep."""
 
