@@ -57,7 +57,7 @@ def explain_data(images: ImageSet, out: Path) -> list[Path]:
     """
     few = images.select(torch.arange(min(len(images), MOST_IN_ORACLE)))
     model = oracle.images(LinearBeta(), to_float(few.images), few.labels, few.label_names)
-    return _explain(model, reverse_process(model, count=2), to_float(few.images[:2]), "the exact denoiser", out)
+    return _explain(model, reverse_process(model, count=2), to_float(few.images[:2]), "exact", out)
 
 
 def _explain(
