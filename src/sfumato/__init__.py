@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from sfumato.schedule import LinearBeta
     from sfumato.solvers import Ancestral
     from sfumato.trainer import train
+    from sfumato.training.config import TrainConfig
 
 __version__ = "0.1.0"
 
@@ -35,6 +36,7 @@ _HOMES = {
     "ImageSet": "data",
     "LinearBeta": "schedule",
     "SfumatoError": "errors",
+    "TrainConfig": "training.config",
     "load": "models",
     "load_images": "data",
     "preset_for": "presets",
@@ -52,6 +54,7 @@ __all__ = [
     "ImageSet",
     "LinearBeta",
     "SfumatoError",
+    "TrainConfig",
     "errors",
     "grids",
     "guidance",

@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 
 import tyro
 
-from sfumato.errors import SfumatoError
+from sfumato.errors import ConfigError, SfumatoError
 from sfumato.presets import preset_for
 from sfumato.training.config import TrainConfig
 
@@ -98,8 +98,8 @@ class Sample:
         model: Denoiser = load(self.run_directory, choose_device(self.device))
         if self.guidance != 1:
             model = ClassifierFree(model, self.guidance)
-        out = self.out or free_folder(self.run_directory.resolve().name)
-        refuse_existing(out)
+        if self.out is not None:
+            refuse_existing(self.out)
         labels = self.label or model.label_names
         steps = model.schedule.timesteps if self.steps is None else self.steps
         with sampling_bar(self.count, steps) as on_step, out_of_memory("Choose a smaller --batch."):
@@ -113,8 +113,9 @@ class Sample:
                 batch=self.batch,
                 on_step=on_step,
             )
+            out = self.out or free_folder(self.run_directory.resolve().name)
             look_at = write_samples(batches, out, model.label_names, len(labels) if 1 < len(labels) <= 16 else None)
-        print(f"{self.count} images in {out}. Look at {look_at}")
+        print(f"Images are in {out}. Look at {look_at}")
         return 0
 
 
@@ -155,19 +156,29 @@ class Explain:
     """The folder for the pictures."""
     size: int | None = None
     """For a folder: resize and centre-crop to this many pixels; None: the images' own common size."""
+    device: str = "auto"
+    """For a run: cpu, cuda, cuda:1, mps; auto takes the fastest one here."""
 
     def run(self) -> int:
         """Explains."""
         from sfumato.data import load_images
+        from sfumato.devices import choose_device
         from sfumato.explain import explain_data, explain_run
         from sfumato.models import load
+        from sfumato.progress import sampling_bar
         from sfumato.runs import CONFIG, learned_images
 
         run = Path(self.source)
         if (run / CONFIG).is_file():
-            written = explain_run(load(run), run, learned_images(run), self.out)
+            model, images = load(run, choose_device(self.device)), learned_images(run)
+            if images is None:
+                print("The images it learned from are not there any more; its own samples take their place.")
+            with sampling_bar(2, model.schedule.timesteps) as on_step:
+                written = explain_run(model, run, images, self.out, on_step)
         else:
-            written = explain_data(load_images(self.source, size=self.size), self.out)
+            images = load_images(self.source, size=self.size)
+            print(*images.notices, sep="\n", end="\n" if images.notices else "")
+            written = explain_data(images, self.out)
         print("Look at", ", ".join(str(path) for path in written))
         return 0
 
@@ -197,6 +208,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def parse(arguments: list[str]) -> Verb:
     """The verb with its flags; `train` begins from the preset that is named, or else that suits the data."""
+    if sum(argument == "--label" or argument.startswith("--label=") for argument in arguments) > 1:
+        raise ConfigError("--label was given more than once", "Give all names after one: --label cat dog.")
     named = _named_preset(arguments)
     verb = _parse_with(arguments, preset_for("", named))
     if isinstance(verb, Train) and named is None:
@@ -207,9 +220,9 @@ def parse(arguments: list[str]) -> Verb:
 
 def _named_preset(arguments: list[str]) -> str | None:
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    parser.add_argument("--preset")
+    parser.add_argument("--preset", nargs="?")
     known, _ = parser.parse_known_args(arguments)
-    return str(known.preset) if known.preset else None
+    return None if known.preset is None else str(known.preset)
 
 
 def _parse_with(arguments: list[str], preset: TrainConfig) -> Verb:

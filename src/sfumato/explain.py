@@ -1,5 +1,6 @@
 """Pictures for the learner: what the forward and the reverse process do to images, and the curves behind them."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,9 @@ MOST_IN_ORACLE = 2000
 """Images that the exact denoiser of a folder knows, at most."""
 
 
-def explain_run(model: Denoiser, run: Path, images: ImageSet | None, out: Path) -> list[Path]:
+def explain_run(
+    model: Denoiser, run: Path, images: ImageSet | None, out: Path, on_step: Callable[[int], None] = lambda _: None
+) -> list[Path]:
     """Writes the four pictures of a trained model.
 
     Args:
@@ -32,6 +35,7 @@ def explain_run(model: Denoiser, run: Path, images: ImageSet | None, out: Path) 
         run: its directory, for the loss curve.
         images: what it was trained on; None: its own samples take their place.
         out: the folder.
+        on_step: told after every sampling step how many images took it.
 
     Returns:
         The files written.
@@ -39,7 +43,7 @@ def explain_run(model: Denoiser, run: Path, images: ImageSet | None, out: Path) 
     Raises:
         RunError: they could not be written, or the measurements could not be read.
     """
-    moments = reverse_process(model, count=2)
+    moments = reverse_process(model, count=2, on_step=on_step)
     shown = moments[-1][1] if images is None else to_float(images.images[:2])
     written = [*_explain(model, moments, shown, "the model", out)]
     measurements = read_metrics(run)
@@ -88,14 +92,21 @@ def forward_process(schedule: Schedule, images: Images) -> list[Tensor]:
 
 
 @torch.no_grad()
-def reverse_process(model: Denoiser, count: int) -> list[tuple[float, Images, Images]]:
+def reverse_process(
+    model: Denoiser, count: int, on_step: Callable[[int], None] = lambda _: None
+) -> list[tuple[float, Images, Images]]:
     """(t, x_t, x0_hat) at `COLUMNS` times along the full path of Algorithm 2, the last at t = 0; classes take turns."""
     steps = model.schedule.timesteps
     grid = uniform(steps, steps)
     settled, x, noise = begin(model, range(count), label_indices(model, model.label_names, count), 0, grid[0])
     stops = {round(stop) for stop in torch.linspace(0, steps, COLUMNS).tolist()}
     path = trajectory(settled, x, grid, Ancestral(), noise)
-    return [(m.t.item(), m.x_t.cpu(), m.x0_hat.cpu()) for index, m in enumerate(path) if index in stops]
+    moments = []
+    for index, moment in enumerate(path):
+        on_step(count if index else 0)
+        if index in stops:
+            moments.append((moment.t.item(), moment.x_t.cpu(), moment.x0_hat.cpu()))
+    return moments
 
 
 def schedule_panels(schedule: Schedule) -> list[Panel]:
@@ -122,7 +133,7 @@ def schedule_panels(schedule: Schedule) -> list[Panel]:
 def loss_panels(measurements: list[dict[str, Any]]) -> list[Panel]:
     """The training and held-out loss over the images seen, and the held-out loss of each noise level."""
     training = [m for m in measurements if m["kind"] == "train" and m["loss"] is not None]
-    heldout = [m for m in measurements if m["kind"] == "heldout"]
+    heldout = [m for m in measurements if m["kind"] == "heldout" and m["loss"] is not None]
     curves = {"training": _curve(training, "loss")}
     if not heldout:
         return [Panel("loss", "images seen", curves, log_y=True)]

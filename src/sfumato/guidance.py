@@ -64,10 +64,16 @@ class ClassifierFree(Wrapper):
         self.scale = scale
 
     def forward(self, x_t: Images, t: Times, labels: Labels | None = None) -> Images:
-        """The guided E[x_0 | x_t, labels]; both halves go through the model as one batch."""
-        if labels is None or self.scale == 1:
+        """The guided E[x_0 | x_t, labels]; both halves go through the model as one batch.
+
+        Raises:
+            LabelError: no labels, at a scale other than 1.
+        """
+        if self.scale == 1:
             unguided: Images = self.inner(x_t, t, labels)
             return unguided
+        if labels is None:
+            raise LabelError("guidance has no class to guide to", "Give labels, or leave guidance out.")
         both_times = t if t.ndim == 0 else t.repeat(2)
         both_labels = torch.cat([labels, torch.full_like(labels, UNLABELLED)])
         with_class, without = self.inner(x_t.repeat(2, 1, 1, 1), both_times, both_labels).chunk(2)

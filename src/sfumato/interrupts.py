@@ -24,12 +24,13 @@ class StopWish:
 
 @contextmanager
 def stop_wish() -> Iterator[StopWish]:
-    """Within it, the first Ctrl-C or SIGTERM only sets the wish; a second Ctrl-C interrupts at once."""
+    """Within it, the first Ctrl-C or SIGTERM only sets the wish; a second one acts at once."""
     wish = StopWish()
 
     def heed(number: int, _: FrameType | None) -> None:
         wish.signal = signal.Signals(number)
         signal.signal(signal.SIGINT, signal.default_int_handler)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
     before = {number: signal.signal(number, heed) for number in (signal.SIGINT, signal.SIGTERM)}
     try:

@@ -1,5 +1,6 @@
 """A model on disk: `model.safetensors` and the `config.json` that says how to build it, loadable alone, anywhere."""
 
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -48,6 +49,8 @@ class ModelConfig:
                 f"the parametrization {self.parametrization!r} is unknown",
                 f"Choose among: {', '.join(PARAMETRIZATIONS)}.",
             )
+        if len(set(self.label_names)) < len(self.label_names):
+            raise ConfigError(f"of the label names {self.label_names} some are the same", "Give each class its own.")
         if len(self.label_names) != self.network.classes or self.image_shape[0] != self.network.image_channels:
             raise ConfigError(
                 f"a network for {self.network.classes} classes and {self.network.image_channels} channels was given "
@@ -84,12 +87,13 @@ def save_description(config: ModelConfig, folder: Path) -> None:
 
 
 def save_weights(model: NetworkDenoiser, folder: Path, images_seen: int) -> None:
-    """Writes `model.safetensors`, replacing an older one at once.
+    """Writes `model.safetensors`, replacing an older one at once; `config.json` is there already.
 
     Raises:
         RunError: it could not be written.
     """
-    write_tensors(folder / WEIGHTS, model.network.state_dict(), KIND, {"images_seen": images_seen})
+    notes = {"images_seen": images_seen, "description": _digest_of_description(folder)}
+    write_tensors(folder / WEIGHTS, model.network.state_dict(), KIND, notes)
 
 
 def read_description(folder: Path) -> ModelConfig:
@@ -121,8 +125,12 @@ def load(path: str | Path, device: str | torch.device = "cpu") -> NetworkDenoise
     """
     folder = model_folder(Path(path))
     model = _outline(read_description(folder), folder / DESCRIPTION)
-    tensors, _ = read_tensors(folder / WEIGHTS, KIND)
+    tensors, notes = read_tensors(folder / WEIGHTS, KIND)
     check_tensors(model.network.state_dict(), tensors, folder / WEIGHTS)
+    if notes.get("description") != _digest_of_description(folder):
+        raise RunError(
+            f"{folder / DESCRIPTION} has been changed since {WEIGHTS} was written for it", "Restore it from a copy."
+        )
     model.to_empty(device=device).network.load_state_dict(tensors)
     return model.eval()
 
@@ -150,6 +158,10 @@ def model_folder(path: Path) -> Path:
             raise RunError(f"{path} has no trained model yet", "Train it further, with the command that began it.")
     problem = f"{path} holds no model" if path.is_dir() else f"{path} is not a folder"
     raise RunError(problem, "Name a run directory (runs/NAME) or a folder with config.json and model.safetensors.")
+
+
+def _digest_of_description(folder: Path) -> str:
+    return hashlib.blake2b(read_text(folder / DESCRIPTION).encode(), digest_size=16).hexdigest()
 
 
 def _outline(config: ModelConfig, path: Path) -> NetworkDenoiser:

@@ -1,8 +1,10 @@
 """Samples on disk: a folder of PNGs with a grid, or one .npz."""
 
 import json
+import sys
 from collections.abc import Iterable
 from io import BytesIO
+from itertools import count
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +14,7 @@ from sfumato import pictures
 from sfumato.data import to_uint8
 from sfumato.errors import SamplingError
 from sfumato.shapes import UNLABELLED, Images, Labels
-from sfumato.storage import write_whole
+from sfumato.storage import cannot_write, write_whole
 
 MOST_IN_GRID = 144
 
@@ -37,25 +39,48 @@ def write_samples(batches: Batches, out: Path, label_names: tuple[str, ...], col
 
 
 def free_folder(name: str) -> Path:
-    """samples/NAME, or the first of samples/NAME-2, -3, ... that does not exist."""
-    base = Path("samples") / name
-    number, folder = 1, base
-    while folder.exists():
-        number += 1
-        folder = base.with_name(f"{name}-{number}")
-    return folder
+    """Makes samples/NAME, or the first of samples/NAME-2, -3, ... that does not exist, and so claims it.
+
+    Raises:
+        RunError: it could not be made.
+    """
+    for number in count(1):
+        folder = Path("samples") / (name if number == 1 else f"{name}-{number}")
+        try:
+            folder.mkdir(parents=True)
+        except FileExistsError:
+            continue
+        except OSError as error:
+            raise cannot_write(folder, error) from error
+        return folder
+    raise AssertionError("count() has no end")
 
 
 def refuse_existing(out: Path) -> None:
     """Raises `SamplingError` if samples written to `out` would replace or join something."""
-    if out.is_file() or (out.is_dir() and any(out.iterdir())):
+    if out.suffix and out.suffix != ".npz" and not out.is_dir():
+        raise SamplingError(f"{out} is neither a folder nor an .npz file", "Choose --out NAME or --out NAME.npz.")
+    if out.is_file() or (out.is_dir() and (out.suffix == ".npz" or any(out.iterdir()))):
         raise SamplingError(f"{out} is there already", "Choose another --out, so that nothing is replaced.")
+
+
+def _until_interrupted(batches: Batches) -> Batches:
+    """The batches up to a Ctrl-C: what was drawn by then is written as if it were all, and nothing is lost."""
+    drawn = 0
+    try:
+        for batch, chosen in batches:
+            yield batch, chosen
+            drawn += len(batch)
+    except KeyboardInterrupt:
+        if not drawn:
+            raise
+        print(f"Interrupted: only the first {drawn} images are written.", file=sys.stderr)
 
 
 def _write_archive(batches: Batches, out: Path) -> Path:
     """images: uint8 (n, H, W, C); labels: int64 (n,), -1 without label."""
     images, labels = [], []
-    for batch, chosen in batches:
+    for batch, chosen in _until_interrupted(batches):
         images.append(to_uint8(batch).permute(0, 2, 3, 1))
         labels.append(torch.full((len(batch),), UNLABELLED) if chosen is None else chosen)
     content = BytesIO()
@@ -68,7 +93,7 @@ def _write_folder(batches: Batches, out: Path, label_names: tuple[str, ...], col
     """images/000000.png ..., their labels in images/metadata.jsonl if they have any, and grid.png of the first."""
     shown: list[Images] = []
     records: list[dict[str, str]] = []
-    for batch, chosen in batches:
+    for batch, chosen in _until_interrupted(batches):
         for index, image in enumerate(batch):
             name = f"{len(records):06d}.png"
             pictures.save_picture(pictures.to_picture(image), out / "images" / name)

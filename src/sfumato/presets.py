@@ -28,7 +28,8 @@ def preset_for(source: str, name: str | None = None) -> TrainConfig:
     Raises:
         ConfigError: an unknown name; lists the known ones.
     """
-    name = name or ("tiny" if source == "digits" else "ddpm")
+    if name is None:
+        name = "tiny" if source == "digits" else "ddpm"
     if name not in PRESETS:
         raise ConfigError(f"there is no preset {name!r}", f"Choose among: {', '.join(PRESETS)}.")
     return replace(PRESETS[name], source=source)

@@ -21,7 +21,7 @@ from filelock import FileLock, Timeout
 
 from sfumato.data import ImageSet, load_images
 from sfumato.errors import DataError, RunError
-from sfumato.models import ModelConfig, save_description, save_weights
+from sfumato.models import WEIGHTS, ModelConfig, images_seen, save_description, save_weights
 from sfumato.storage import UNFINISHED, cannot_write, read_text, validated, write_whole
 from sfumato.training.config import TrainConfig, differences
 from sfumato.training.state import TrainingState
@@ -81,18 +81,29 @@ def read_record(path: str | Path) -> Record:
 
 
 def read_metrics(path: str | Path) -> list[dict[str, Any]]:
-    """Every measurement of the run at `path`, in order; a last line cut short by a crash is passed over.
+    """Every measurement of the run at `path`, in order; lines cut short by a crash, or foreign, are passed over.
 
     Raises:
         RunError: the file cannot be read.
     """
     file = Path(path) / METRICS
-    lines = read_text(file).splitlines() if file.exists() else []
+    lines = file.read_text(encoding="utf-8", errors="replace").splitlines() if file.exists() else []
     measurements = []
     for line in lines:
         with suppress(json.JSONDecodeError):
             measurements.append(json.loads(line))
-    return [m for m in measurements if isinstance(m, dict) and {"kind", "images"} <= m.keys()]
+    return [m for m in measurements if _is_measurement(m)]
+
+
+def _is_measurement(line: object) -> bool:
+    """Whether a line of metrics.jsonl has what its kind has, numbers where they belong."""
+    if not isinstance(line, dict) or not isinstance(line.get("images"), int):
+        return False
+    if not isinstance(line.get("loss"), float | int | None):
+        return False
+    if line.get("kind") == "heldout":
+        return isinstance(line.get("by_time"), dict)
+    return line.get("kind") == "train" and {"loss", "steps", "seconds", "skipped"} <= line.keys()
 
 
 def learned_images(path: str | Path) -> ImageSet | None:
@@ -126,8 +137,6 @@ class Run:
     def __init__(self, path: Path, config: TrainConfig, learned: Learned) -> None:
         self.path = path
         _refuse_foreign_folder(path)
-        if (path / CONFIG).exists():
-            _refuse_changes(path, read_record(path), Record(config, learned))
         try:
             path.mkdir(parents=True, exist_ok=True)
             self._lock = FileLock(path / LOCK, blocking=False)
@@ -138,8 +147,23 @@ class Run:
             raise RunError(f"another process is training in {path}", "Wait for it, or choose another --out.") from error
         except OSError as error:
             raise cannot_write(path, error) from error
+        self._take_over(Record(config, learned))
         text = tomli_w.dumps(_without_none(asdict(Record(config, learned))))
         write_whole(path / CONFIG, text.encode(errors="replace"))  # a path need not be UTF-8, TOML must be
+
+    def _take_over(self, record: Record) -> None:
+        """Refuses a run of other settings or data; one that has not made a step yet is simply begun anew."""
+        if not (self.path / CONFIG).exists():
+            return
+        changes = _changes(read_record(self.path), record)
+        if changes and all(path == self._checkpoint(0) for path in self.checkpoints()):
+            self._checkpoint(0).unlink(missing_ok=True)
+        elif changes:
+            self._lock.release()
+            raise RunError(
+                f"{self.path} was begun with other settings or data ({'; '.join(changes)})",
+                "Give those it was begun with, or another --out for a new run.",
+            )
 
     def __enter__(self) -> "Run":
         return self
@@ -174,9 +198,8 @@ class Run:
         Raises:
             RunError: they could not be written, or are not finite; what was saved before is intact.
         """
-        images_seen = state.counters.images_seen
-        path = self._checkpoint(images_seen)
-        save_weights(state.average, self.path / "model", images_seen)
+        path = self._checkpoint(state.counters.images_seen)
+        save_weights(state.average, self.path / "model", state.counters.images_seen)
         state.save(path)
         beyond = [other for other in self.checkpoints() if other > path]
         for obsolete in beyond + self.checkpoints()[len(beyond) + keep :]:
@@ -200,19 +223,34 @@ class Run:
                 problems.append(error)
                 continue
             self._forget_after(state.counters.images_seen)
+            self._restore_model(state)
             return [str(problem) for problem in problems]
         if problems:
             raise RunError(
                 f"no checkpoint of {self.path} can be used: {problems[0].problem}",
                 "Restore one from a copy, or begin anew with another --out.",
             )
+        if (self.path / "model" / WEIGHTS).exists():
+            raise RunError(
+                f"the checkpoints of {self.path} are gone, so that it cannot go on; its model can still sample",
+                "Choose another --out to train anew.",
+            )
         self._forget_after(0)
         state.save(self._checkpoint(0))
         return []
 
+    def _restore_model(self, state: TrainingState) -> None:
+        """Writes the model anew if it is lost, broken or not that of the checkpoint."""
+        try:
+            is_there = images_seen(self.path) == state.counters.images_seen
+        except RunError:
+            is_there = False
+        if state.counters.steps and not is_there:
+            save_weights(state.average, self.path / "model", state.counters.images_seen)
+
     def measure(self, measurement: dict[str, Any]) -> None:
         """Adds a line to metrics.jsonl."""
-        self._append(METRICS, json.dumps(measurement))
+        self._append(METRICS, json.dumps(measurement, allow_nan=False))
 
     def log(self, text: str) -> None:
         """Adds a line to log.txt."""
@@ -240,17 +278,16 @@ def _refuse_foreign_folder(path: Path) -> None:
         raise RunError(f"{path} is not empty and holds no run", "Choose another --out, so that nothing is lost.")
 
 
-def _refuse_changes(path: Path, before: Record, now: Record) -> None:
+def _changes(before: Record, now: Record) -> list[str]:
+    """What differs between two records in settings or data, in words."""
     changes = differences(before.config, now.config)
-    for name in ("images", "image_shape", "label_names", "fingerprint"):
+    for name, words in (("images", "images"), ("image_shape", "image shape"), ("label_names", "classes")):
         old, new = getattr(before.learned, name), getattr(now.learned, name)
         if old != new:
-            changes.append(f"the data's {name.replace('_', ' ')}: {old} -> {new}")
-    if changes:
-        raise RunError(
-            f"{path} was begun with other settings or data ({'; '.join(changes)})",
-            "Give those it was begun with, or another --out for a new run.",
-        )
+            changes.append(f"{words}: {old} -> {new}")
+    if not changes and before.learned.fingerprint != now.learned.fingerprint:
+        changes.append("pixels or labels of the images differ")
+    return changes
 
 
 def _without_none(tree: dict[str, Any]) -> dict[str, Any]:

@@ -102,6 +102,7 @@ def sample_batches(
     timesteps = denoiser.schedule.timesteps
     grid = grids.uniform(timesteps, timesteps if steps is None else steps)
     rule = Ancestral() if solver is None else solver
+    ImageNoise(seed, (), denoiser.image_shape)  # refuses a seed out of range
 
     def draw(start: int) -> tuple[Images, Labels | None]:
         indices = range(start, min(start + batch, count))

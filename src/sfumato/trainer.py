@@ -26,6 +26,8 @@ from sfumato.training.step import StepResult, learning_rate, training_step
 MOST_BAD_STEPS = 10
 """Steps in a row without a finite loss and gradient before a run is stopped."""
 
+OUT_OF_MEMORY = "Choose a smaller --batch, --width or --size, in a new run (--out), or a smaller --preview-count."
+
 STEPS_A_LINE = 50
 """Steps behind each training line of metrics.jsonl."""
 
@@ -89,7 +91,7 @@ def train(
     data = config.data
     images = load_images(config.source, size=data.size, channels=data.channels, labels=data.labels)
     model_config = model_for(config, images)
-    with Run(Path(out), config, Learned.of(images)) as run:
+    with Run(Path(out), config, Learned.of(images)) as run, out_of_memory(OUT_OF_MEMORY):
         say = _said_and_logged(reporter, run)
         for notice in images.notices:
             say(notice)
@@ -160,15 +162,15 @@ class _Loop:
             self.reporter.advance(counters.images_seen, goal, result.loss)
             if len(self.recent) == STEPS_A_LINE:
                 self.measure()
-            if is_time_to_look(self.config, before, counters.images_seen) and counters.images_seen < goal:
-                self.look()
             if time.monotonic() - self.saved_at >= 60 * self.config.watch.save_minutes:
                 self.save()
+            if is_time_to_look(self.config, before, counters.images_seen) and counters.images_seen < goal:
+                self.look()
         if counters.images_seen > began_at:
             self.measure()
             self.save()
-            if not self.should_stop():
-                self.look()
+        if counters.images_seen >= goal and not self.preview_path().exists() and not self.should_stop():
+            self.look()
 
     def step(self, count: int) -> StepResult:
         """One training step on the next `count` images."""
@@ -178,8 +180,7 @@ class _Loop:
         x_0 = to_float(batch.images.to(self.device))
         labels = None if batch.labels is None else batch.labels.to(self.device)
         start = time.perf_counter()
-        with out_of_memory("Choose a smaller --batch, in a new run (--out), or a smaller --size."):
-            result = training_step(self.state, x_0, labels, self.config)
+        result = training_step(self.state, x_0, labels, self.config)
         counters.seconds += time.perf_counter() - start
         self.recent.append(result)
         self.judge(result)
@@ -228,13 +229,18 @@ class _Loop:
                 labels=model.label_names or None,
                 steps=steps,
                 seed=self.config.optimization.seed,
-                batch=watch.preview_count,
+                batch=min(64, watch.preview_count),
                 on_step=self._give_up_if_asked,
             )
         except _Stopped:
             return
-        pictures.save_grid(images, self.run.samples / f"{seen:012d}.png")
-        _said_and_logged(self.reporter, self.run)(f"{seen:,} images: held-out loss {loss.mean:.4f}")
+        pictures.save_grid(images, self.preview_path())
+        measured = "not finite" if loss.mean is None else f"{loss.mean:.4f}"
+        _said_and_logged(self.reporter, self.run)(f"{seen:,} images: held-out loss {measured}")
+
+    def preview_path(self) -> Path:
+        """The preview grid of this moment."""
+        return self.run.samples / f"{self.state.counters.images_seen:012d}.png"
 
     def _give_up_if_asked(self, _: int) -> None:
         if self.should_stop():
@@ -273,7 +279,7 @@ def _opening(config: TrainConfig, state: TrainingState, learned: ImageSet, kept:
     """The sentences that a run begins with."""
     channels, height, width = learned.image_shape
     parameters = sum(p.numel() for p in state.model.parameters()) / 1e6
-    classes = f", {len(learned.label_names)} classes" if learned.label_names else ""
+    classes = f", {len(learned.label_names)} classes" if learned.label_names else ", no classes"
     seen = state.counters.images_seen
     begun = f" Going on after {seen:,} images." if seen else ""
     return (

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
+
+from sfumato.models import load, save_weights
+from sfumato.output import free_folder, write_samples
 
 from .conftest import Command
 
@@ -35,7 +39,7 @@ def test_a_folder_holds_the_images_their_labels_and_a_grid(sfumato: Command, run
     out = tmp_path / "new" / "samples"
     outcome = sfumato("sample", run, "--out", out, "--count", 5, "--steps", 3, "--batch", 2)
     assert outcome.code == 0
-    assert f"5 images in {out}. Look at {out / 'grid.png'}" in outcome.out
+    assert f"Images are in {out}. Look at {out / 'grid.png'}" in outcome.out
     names = [f"{number:06d}.png" for number in range(5)]
     assert sorted(path.name for path in (out / "images").iterdir()) == [*names, "metadata.jsonl"]
     records = [json.loads(line) for line in (out / "images" / "metadata.jsonl").read_text().splitlines()]
@@ -131,13 +135,15 @@ def test_a_refused_request_leaves_nothing(sfumato: Command, run: Path, tmp_path:
 
 
 @pytest.mark.parametrize("name", ["../../evil", "/tmp/evil", "a/b", "..", "[/red]", "\x1b[31m"])
-def test_no_label_of_a_tampered_model_leads_out_of_the_folder(
+def test_no_label_of_a_hostile_model_leads_out_of_the_folder(
     name: str, sfumato: Command, run: Path, tmp_path: Path
 ) -> None:
     shutil.copytree(run / "model", tmp_path / "model")
     description = tmp_path / "model" / "config.json"
     fields = json.loads(description.read_text())
+    model = load(tmp_path / "model")
     description.write_text(json.dumps(fields | {"label_names": [name, "dog"]}))
+    save_weights(model, tmp_path / "model", 0)
     before = set(tmp_path.rglob("*"))
     out = tmp_path / "deep" / "down"
     outcome = sfumato("sample", tmp_path / "model", "--out", out, "--count", 2, "--steps", 1)
@@ -153,3 +159,38 @@ def test_a_copy_of_the_model_alone_samples(sfumato: Command, run: Path, tmp_path
     shutil.copytree(run / "model", tmp_path / "copy")
     outcome = sfumato("sample", tmp_path / "copy", "--out", tmp_path / "a.npz", "--count", 1, "--steps", 1)
     assert outcome.code == 0
+
+
+def test_a_free_folder_is_claimed_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert [free_folder("flowers").name for _ in range(3)] == ["flowers", "flowers-2", "flowers-3"]
+
+
+@pytest.mark.parametrize("name", ["drawn", "drawn.npz"])
+def test_what_was_drawn_before_ctrl_c_is_written_whole(
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def batches() -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        yield torch.zeros(3, 1, 8, 8), torch.tensor([0, 1, 0])
+        raise KeyboardInterrupt
+
+    assert write_samples(batches(), tmp_path / name, ("cat", "dog")).is_file()
+    assert "only the first 3 images" in capsys.readouterr().err
+    if name == "drawn":
+        assert len(list((tmp_path / name / "images").glob("*.png"))) == 3
+        assert len((tmp_path / name / "images" / "metadata.jsonl").read_text().splitlines()) == 3
+
+
+def test_a_label_flag_given_twice_is_refused_and_not_half_ignored(sfumato: Command, run: Path) -> None:
+    outcome = sfumato("sample", run, "--label", "cat", "--label", "dog")
+    assert outcome.code == 2
+    assert "--label was given more than once" in outcome.error
+
+
+def test_a_description_changed_after_training_is_refused(sfumato: Command, run: Path, tmp_path: Path) -> None:
+    shutil.copytree(run / "model", tmp_path / "model")
+    description = tmp_path / "model" / "config.json"
+    description.write_text(description.read_text().replace('"beta_end": 0.02', '"beta_end": 0.03'))
+    outcome = sfumato("sample", tmp_path / "model", "--out", tmp_path / "a.npz", "--count", 1, "--steps", 1)
+    assert outcome.code == 2
+    assert "config.json has been changed" in outcome.error

@@ -80,7 +80,11 @@ def test_both_halves_go_through_the_model_as_one_batch() -> None:
 def test_images_without_a_class_are_not_guided() -> None:
     guided = ClassifierFree(two_classes(), 3.0)
     torch.testing.assert_close(guided(X, T, LABELS)[2], two_classes()(X, T)[2])
-    assert (guided(X, T) == two_classes()(X, T)).all()
+
+
+def test_guidance_without_labels_is_refused_and_not_silently_ignored() -> None:
+    with pytest.raises(LabelError, match=r"no class to guide to.*Give labels"):
+        ClassifierFree(two_classes(), 3.0)(X, T)
 
 
 def test_times_of_each_image_are_guided_each_at_its_own() -> None:

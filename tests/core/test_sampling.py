@@ -271,7 +271,7 @@ def test_dropout_is_off_and_every_part_gets_its_mode_back() -> None:
 
 def test_a_guided_model_gets_its_mode_back() -> None:
     inner = corners().eval()
-    sample(ClassifierFree(inner, 2.0), 2, steps=2)
+    sample(ClassifierFree(inner, 2.0), 2, labels=inner.label_names, steps=2)
     assert not inner.training
 
 

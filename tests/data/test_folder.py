@@ -90,3 +90,9 @@ def test_a_folder_that_cannot_be_listed_is_named(tmp_path: Path, monkeypatch: py
 
 def test_names_that_are_no_utf8_can_be_printed(tmp_path: Path) -> None:
     assert printable_path(tmp_path / os.fsdecode(b"caf\xe9.png"), tmp_path) == "caf?.png"
+
+
+def test_runs_and_samples_beside_the_data_are_no_data(tmp_path: Path) -> None:
+    touch(tmp_path, "a.png", "runs/a/samples/1.png", "samples/a/grid.png", "samples/a/images/000000.png")
+    (tmp_path / "runs" / "a" / "config.toml").write_text('format = "sfumato-run"\nversion = 1\n')
+    assert found(tmp_path) == ["a.png"]

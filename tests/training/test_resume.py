@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 
@@ -245,3 +246,53 @@ def test_a_checkpoint_without_the_optimizers_memory_is_refused(
     state.save(tmp_path / "a.safetensors")
     with pytest.raises(RunError, match=r"a.safetensors lacks tensor .*exp_avg"):
         new_state(settings()).load(tmp_path / "a.safetensors")
+
+
+@pytest.mark.parametrize("damage", [Path.unlink, lambda path: path.write_bytes(path.read_bytes()[:100])])
+def test_a_lost_or_broken_model_is_written_anew_from_the_checkpoint(
+    damage: Callable[[Path], object], settings: Settings, go: Train, tmp_path: Path
+) -> None:
+    run, config = tmp_path / "run", settings(images=8)
+    state = go(config, run)
+    damage(run / "model" / "model.safetensors")
+    go(config, run)
+    torch.testing.assert_close(load(run).state_dict(), state.average.state_dict(), rtol=0, atol=0)
+
+
+def test_a_run_whose_checkpoints_were_deleted_is_not_begun_anew_over_its_model(
+    settings: Settings, go: Train, tmp_path: Path
+) -> None:
+    go(settings(images=8), tmp_path / "run")
+    for path in (tmp_path / "run" / "checkpoints").iterdir():
+        path.unlink()
+    with pytest.raises(RunError, match=r"checkpoints of .* are gone.*model can still sample"):
+        go(settings(images=16), tmp_path / "run")
+    assert images_seen(tmp_path / "run") == 8
+
+
+def test_a_run_that_never_made_a_step_does_not_hold_its_settings(settings: Settings, go: Train, tmp_path: Path) -> None:
+    go(settings(images=8, batch=4), tmp_path / "run", steps=0)
+    assert go(settings(images=8, batch=2, width=16), tmp_path / "run").counters.steps == 4
+
+
+def test_a_last_look_that_was_killed_is_made_up(settings: Settings, go: Train, tmp_path: Path) -> None:
+    go(settings(images=8), tmp_path / "run")
+    preview = tmp_path / "run" / "samples" / "000000000008.png"
+    preview.unlink()
+    go(settings(images=8), tmp_path / "run")
+    assert preview.is_file()
+
+
+FOREIGN = ['{"kind":"train","images":5}', '{"kind":"heldout","images":"x","loss":"y"}', "[1]", "{", "\xff\xfe"]
+
+
+@pytest.mark.parametrize("line", FOREIGN)
+def test_foreign_lines_among_the_measurements_are_passed_over(
+    line: str, settings: Settings, go: Train, tmp_path: Path
+) -> None:
+    go(settings(images=8), tmp_path / "run")
+    before = read_metrics(tmp_path / "run")
+    with (tmp_path / "run" / "metrics.jsonl").open("ab") as file:
+        file.write(line.encode("latin-1") + b"\n")
+    assert read_metrics(tmp_path / "run") == before
+    go(settings(images=12), tmp_path / "run")

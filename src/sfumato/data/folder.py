@@ -51,10 +51,19 @@ def _walk(root: Path) -> Iterator[Path]:
         for child in sorted(folder.iterdir()):
             if child.name.startswith("."):
                 continue
-            if child.is_dir():
+            if child.is_dir() and not _is_made_by_sfumato(child):
                 (pending.append if child.is_symlink() else pending.appendleft)(child)
-            elif child.suffix.lower() in extensions and _is_file(child):
+            elif not child.is_dir() and child.suffix.lower() in extensions and _is_file(child):
                 yield child
+
+
+def _is_made_by_sfumato(folder: Path) -> bool:
+    """Whether a folder is a run, or samples: pictures that a model drew are not data because they lie beside data."""
+    try:
+        is_run = (folder / "config.toml").read_text(errors="replace").startswith('format = "sfumato-run"')
+    except OSError:
+        is_run = False
+    return is_run or ((folder / "grid.png").is_file() and (folder / "images" / "000000.png").is_file())
 
 
 def _readable_extensions() -> set[str]:

@@ -99,12 +99,16 @@ class OptimizationConfig:
 
     def __post_init__(self) -> None:
         require(self.images >= 1, f"--images {self.images} is nothing to train on", "Choose 1 or more.")
-        require(self.batch >= 1, f"--batch {self.batch} is no batch", "Choose 1 or more.")
+        require(1 <= self.batch <= 2**20, f"--batch {self.batch} is no batch", "Choose 1 to 2^20.")
         require(self.learning_rate > 0, f"--learning-rate {self.learning_rate} learns nothing", "Choose above 0.")
         require(self.warmup >= 0, f"--warmup {self.warmup} is negative", "Choose 0 images or more.")
         require(0 <= self.ema < 1, f"--ema {self.ema} is not a decay", "Choose 0 or more, below 1.")
         require(self.clip_gradient > 0, f"--clip-gradient {self.clip_gradient} stops learning", "Choose above 0.")
-        require(0 <= self.label_dropout < 1, f"--label-dropout {self.label_dropout} is no share", "Choose 0 to 1.")
+        require(
+            0 <= self.label_dropout < 1,
+            f"--label-dropout {self.label_dropout} is no share",
+            "Choose 0 or more, below 1.",
+        )
         require(0 <= self.seed < 2**63, f"--seed {self.seed} is out of range", "Choose 0 to 2^63 - 1.")
 
 
@@ -145,8 +149,8 @@ class TrainConfig:
 
     source: Annotated[str, tyro.conf.arg(metavar="DATA")]
     """A folder of images, searched recursively, or the word `digits` (1,797 handwritten digits, built in)."""
-    preset: str = "ddpm"
-    """The named configuration that the other settings start from."""
+    preset: Annotated[str, tyro.conf.arg(metavar="{ddpm,tiny}")] = "ddpm"
+    """The named configuration that the other settings start from; `tiny` for digits unless one is named."""
     data: DataConfig = field(default_factory=DataConfig)
     network: NetworkConfig = field(default_factory=NetworkConfig)
     diffusion: DiffusionConfig = field(default_factory=DiffusionConfig)

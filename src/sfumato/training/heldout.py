@@ -1,5 +1,6 @@
 """The held-out loss by noise level: on images never trained on, with noise that never changes."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -17,10 +18,13 @@ BATCH = 64
 
 @dataclass(frozen=True)
 class HeldOutLoss:
-    """Mean squared error of the prediction: overall, and at each noise level (the middle of each tenth of time)."""
+    """Mean squared error of the prediction: overall, and at each noise level (the middle of each tenth of time).
 
-    mean: float
-    by_time: dict[str, float]
+    None where it is not finite.
+    """
+
+    mean: float | None
+    by_time: dict[str, float | None]
 
 
 class HeldOut:
@@ -58,5 +62,9 @@ class HeldOut:
 
     def _summary(self, losses: Tensor) -> HeldOutLoss:
         by_level = [losses[self.level == level].mean().item() for level in range(LEVELS)]
-        by_time = {f"{(level + 0.5) / LEVELS:.2f}": round(loss, 6) for level, loss in enumerate(by_level)}
-        return HeldOutLoss(round(sum(by_level) / LEVELS, 6), by_time)
+        by_time = {f"{(level + 0.5) / LEVELS:.2f}": _rounded(loss) for level, loss in enumerate(by_level)}
+        return HeldOutLoss(_rounded(sum(by_level) / LEVELS), by_time)
+
+
+def _rounded(loss: float) -> float | None:
+    return round(loss, 6) if math.isfinite(loss) else None
