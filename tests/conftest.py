@@ -2,10 +2,13 @@
 
 import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import jaxtyping
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 # From here on every function of sfumato checks the shapes and dtypes in its signature, at each call.
 jaxtyping.install_import_hook("sfumato", "type_checker.check")
@@ -14,6 +17,19 @@ os.environ.setdefault("MPLBACKEND", "Agg")
 
 # The tensors of the tests are small: threads cost more than they bring, and pytest's workers need the cores.
 torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Twelve images of 8x8 random pixels, in the folders of two classes."""
+    folder = tmp_path_factory.mktemp("data") / "photos"
+    random = np.random.default_rng(0)
+    for label in ("cat", "dog"):
+        (folder / label).mkdir(parents=True)
+        for number in range(6):
+            pixels = random.integers(0, 256, (8, 8, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(folder / label / f"{number}.png")
+    return folder
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ import json
 import sys
 from collections.abc import Iterable
 from io import BytesIO
-from itertools import count
 from pathlib import Path
 
 import numpy as np
@@ -44,16 +43,16 @@ def free_folder(name: str) -> Path:
     Raises:
         RunError: it could not be made.
     """
-    for number in count(1):
-        folder = Path("samples") / (name if number == 1 else f"{name}-{number}")
+    number, folder = 1, Path("samples") / name
+    while True:
         try:
             folder.mkdir(parents=True)
+            return folder
         except FileExistsError:
-            continue
+            number += 1
+            folder = folder.with_name(f"{name}-{number}")
         except OSError as error:
             raise cannot_write(folder, error) from error
-        return folder
-    raise AssertionError("count() has no end")
 
 
 def refuse_existing(out: Path) -> None:

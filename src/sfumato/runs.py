@@ -147,8 +147,13 @@ class Run:
             raise RunError(f"another process is training in {path}", "Wait for it, or choose another --out.") from error
         except OSError as error:
             raise cannot_write(path, error) from error
-        self._take_over(Record(config, learned))
-        text = tomli_w.dumps(_without_none(asdict(Record(config, learned))))
+        record = Record(config, learned)
+        try:
+            self._take_over(record)
+        except RunError:
+            self._lock.release()
+            raise
+        text = tomli_w.dumps(_without_none(asdict(record)))
         write_whole(path / CONFIG, text.encode(errors="replace"))  # a path need not be UTF-8, TOML must be
 
     def _take_over(self, record: Record) -> None:
@@ -156,14 +161,17 @@ class Run:
         if not (self.path / CONFIG).exists():
             return
         changes = _changes(read_record(self.path), record)
-        if changes and all(path == self._checkpoint(0) for path in self.checkpoints()):
-            self._checkpoint(0).unlink(missing_ok=True)
-        elif changes:
-            self._lock.release()
+        if not changes:
+            return
+        if self._has_model() or any(path != self._checkpoint(0) for path in self.checkpoints()):
             raise RunError(
                 f"{self.path} was begun with other settings or data ({'; '.join(changes)})",
                 "Give those it was begun with, or another --out for a new run.",
             )
+        self._checkpoint(0).unlink(missing_ok=True)
+
+    def _has_model(self) -> bool:
+        return (self.path / "model" / WEIGHTS).exists()
 
     def __enter__(self) -> "Run":
         return self
@@ -230,7 +238,7 @@ class Run:
                 f"no checkpoint of {self.path} can be used: {problems[0].problem}",
                 "Restore one from a copy, or begin anew with another --out.",
             )
-        if (self.path / "model" / WEIGHTS).exists():
+        if self._has_model():
             raise RunError(
                 f"the checkpoints of {self.path} are gone, so that it cannot go on; its model can still sample",
                 "Choose another --out to train anew.",

@@ -7,9 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import jaxtyping
-import numpy as np
 import pytest
-from PIL import Image
 
 from sfumato.cli import main
 
@@ -55,19 +53,6 @@ def sfumato(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch)
         return Outcome(code, captured.out, captured.err)
 
     return command
-
-
-@pytest.fixture(scope="session")
-def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Twelve images of 8x8 random pixels, in the folders of two classes."""
-    folder = tmp_path_factory.mktemp("data") / "photos"
-    random = np.random.default_rng(0)
-    for label in ("cat", "dog"):
-        (folder / label).mkdir(parents=True)
-        for number in range(6):
-            pixels = random.integers(0, 256, (8, 8, 3), dtype=np.uint8)
-            Image.fromarray(pixels).save(folder / label / f"{number}.png")
-    return folder
 
 
 @pytest.fixture(scope="session")

@@ -8,10 +8,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
 
-import numpy as np
 import pytest
 import torch
-from PIL import Image
 
 from sfumato.data import load_images
 from sfumato.denoiser import NetworkDenoiser
@@ -34,19 +32,6 @@ Train = Callable[..., TrainingState]
 NewState = Callable[..., TrainingState]
 Calls = Callable[[ModuleType], "list[LossCall]"]
 Saved = Callable[[Path], tuple[dict[str, torch.Tensor], dict[str, Any]]]
-
-
-@pytest.fixture(scope="session")
-def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Twelve images of 8x8 random pixels, in the folders of two classes."""
-    folder = tmp_path_factory.mktemp("data") / "photos"
-    random = np.random.default_rng(0)
-    for label in ("cat", "dog"):
-        (folder / label).mkdir(parents=True)
-        for number in range(6):
-            pixels = random.integers(0, 256, (8, 8, 3), dtype=np.uint8)
-            Image.fromarray(pixels).save(folder / label / f"{number}.png")
-    return folder
 
 
 @pytest.fixture

@@ -267,6 +267,9 @@ def test_a_run_whose_checkpoints_were_deleted_is_not_begun_anew_over_its_model(
         path.unlink()
     with pytest.raises(RunError, match=r"checkpoints of .* are gone.*model can still sample"):
         go(settings(images=16), tmp_path / "run")
+    with pytest.raises(RunError, match="begun with other settings"):
+        go(settings(width=16), tmp_path / "run")
+    load(tmp_path / "run")
     assert images_seen(tmp_path / "run") == 8
 
 
