@@ -158,3 +158,10 @@ def test_a_path_is_shown_as_it_is(sfumato: Command, photos: Path, tmp_path: Path
     run = tmp_path / "[" / "red] [bold]x"
     assert sfumato("train", photos, "--out", run, "--images", 4, *TINY).code == 0
     assert str(run) in sfumato("show", run).out
+
+
+def test_after_the_first_signal_a_second_sigterm_ends_the_process() -> None:
+    with stop_wish() as wish:
+        signal.raise_signal(signal.SIGTERM)
+        assert wish()
+        assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
