@@ -11,7 +11,7 @@ export GOMP_SPINCOUNT := 2000
 demo: .venv/.installed
 	$(BIN)/sfumato train digits --out demo/run
 	rm -rf demo/samples
-	$(BIN)/sfumato sample demo/run --steps 250 --count 80 --out demo/samples
+	$(BIN)/sfumato sample demo/run --count 80 --out demo/samples
 	$(BIN)/sfumato explain demo/run --out demo/explained
 	$(BIN)/python examples/recognise.py demo/run
 	@echo "Look at demo/samples/grid.png, demo/explained/*.png and demo/run/samples/*.png"

@@ -24,7 +24,7 @@ def main() -> None:
     parser.add_argument("run", type=Path)
     parser.add_argument("--count", type=int, default=500)
     parser.add_argument("--guidance", type=float, default=2.0)
-    parser.add_argument("--steps", type=int, default=50)
+    parser.add_argument("--steps", type=int, default=20)
     options = parser.parse_args()
 
     digits = load_digits()

@@ -3,7 +3,7 @@
     import sfumato as sf
 
     model = sf.load("runs/digits")
-    images = sf.sample(model, count=64, labels="7", steps=250)
+    images = sf.sample(model, count=64, labels="7")
     sf.save_grid(images, "sevens.png")
 
 Names are imported when they are first used, so that `import sfumato` costs nothing.
@@ -13,17 +13,19 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from sfumato import errors, grids, guidance, oracle
+    from sfumato import errors, grids, guidance, latents, likelihood, objective, oracle, schedule, solvers
+    from sfumato.conversions import convert
     from sfumato.data import ImageSet, load_images
-    from sfumato.denoiser import Denoiser
+    from sfumato.denoiser import Denoiser, Rescheduled
     from sfumato.errors import SfumatoError
     from sfumato.gaussian import Gaussian
+    from sfumato.latents import decode, encode, interpolate
     from sfumato.models import load
     from sfumato.pictures import save_grid
     from sfumato.presets import preset_for
-    from sfumato.sampling import sample, trajectory
-    from sfumato.schedule import LinearBeta
-    from sfumato.solvers import Ancestral
+    from sfumato.sampling import ImageNoise, begin, route_for, sample, trajectory
+    from sfumato.schedule import LinearBeta, Schedule
+    from sfumato.solvers import Ancestral, Solver
     from sfumato.trainer import train
     from sfumato.training.config import TrainConfig
 
@@ -33,37 +35,62 @@ _HOMES = {
     "Ancestral": "solvers",
     "Denoiser": "denoiser",
     "Gaussian": "gaussian",
+    "ImageNoise": "sampling",
     "ImageSet": "data",
     "LinearBeta": "schedule",
+    "Rescheduled": "denoiser",
+    "Schedule": "schedule",
     "SfumatoError": "errors",
+    "Solver": "solvers",
     "TrainConfig": "training.config",
+    "begin": "sampling",
+    "convert": "conversions",
+    "decode": "latents",
+    "encode": "latents",
+    "interpolate": "latents",
     "load": "models",
     "load_images": "data",
     "preset_for": "presets",
+    "route_for": "sampling",
     "sample": "sampling",
     "save_grid": "pictures",
     "train": "trainer",
     "trajectory": "sampling",
 }
-_MODULES = ("errors", "grids", "guidance", "oracle")
+_MODULES = ("errors", "grids", "guidance", "latents", "likelihood", "objective", "oracle", "schedule", "solvers")
 
 __all__ = [
     "Ancestral",
     "Denoiser",
     "Gaussian",
+    "ImageNoise",
     "ImageSet",
     "LinearBeta",
+    "Rescheduled",
+    "Schedule",
     "SfumatoError",
+    "Solver",
     "TrainConfig",
+    "begin",
+    "convert",
+    "decode",
+    "encode",
     "errors",
     "grids",
     "guidance",
+    "interpolate",
+    "latents",
+    "likelihood",
     "load",
     "load_images",
+    "objective",
     "oracle",
     "preset_for",
+    "route_for",
     "sample",
     "save_grid",
+    "schedule",
+    "solvers",
     "train",
     "trajectory",
 ]

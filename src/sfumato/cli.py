@@ -4,14 +4,15 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import tyro
 
 from sfumato.errors import ConfigError, SfumatoError
 from sfumato.presets import preset_for
+from sfumato.steering import GuidanceConfig, RouteConfig
 from sfumato.training.config import TrainConfig
 
 USER_ERROR = 2
@@ -69,14 +70,10 @@ class Sample:
     """A new folder (PNGs and a grid) or a .npz file; without it, samples/ and the name of the run."""
     count: int = 64
     """How many images."""
-    steps: int | None = None
-    """Steps from noise to image; None: all of the model's, usually 1000. Fewer are faster and a little worse."""
     label: tuple[str, ...] = ()
     """Class names, which take turns; without it, every class the model knows."""
-    guidance: float = 1.0
-    """Classifier-free guidance: 1 is none, 2 to 4 make the class more pronounced and the images less varied."""
-    variance: Literal["small", "large"] = "small"
-    """Noise of a step: that of the posterior (small, beta-tilde) or of the forward process (large, beta)."""
+    guidance: GuidanceConfig = field(default_factory=GuidanceConfig)
+    route: RouteConfig = field(default_factory=RouteConfig)
     seed: int = 0
     """Image i is a function of (seed, i) alone, whatever the count and the batch."""
     batch: int = 64
@@ -86,36 +83,85 @@ class Sample:
 
     def run(self) -> int:
         """Samples."""
-        from sfumato.denoiser import Denoiser
         from sfumato.devices import choose_device, out_of_memory
-        from sfumato.guidance import ClassifierFree
         from sfumato.models import load
         from sfumato.output import free_folder, refuse_existing, write_samples
         from sfumato.progress import sampling_bar
         from sfumato.sampling import sample_batches
-        from sfumato.solvers import Ancestral
 
-        model: Denoiser = load(self.run_directory, choose_device(self.device))
-        if self.guidance != 1:
-            model = ClassifierFree(model, self.guidance)
+        model = self.guidance.guided(load(self.run_directory, choose_device(self.device)), self.device)
+        route = self.route.route(model.schedule)
         if self.out is not None:
             refuse_existing(self.out)
         labels = self.label or model.label_names
-        steps = model.schedule.timesteps if self.steps is None else self.steps
-        with sampling_bar(self.count, steps) as on_step, out_of_memory("Choose a smaller --batch."):
+        with sampling_bar(self.count, len(route.stops) - 1) as on_step, out_of_memory("Choose a smaller --batch."):
             batches = sample_batches(
-                model,
-                self.count,
-                labels=labels,
-                steps=steps,
-                solver=Ancestral(self.variance),
-                seed=self.seed,
-                batch=self.batch,
-                on_step=on_step,
+                model, self.count, route, labels=labels, seed=self.seed, batch=self.batch, on_step=on_step
             )
             out = self.out or free_folder(self.run_directory.resolve().name)
             look_at = write_samples(batches, out, model.label_names, len(labels) if 1 < len(labels) <= 16 else None)
         print(f"Images are in {out}. Look at {look_at}")
+        return 0
+
+
+@dataclass(frozen=True)
+class Interpolate:
+    """Draw the images between images: between your own, or between new ones.
+
+    Each image is one noise, carried along the model's flow; halfway between two noises lies another image.
+
+      sfumato interpolate runs/flowers
+      sfumato interpolate runs/flowers rose.jpg tulip.jpg --frames 16 --out rose-to-tulip
+    """
+
+    run_directory: Run
+    images: Annotated[
+        tuple[Path, ...],
+        tyro.conf.Positional,
+        tyro.conf.arg(metavar="IMAGE", help="Two or more image files to go between; without any, new images."),
+    ] = ()
+    out: Path | None = None
+    """A new folder (PNGs, a grid and an animation); without it, samples/ and the name of the run."""
+    frames: int = 9
+    """Images from one end to the next, both included."""
+    count: int = 5
+    """How many new images to go between, where no files are given."""
+    label: str | None = None
+    """The class of all images; without it, of no class in particular."""
+    guidance: GuidanceConfig = field(default_factory=GuidanceConfig)
+    route: RouteConfig = field(default_factory=lambda: RouteConfig(solver="heun", grid="logsnr", steps=50, clip="none"))
+    seed: int = 0
+    """Of the new images."""
+    batch: int = 64
+    """Images at a time."""
+    device: str = "auto"
+    """cpu, cuda, cuda:1, mps; auto takes the fastest one here."""
+
+    def run(self) -> int:
+        """Interpolates."""
+        from sfumato.data import load_files, to_float
+        from sfumato.devices import choose_device, out_of_memory
+        from sfumato.guidance import Watched
+        from sfumato.latents import encode, interpolate
+        from sfumato.models import load
+        from sfumato.output import free_folder, refuse_existing, write_frames
+        from sfumato.progress import evaluations_bar
+        from sfumato.sampling import ImageNoise
+
+        model = self.guidance.guided(load(self.run_directory, choose_device(self.device)), self.device)
+        route = self.route.route(model.schedule)
+        if self.out is not None:
+            refuse_existing(self.out)
+        with evaluations_bar() as on_evaluation, out_of_memory("Choose a smaller --batch."):
+            watched = Watched(model, on_evaluation)
+            if self.images:
+                ends = to_float(load_files(self.images, model.image_shape))
+                latents = encode(watched, ends, labels=self.label, route=route, batch=self.batch)
+            else:
+                latents = ImageNoise(self.seed, range(self.count), model.image_shape)()
+            between = interpolate(watched, latents, self.frames, labels=self.label, route=route, batch=self.batch)
+        out = self.out or free_folder(self.run_directory.resolve().name)
+        print(f"Images are in {out}. Look at {write_frames(between, self.frames, out)}")
         return 0
 
 
@@ -163,7 +209,7 @@ class Explain:
         """Explains."""
         from sfumato.data import load_images
         from sfumato.devices import choose_device
-        from sfumato.explain import explain_data, explain_run
+        from sfumato.explain import explain_data, explain_run, steps_of
         from sfumato.models import load
         from sfumato.progress import sampling_bar
         from sfumato.runs import CONFIG, learned_images
@@ -173,7 +219,7 @@ class Explain:
             model, images = load(run, choose_device(self.device)), learned_images(run)
             if images is None:
                 print("The images it learned from are not there any more; its own samples take their place.")
-            with sampling_bar(2, model.schedule.timesteps) as on_step:
+            with sampling_bar(2, steps_of(model.schedule)) as on_step:
                 written = explain_run(model, run, images, self.out, on_step)
         else:
             images = load_images(self.source, size=self.size)
@@ -183,12 +229,13 @@ class Explain:
         return 0
 
 
-Verb = Train | Sample | Show | Explain
+Verb = Train | Sample | Interpolate | Show | Explain
 
 DESCRIPTION = """Train, sample and explain diffusion models on your own images.
 
   sfumato train photos/ --size 64     learn from a folder of images (or from the word: digits)
   sfumato sample runs/photos          draw new ones
+  sfumato interpolate runs/photos     go from one to the next
 """
 
 
@@ -230,6 +277,7 @@ def _parse_with(arguments: list[str], preset: TrainConfig) -> Verb:
     verbs = (
         Annotated[Train, train]
         | Annotated[Sample, tyro.conf.subcommand("sample")]
+        | Annotated[Interpolate, tyro.conf.subcommand("interpolate")]
         | Annotated[Show, tyro.conf.subcommand("show")]
         | Annotated[Explain, tyro.conf.subcommand("explain")]
     )

@@ -13,6 +13,7 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
+from sfumato.errors import ConfigError
 from sfumato.schedule import Schedule
 from sfumato.shapes import Images, Labels, Times, over
 
@@ -54,10 +55,74 @@ Parametrization = Callable[[Schedule, Times], Coefficients]
 def predict_noise(schedule: Schedule, t: Times) -> Coefficients:
     """F estimates the noise: x0_hat = (x_t - sigma F) / alpha. DDPM eq. 15; formula 10 of the article."""
     alpha, sigma = schedule.alpha(t), schedule.sigma(t)
-    return Coefficients(1 / alpha, -sigma / alpha, torch.ones_like(t), schedule.network_time(t))
+    return Coefficients(1 / alpha, -sigma / alpha, _to_unit_variance(alpha, sigma), schedule.network_time(t))
 
 
-PARAMETRIZATIONS: dict[str, Parametrization] = {"noise": predict_noise}
+def predict_data(schedule: Schedule, t: Times) -> Coefficients:
+    """F estimates the image: x0_hat = F. Progressive distillation (arXiv 2202.00512), section 4."""
+    alpha, sigma = schedule.alpha(t), schedule.sigma(t)
+    return Coefficients(
+        torch.zeros_like(t), torch.ones_like(t), _to_unit_variance(alpha, sigma), schedule.network_time(t)
+    )
+
+
+def predict_velocity(schedule: Schedule, t: Times) -> Coefficients:
+    """F estimates v = alpha noise - sigma x_0. Progressive distillation (arXiv 2202.00512), section 4."""
+    alpha, sigma = schedule.alpha(t), schedule.sigma(t)
+    power = alpha**2 + sigma**2
+    return Coefficients(alpha / power, -sigma / power, _to_unit_variance(alpha, sigma), schedule.network_time(t))
+
+
+def predict_flow(schedule: Schedule, t: Times) -> Coefficients:
+    """F estimates noise - x_0, the direction of rectified flow (arXiv 2209.03003), whatever the schedule."""
+    alpha, sigma = schedule.alpha(t), schedule.sigma(t)
+    total = alpha + sigma
+    return Coefficients(1 / total, -sigma / total, 1 / total, schedule.network_time(t))
+
+
+DATA_DEVIATION = 0.5
+"""EDM's sigma_data: the standard deviation that images in [-1, 1] have."""
+
+MOST_LOGSNR = 40.0
+"""Where EDM's c_noise stops, so that it is finite even without signal."""
+
+
+def predict_edm(schedule: Schedule, t: Times) -> Coefficients:
+    """F has unit variance at input and target (EDM, table 1), here for any alpha; c_noise = log(sigma / alpha) / 4."""
+    alpha, sigma = schedule.alpha(t), schedule.sigma(t)
+    power = (alpha * DATA_DEVIATION) ** 2 + sigma**2
+    told = -schedule.logsnr(t).clamp(-MOST_LOGSNR, MOST_LOGSNR) / 8
+    return Coefficients(alpha * DATA_DEVIATION**2 / power, sigma * DATA_DEVIATION / power.sqrt(), power.rsqrt(), told)
+
+
+def _to_unit_variance(alpha: Times, sigma: Times) -> Times:
+    """1 where the variance is preserved; elsewhere what makes x_t as large as there."""
+    return (alpha**2 + sigma**2).rsqrt()
+
+
+PARAMETRIZATIONS: dict[str, Parametrization] = {
+    "noise": predict_noise,
+    "data": predict_data,
+    "velocity": predict_velocity,
+    "flow": predict_flow,
+    "edm": predict_edm,
+}
+
+
+def refuse_blind(schedule: Schedule, parametrization: str) -> None:
+    """Raises `ConfigError` if the parametrization is unknown, or says nothing of the image at t = 1."""
+    if parametrization not in PARAMETRIZATIONS:
+        raise ConfigError(
+            f"the parametrization {parametrization!r} is unknown", f"Choose among: {', '.join(PARAMETRIZATIONS)}."
+        )
+    one = torch.ones((), dtype=torch.float64)
+    seeing = [name for name, known in PARAMETRIZATIONS.items() if known(schedule, one).out.isfinite()]
+    if parametrization not in seeing:
+        raise ConfigError(
+            f"a network that predicts {parametrization!r} says nothing of the image at the end of this schedule, "
+            "where no signal is left",
+            f"Choose among: {', '.join(seeing)}.",
+        )
 
 
 class NetworkDenoiser(Denoiser):
@@ -107,3 +172,30 @@ class NetworkDenoiser(Denoiser):
         of_data = (1 - c.skip * self.schedule.alpha(t)) / c.out
         of_noise = -c.skip * self.schedule.sigma(t) / c.out
         return over(of_data, x_0) * x_0 + over(of_noise, x_0) * noise
+
+
+class Rescheduled(Denoiser):
+    """A denoiser as it answers under another schedule: the same estimate at the same log-SNR, of a rescaled x_t.
+
+    So any model is sampled along any path (EDM, section 3 and appendix C), or guides a model of another schedule.
+
+    Args:
+        inner: the denoiser.
+        schedule: the one to see it under.
+    """
+
+    def __init__(self, inner: Denoiser, schedule: Schedule) -> None:
+        super().__init__(schedule, inner.image_shape, inner.label_names)
+        self.inner = inner
+
+    def forward(self, x_t: Images, t: Times, labels: Labels | None = None) -> Images:
+        """E[x_0 | x_t], asked at the inner schedule's time of the same log-SNR."""
+        own = self.inner.schedule
+        inner_t = own.time_at(self.schedule.logsnr(t))
+        scale = _size(own, inner_t) / _size(self.schedule, t)
+        denoised: Images = self.inner(over(scale, x_t) * x_t, inner_t, labels)
+        return denoised
+
+
+def _size(schedule: Schedule, t: Times) -> Times:
+    return (schedule.alpha(t) ** 2 + schedule.sigma(t) ** 2).sqrt()

@@ -10,16 +10,26 @@ from torch import Tensor
 from sfumato import oracle, pictures
 from sfumato.data import ImageSet, to_float
 from sfumato.denoiser import Denoiser
-from sfumato.grids import uniform
+from sfumato.grids import Uniform
 from sfumato.pictures import Panel
 from sfumato.runs import read_metrics
-from sfumato.sampling import ImageNoise, begin, label_indices, trajectory
+from sfumato.sampling import ImageNoise, begin, label_indices, route_for, trajectory
 from sfumato.schedule import LinearBeta, Schedule
 from sfumato.shapes import Images
 from sfumato.solvers import Ancestral
 
 COLUMNS = 9
 """Times shown in a strip."""
+
+AMPLITUDES = {
+    True: (
+        "$\\bar\\alpha_t$, share of the variance",
+        "$\\sqrt{\\bar\\alpha_t}$, signal",
+        "$\\sqrt{1-\\bar\\alpha_t}$, noise",
+    ),
+    False: ("$\\alpha_t^2$, power of the signal", "$\\alpha_t$, signal", "$\\sigma_t$, noise"),
+}
+"""What the amplitudes are called, in DDPM's words where there are steps."""
 
 MOST_IN_ORACLE = 2000
 """Images that the exact denoiser of a folder knows, at most."""
@@ -48,7 +58,7 @@ def explain_run(
     written = [*_explain(model, moments, shown, "the model", out)]
     measurements = read_metrics(run)
     if any(m["kind"] == "train" for m in measurements):
-        pictures.plot(loss_panels(measurements), out / "loss.png")
+        pictures.plot(loss_panels(measurements, model.schedule), out / "loss.png")
         written.append(out / "loss.png")
     return written
 
@@ -68,16 +78,26 @@ def _explain(
     model: Denoiser, moments: list[tuple[float, Images, Images]], shown: Images, name: str, out: Path
 ) -> list[Path]:
     files = [out / "forward.png", out / "reverse.png", out / "schedule.png"]
-    times = [f"t = {round(t * model.schedule.timesteps)}" for t in torch.linspace(0, 1, COLUMNS).tolist()]
+    times = [spoken(model.schedule, t) for t in torch.linspace(0, 1, COLUMNS).tolist()]
     pictures.strip(forward_process(model.schedule, shown), ["$x_t$"] * len(shown), times, files[0])
     rows, titles = [], []
     for index in range(len(moments[0][1])):
         rows += [torch.stack([x_t[index] for _, x_t, _ in moments]), torch.stack([x[index] for *_, x in moments])]
         titles += ["$x_t$", f"$\\hat{{x}}_0$, {name}"]
-    reverse_times = [f"t = {round(t * model.schedule.timesteps)}" for t, _, _ in moments]
+    reverse_times = [spoken(model.schedule, t) for t, _, _ in moments]
     pictures.strip(rows, titles, reverse_times, files[1])
     pictures.plot(schedule_panels(model.schedule), files[2])
     return files
+
+
+def spoken(schedule: Schedule, t: float) -> str:
+    """A time as the step that it is, or as a share where time is continuous."""
+    return f"t = {t:.3g}" if schedule.timesteps is None else f"t = {round(t * schedule.timesteps)}"
+
+
+def steps_of(schedule: Schedule) -> int:
+    """All steps of a schedule, or as many as DDPM has."""
+    return schedule.timesteps or 1000
 
 
 def forward_process(schedule: Schedule, images: Images) -> list[Tensor]:
@@ -96,41 +116,37 @@ def reverse_process(
     model: Denoiser, count: int, on_step: Callable[[int], None] = lambda _: None
 ) -> list[tuple[float, Images, Images]]:
     """(t, x_t, x0_hat) at `COLUMNS` times along the full path of Algorithm 2, the last at t = 0; classes take turns."""
-    steps = model.schedule.timesteps
-    grid = uniform(steps, steps)
-    settled, x, noise = begin(model, range(count), label_indices(model, model.label_names, count), 0, grid[0])
-    stops = {round(stop) for stop in torch.linspace(0, steps, COLUMNS).tolist()}
-    path = trajectory(settled, x, grid, Ancestral(), noise)
+    steps = steps_of(model.schedule)
+    route = route_for(model.schedule, solver=Ancestral(), grid=Uniform(), steps=steps)
+    settled, x, noise = begin(model, range(count), label_indices(model, model.label_names, count), 0, route)
+    shown = {round(stop) for stop in torch.linspace(0, steps, COLUMNS).tolist()}
+    path = trajectory(settled, x, route.stops, route.solver, noise)
     moments = []
     for index, moment in enumerate(path):
         on_step(count if index else 0)
-        if index in stops:
+        if index in shown:
             moments.append((moment.t.item(), moment.x_t.cpu(), moment.x0_hat.cpu()))
     return moments
 
 
 def schedule_panels(schedule: Schedule) -> list[Panel]:
-    """Beta, abar and the signal-to-noise ratio over the steps."""
-    step = torch.arange(1, schedule.timesteps + 1, dtype=torch.float64)
-    t = step / schedule.timesteps
-    alpha, before = schedule.alpha(t), schedule.alpha(t - 1 / schedule.timesteps)
-    x = step.tolist()
-    return [
-        Panel("noise added by step t: $\\beta_t$", "t", {"beta": (x, (1 - (alpha / before) ** 2).tolist())}),
-        Panel(
-            "what is left of $x_0$ at t",
-            "t",
-            {
-                "$\\bar\\alpha_t$, share of the variance": (x, (alpha**2).tolist()),
-                "$\\sqrt{\\bar\\alpha_t}$, signal": (x, alpha.tolist()),
-                "$\\sqrt{1-\\bar\\alpha_t}$, noise": (x, schedule.sigma(t).tolist()),
-            },
-        ),
-        Panel("signal-to-noise ratio", "t", {"SNR": (x, schedule.logsnr(t).exp().tolist())}, log_y=True),
-    ]
+    """Beta where there are steps, the amplitudes, and the signal-to-noise ratio over time."""
+    steps = steps_of(schedule)
+    t = torch.arange(1, steps + 1, dtype=torch.float64) / steps
+    alpha, sigma = schedule.alpha(t), schedule.sigma(t)
+    snr = (alpha / sigma) ** 2
+    x = t.tolist() if schedule.timesteps is None else torch.arange(1, steps + 1).tolist()
+    curves = zip(AMPLITUDES[schedule.timesteps is not None], (alpha**2, alpha, sigma), strict=True)
+    amplitudes = Panel("what is left of $x_0$ at t", "t", {name: (x, curve.tolist()) for name, curve in curves})
+    strength = Panel("signal-to-noise ratio", "t", {"SNR": (x, snr.clamp(min=1e-6).tolist())}, log_y=True)
+    if schedule.timesteps is None:
+        return [amplitudes, strength]
+    before = schedule.alpha(t - 1 / steps)
+    beta = Panel("noise added by step t: $\\beta_t$", "t", {"beta": (x, (1 - (alpha / before) ** 2).tolist())})
+    return [beta, amplitudes, strength]
 
 
-def loss_panels(measurements: list[dict[str, Any]]) -> list[Panel]:
+def loss_panels(measurements: list[dict[str, Any]], schedule: Schedule) -> list[Panel]:
     """The training and held-out loss over the images seen, and the held-out loss of each noise level."""
     training = [m for m in measurements if m["kind"] == "train" and m["loss"] is not None]
     heldout = [m for m in measurements if m["kind"] == "heldout" and m["loss"] is not None]
@@ -138,7 +154,7 @@ def loss_panels(measurements: list[dict[str, Any]]) -> list[Panel]:
     if not heldout:
         return [Panel("loss", "images seen", curves, log_y=True)]
     levels = {
-        f"t = {time}": ([m["images"] for m in heldout], [m["by_time"][time] for m in heldout])
+        spoken(schedule, float(time)): ([m["images"] for m in heldout], [m["by_time"][time] for m in heldout])
         for time in heldout[0]["by_time"]
     }
     return [

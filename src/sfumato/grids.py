@@ -1,23 +1,175 @@
-"""Time grids: the times at which a sampler stops on its way from noise, t = 1, to data, t = 0."""
+"""Time grids: the times at which a sampler stops on its way from noise to data, which is t = 0.
+
+A grid has one stop more than steps. It falls strictly, begins at t = 1 (all but `Leading`) and ends at t = 0, so that
+no step is wasted and no noise is left over.
+"""
+
+import math
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float64
 from torch import Tensor
 
 from sfumato.errors import SamplingError
+from sfumato.named import named
+from sfumato.schedule import Schedule
+
+Stops = Float64[Tensor, " stops"]
+
+LEAST_LOGSNR = -2 * math.log(1000)
+"""Where grids that are laid out by noise level take a schedule to begin that has no signal at t = 1."""
 
 
-def uniform(timesteps: int, steps: int) -> Float64[Tensor, " {steps}+1"]:
-    """`steps` nearly equal strides over the T steps of a discrete schedule: 1 first, 0 last, all multiples of 1/T.
+class Grid(ABC):
+    """Chooses the stops."""
 
-    >>> uniform(1000, 4)
+    def __call__(self, schedule: Schedule, steps: int) -> Stops:
+        """The stops of a number of steps, falling, the last one 0.
+
+        Raises:
+            SamplingError: fewer than 1 step; of a `Discrete` grid, more than the schedule has, or a schedule without.
+        """
+        if steps < 1:
+            raise SamplingError(f"{steps} sampling steps were asked", "Choose at least 1.")
+        return torch.cat([self.noisy_stops(schedule, steps), torch.zeros(1, dtype=torch.float64)])
+
+    @abstractmethod
+    def noisy_stops(self, schedule: Schedule, steps: int) -> Stops:
+        """All stops but the last."""
+
+
+@dataclass(frozen=True)
+class Uniform(Grid):
+    """Equal strides in t.
+
+    >>> from sfumato.schedule import Flow
+    >>> Uniform()(Flow(), 4)
     tensor([1.0000, 0.7500, 0.5000, 0.2500, 0.0000], dtype=torch.float64)
+    """
+
+    def noisy_stops(self, schedule: Schedule, steps: int) -> Stops:
+        """1, 1 - 1/N, ..., 1/N."""
+        return torch.arange(steps, 0, -1, dtype=torch.float64) / steps
+
+
+class Discrete(Grid):
+    """Grids that stop only at steps of a discrete schedule."""
+
+    def noisy_stops(self, schedule: Schedule, steps: int) -> Stops:
+        """The chosen steps over T."""
+        if schedule.timesteps is None:
+            free = [name for name, grid in GRIDS.items() if not isinstance(grid, Discrete)]
+            raise SamplingError(
+                f"{type(self).__name__} stops at the steps of a schedule, and {type(schedule).__name__} has none",
+                f"Choose among: {', '.join(free)}.",
+            )
+        if steps > schedule.timesteps:
+            raise SamplingError(
+                f"{steps} sampling steps were asked of a schedule with {schedule.timesteps}",
+                f"Choose 1 to {schedule.timesteps} steps.",
+            )
+        return self.chosen_steps(schedule.timesteps, steps) / schedule.timesteps
+
+    @abstractmethod
+    def chosen_steps(self, timesteps: int, steps: int) -> Stops:
+        """Whole numbers from 1 to T, falling."""
+
+
+@dataclass(frozen=True)
+class Trailing(Discrete):
+    """Nearly equal strides over the steps, counted from T. Lin et al. (arXiv 2305.08891), table 2."""
+
+    def chosen_steps(self, timesteps: int, steps: int) -> Stops:
+        """T, T - T/N, ..., rounded."""
+        return torch.linspace(timesteps, 0, steps + 1, dtype=torch.float64)[:-1].round()
+
+
+@dataclass(frozen=True)
+class Leading(Discrete):
+    """Equal strides over the steps, counted from the first: DDIM's own grid, which never sees x_T."""
+
+    def chosen_steps(self, timesteps: int, steps: int) -> Stops:
+        """1 + (N - 1) T // N, ..., 1 + T // N, 1."""
+        return 1 + (timesteps // steps) * torch.arange(steps - 1, -1, -1, dtype=torch.float64)
+
+
+@dataclass(frozen=True)
+class Linspace(Discrete):
+    """Nearly equal strides over the steps from T to the first, both included."""
+
+    def chosen_steps(self, timesteps: int, steps: int) -> Stops:
+        """T, ..., 1, rounded; T alone for one step."""
+        return torch.linspace(timesteps, 1, steps, dtype=torch.float64).round()
+
+
+class ByNoiseLevel(Grid):
+    """Grids laid out over the noise levels sigma / alpha, from that of t = 1 to that of the earliest time."""
+
+    def noisy_stops(self, schedule: Schedule, steps: int) -> Stops:
+        """t = 1, and the times of the levels."""
+        first, last = torch.tensor([1, schedule.earliest], dtype=torch.float64)
+        share = torch.arange(steps, dtype=torch.float64) / max(steps - 1, 1)
+        logsnr = self.logsnrs(schedule.logsnr(first).clamp(min=LEAST_LOGSNR), schedule.logsnr(last), share)
+        stops = schedule.time_at(logsnr)
+        stops[0] = 1
+        return stops
+
+    @abstractmethod
+    def logsnrs(self, first: Tensor, last: Tensor, share: Stops) -> Stops:
+        """The log-SNR after each share, 0 to 1, of the way from the first to the last."""
+
+
+@dataclass(frozen=True)
+class Karras(ByNoiseLevel):
+    """EDM's grid: equal strides in the noise level to the power 1 / rho. arXiv 2206.00364, eq. 5.
+
+    Args:
+        rho: higher for shorter strides near the data.
 
     Raises:
-        SamplingError: fewer than 1 step, or more than T.
+        SamplingError: a rho that is not positive and finite.
     """
-    if not 1 <= steps <= timesteps:
-        raise SamplingError(
-            f"{steps} sampling steps were asked of a schedule with {timesteps}", f"Choose 1 to {timesteps} steps."
-        )
-    return torch.linspace(timesteps, 0, steps + 1, dtype=torch.float64).round() / timesteps
+
+    rho: float = 7.0
+
+    def __post_init__(self) -> None:
+        if not 0 < self.rho < math.inf:
+            raise SamplingError(f"a Karras grid has no rho {self.rho}", "Choose a number above 0; the paper's is 7.")
+
+    def logsnrs(self, first: Tensor, last: Tensor, share: Stops) -> Stops:
+        """-2 log sigma, with sigma^(1/rho) on a line."""
+        start, end = (-first / 2 / self.rho).exp(), (-last / 2 / self.rho).exp()
+        return -2 * self.rho * torch.lerp(start, end, share).log()
+
+
+@dataclass(frozen=True)
+class LogSNR(ByNoiseLevel):
+    """Equal strides in the log-SNR, as DPM-Solver has them. arXiv 2206.00927, section 3.3."""
+
+    def logsnrs(self, first: Tensor, last: Tensor, share: Stops) -> Stops:
+        """A line."""
+        return torch.lerp(first, last, share)
+
+
+GRIDS: dict[str, Grid] = {
+    "uniform": Uniform(),
+    "trailing": Trailing(),
+    "leading": Leading(),
+    "linspace": Linspace(),
+    "karras": Karras(),
+    "logsnr": LogSNR(),
+}
+
+
+def grid_for(name: str) -> Grid:
+    """The grid of a name in `GRIDS`, possibly with settings.
+
+    >>> grid_for("karras:rho=5")
+    Karras(rho=5.0)
+
+    Raises:
+        SamplingError: an unknown name or setting; lists what is possible.
+    """
+    return named(GRIDS, name, "grid", SamplingError)

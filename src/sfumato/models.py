@@ -9,14 +9,17 @@ from typing import ClassVar, Literal
 
 import torch
 
-from sfumato.denoiser import PARAMETRIZATIONS, NetworkDenoiser
+from sfumato.denoiser import PARAMETRIZATIONS, NetworkDenoiser, refuse_blind
 from sfumato.errors import ConfigError, RunError
 from sfumato.nn.unet import UNet, UNetConfig
-from sfumato.schedule import LinearBeta
+from sfumato.schedule import SCHEDULES, Schedule, schedule_for
 from sfumato.storage import read_tensors, read_text, validated, write_tensors, write_whole
 
 WEIGHTS, DESCRIPTION = "model.safetensors", "config.json"
 KIND = "sfumato-model"
+
+MOST_TIMESTEPS = 10**6
+"""What a file may ask for; a schedule keeps tables as long."""
 
 
 @dataclass(frozen=True)
@@ -25,7 +28,9 @@ class ModelConfig:
 
     Attributes:
         network: the UNet.
-        schedule: signal and noise over time.
+        schedule: signal and noise over time, a name in `SCHEDULES`, possibly with settings.
+        zero_terminal_snr: whether its last step is made to leave no signal.
+        shift: by how much noise it is shifted.
         parametrization: what the network predicts, a name in `PARAMETRIZATIONS`.
         image_shape: (C, H, W).
         label_names: the classes in the order of their indices.
@@ -36,7 +41,9 @@ class ModelConfig:
     __pydantic_config__: ClassVar = {"extra": "forbid"}
 
     network: UNetConfig
-    schedule: LinearBeta
+    schedule: str
+    zero_terminal_snr: bool
+    shift: float
     parametrization: str
     image_shape: tuple[int, int, int]
     label_names: tuple[str, ...]
@@ -44,11 +51,7 @@ class ModelConfig:
     version: Literal[1] = 1
 
     def __post_init__(self) -> None:
-        if self.parametrization not in PARAMETRIZATIONS:
-            raise ConfigError(
-                f"the parametrization {self.parametrization!r} is unknown",
-                f"Choose among: {', '.join(PARAMETRIZATIONS)}.",
-            )
+        checked_schedule(self.schedule, self.zero_terminal_snr, self.shift, self.parametrization)
         if len(set(self.label_names)) < len(self.label_names):
             raise ConfigError(f"of the label names {self.label_names} some are the same", "Give each class its own.")
         if len(self.label_names) != self.network.classes or self.image_shape[0] != self.network.image_channels:
@@ -57,20 +60,46 @@ class ModelConfig:
                 f"{len(self.label_names)} label names and images of shape {self.image_shape}",
                 "Make them agree.",
             )
-        levels, steps, side = len(self.network.multipliers), self.schedule.timesteps, max(self.image_shape)
-        if min(self.image_shape) < 1 or side > 2**14 or steps > 10**6 or levels * self.network.blocks > 10**3:
+        levels = len(self.network.multipliers)
+        if min(self.image_shape) < 1 or max(self.image_shape) > 2**14 or levels * self.network.blocks > 10**3:
             raise ConfigError(
-                f"images of shape {self.image_shape}, {steps} timesteps and {levels} levels of {self.network.blocks} "
-                "blocks are beyond what this program was made for",
+                f"images of shape {self.image_shape} and {levels} levels of {self.network.blocks} blocks are beyond "
+                "what this program was made for",
                 "Choose smaller ones.",
             )
+
+    def built_schedule(self) -> Schedule:
+        """The schedule that is described."""
+        return schedule_for(self.schedule, zero_terminal_snr=self.zero_terminal_snr, shift=self.shift)
+
+
+def checked_schedule(name: str, zero_terminal_snr: bool, shift: float, parametrization: str) -> Schedule:
+    """The schedule that is meant, if a network of this parametrization can learn under it.
+
+    Raises:
+        ConfigError: an unknown name or setting, more steps than memory should hold, or a combination that cannot be.
+    """
+    if not isinstance(name, str):
+        raise ConfigError(
+            f"a model is saved with the name of its schedule, and {name} is not a name",
+            f"Choose among: {', '.join(SCHEDULES)}; or put your schedule into sfumato.schedule.SCHEDULES, before "
+            "training and before loading.",
+        )
+    schedule = schedule_for(name, zero_terminal_snr=zero_terminal_snr, shift=shift)
+    if (schedule.timesteps or 0) > MOST_TIMESTEPS:
+        raise ConfigError(
+            f"{schedule.timesteps} timesteps are beyond what this program was made for",
+            f"Choose at most {MOST_TIMESTEPS}.",
+        )
+    refuse_blind(schedule, parametrization)
+    return schedule
 
 
 def build(config: ModelConfig) -> NetworkDenoiser:
     """A fresh, untrained model, its weights drawn from torch's global generator."""
     return NetworkDenoiser(
         UNet(config.network),
-        config.schedule,
+        config.built_schedule(),
         PARAMETRIZATIONS[config.parametrization],
         config.image_shape,
         config.label_names,

@@ -37,6 +37,28 @@ def write_samples(batches: Batches, out: Path, label_names: tuple[str, ...], col
     return _write_archive(batches, out) if out.suffix == ".npz" else _write_folder(batches, out, label_names, columns)
 
 
+def write_frames(images: Images, frames: int, out: Path) -> Path:
+    """Writes a way from image to image to the folder `out`, and returns the picture to look at.
+
+    frames/000000.png ..., film.gif to and fro, and grid.png with a row from each end to the next.
+
+    Args:
+        images: (n, C, H, W) in [-1, 1], as `latents.interpolate` gives them.
+        frames: images from one end to the next, both included.
+        out: a folder that does not exist or is empty.
+
+    Raises:
+        SamplingError: `out` is there already, or is no folder.
+        RunError: it could not be written.
+    """
+    refuse_existing(out)
+    for index, image in enumerate(images):
+        pictures.save_picture(pictures.to_picture(image), out / "frames" / f"{index:06d}.png")
+    pictures.save_film(images, out / "film.gif")
+    rows = [images[start : start + frames] for start in range(0, len(images) - 1, frames - 1)]
+    return pictures.save_grid(torch.cat(rows), out / "grid.png", frames)
+
+
 def free_folder(name: str) -> Path:
     """Makes samples/NAME, or the first of samples/NAME-2, -3, ... that does not exist, and so claims it.
 

@@ -1,9 +1,10 @@
-"""Pictures: grids, strips and curves, as PNG."""
+"""Pictures: grids, strips and curves as PNG, and films as GIF."""
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,7 +12,7 @@ from PIL import Image
 from torch import Tensor
 
 from sfumato.data import to_uint8
-from sfumato.storage import cannot_write
+from sfumato.storage import cannot_write, write_whole
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -20,6 +21,8 @@ SMALLEST_TILE = 64
 """Pixels that a small image is enlarged to, at least, by whole factors, so that a person sees something."""
 
 GAP = 2
+
+MILLISECONDS_A_FRAME = 80
 
 
 def to_picture(image: Tensor) -> Image.Image:
@@ -59,6 +62,22 @@ def save_grid(images: Tensor, path: str | Path, columns: int | None = None) -> P
     path = Path(path)
     save_picture(grid(images, columns), path)
     return path
+
+
+def save_film(images: Tensor, path: Path) -> None:
+    """Writes an endless animation, there and back, as GIF; small images are enlarged. Makes its folder.
+
+    Args:
+        images: (n, C, H, W) float in [-1, 1].
+        path: of the file.
+
+    Raises:
+        RunError: it could not be written.
+    """
+    first, *others = [grid(image[None]) for image in (*images, *images[1:-1].flip(0))]
+    content = BytesIO()
+    first.save(content, format="GIF", save_all=True, append_images=others, duration=MILLISECONDS_A_FRAME, loop=0)
+    write_whole(path, content.getvalue())
 
 
 def save_picture(picture: Image.Image, path: Path) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.text import Text
 
 SECONDS_A_LINE = 15.0
@@ -78,3 +78,14 @@ def sampling_bar(count: int, steps: int) -> Iterator[Callable[[int], None]]:
     with _bar(Console(stderr=True)) as bar:
         task = bar.add_task("sampling", total=count)
         yield lambda images: bar.advance(task, images / steps)
+
+
+@contextmanager
+def evaluations_bar() -> Iterator[Callable[[int], None]]:
+    """A bar for work of unknown length; yields the function to tell how many images the network has looked at."""
+    console = Console(stderr=True)
+    count = TextColumn("{task.completed:,.0f} evaluations")
+    columns = (TextColumn("{task.description}"), BarColumn(), count, TimeElapsedColumn())
+    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
+        task = bar.add_task("following the flow", total=None)
+        yield lambda images: bar.advance(task, images)

@@ -1,31 +1,26 @@
 """From noise to images: one loop over a time grid, seeds that belong to each image, and batches."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
-from typing import NamedTuple, TypeVar
+from typing import TypeVar
 
 import numpy as np
 import torch
 from jaxtyping import Float64
 from torch import Tensor, nn
 
-from sfumato import grids
+from sfumato import defaults
 from sfumato.denoiser import Denoiser
 from sfumato.errors import LabelError, SamplingError
-from sfumato.guidance import Clipped, Labelled
-from sfumato.shapes import Images, Labels, Times
-from sfumato.solvers import Ancestral, NoiseSource, Solver
+from sfumato.grids import Grid, grid_for
+from sfumato.guidance import Labelled, clip_for
+from sfumato.schedule import Schedule
+from sfumato.shapes import Images, Labels
+from sfumato.solvers import Moment, NoiseSource, Solver, solver_for
 
 T = TypeVar("T")
-
-
-class Moment(NamedTuple):
-    """One stop of a trajectory: the time, the noisy images, and the estimate of the clean ones."""
-
-    t: Times
-    x_t: Images
-    x0_hat: Images
 
 
 class ImageNoise:
@@ -73,21 +68,56 @@ def trajectory(
         solver: the step rule.
         noise: fresh standard normal noise for stochastic solvers.
     """
+    past: tuple[Moment, ...] = ()
     x0_hat = x
     for t, s in pairwise(grid):
-        x_s, x0_hat = solver.step(denoiser, x, t, s, noise)
-        yield Moment(t, x, x0_hat)
-        x = x_s
+        now, x = solver.step(denoiser, x, t, s, noise, past)
+        yield now
+        past, x0_hat = (now, *past)[: solver.memory], now.x0_hat
     yield Moment(grid[-1], x, x0_hat)
+
+
+@dataclass(frozen=True)
+class Route:
+    """How to go from noise to images: the step rule, the times of its stops, and the clipping of the estimates.
+
+    Attributes:
+        solver: the step rule.
+        stops: times, from noise (1) to data (0).
+        clip: wraps a denoiser so that its estimates keep to the data's range.
+    """
+
+    solver: Solver
+    stops: Float64[Tensor, " stops"]
+    clip: Callable[[Denoiser], Denoiser]
+
+
+def route_for(
+    schedule: Schedule,
+    *,
+    solver: Solver | str = defaults.SOLVER,
+    grid: Grid | str = defaults.GRID,
+    steps: int | None = None,
+    clip: str = defaults.CLIP,
+) -> Route:
+    """The route that is meant; arguments and errors are those of `sample`."""
+    rule = solver_for(solver) if isinstance(solver, str) else solver
+    layout = grid_for(grid) if isinstance(grid, str) else grid
+    if steps is None:
+        steps = min(rule.usual_steps, schedule.timesteps or rule.usual_steps)
+    if 1 <= steps < rule.least_steps:
+        raise SamplingError(
+            f"{rule} cannot use its order in {steps} steps", f"Choose at least {rule.least_steps}, or a lower order."
+        )
+    return Route(rule, layout(schedule, steps), clip_for(clip))
 
 
 def sample_batches(
     denoiser: Denoiser,
     count: int,
+    route: Route,
     *,
     labels: str | Sequence[str] | None = None,
-    steps: int | None = None,
-    solver: Solver | None = None,
     seed: int = 0,
     batch: int = 64,
     on_step: Callable[[int], None] | None = None,
@@ -99,21 +129,18 @@ def sample_batches(
     wanted = label_indices(denoiser, labels, count)
     if batch < 1:
         raise SamplingError(f"batches of {batch} images were asked", "Choose a batch of at least 1.")
-    timesteps = denoiser.schedule.timesteps
-    grid = grids.uniform(timesteps, timesteps if steps is None else steps)
-    rule = Ancestral() if solver is None else solver
     ImageNoise(seed, (), denoiser.image_shape)  # refuses a seed out of range
 
     def draw(start: int) -> tuple[Images, Labels | None]:
         indices = range(start, min(start + batch, count))
         chosen = None if wanted is None else wanted[start : indices.stop]
-        settled, x, noise = begin(denoiser, indices, chosen, seed, grid[0])
-        for moment in trajectory(settled, x, grid, rule, noise):
+        settled, x, noise = begin(denoiser, indices, chosen, seed, route)
+        for moment in trajectory(settled, x, route.stops, route.solver, noise):
             if on_step is not None and moment.t > 0:
                 on_step(len(indices))
         return moment.x_t.float().clamp(-1, 1).cpu(), chosen
 
-    return _evaluated(denoiser, (partial(draw, start) for start in range(0, count, batch)))
+    return evaluated(denoiser, (partial(draw, start) for start in range(0, count, batch)))
 
 
 def sample(
@@ -121,8 +148,10 @@ def sample(
     count: int,
     *,
     labels: str | Sequence[str] | None = None,
+    solver: Solver | str = defaults.SOLVER,
+    grid: Grid | str = defaults.GRID,
     steps: int | None = None,
-    solver: Solver | None = None,
+    clip: str = defaults.CLIP,
     seed: int = 0,
     batch: int = 64,
     on_step: Callable[[int], None] | None = None,
@@ -130,11 +159,13 @@ def sample(
     """Draws images from a model.
 
     Args:
-        denoiser: the model, possibly guided. Its estimates are clipped to the data's range.
+        denoiser: the model, possibly guided.
         count: how many images.
         labels: a class name for all of them, or several that take turns; None: of no class in particular.
-        steps: network evaluations an image; None: all T of the schedule.
-        solver: the step rule; None: `Ancestral()`.
+        solver: the step rule, or its name in `solvers.SOLVERS` with settings ("ddim:eta=0.5").
+        grid: where it stops, or its name in `grids.GRIDS` with settings ("karras:rho=5").
+        steps: of the grid, most of which cost one network evaluation; None: what suits the solver.
+        clip: how estimates keep to the data's range, a name in `guidance.CLIPS`.
         seed: image i is a function of (seed, i) alone, whatever the count and the batch.
         batch: images at a time.
         on_step: told after every step how many images took it; for progress bars.
@@ -143,27 +174,27 @@ def sample(
         (count, C, H, W) float32 in [-1, 1], on the CPU.
 
     Raises:
-        SamplingError: a count, batch or number of steps that is out of range.
+        SamplingError: a count, batch or number of steps that is out of range; an unknown name or setting; a grid that
+            the model's schedule cannot have.
         LabelError: labels that the model does not know.
     """
-    batches = sample_batches(
-        denoiser, count, labels=labels, steps=steps, solver=solver, seed=seed, batch=batch, on_step=on_step
-    )
+    route = route_for(denoiser.schedule, solver=solver, grid=grid, steps=steps, clip=clip)
+    batches = sample_batches(denoiser, count, route, labels=labels, seed=seed, batch=batch, on_step=on_step)
     return torch.cat([images for images, _ in batches])
 
 
 def begin(
-    denoiser: Denoiser, indices: Sequence[int], labels: Labels | None, seed: int, t: Times
+    denoiser: Denoiser, indices: Sequence[int], labels: Labels | None, seed: int, route: Route
 ) -> tuple[Denoiser, Images, ImageNoise]:
-    """What a trajectory starts from at t, on the denoiser's device.
+    """What a trajectory starts from, on the denoiser's device.
 
-    That is the denoiser with its labels settled and its estimates clipped to [-1, 1], the first x_t (noise alone), and
-    the noise to come.
+    That is the denoiser with its labels settled and its estimates clipped, the first x_t (noise alone), and the noise
+    to come.
     """
-    device = _device_of(denoiser)
+    device = device_of(denoiser)
     noise = ImageNoise(seed, indices, denoiser.image_shape, device)
-    settled = Clipped(Labelled(denoiser, None if labels is None else labels.to(device)))
-    return settled, denoiser.schedule.sigma(t).item() * noise(), noise
+    settled = route.clip(Labelled(denoiser, None if labels is None else labels.to(device)))
+    return settled, denoiser.schedule.sigma(route.stops[0]).item() * noise(), noise
 
 
 def label_indices(denoiser: Denoiser, labels: str | Sequence[str] | None, count: int) -> Labels | None:
@@ -189,7 +220,7 @@ def label_indices(denoiser: Denoiser, labels: str | Sequence[str] | None, count:
     return torch.tensor([known.index(names[i % len(names)]) for i in range(count)])
 
 
-def _evaluated(model: nn.Module, draws: Iterable[Callable[[], T]]) -> Iterator[T]:
+def evaluated(model: nn.Module, draws: Iterable[Callable[[], T]]) -> Iterator[T]:
     """The results of `draws`, each made without gradients and with dropout and the like off.
 
     Afterwards, even after an error, every part of the model is in its own former mode.
@@ -206,7 +237,7 @@ def _evaluated(model: nn.Module, draws: Iterable[Callable[[], T]]) -> Iterator[T
             part.training = was_training
 
 
-def _device_of(denoiser: Denoiser) -> torch.device:
+def device_of(denoiser: Denoiser) -> torch.device:
     """Where the model's parameters are, or its buffers if it has no parameters."""
     for tensor in (*denoiser.parameters(), *denoiser.buffers()):
         return tensor.device

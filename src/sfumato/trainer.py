@@ -16,8 +16,7 @@ from sfumato.errors import TrainingError
 from sfumato.models import ModelConfig, build
 from sfumato.nn.unet import UNetConfig
 from sfumato.runs import Learned, Run
-from sfumato.sampling import sample
-from sfumato.schedule import LinearBeta
+from sfumato.sampling import route_for, sample
 from sfumato.training.config import TrainConfig
 from sfumato.training.heldout import HeldOut
 from sfumato.training.state import TrainingState
@@ -83,6 +82,7 @@ def train(
         DataError: the images cannot be learned from.
         RunError: the directory holds something else, or cannot be written.
         ConfigError: the settings make no sense.
+        SamplingError: the preview has too few steps.
         TrainingError: the numbers are no longer finite.
         OutOfMemoryError: a step does not fit into the device's memory.
     """
@@ -91,6 +91,7 @@ def train(
     data = config.data
     images = load_images(config.source, size=data.size, channels=data.channels, labels=data.labels)
     model_config = model_for(config, images)
+    route_for(model_config.built_schedule(), steps=config.watch.preview_steps)  # refuses what no preview can have
     with Run(Path(out), config, Learned.of(images)) as run, out_of_memory(OUT_OF_MEMORY):
         say = _said_and_logged(reporter, run)
         for notice in images.notices:
@@ -128,8 +129,15 @@ def model_for(config: TrainConfig, images: ImageSet) -> ModelConfig:
         dropout=network.dropout,
         classes=len(images.label_names),
     )
-    schedule = LinearBeta(diffusion.timesteps, diffusion.beta_start, diffusion.beta_end)
-    return ModelConfig(unet, schedule, "noise", images.image_shape, images.label_names)
+    return ModelConfig(
+        network=unet,
+        schedule=diffusion.schedule,
+        zero_terminal_snr=diffusion.zero_terminal_snr,
+        shift=diffusion.shift,
+        parametrization=diffusion.parametrization,
+        image_shape=images.image_shape,
+        label_names=images.label_names,
+    )
 
 
 class _Loop:
@@ -222,12 +230,11 @@ class _Loop:
         try:
             loss = self.heldout.loss(model, on_batch=self._give_up_if_asked)
             self.run.measure({"kind": "heldout", "images": seen, "loss": loss.mean, "by_time": loss.by_time})
-            steps = min(watch.preview_steps, model.schedule.timesteps)
             images = sample(
                 model,
                 watch.preview_count,
                 labels=model.label_names or None,
-                steps=steps,
+                steps=watch.preview_steps,
                 seed=self.config.optimization.seed,
                 batch=min(64, watch.preview_count),
                 on_step=self._give_up_if_asked,

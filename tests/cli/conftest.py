@@ -12,9 +12,9 @@ import pytest
 from sfumato.cli import main
 
 TINY = [
-    *("--preset", "tiny", "--width", "8", "--multipliers", "1", "--blocks", "1", "--timesteps", "50"),
+    *("--preset", "tiny", "--width", "8", "--multipliers", "1", "--blocks", "1", "--schedule", "linear:timesteps=50"),
     *("--batch", "4", "--warmup", "8", "--device", "cpu"),
-    *("--preview-count", "4", "--preview-steps", "2", "--heldout-count", "10"),
+    *("--preview-count", "4", "--preview-steps", "5", "--heldout-count", "10"),
 ]
 """The flags of a network that learns in milliseconds."""
 

@@ -58,10 +58,10 @@ def test_every_setting_is_a_flag_with_help(sfumato: Command) -> None:
     settings = set(flags(TrainConfig(source=""))) - {"--source"}
     assert outcome.code == 0
     assert settings | {"--out", "--device"} <= set(re.findall(r"--[a-z-]+", outcome.out))
-    assert len(settings) == 29
+    assert len(settings) == 33
 
 
-@pytest.mark.parametrize("verb", ["train", "sample", "show", "explain"])
+@pytest.mark.parametrize("verb", ["train", "sample", "interpolate", "show", "explain"])
 def test_every_verb_has_help(verb: str, sfumato: Command) -> None:
     assert verb in sfumato("--help").out
     assert f"sfumato {verb}" in sfumato(verb, "--help").out

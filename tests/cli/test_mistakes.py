@@ -23,7 +23,13 @@ TRAIN = [
     ("--size 3", "--size 3 is too small"),
     ("--attention 0", "--attention (0,) is no size"),
     ("--width 3", "width 3"),
-    ("--timesteps 5", "5 timesteps are too few"),
+    ("--schedule linear:timesteps=5", "5 timesteps are too few"),
+    ("--schedule quadratic", "the schedule 'quadratic' is unknown. Choose among: linear, scaled-linear, "),
+    ("--schedule flow --zero-terminal-snr", "choose among: linear, scaled-linear, cosine, sigmoid"),
+    ("--schedule flow", "predicts 'noise' says nothing of the image at the end of this schedule"),
+    ("--parametrization image", "the parametrization 'image' is unknown. Choose among: noise, data, "),
+    ("--times often", "the time density 'often' is unknown. Choose among: uniform, "),
+    ("--weight heavy", "the weight 'heavy' is unknown. Choose among: simple, "),
     ("--learning-rate nan", "--learning-rate nan learns nothing"),
     ("--channels cmyk", "--channels"),
     ("--colour red", "--colour"),
@@ -44,11 +50,21 @@ def test_a_mistake_in_training_is_explained(
 SAMPLE = [
     ("--count 0", "0 images were asked. Ask for at least 1"),
     ("--steps 0", "0 sampling steps were asked"),
-    ("--steps 51", "51 sampling steps were asked of a schedule with 50. Choose 1 to 50"),
+    ("--steps 51 --grid trailing", "51 sampling steps were asked of a schedule with 50. Choose 1 to 50"),
+    ("--steps 2 --solver unipc-3", "cannot use its order in 2 steps. Choose at least 4"),
+    ("--solver warp", "the solver 'warp' is unknown. Choose among: ddpm, ddim, "),
+    ("--solver ddim:etta=1", "the solver 'ddim' has no setting 'etta'. It has: eta=0.0"),
+    ("--solver ddim:eta=2", "eta 2.0 is out of range"),
+    ("--grid warp", "the grid 'warp' is unknown. Choose among: uniform, trailing, "),
+    ("--clip hard", "the clipping 'hard' is unknown. Choose among: static, dynamic, none"),
+    ("--guidance nan", "guidance nan is not a finite number"),
+    ("--guidance-rescale 0.5", "its scale is 1, which is none. Add --guidance 2"),
+    ("--guidance 2 --guidance-interval 5 1", "5.0"),
+    ("--guidance 2 --autoguide nowhere", "nowhere is not a folder"),
     ("--batch 0", "batches of 0 images were asked"),
     ("--label cow", "the model does not know the label 'cow'. It knows: cat, dog"),
     ("--seed -1", "the seed -1 is out of range"),
-    ("--variance medium", "'medium'"),
+    ("--solver ddpm:variance=medium", "'medium'"),
     ("--device warp", "the device 'warp' is not here"),
 ]
 
@@ -133,7 +149,7 @@ def test_a_place_that_cannot_be_written_is_named(
     verb: str, out: str, sfumato: Command, run: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "file").touch()
-    flags = ["--count", 1, "--steps", 1] if verb == "sample" else []
+    flags = ["--count", 1] if verb == "sample" else []
     outcome = sfumato(verb, run, "--out", tmp_path / out, *flags)
     assert outcome.code == 2
     assert str(tmp_path / "file") in outcome.error

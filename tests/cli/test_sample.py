@@ -54,7 +54,7 @@ def test_a_folder_holds_the_images_their_labels_and_a_grid(sfumato: Command, run
 
 def test_a_model_without_labels_writes_no_metadata(sfumato: Command, unlabelled: Path, tmp_path: Path) -> None:
     for out in (tmp_path / "folder", tmp_path / "a.npz"):
-        assert sfumato("sample", unlabelled, "--out", out, "--count", 2, "--steps", 2).code == 0
+        assert sfumato("sample", unlabelled, "--out", out, "--count", 2, "--steps", 4).code == 0
     assert sorted(path.name for path in (tmp_path / "folder" / "images").iterdir()) == ["000000.png", "000001.png"]
     with np.load(tmp_path / "a.npz") as content:
         assert content["labels"].tolist() == [-1, -1]
@@ -65,7 +65,7 @@ def test_without_out_samples_are_named_after_the_run_and_replace_nothing(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     for _ in range(3):
-        assert sfumato("sample", run, "--count", 1, "--steps", 1).code == 0
+        assert sfumato("sample", run, "--count", 1, "--steps", 4).code == 0
     assert sorted(path.name for path in (tmp_path / "samples").iterdir()) == ["pets", "pets-2", "pets-3"]
 
 
@@ -93,8 +93,12 @@ def test_image_7_is_the_same_whatever_the_batch_and_the_count(flags: list[object
 
 @pytest.mark.parametrize(
     "flags",
-    [["--seed", 1], ["--steps", 4], ["--variance", "large"], ["--guidance", 4], ["--label", "dog"]],
-    ids=lambda flags: flags[0],
+    [
+        *(["--seed", 1], ["--steps", 4], ["--label", "dog"]),
+        *(["--solver", "ddpm"], ["--solver", "ddim:eta=1"], ["--grid", "karras:rho=2"], ["--clip", "none"]),
+        *(["--guidance", 4], ["--guidance", 4, "--guidance-rescale", 1]),
+    ],
+    ids=lambda flags: "-".join(map(str, flags)).strip("-"),
 )
 def test_every_flag_changes_the_image(flags: list[object], archive: Samples) -> None:
     plain = archive("--count", 1, "--steps", 5)["images"]
@@ -108,13 +112,30 @@ def test_every_flag_changes_the_image(flags: list[object], archive: Samples) -> 
     [(["dog"], [1, 1, 1, 1]), (["dog", "cat"], [1, 0, 1, 0]), (["dog", "dog", "cat"], [1, 1, 0, 1])],
 )
 def test_labels_take_turns(flags: list[str], labels: list[int], archive: Samples) -> None:
-    content = archive("--count", 4, "--steps", 1, "--label", *flags)
+    content = archive("--count", 4, "--steps", 4, "--label", *flags)
     assert content["labels"].tolist() == labels
 
 
-def test_all_steps_of_the_schedule_are_the_default(archive: Samples) -> None:
-    full = archive("--count", 1, "--steps", 50)["images"]
-    assert np.array_equal(archive("--count", 1)["images"], full)
+def test_the_default_is_20_steps(archive: Samples) -> None:
+    assert np.array_equal(archive("--count", 1)["images"], archive("--count", 1, "--steps", 20)["images"])
+
+
+def test_guidance_in_an_interval_is_guidance_there_and_none_elsewhere(archive: Samples) -> None:
+    flags = ("--count", 1, "--steps", 5, "--guidance", 4)
+    everywhere, nowhere = archive(*flags)["images"], archive("--count", 1, "--steps", 5)["images"]
+    assert np.array_equal(archive(*flags, "--guidance-interval", 0, 1e9)["images"], everywhere)
+    assert np.array_equal(archive(*flags, "--guidance-interval", 1e8, 1e9)["images"], nowhere)
+
+
+def test_a_model_that_guides_itself_changes_nothing_and_another_does(
+    archive: Samples, run: Path, unlabelled: Path, sfumato: Command, tmp_path: Path
+) -> None:
+    flags = ("--count", 1, "--steps", 5)
+    itself = archive(*flags, "--guidance", 3, "--autoguide", run)["images"]
+    assert np.abs(itself.astype(int) - archive(*flags)["images"].astype(int)).max() <= 1
+    foreign = sfumato("sample", run, "--out", tmp_path / "x.npz", "--guidance", 3, "--autoguide", unlabelled)
+    assert foreign.code == 2
+    assert "Traceback" not in foreign.error
 
 
 def test_nothing_is_replaced(sfumato: Command, run: Path, tmp_path: Path) -> None:
@@ -122,7 +143,7 @@ def test_nothing_is_replaced(sfumato: Command, run: Path, tmp_path: Path) -> Non
     (tmp_path / "folder").mkdir()
     (tmp_path / "folder" / "letter.txt").write_text("mine")
     for out in ("a.npz", "folder"):
-        outcome = sfumato("sample", run, "--out", tmp_path / out, "--count", 1, "--steps", 1)
+        outcome = sfumato("sample", run, "--out", tmp_path / out, "--count", 1, "--steps", 4)
         assert outcome.code == 2
         assert f"{out} is there already" in outcome.error
     assert {path.name for path in tmp_path.rglob("*")} == {"a.npz", "folder", "letter.txt"}
@@ -146,7 +167,7 @@ def test_no_label_of_a_hostile_model_leads_out_of_the_folder(
     save_weights(model, tmp_path / "model", 0)
     before = set(tmp_path.rglob("*"))
     out = tmp_path / "deep" / "down"
-    outcome = sfumato("sample", tmp_path / "model", "--out", out, "--count", 2, "--steps", 1)
+    outcome = sfumato("sample", tmp_path / "model", "--out", out, "--count", 2, "--steps", 4)
     assert outcome.code == 0, outcome.error
     written = set(tmp_path.rglob("*")) - before
     names = {"images", "000000.png", "000001.png", "metadata.jsonl", "grid.png", "down", "deep"}
@@ -157,7 +178,7 @@ def test_no_label_of_a_hostile_model_leads_out_of_the_folder(
 
 def test_a_copy_of_the_model_alone_samples(sfumato: Command, run: Path, tmp_path: Path) -> None:
     shutil.copytree(run / "model", tmp_path / "copy")
-    outcome = sfumato("sample", tmp_path / "copy", "--out", tmp_path / "a.npz", "--count", 1, "--steps", 1)
+    outcome = sfumato("sample", tmp_path / "copy", "--out", tmp_path / "a.npz", "--count", 1, "--steps", 4)
     assert outcome.code == 0
 
 
@@ -190,7 +211,7 @@ def test_a_label_flag_given_twice_is_refused_and_not_half_ignored(sfumato: Comma
 def test_a_description_changed_after_training_is_refused(sfumato: Command, run: Path, tmp_path: Path) -> None:
     shutil.copytree(run / "model", tmp_path / "model")
     description = tmp_path / "model" / "config.json"
-    description.write_text(description.read_text().replace('"beta_end": 0.02', '"beta_end": 0.03'))
-    outcome = sfumato("sample", tmp_path / "model", "--out", tmp_path / "a.npz", "--count", 1, "--steps", 1)
+    description.write_text(description.read_text().replace("linear:timesteps=50", "linear:timesteps=60"))
+    outcome = sfumato("sample", tmp_path / "model", "--out", tmp_path / "a.npz", "--count", 1, "--steps", 4)
     assert outcome.code == 2
     assert "config.json has been changed" in outcome.error

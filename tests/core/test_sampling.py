@@ -1,22 +1,21 @@
 """The loop, the seeds of each image, labels, and what sampling must leave untouched."""
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
 
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.distributions import Normal
 
 from sfumato import grids, oracle
 from sfumato.denoiser import Denoiser, NetworkDenoiser, predict_noise
 from sfumato.errors import LabelError, SamplingError, SfumatoError
 from sfumato.guidance import ClassifierFree
-from sfumato.sampling import ImageNoise, begin, label_indices, sample, sample_batches, trajectory
-from sfumato.schedule import LinearBeta
+from sfumato.sampling import ImageNoise, Route, begin, label_indices, route_for, sample, sample_batches, trajectory
+from sfumato.schedule import Flow, LinearBeta, Shifted, VarianceExploding, ZeroTerminal
 from sfumato.shapes import Times
-from sfumato.solvers import Ancestral, NoiseSource, Step
+from sfumato.solvers import SOLVERS, Ancestral, Moment, NoiseSource, Solver, Step
 
 DDPM = LinearBeta()
 CORNERS = torch.tensor([[1.0, -1, -1, -1], [-1, 1, -1, -1], [-1, -1, 1, -1], [-1, -1, -1, 1], [1, 1, 1, 1]]).reshape(
@@ -52,40 +51,61 @@ def wet() -> NetworkDenoiser:
     return NetworkDenoiser(Wet(), DDPM, predict_noise, (1, 2, 2))
 
 
-class Recorded:
+class Recorded(Solver):
     """A solver that remembers its steps."""
 
-    def __init__(self) -> None:
-        self.times: list[tuple[float, float]] = []
-        self.began: list[Tensor] = []
-        self.estimates: list[Tensor] = []
+    memory = 0
+    usual_steps = 50
 
-    def step(self, denoiser: Denoiser, x_t: Tensor, t: Times, s: Times, noise: NoiseSource) -> Step:
+    def __init__(self, memory: int = 0) -> None:
+        self.memory = memory
+        self.times: list[tuple[float, float]] = []
+        self.moments: list[Moment] = []
+        self.pasts: list[tuple[Moment, ...]] = []
+
+    def step(
+        self, denoiser: Denoiser, x_t: Tensor, t: Times, s: Times, noise: NoiseSource, past: Sequence[Moment]
+    ) -> Step:
         """Ancestral's."""
-        step = Ancestral().step(denoiser, x_t, t, s, noise)
+        step = Ancestral().step(denoiser, x_t, t, s, noise, ())
         self.times.append((t.item(), s.item()))
-        self.began.append(x_t)
-        self.estimates.append(step.x0_hat)
+        self.moments.append(step.now)
+        self.pasts.append(tuple(past))
         return step
+
+
+def trailing(steps: int, schedule: LinearBeta = DDPM) -> Tensor:
+    """Stops on the steps of a schedule."""
+    return grids.Trailing()(schedule, steps)
+
+
+def brief(steps: int = 2) -> Route:
+    """A route of few steps."""
+    return route_for(DDPM, solver="ddpm", grid="trailing", steps=steps)
+
+
+def route_from(t: float) -> Route:
+    """A route that begins at t."""
+    return Route(Ancestral(), torch.tensor([t, 0.0], dtype=torch.float64), lambda denoiser: denoiser)
 
 
 # The loop
 
 
-@pytest.mark.parametrize("steps", [1, 7, 97, 1000])
+@pytest.mark.parametrize("steps", [1, 7, 97, 499])
 def test_each_step_ends_where_the_next_begins_from_noise_to_data(steps: int) -> None:
+    """peers.md mistakes 1 and 9: the next stop is the grid's, for primes too; the last one is clean."""
     solver = Recorded()
-    sample(unlabelled(), 1, steps=steps, solver=solver)
-    assert solver.times == list(pairwise(grids.uniform(1000, steps).tolist()))
+    sample(unlabelled(), 1, steps=steps, solver=solver, grid="trailing")
+    assert solver.times == list(pairwise(trailing(steps).tolist()))
     assert (len(solver.times), solver.times[0][0], solver.times[-1][1]) == (steps, 1, 0)
 
 
 @pytest.mark.parametrize("t", [1.0, 0.3])
 def test_a_trajectory_begins_with_noise_as_strong_as_its_time(t: float) -> None:
-    time = torch.tensor(t, dtype=torch.float64)
-    _, x, noise = begin(unlabelled(), [3, 5], None, 7, time)
+    _, x, noise = begin(unlabelled(), [3, 5], None, 7, route_from(t))
     same = ImageNoise(7, [3, 5], (1, 2, 2))
-    torch.testing.assert_close(x, same() * DDPM.sigma(time).item())
+    torch.testing.assert_close(x, same() * DDPM.sigma(torch.tensor(t, dtype=torch.float64)).item())
     assert (noise() == same()).all(), "the noise to come is not the streams' next"
 
 
@@ -93,18 +113,38 @@ def test_sampling_begins_with_the_noise_of_its_seed() -> None:
     solver = Recorded()
     sample(unlabelled(), 2, steps=3, seed=7, solver=solver)
     first = (1 - DDPM.alpha_bar[-1]).sqrt().item() * ImageNoise(7, [0, 1], (1, 2, 2))()
-    torch.testing.assert_close(solver.began[0], first)
+    torch.testing.assert_close(solver.moments[0].x_t, first)
 
 
-def test_all_steps_of_the_schedule_are_taken_if_none_are_named() -> None:
+def test_an_exploding_schedule_begins_with_its_largest_sigma() -> None:
+    model = oracle.gaussian(VarianceExploding(), torch.zeros(1, 2, 2), 0.04)
+    _, x, _ = begin(model, [0], None, 7, route_from(1.0))
+    torch.testing.assert_close(x, 80 * ImageNoise(7, [0], (1, 2, 2))())
+
+
+@pytest.mark.parametrize(("timesteps", "expected"), [(30, 30), (1000, 50)])
+def test_a_solver_takes_its_usual_steps_if_none_are_named_or_all_that_there_are(timesteps: int, expected: int) -> None:
     solver = Recorded()
-    model = oracle.gaussian(LinearBeta(30), torch.zeros(1, 1, 1), 1.0)
-    sample(model, 1, solver=solver)
-    assert len(solver.times) == 30
+    sample(oracle.gaussian(LinearBeta(timesteps), torch.zeros(1, 1, 1), 1.0), 1, solver=solver)
+    assert len(solver.times) == expected
+
+
+def test_the_default_needs_at_most_20_evaluations() -> None:
+    for schedule in (DDPM, Flow(), VarianceExploding(), ZeroTerminal(DDPM), Shifted(Flow(), 3.0)):
+        calls = 0
+
+        def count(*_: object) -> None:
+            nonlocal calls
+            calls += 1
+
+        model = oracle.gaussian(schedule, torch.full((1, 2, 2), 0.2), 0.04)
+        model.register_forward_hook(count)
+        assert sample(model, 200, batch=200).std().item() == pytest.approx(0.2, rel=0.08)
+        assert calls <= 20
 
 
 def test_a_trajectory_yields_every_stop_and_ends_with_the_result() -> None:
-    grid, noise = grids.uniform(1000, 5), ImageNoise(0, [0, 1], (1, 2, 2))
+    grid, noise = trailing(5), ImageNoise(0, [0, 1], (1, 2, 2))
     x = noise()
     moments = list(trajectory(corners(), x, grid, Ancestral(), noise))
     assert [moment.t.item() for moment in moments] == grid.tolist()
@@ -114,10 +154,20 @@ def test_a_trajectory_yields_every_stop_and_ends_with_the_result() -> None:
     torch.testing.assert_close(moments[-1].x_t, moments[-1].x0_hat)
 
 
+@pytest.mark.parametrize("memory", [0, 1, 3])
+def test_a_solver_is_handed_the_stops_behind_it_the_latest_first(memory: int) -> None:
+    solver, noise = Recorded(memory), ImageNoise(0, [0, 1], (1, 2, 2))
+    list(trajectory(corners(), noise(), trailing(6), solver, noise))
+    assert [len(past) for past in solver.pasts] == [min(step, memory) for step in range(6)]
+    for step, past in enumerate(solver.pasts):
+        for back, moment in enumerate(past, start=1):
+            assert moment is solver.moments[step - back]
+
+
 def test_many_samples_have_the_moments_of_their_law() -> None:
     """4000 images of four pixels of N(0.2, 0.2^2), at 200 steps, against the law that the recursion gives."""
     mean, deviation = 0.2, 0.2
-    images = sample(unlabelled(), 4000, steps=200, batch=4000, solver=Ancestral("large"))
+    images = sample(unlabelled(), 4000, steps=200, batch=4000, solver=Ancestral("large"), grid="trailing")
     standard_error = deviation / math.sqrt(images.numel())
     assert images.mean().item() == pytest.approx(mean, abs=4 * standard_error)
     assert images.std().item() == pytest.approx(deviation, rel=0.03 + 4 / math.sqrt(2 * images.numel()))
@@ -126,9 +176,9 @@ def test_many_samples_have_the_moments_of_their_law() -> None:
     assert correlations.abs().max() < 4 / math.sqrt(len(neighbours))
 
 
-@pytest.mark.parametrize("steps", [1000, 50])
+@pytest.mark.parametrize("steps", [250, 50])
 def test_the_exact_denoiser_of_a_data_set_draws_its_images_and_all_of_them(steps: int) -> None:
-    images = sample(corners(), 60, steps=steps)
+    images = sample(corners(), 60, steps=steps, solver="ddpm", grid="trailing")
     distances = torch.cdist(images.flatten(1), CORNERS.flatten(1))
     assert distances.amin(1).max() < 1e-4
     assert set(distances.argmin(1).tolist()) == {0, 1, 2, 3, 4}
@@ -137,36 +187,37 @@ def test_the_exact_denoiser_of_a_data_set_draws_its_images_and_all_of_them(steps
 @pytest.mark.parametrize(("label", "members"), [("odd", {0, 2, 4}), ("even", {1, 3})])
 @pytest.mark.parametrize("scale", [1.0, 2.0])
 def test_images_are_of_the_class_that_was_asked(label: str, members: set[int], scale: float) -> None:
-    images = sample(ClassifierFree(corners(), scale), 24, labels=label, steps=50)
+    images = sample(ClassifierFree(corners(), scale), 24, labels=label, steps=50, solver="ddpm", grid="trailing")
     distances = torch.cdist(images.flatten(1), CORNERS.flatten(1))
     assert distances.amin(1).max() < 1e-4
     assert set(distances.argmin(1).tolist()) == members
 
 
 def test_several_labels_take_turns_through_the_batches() -> None:
-    images = sample(corners(), 10, labels=["odd", "even", "even"], steps=50, batch=4)
+    images = sample(corners(), 10, labels=["odd", "even", "even"], steps=50, batch=4, solver="ddpm", grid="trailing")
     found = torch.cdist(images.flatten(1), CORNERS.flatten(1)).argmin(1) % 2  # odd images have even places
     assert found.tolist() == [0, 1, 1, 0, 1, 1, 0, 1, 1, 0]
 
 
 def test_estimates_are_clipped_before_they_are_stepped_by() -> None:
+    """peers.md mistake 4."""
     solver = Recorded()
     images = sample(oracle.gaussian(DDPM, torch.full((1, 1, 1), 3.0), 0.0), 4, steps=20, solver=solver)
-    assert [(e == 1).all().item() for e in solver.estimates] == [True] * 20
+    assert [(moment.x0_hat == 1).all().item() for moment in solver.moments] == [True] * 20
     assert (images == 1).all()
 
 
 def test_batches_cover_the_count_and_carry_their_labels() -> None:
-    batches = list(sample_batches(corners(), 7, labels=["odd", "even"], steps=2, batch=3))
+    batches = list(sample_batches(corners(), 7, brief(), labels=["odd", "even"], batch=3))
     assert [len(images) for images, _ in batches] == [3, 3, 1]
     assert [labels.tolist() for _, labels in batches if labels is not None] == [[0, 1, 0], [1, 0, 1], [0]]
     assert all(images.dtype == torch.float32 for images, _ in batches)
-    assert [labels for _, labels in sample_batches(corners(), 2, steps=2, batch=1)] == [None, None]
+    assert [labels for _, labels in sample_batches(corners(), 2, brief(), batch=1)] == [None, None]
 
 
 def test_progress_is_told_once_a_step_for_every_image() -> None:
     told: list[int] = []
-    for _ in sample_batches(unlabelled(), 5, steps=3, batch=4, on_step=told.append):
+    for _ in sample_batches(unlabelled(), 5, brief(3), batch=4, on_step=told.append):
         pass
     assert told == [4, 4, 4, 1, 1, 1]
 
@@ -178,8 +229,13 @@ REFUSED: list[tuple[dict[str, object], type[SfumatoError], str]] = [
     ({"count": 0}, SamplingError, "0 images"),
     ({"count": -3}, SamplingError, "-3 images"),
     ({"batch": 0}, SamplingError, "batches of 0 images"),
-    ({"steps": 0}, SamplingError, "0 sampling steps.*Choose 1 to 1000"),
-    ({"steps": 1001}, SamplingError, "1001 sampling steps.*Choose 1 to 1000"),
+    ({"grid": "trailing", "steps": 1001}, SamplingError, "1001 sampling steps.*Choose 1 to 1000"),
+    ({"steps": 0}, SamplingError, "0 sampling steps.*Choose at least 1"),
+    ({"solver": "unipc-3", "steps": 3}, SamplingError, r"UniPC\(order=3.*in 3 steps.*at least 4, or a lower order"),
+    ({"solver": "dpm-2m", "steps": 2}, SamplingError, r"DPMSolver\(order=2.*in 2 steps.*at least 3"),
+    ({"solver": "ddpmm"}, SamplingError, "solver 'ddpmm' is unknown.*ddpm, ddim"),
+    ({"grid": "trail"}, SamplingError, "grid 'trail' is unknown.*uniform, trailing"),
+    ({"clip": "hard"}, SamplingError, "clipping 'hard' is unknown.*static, dynamic, none"),
     ({"seed": -1}, SamplingError, "the seed -1"),
     ({"seed": 2**64}, SamplingError, "the seed 18446744073709551616"),
     ({"labels": "rose"}, LabelError, "'rose'.*It knows: odd, even"),
@@ -193,17 +249,22 @@ def test_what_cannot_be_sampled_is_refused(
     request_: dict[str, object], error: type[SfumatoError], message: str
 ) -> None:
     with pytest.raises(error, match=message):
-        sample(corners(), **{"count": 2, "steps": 2, **request_})  # type: ignore[arg-type]
+        sample(corners(), **{"count": 2, "solver": "ddim", "steps": 2, **request_})  # type: ignore[arg-type]
+
+
+def test_a_discrete_grid_of_a_model_in_continuous_time_is_refused() -> None:
+    with pytest.raises(SamplingError, match=r"Trailing.*Flow has none.*uniform, karras, logsnr"):
+        sample(oracle.gaussian(Flow(), torch.zeros(1, 1, 1), 1.0), 2, grid="trailing")
 
 
 def test_batches_are_refused_before_the_first_is_asked_for() -> None:
     with pytest.raises(LabelError, match="rose"):
-        sample_batches(corners(), 2, labels="rose")
+        sample_batches(corners(), 2, brief(), labels="rose")
 
 
 def test_a_label_is_never_silently_ignored_by_a_model_without_classes() -> None:
     with pytest.raises(LabelError, match=r"'rose'.*knows no classes.*without labels"):
-        sample(unlabelled(), 2, labels="rose", steps=2)
+        sample(unlabelled(), 2, labels="rose")
 
 
 def test_a_label_is_the_place_of_its_name() -> None:
@@ -216,41 +277,26 @@ def test_a_label_is_the_place_of_its_name() -> None:
 # Seeds
 
 
-def test_an_image_is_the_same_whatever_the_batch_and_the_count() -> None:
-    alone = sample(unlabelled(), 8, steps=10, batch=1)[7]
-    for count, batch in [(8, 8), (9, 5), (20, 7)]:
-        torch.testing.assert_close(sample(unlabelled(), count, steps=10, batch=batch)[7], alone, rtol=0, atol=1e-6)
+@pytest.mark.parametrize(
+    "solver", [*(name for name in SOLVERS if name != "adaptive"), "ddim:eta=0.5", "heun:churn=0.2"]
+)
+def test_an_image_is_the_same_whatever_the_batch_and_the_count(solver: str) -> None:
+    """peers.md mistake 13; the adaptive solver alone shares its steps over a batch, and keeps to its tolerance."""
+    steps, tolerance = (1, 1e-4) if solver == "adaptive" else (6, 1e-6)
+
+    def seventh(count: int, batch: int) -> Tensor:
+        return sample(unlabelled(), count, solver=solver, steps=steps, batch=batch)[7]
+
+    for count, batch in [(8, 8), (9, 5)]:
+        torch.testing.assert_close(seventh(count, batch), seventh(8, 1), rtol=0, atol=tolerance)
 
 
 def test_seeds_and_indices_that_differ_give_images_that_differ() -> None:
-    images = torch.cat([sample(unlabelled(), 6, steps=3, seed=seed) for seed in (0, 1, 2**63, 2**63 + 1, 2**64 - 1)])
+    images = torch.cat(
+        [sample(unlabelled(), 6, solver="ddim", steps=3, seed=seed) for seed in (0, 1, 2**63, 2**63 + 1, 2**64 - 1)]
+    )
     distances = torch.cdist(images.flatten(1), images.flatten(1)) + torch.eye(len(images))
     assert distances.min() > 1e-3
-
-
-def test_the_noise_of_an_image_is_a_function_of_seed_and_index() -> None:
-    shape = (1, 2, 3)
-    together, alone = ImageNoise(5, [3, 9, 4], shape), ImageNoise(5, [9], shape)
-    for _ in range(3):
-        assert (together()[1:2] == alone()).all()
-
-
-def test_noise_is_standard_normal() -> None:
-    draws = torch.stack([noise() for noise in [ImageNoise(0, range(500), (1, 4, 5))] for _ in range(10)])
-    values = draws.flatten().sort().values
-    n = len(values)
-    assert draws.dtype == torch.float32
-    assert values.mean().item() == pytest.approx(0, abs=4 / math.sqrt(n))
-    assert values.var().item() == pytest.approx(1, abs=4 * math.sqrt(2 / n))
-    gap = Normal(0.0, 1.0).cdf(values.double()) - torch.arange(n) / n
-    assert gap.abs().max() < 1.95 / math.sqrt(n)  # Kolmogorov-Smirnov: exceeded by one seed in a thousand
-
-
-def test_successive_draws_and_neighbouring_images_and_seeds_are_independent() -> None:
-    noises = [ImageNoise(seed, [index], (1, 40, 50)) for seed in (0, 1) for index in (0, 1)]
-    draws = torch.cat([noise() for noise in noises for _ in range(2)]).flatten(1)
-    correlations = torch.corrcoef(draws) - torch.eye(8)
-    assert correlations.abs().max() < 4 / math.sqrt(2000)
 
 
 # What sampling leaves untouched
@@ -264,27 +310,27 @@ def test_dropout_is_off_and_every_part_gets_its_mode_back() -> None:
     model = wet().train()
     model.network.frozen.eval()  # type: ignore[union-attr]
     before = modes(model)
-    assert (sample(model, 4, steps=5) == sample(wet().eval(), 4, steps=5)).all()
+    assert (sample(model, 4, solver="ddim", steps=5) == sample(wet().eval(), 4, solver="ddim", steps=5)).all()
     assert modes(model) == before
     assert set(before) == {True, False}
 
 
 def test_a_guided_model_gets_its_mode_back() -> None:
     inner = corners().eval()
-    sample(ClassifierFree(inner, 2.0), 2, labels=inner.label_names, steps=2)
+    sample(ClassifierFree(inner, 2.0), 2, labels=inner.label_names, solver="ddim", steps=2)
     assert not inner.training
 
 
-class Broken:
+class Broken(Solver):
     """A solver that fails."""
 
-    def step(self, denoiser: Denoiser, x_t: Tensor, t: Times, s: Times, noise: NoiseSource) -> Step:  # noqa: ARG002
+    def step(self, *_: object) -> Step:
         """Fails."""
         raise ZeroDivisionError
 
 
 def stopped_early(model: Denoiser) -> None:
-    next(batches := sample_batches(model, 2, steps=2, batch=1))
+    next(batches := sample_batches(model, 2, brief(), batch=1))
     batches.close()  # type: ignore[attr-defined]
 
 
@@ -309,13 +355,13 @@ def torch_generator() -> Iterator[Tensor]:
 
 
 def test_torchs_own_generator_is_not_touched(torch_generator: Tensor) -> None:
-    sample(wet(), 2, steps=3)
+    sample(wet(), 2, solver="ddim", steps=3)
     assert (torch.get_rng_state() == torch_generator).all()
 
 
 def test_no_gradients_are_kept_inside_and_none_are_switched_off_outside() -> None:
     model = NetworkDenoiser(Scaled(), DDPM, predict_noise, (1, 2, 2))
-    for images, _ in sample_batches(model, 2, steps=2, batch=1):
+    for images, _ in sample_batches(model, 2, brief(), batch=1):
         assert not images.requires_grad
         assert torch.is_grad_enabled()
 

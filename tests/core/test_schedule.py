@@ -209,11 +209,11 @@ def test_networks_are_told_the_step_counted_from_zero(timesteps: int) -> None:
         ({"timesteps": 0}, "at least 21"),
         ({"timesteps": 20}, "at least 21"),
         ({"timesteps": 500, "beta_end": 0.5}, "at least 501"),
-        ({"beta_start": 0.0}, "0 < beta-start"),
-        ({"beta_start": 0.03}, "beta-start <= beta-end"),
-        ({"beta_end": 1.0}, "beta-end < 1"),
-        ({"beta_start": -0.1}, "0 < beta-start"),
-        ({"beta_end": math.nan}, "beta-end < 1"),
+        ({"beta_start": 0.0}, "0 < beta_start"),
+        ({"beta_start": 0.03}, "beta_start <= beta_end"),
+        ({"beta_end": 1.0}, "beta_end < 1"),
+        ({"beta_start": -0.1}, "0 < beta_start"),
+        ({"beta_end": math.nan}, "beta_end < 1"),
     ],
 )
 def test_a_schedule_that_cannot_be_is_refused_with_a_remedy(settings: dict[str, float], remedy: str) -> None:

@@ -10,7 +10,6 @@ import torch
 from sfumato.denoiser import NetworkDenoiser
 from sfumato.models import ModelConfig, build, save_description, save_weights
 from sfumato.nn.unet import UNetConfig
-from sfumato.schedule import LinearBeta
 
 
 @pytest.fixture
@@ -19,7 +18,7 @@ def config() -> ModelConfig:
     network = UNetConfig(
         image_channels=3, width=8, multipliers=(1,), blocks=1, attention_levels=(0,), dropout=0.1, classes=2
     )
-    return ModelConfig(network, LinearBeta(50), "noise", (3, 8, 8), ("cat", "dog"))
+    return ModelConfig(network, "linear:timesteps=50", False, 1.0, "noise", (3, 8, 8), ("cat", "dog"))
 
 
 @pytest.fixture

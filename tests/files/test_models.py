@@ -14,9 +14,21 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from sfumato.denoiser import NetworkDenoiser
-from sfumato.errors import RunError
-from sfumato.models import KIND, ModelConfig, build, images_seen, load, read_description, save_description, save_weights
+from sfumato.denoiser import NetworkDenoiser, predict_velocity
+from sfumato.errors import ConfigError, RunError
+from sfumato.models import (
+    KIND,
+    MOST_TIMESTEPS,
+    ModelConfig,
+    build,
+    checked_schedule,
+    images_seen,
+    load,
+    read_description,
+    save_description,
+    save_weights,
+)
+from sfumato.schedule import SCHEDULES, Cosine, Custom, Flow, LinearBeta, Schedule, Shifted, ZeroTerminal
 from sfumato.storage import write_tensors
 from sfumato.training.state import TrainingState
 
@@ -161,7 +173,14 @@ def test_a_description_that_is_not_json_is_refused(content: str, folder: Path) -
         (delete("network"), "network: Field required"),
         (put("extra", 1), "extra: Unexpected keyword argument"),
         (put("network/extra", 1), "network.extra: Unexpected keyword argument"),
-        (put("schedule/extra", 1), "schedule.extra: Unexpected keyword argument"),
+        (put("schedule", {"timesteps": 50}), "schedule: Input should be a valid string"),
+        (put("schedule", "linear:extra=1"), "schedule 'linear' has no setting 'extra'"),
+        (put("schedule", "quadratic"), "schedule 'quadratic' is unknown"),
+        (put("schedule", "flow"), "says nothing of the image"),
+        (put("zero_terminal_snr", True), "says nothing of the image"),
+        (put("zero_terminal_snr", 3), "zero_terminal_snr: Input should be a valid boolean"),
+        (put("shift", 0.0), "cannot be shifted by 0.0"),
+        (put("shift", float("inf")), "cannot be shifted by inf"),
         (put("network/width", "wide"), "network.width: Input should be a valid integer"),
         (put("network/multipliers", 3), "network.multipliers: Input should be a valid tuple"),
         (put("network", None), "network"),
@@ -175,9 +194,11 @@ def test_a_description_that_is_not_json_is_refused(content: str, folder: Path) -
         (put("image_shape", [3, -8, 8]), "beyond what this program was made for"),
         (put("image_shape", [3, 10**9, 10**9]), "beyond what this program was made for"),
         (put("parametrization", "magic"), "parametrization 'magic' is unknown"),
-        (put("schedule/timesteps", 0), "0 timesteps are too few"),
-        (put("schedule/timesteps", 10**13), "beyond what this program was made for"),
-        (put("schedule/beta_end", float("nan")), "are not a noise schedule"),
+        (put("schedule", "linear:timesteps=0"), "0 timesteps are too few"),
+        (put("schedule", "linear:timesteps=10000000000000"), "beyond what this program was made for"),
+        (put("schedule", "cosine:timesteps=1000001"), "beyond what this program was made for"),
+        (put("schedule", "linear:beta_end=2"), "are not a noise schedule"),
+        (put("schedule", "linear:beta_end=nan"), "beta_end=nan .* is not a number"),
         (put("network/width", 10**6), "has .* as torch.float32"),
         (put("network/width", 10**13), "describes a network that cannot be built"),
         (put("network/width", 10**30), "describes a network that cannot be built"),
@@ -205,3 +226,45 @@ def test_an_unlabelled_model_loads(config: ModelConfig, tmp_path: Path) -> None:
     save_description(plain, tmp_path)
     save_weights(build(plain), tmp_path, 1)
     assert load(tmp_path).label_names == ()
+
+
+def test_a_model_is_saved_with_all_that_names_its_schedule(config: ModelConfig, tmp_path: Path) -> None:
+    described = replace(
+        config, schedule="cosine:timesteps=20", zero_terminal_snr=True, shift=2.0, parametrization="velocity"
+    )
+    save_description(described, tmp_path)
+    save_weights(build(described), tmp_path, 1)
+    loaded = load(tmp_path)
+    assert loaded.schedule == Shifted(ZeroTerminal(Cosine(20)), 2.0)
+    assert loaded.parametrization is predict_velocity
+    assert outputs(loaded).isfinite().all()
+
+
+def test_the_longest_schedule_may_be_asked_and_no_longer_one() -> None:
+    assert checked_schedule("cosine:timesteps=1000000", False, 1.0, "noise").timesteps == MOST_TIMESTEPS
+    with pytest.raises(ConfigError, match="1000001 timesteps are beyond what this program was made for"):
+        checked_schedule("cosine:timesteps=1000001", False, 1.0, "noise")
+    assert checked_schedule("flow", False, 1.0, "flow") == Flow()
+
+
+@pytest.mark.parametrize("schedule", [Flow(), LinearBeta()])
+def test_a_schedule_without_a_name_is_refused_with_the_way_to_give_it_one(
+    schedule: Schedule, config: ModelConfig, unchecked: None
+) -> None:
+    del unchecked
+    with pytest.raises(ConfigError, match=r"and .* is not a name.*put your schedule into sfumato.schedule.SCHEDULES"):
+        replace(config, schedule=schedule)
+
+
+def test_a_schedule_of_ones_own_is_saved_and_loaded_by_the_name_it_was_given(
+    config: ModelConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mine = Custom(lambda t: -20 * t)
+    monkeypatch.setitem(SCHEDULES, "mine", mine)
+    named = replace(config, schedule="mine")
+    save_description(named, tmp_path)
+    save_weights(build(named), tmp_path, 1)
+    assert load(tmp_path).schedule is mine
+    monkeypatch.delitem(SCHEDULES, "mine")
+    with pytest.raises(RunError, match=r"config.json describes what cannot be: the schedule 'mine' is unknown"):
+        load(tmp_path)

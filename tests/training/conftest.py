@@ -14,7 +14,6 @@ import torch
 from sfumato.data import load_images
 from sfumato.denoiser import NetworkDenoiser
 from sfumato.models import build
-from sfumato.objective import simple_loss
 from sfumato.storage import read_tensors
 from sfumato.trainer import Silent, model_for, train
 from sfumato.training.config import (
@@ -44,11 +43,11 @@ def settings(photos: Path) -> Settings:
             preset="tiny",
             data=DataConfig(flip=True),
             network=NetworkConfig(width=8, multipliers=(1,), blocks=1, attention=(), dropout=0.2),
-            diffusion=DiffusionConfig(timesteps=50),
+            diffusion=DiffusionConfig(schedule="linear:timesteps=50"),
             optimization=OptimizationConfig(
                 images=80, batch=4, learning_rate=1e-2, warmup=16, ema=0.9, label_dropout=0.3
             ),
-            watch=WatchConfig(watch_every=10**6, preview_count=2, preview_steps=2, heldout_count=10),
+            watch=WatchConfig(watch_every=10**6, preview_count=2, preview_steps=5, heldout_count=10),
         )
         for name, value in changes.items():
             if name == "source":
@@ -123,22 +122,26 @@ class LossCall(NamedTuple):
 
 @pytest.fixture
 def calls(monkeypatch: pytest.MonkeyPatch) -> Calls:
-    """`calls(module)` is the list of what that module asks of the loss from then on."""
+    """`calls(module)` is the list of what that module asks of its loss from then on."""
 
     def watched(module: ModuleType) -> list[LossCall]:
         seen: list[LossCall] = []
+        (name,) = {"simple_loss", "weighted_loss"} & vars(module).keys()
+        asked = getattr(module, name)
 
         def loss(
             model: NetworkDenoiser,
             x_0: torch.Tensor,
             t: torch.Tensor,
             noise: torch.Tensor,
-            labels: torch.Tensor | None = None,
+            labels: torch.Tensor | None,
+            *rest: object,
         ) -> torch.Tensor:
             seen.append(LossCall(model.training, x_0, t, noise, torch.empty(0) if labels is None else labels))
-            return simple_loss(model, x_0, t, noise, labels)
+            computed: torch.Tensor = asked(model, x_0, t, noise, labels, *rest)
+            return computed
 
-        monkeypatch.setattr(module, "simple_loss", loss)
+        monkeypatch.setattr(module, name, loss)
         return seen
 
     return watched

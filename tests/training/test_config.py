@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+import re
 import tomllib
 from collections.abc import Callable
 from dataclasses import asdict, replace
@@ -14,9 +16,12 @@ import torch
 from PIL import Image
 
 from sfumato.data import ImageSet, load_images
-from sfumato.errors import ConfigError, RunError
+from sfumato.denoiser import PARAMETRIZATIONS
+from sfumato.errors import ConfigError, RunError, SfumatoError
+from sfumato.objective import TIMES, WEIGHTS
 from sfumato.presets import PRESETS, preset_for
 from sfumato.runs import Learned, Run, learned_images, read_record
+from sfumato.schedule import SCHEDULES, Flow
 from sfumato.trainer import is_time_to_look, model_for
 from sfumato.training.config import (
     DataConfig,
@@ -79,16 +84,63 @@ def test_a_setting_that_makes_no_sense_is_refused_by_its_flag(
         ({"width": 3}, "width 3"),
         ({"multipliers": ()}, "multipliers"),
         ({"blocks": 0}, "0 blocks"),
-        ({"timesteps": 5}, "5 timesteps are too few"),
-        ({"beta_start": 0.5}, "betas from 0.5"),
+        ({"preview_steps": 2}, "cannot use its order in 2 steps"),
     ],
 )
-def test_settings_that_make_no_network_or_no_schedule_are_refused_before_a_run_is_made(
+def test_settings_that_make_no_network_or_no_preview_are_refused_before_a_run_is_made(
     changes: dict[str, object], message: str, settings: Settings, go: Train, tmp_path: Path
 ) -> None:
-    with pytest.raises(ConfigError, match=message):
+    with pytest.raises(SfumatoError, match=message):
         go(settings(**changes), tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (
+            {"schedule": "cosin"},
+            "schedule 'cosin' is unknown. Choose among: linear, scaled-linear, cosine, sigmoid, edm",
+        ),
+        ({"schedule": "linear:timesteps=5"}, "5 timesteps are too few"),
+        ({"schedule": "linear:steps=5"}, "has no setting 'steps'. It has: timesteps=1000, beta_start"),
+        ({"schedule": "linear:beta_start=0.5"}, "betas from 0.5"),
+        ({"schedule": "cosine:timesteps=1000001"}, "1000001 timesteps are beyond"),
+        ({"schedule": "flow", "zero_terminal_snr": True}, "zero terminal SNR was asked of the schedule 'flow'"),
+        ({"shift": 0.0}, "cannot be shifted by 0.0"),
+        ({"shift": NAN}, "cannot be shifted by nan"),
+        ({"parametrization": "score"}, "'score' is unknown. Choose among: noise, data, velocity, flow, edm"),
+        ({"schedule": "flow"}, "predicts 'noise' says nothing of the image.* Choose among: data, velocity, flow, edm"),
+        ({"zero_terminal_snr": True}, "predicts 'noise' says nothing of the image"),
+        ({"times": "normal"}, "time density 'normal' is unknown. Choose among: uniform, log-normal, logit-normal"),
+        ({"weight": "min_snr"}, "weight 'min_snr' is unknown. Choose among: simple, snr, min-snr, soft-min-snr, elbo"),
+        ({"weight": "min-snr:gamma=-1"}, "gamma -1.0 is no limit"),
+    ],
+)
+def test_an_objective_that_cannot_be_is_refused_at_once_with_what_is_possible(
+    settings: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        DiffusionConfig(**settings)
+
+
+def test_a_schedule_of_ones_own_is_told_how_to_get_a_name(unchecked: None) -> None:
+    del unchecked
+    with pytest.raises(ConfigError, match=r"saved with the name of its schedule.*put your schedule into .*SCHEDULES"):
+        DiffusionConfig(schedule=Flow())  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES)
+@pytest.mark.parametrize("parametrization", ["data", "velocity", "flow", "edm"])
+def test_every_schedule_goes_with_every_parametrization_that_sees(schedule: str, parametrization: str) -> None:
+    DiffusionConfig(schedule=schedule, parametrization=parametrization)
+
+
+def test_the_help_names_all_that_can_be_chosen() -> None:
+    help_text = inspect.getsource(DiffusionConfig)
+    for table in (SCHEDULES, PARAMETRIZATIONS, TIMES, WEIGHTS):
+        for name in table:
+            assert re.search(rf"[\s(]{name}[\s(,:]", help_text), name
 
 
 def leaves(tree: dict[str, Any]) -> dict[str, Any]:
@@ -125,7 +177,7 @@ def test_a_difference_is_shown_by_its_flag(settings: Settings) -> None:
 FREE = {
     "watch_every": 4,
     "preview_count": 3,
-    "preview_steps": 3,
+    "preview_steps": None,
     "heldout_count": 20,
     "save_minutes": 1.0,
     "keep": 5,
@@ -144,9 +196,13 @@ FIXED: dict[str, object] = {
     "blocks": 2,
     "attention": (8,),
     "dropout": 0.5,
-    "timesteps": 60,
-    "beta_start": 1e-3,
-    "beta_end": 0.01,
+    "schedule": "cosine:timesteps=50",
+    "zero_terminal_snr": True,
+    "shift": 2.0,
+    "parametrization": "data",
+    "times": "log-normal",
+    "stratified": True,
+    "weight": "min-snr:gamma=4",
     "batch": 8,
     "learning_rate": 0.5,
     "warmup": 1,
@@ -172,7 +228,8 @@ def test_what_does_not_change_the_lesson_may_change(name: str, settings: Setting
 
 @pytest.mark.parametrize("name", FIXED)
 def test_what_changes_the_lesson_may_not_change(name: str, settings: Settings) -> None:
-    (difference,) = differences(settings(), settings(**{name: FIXED[name]}))
+    base: dict[str, object] = {"parametrization": "velocity"}  # which goes with every schedule
+    (difference,) = differences(settings(**base), settings(**base | {name: FIXED[name]}))
     assert difference.startswith(f"--{name.replace('_', '-')}: ")
 
 
@@ -331,6 +388,6 @@ def test_the_preset_is_the_one_that_is_named_or_that_suits_the_data() -> None:
     assert preset_for("digits") == replace(PRESETS["tiny"], source="digits")
     assert preset_for("photos") == replace(PRESETS["ddpm"], source="photos")
     assert preset_for("digits", "ddpm").optimization.batch == 128
-    assert preset_for("photos").diffusion == DiffusionConfig(1000, 1e-4, 0.02)
+    assert preset_for("photos").diffusion == DiffusionConfig("linear", False, 1.0, "noise", "uniform", False, "simple")
     with pytest.raises(ConfigError, match=r"no preset 'huge'. Choose among: ddpm, tiny"):
         preset_for("photos", "huge")

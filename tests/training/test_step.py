@@ -14,7 +14,7 @@ from torch import nn
 from sfumato.data import load_images, to_float
 from sfumato.denoiser import NetworkDenoiser
 from sfumato.errors import RunError, TrainingError
-from sfumato.objective import simple_loss
+from sfumato.objective import Weight, weighted_loss
 from sfumato.shapes import UNLABELLED
 from sfumato.training import step
 from sfumato.training.config import OptimizationConfig, TrainConfig
@@ -37,11 +37,16 @@ def poisoned(monkeypatch: pytest.MonkeyPatch) -> Poison:
         numbers = iter(range(1, 10**6))
 
         def loss(
-            model: NetworkDenoiser, x_0: torch.Tensor, t: torch.Tensor, noise: torch.Tensor, labels: torch.Tensor
+            model: NetworkDenoiser,
+            x_0: torch.Tensor,
+            t: torch.Tensor,
+            noise: torch.Tensor,
+            labels: torch.Tensor,
+            weight: Weight,
         ) -> torch.Tensor:
-            return simple_loss(model, x_0, t, noise, labels) * (factor if next(numbers) in steps else 1.0)
+            return weighted_loss(model, x_0, t, noise, labels, weight) * (factor if next(numbers) in steps else 1.0)
 
-        monkeypatch.setattr(step, "simple_loss", loss)
+        monkeypatch.setattr(step, "weighted_loss", loss)
 
     return poison
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from statistics import median_low
@@ -25,6 +26,7 @@ SMALLEST_SIDE = 4
 LARGEST_SUGGESTION = 64
 NAMED_FILES = 5
 TITLES: dict[Channels, str] = {"grey": "grey", "rgb": "RGB", "rgba": "RGBA"}
+BY_COUNT: dict[int, Channels] = {1: "grey", 3: "rgb", 4: "rgba"}
 
 
 def load_images(
@@ -59,6 +61,31 @@ def load_images(
         _require_one_size(root, [size for size in sizes if not isinstance(size, Unreadable)])
     outcomes = map_files(partial(decode, size=size), paths, "Reading images")
     return _assemble(root, dict(zip(paths, outcomes, strict=True)), channels, labels)
+
+
+def load_files(paths: Sequence[Path], image_shape: tuple[int, int, int]) -> torch.Tensor:
+    """Load image files for a model of images of one shape.
+
+    Args:
+        paths: The files.
+        image_shape: (C, H, W). Where H is W, images are resized and cropped to it; else they must have that size.
+
+    Returns:
+        uint8, (n, C, H, W).
+
+    Raises:
+        DataError: A file cannot be read, or has another size.
+    """
+    channels, height, width = image_shape
+    decoded = []
+    for path in paths:
+        image = decode(path, height if height == width else None)
+        if isinstance(image, Unreadable):
+            raise DataError(f"{path} cannot be read: {image.reason}", "Name an image that Pillow reads.")
+        if image.size != (width, height):
+            raise DataError(f"{path} has {image.width}x{image.height} pixels", f"Resize it to {width}x{height}.")
+        decoded.append(image)
+    return _stack(decoded, BY_COUNT[channels])
 
 
 def _check(size: int | None, channels: str) -> None:

@@ -1,6 +1,6 @@
 """Every setting of a training run, written once: the flags of `sfumato train`, the tables of `config.toml`, the API."""
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from typing import Annotated, Any, ClassVar, Literal
 
 import tyro
@@ -60,16 +60,39 @@ class NetworkConfig:
 
 @dataclass(frozen=True)
 class DiffusionConfig:
-    """The forward process."""
+    """The forward process, what the network predicts of it, and what its errors cost. The defaults are DDPM's."""
 
     __pydantic_config__: ClassVar = {"extra": "forbid"}
 
-    timesteps: int = 1000
-    """T, the number of diffusion steps."""
-    beta_start: float = 1e-4
-    """Variance of the noise of the first step (at T = 1000; rescaled for others)."""
-    beta_end: float = 0.02
-    """Variance of the noise of the last step (at T = 1000; rescaled for others)."""
+    schedule: str = "linear"
+    """How noise grows over time: linear (DDPM), scaled-linear (latents), cosine (gentler, for small images), sigmoid,
+    edm (ever larger noise), flow (a straight line). With settings: cosine:timesteps=500, linear:beta_end=0.03."""
+    zero_terminal_snr: bool = False
+    """Leave no signal at the last step, so that very dark or bright images can be drawn; not with noise as prediction.
+    For linear, scaled-linear, cosine and sigmoid; flow ends so anyway."""
+    shift: float = 1.0
+    """Above 1: more noise at every time, for images larger than the schedule was made for (2 for twice the side)."""
+    parametrization: str = "noise"
+    """What the network predicts: noise (DDPM), data, velocity (steady at every noise level, a safe choice), flow (goes
+    with the schedule flow) or edm (goes with the schedule edm)."""
+    times: str = "uniform"
+    """Which times are trained on most: uniform, log-normal (EDM's; goes with edm) or logit-normal (the middle times;
+    goes with flow). With settings: log-normal:mean=-0.8,std=1.4."""
+    stratified: bool = False
+    """Spread the times of a batch evenly instead of drawing each on its own; the loss varies less."""
+    weight: str = "simple"
+    """How much an error counts by noise level: simple (as the network sees it), min-snr (often learns faster),
+    soft-min-snr, snr, elbo (for likelihoods) or sigmoid (for large images). With settings: min-snr:gamma=1."""
+
+    def __post_init__(self) -> None:
+        if all(getattr(self, field.name) == field.default for field in fields(self)):
+            return  # the defaults are sound, and `sfumato --help` need not wait for PyTorch to say so
+        from sfumato.models import checked_schedule
+        from sfumato.objective import times_for, weight_for
+
+        checked_schedule(self.schedule, self.zero_terminal_snr, self.shift, self.parametrization)
+        times_for(self.times)
+        weight_for(self.weight)
 
 
 @dataclass(frozen=True)
@@ -122,8 +145,8 @@ class WatchConfig:
     """Images between two looks (held-out loss, preview grid); None: 20 looks, with more at the beginning."""
     preview_count: int = 16
     """Images of the preview grid."""
-    preview_steps: int = 50
-    """Sampling steps of the preview grid."""
+    preview_steps: int | None = None
+    """Sampling steps of the preview grid; None: as many as `sfumato sample` takes."""
     heldout_count: int = 256
     """Evaluations behind each held-out loss, spread evenly over ten noise levels."""
     save_minutes: float = 5.0
@@ -132,12 +155,9 @@ class WatchConfig:
     """Checkpoints to keep."""
 
     def __post_init__(self) -> None:
-        require(
-            self.watch_every is None or self.watch_every >= 1, f"--watch-every {self.watch_every}", "Choose 1 or more."
-        )
-        for name in ("preview_count", "preview_steps", "heldout_count", "keep"):
+        for name in ("watch_every", "preview_count", "preview_steps", "heldout_count", "keep"):
             value = getattr(self, name)
-            require(value >= 1, f"--{name.replace('_', '-')} {value} is too few", "Choose 1 or more.")
+            require(value is None or value >= 1, f"--{name.replace('_', '-')} {value} is too few", "Choose 1 or more.")
         require(self.save_minutes >= 0, f"--save-minutes {self.save_minutes} is negative", "Choose 0 or more.")
 
 

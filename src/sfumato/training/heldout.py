@@ -18,9 +18,10 @@ BATCH = 64
 
 @dataclass(frozen=True)
 class HeldOutLoss:
-    """Mean squared error of the prediction: overall, and at each noise level (the middle of each tenth of time).
+    """Mean squared error of the network's output, unweighted: overall, and at each noise level.
 
-    None where it is not finite.
+    The levels are the middles of the tenths of time, on a continuous schedule from its earliest time on. None where it
+    is not finite.
     """
 
     mean: float | None
@@ -57,8 +58,9 @@ class HeldOut:
 
     def _times(self, model: NetworkDenoiser, part: Tensor) -> Tensor:
         """The middle of each tenth, moved to the nearest step of the schedule."""
-        timesteps = model.schedule.timesteps
-        return ((self.level[part].double() + 0.5) / LEVELS * timesteps).round() / timesteps
+        schedule = model.schedule
+        start = schedule.earliest if schedule.timesteps is None else 0.0
+        return schedule.nearest_step(start + (1 - start) * (self.level[part].double() + 0.5) / LEVELS)
 
     def _summary(self, losses: Tensor) -> HeldOutLoss:
         by_level = [losses[self.level == level].mean().item() for level in range(LEVELS)]

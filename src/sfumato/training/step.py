@@ -1,4 +1,4 @@
-"""One training step: Algorithm 1 of DDPM, with its randomness a function of the seed and the images seen."""
+"""One training step: Algorithm 1 of DDPM for any objective, its randomness a function of seed and images seen."""
 
 from contextlib import AbstractContextManager, nullcontext
 from typing import NamedTuple
@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from sfumato.data import mirrored
-from sfumato.objective import dropped, simple_loss, uniform_times
+from sfumato.objective import dropped, independent, stratified, times_for, weight_for, weighted_loss
 from sfumato.shapes import Images, Labels
 from sfumato.training.config import OptimizationConfig, TrainConfig
 from sfumato.training.ema import update_average
@@ -34,14 +34,15 @@ def training_step(state: TrainingState, x_0: Images, labels: Labels | None, conf
         labels: its classes, or None.
         config: the settings.
     """
-    counters, settings = state.counters, config.optimization
+    counters, settings, diffusion = state.counters, config.optimization, config.diffusion
     torch.manual_seed(step_seed(settings.seed, counters.images_seen))
     x_0 = mirrored(x_0) if config.data.flip else x_0
-    t = uniform_times(state.model.schedule, len(x_0))
+    draw = stratified if diffusion.stratified else independent
+    t = times_for(diffusion.times)(state.model.schedule, draw(len(x_0)))
     kept = None if labels is None else dropped(labels, settings.label_dropout)
     noise = torch.randn(x_0.shape, device=x_0.device)
     with autocast(settings.precision, x_0.device):
-        loss = simple_loss(state.model, x_0, t, noise, kept).mean()
+        loss = weighted_loss(state.model, x_0, t, noise, kept, weight_for(diffusion.weight)).mean()
     loss.backward()
     norm = torch.nn.utils.clip_grad_norm_(state.model.parameters(), settings.clip_gradient)
     finite = bool(torch.isfinite(loss + norm))

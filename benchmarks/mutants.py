@@ -1,0 +1,155 @@
+"""The mutants of a source file: each one constant, sign, index or comparison changed. Tried by mutate.py."""
+
+import ast
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import accumulate, pairwise
+
+SWAPS: dict[type[ast.AST], tuple[str, tuple[str, ...]]] = {
+    ast.Add: ("+", ("-",)),
+    ast.Sub: ("-", ("+",)),
+    ast.Mult: ("*", ("/",)),
+    ast.Div: ("/", ("*",)),
+    ast.FloorDiv: ("//", ("/",)),
+    ast.Mod: ("%", ("*",)),
+    ast.Lt: ("<", ("<=", ">")),
+    ast.LtE: ("<=", ("<", ">=")),
+    ast.Gt: (">", (">=", "<")),
+    ast.GtE: (">=", (">", "<=")),
+    ast.Eq: ("==", ("!=",)),
+    ast.NotEq: ("!=", ("==",)),
+    ast.Is: ("is", ("is not",)),
+    ast.IsNot: ("is not", ("is",)),
+    ast.In: ("in", ("not in",)),
+    ast.NotIn: ("not in", ("in",)),
+    ast.And: ("and", ("or",)),
+    ast.Or: ("or", ("and",)),
+}
+"""Each operator as it is written, and what is written in its place."""
+
+TWINS = {"min": "max", "minimum": "maximum", "amin": "amax", "zeros": "ones", "zeros_like": "ones_like"}
+TWINS |= {other: one for one, other in TWINS.items()}
+"""Functions and arguments that are comparisons or constants by another name."""
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """One change: the bytes from `start` to `end` of a file below src/sfumato become `text`.
+
+    `line` is where, `before` and `after` the whole line without and with it. `within` is the first and last line of the
+    function that it is in; where there is none, or in a default, importing the file is enough to meet it.
+    """
+
+    file: str
+    line: int
+    before: str
+    after: str
+    start: int
+    end: int
+    text: str
+    within: tuple[int, int] | None
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}: {self.before}  ->  {self.after}"
+
+    @property
+    def key(self) -> tuple[str, str, str]:
+        """What explanations know it by, wherever its line moves."""
+        return self.file, self.before, self.after
+
+    def applied_to(self, source: bytes) -> bytes:
+        """The mutated file."""
+        return source[: self.start] + self.text.encode() + source[self.end :]
+
+
+class Source:
+    """A source file, and where its mutants are.
+
+    Args:
+        file: its path below src/sfumato.
+        text: what it holds.
+    """
+
+    def __init__(self, file: str, text: bytes) -> None:
+        self.file, self.text = file, text
+        self.line_starts = [0, *accumulate(len(line) for line in self.text.splitlines(keepends=True))]
+        self.tree = ast.parse(self.text)
+
+    def mutants(self) -> list[Mutant]:
+        """In the order of their places."""
+        changes = (change for node in visited(self.tree) for change in self.changes(node))
+        return [self.mutant(*change) for change in sorted(changes)]
+
+    def changes(self, node: ast.AST) -> Iterator[tuple[int, str, str]]:
+        """Places in a node itself, what is written there, and what is put instead."""
+        match node:
+            case ast.Constant(value=bool() as truth):
+                yield self.start(node), str(truth), str(not truth)
+            case ast.Constant(value=int() | float() as number):
+                written = self.text[self.start(node) : self.end(node)].decode()
+                yield self.start(node), written, repr(number + 1 if isinstance(number, int) else number * 1.1 + 0.01)
+            case ast.UnaryOp(op=ast.USub()):
+                yield self.start(node), "-", ""
+            case ast.UnaryOp(op=ast.Not()):
+                yield self.start(node), "not ", ""
+            case ast.BinOp(left=left, right=right) | ast.AugAssign(target=left, value=right):
+                yield from self.swaps(node.op, left, right)
+            case ast.BoolOp(values=values):
+                for left, right in pairwise(values):
+                    yield from self.swaps(node.op, left, right)
+            case ast.Compare(left=first, comparators=others):
+                for op, (left, right) in zip(node.ops, pairwise([first, *others]), strict=True):
+                    yield from self.swaps(op, left, right)
+            case ast.Name(id=name) if name in TWINS:
+                yield self.start(node), name, TWINS[name]
+            case ast.Attribute(attr=name) if name in TWINS:
+                yield self.end(node) - len(name), name, TWINS[name]
+            case ast.keyword(arg=str(name)) if name in TWINS:
+                yield self.start(node), name, TWINS[name]
+
+    def swaps(self, op: ast.AST, left: ast.expr, right: ast.expr) -> Iterator[tuple[int, str, str]]:
+        """The changes of the operator between two operands, beside which are brackets and spaces only."""
+        written, others = SWAPS.get(type(op), ("", ()))
+        place = self.text.index(written.encode(), self.end(left), self.start(right))
+        return ((place, written, other) for other in others)
+
+    def mutant(self, place: int, written: str, put: str) -> Mutant:
+        """The mutant of one change."""
+        line, end = bisect_right(self.line_starts, place), place + len(written)
+        first, last = self.line_starts[line - 1 : line + 1]
+        before = self.text[first:last].decode().strip()
+        after = (self.text[first:place] + put.encode() + self.text[end:last]).decode().strip()
+        return Mutant(self.file, line, before, after, place, end, put, self.function_at(line))
+
+    def function_at(self, line: int) -> tuple[int, int] | None:
+        """The first and last line of the outermost function whose body a line is in."""
+        for node in ast.walk(self.tree):
+            if isinstance(node, ast.FunctionDef) and node.body[0].lineno <= line <= (node.end_lineno or 0):
+                return min([node.lineno, *(part.lineno for part in node.decorator_list)]), node.end_lineno or 0
+        return None
+
+    def start(self, node: ast.expr | ast.keyword) -> int:
+        """The first byte of a node."""
+        return self.line_starts[node.lineno - 1] + node.col_offset
+
+    def end(self, node: ast.expr) -> int:
+        """The first byte after a node."""
+        return self.line_starts[(node.end_lineno or 0) - 1] + (node.end_col_offset or 0)
+
+
+def visited(node: ast.AST) -> Iterator[ast.AST]:
+    """A node and all below it that compute: not errors and their messages, annotations, decorators, or zip's strict."""
+    yield node
+    below: Iterable[ast.AST | None] = ast.iter_child_nodes(node)
+    match node:
+        case ast.Raise() | ast.JoinedStr() | ast.keyword(arg="strict"):
+            below = ()
+        case ast.AnnAssign(value=value):
+            below = (value,)
+        case ast.FunctionDef(args=arguments, body=body):
+            below = (*arguments.defaults, *arguments.kw_defaults, *body)
+        case ast.ClassDef(body=body):
+            below = body
+    for child in filter(None, below):
+        yield from visited(child)

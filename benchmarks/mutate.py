@@ -1,0 +1,323 @@
+"""Do the tests notice? Changes one constant, sign, index or comparison of the maths at a time, and runs the tests.
+
+    nice -n 10 python benchmarks/mutate.py                              # every room
+    nice -n 10 python benchmarks/mutate.py --rooms solvers --sample 50  # some of one
+
+A mutant is caught if a test of its room fails on it, or never ends. Those that survive are printed, as
+`file:line: before -> after`, unless `mutants_explained.toml` beside this script says why no test can catch them.
+
+Only copies of the checkout are changed. Torch and pytest are imported once; each mutant has a fork of that process,
+which imports sfumato and the tests afresh, and runs first the tests that caught the most so far.
+"""
+
+import gc
+import importlib.util
+import json
+import os
+import random
+import shutil
+import signal
+import sys
+import tempfile
+import time
+import tomllib
+import traceback
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from types import FrameType
+
+import beartype  # noqa: F401  (for the forks, as are the next three)
+import diffusers.schedulers  # noqa: F401
+import jaxtyping  # noqa: F401
+import matplotlib.pyplot  # noqa: F401
+import pytest
+import tyro
+from mutants import Mutant, Source
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+ROOT = Path(__file__).resolve().parent.parent
+SOURCES = ROOT / "src" / "sfumato"
+IMPORTING = ""
+"""In the place of a test: what runs before any."""
+
+EXPLANATIONS = Path(__file__).with_name("mutants_explained.toml")
+
+
+@dataclass(frozen=True)
+class Room:
+    """Source files, by patterns below src/sfumato, and the tests that prove them, by patterns below tests."""
+
+    sources: tuple[str, ...]
+    tests: tuple[str, ...]
+
+
+ROOMS = {
+    "schedule": Room(("schedule/*.py",), ("core/test_schedule*.py",)),
+    "denoiser": Room(("denoiser.py", "conversions.py"), ("core/test_denoiser.py", "core/test_conversions.py")),
+    "objective": Room(("objective.py",), ("core/test_objective.py", "core/test_times.py")),
+    "solvers": Room(("solvers/*.py",), ("core/test_solver*.py", "core/test_ode.py", "parity/test_*.py")),
+    "ode": Room(("ode.py",), ("core/test_ode.py",)),
+    "grids": Room(("grids.py", "named.py"), ("core/test_grids.py", "core/test_named.py")),
+    "guidance": Room(("guidance/*.py",), ("core/test_guidance*.py",)),
+    "likelihood": Room(("likelihood/*.py",), ("core/test_likelihood*.py",)),
+    "sampling": Room(("sampling.py", "latents.py"), ("core/test_sampling.py", "core/test_latents.py")),
+}
+
+
+def mutants_of(room: Room) -> list[Mutant]:
+    """All mutants of a room, by file and place."""
+    files = sorted(str(path.relative_to(SOURCES)) for pattern in room.sources for path in SOURCES.glob(pattern))
+    return [mutant for file in files for mutant in Source(file, (SOURCES / file).read_bytes()).mutants()]
+
+
+def tests_of(room: Room) -> list[str]:
+    """The test files of a room, from the root of the checkout."""
+    found = [str(path.relative_to(ROOT)) for pattern in room.tests for path in sorted(ROOT.glob(f"tests/{pattern}"))]
+    return found or sys.exit(f"No test is called {' or '.join(room.tests)}.")
+
+
+class Watch:
+    """A pytest plugin: notes the seconds of each test, and the functions that it enters, by file and line."""
+
+    def __init__(self, tree: Path) -> None:
+        self.sources = f"{tree / 'src' / 'sfumato'}{os.sep}"
+        self.seconds: dict[str, float] = {}
+        self.now: set[tuple[str, int]] = set()
+        self.entered = {IMPORTING: self.now}
+
+    def pytest_configure(self) -> None:
+        """Called by pytest first."""
+        sys.settrace(self.note)
+
+    def note(self, frame: FrameType, *_: object) -> None:
+        """Called by Python at the entry of each function."""
+        if frame.f_code.co_filename.startswith(self.sources):
+            self.now.add((frame.f_code.co_filename.removeprefix(self.sources), frame.f_code.co_firstlineno))
+
+    def pytest_runtest_logstart(self, nodeid: str) -> None:
+        """Called by pytest before a test."""
+        self.seconds[nodeid] = -time.process_time()
+        self.now = self.entered[nodeid] = set()
+
+    def pytest_runtest_logfinish(self, nodeid: str) -> None:
+        """Called by pytest after a test."""
+        self.seconds[nodeid] += time.process_time()
+
+    def result(self) -> object:
+        """What `Baseline` is made of."""
+        return {"seconds": self.seconds, "entered": {test: list(places) for test, places in self.entered.items()}}
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """The seconds of each test without a mutant, and the functions that it enters, by file and line."""
+
+    seconds: dict[str, float]
+    entered: dict[str, list[tuple[str, int]]]
+
+    def reaching(self, mutant: Mutant) -> set[str]:
+        """The tests that enter the function of a mutant; all of them if it is met without any test."""
+        first, last = mutant.within or (0, 0)
+        found = {
+            test
+            for test, places in self.entered.items()
+            if any(file == mutant.file and first <= line <= last for file, line in places)
+        }
+        return set(self.seconds) if IMPORTING in found or not found else found
+
+
+class Hunt:
+    """A pytest plugin: of the tests that reach a mutant, runs first what catches most for its time."""
+
+    def __init__(self, baseline: Baseline, mutant: Mutant, catches: Counter[str]) -> None:
+        self.baseline, self.reaching, self.catches = baseline, baseline.reaching(mutant), catches
+        self.caught_by = "an error outside the tests"
+
+    def pytest_configure(self) -> None:
+        """Called by pytest first; the tests cannot be found in a minute if a loop has no end."""
+        signal.setitimer(signal.ITIMER_PROF, 60)
+
+    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
+        """Called by pytest before the tests; those that are new with this mutant stay."""
+        known = self.baseline.seconds
+        items[:] = [item for item in items if item.nodeid in self.reaching or item.nodeid not in known]
+        items.sort(key=lambda item: (0.02 + known.get(item.nodeid, 0.0)) / (1 + self.catches[item.nodeid]))
+
+    def pytest_runtest_logstart(self, nodeid: str) -> None:
+        """Called by pytest before a test; ends the process where the test takes many times as long as it should."""
+        signal.setitimer(signal.ITIMER_PROF, 5 + 10 * self.baseline.seconds.get(nodeid, 0.0))
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Called by pytest after each part of a test."""
+        if report.failed:
+            self.caught_by = report.nodeid
+
+    def result(self) -> object:
+        """The test that failed, if any."""
+        return self.caught_by
+
+
+def run_tests(tree: Path, tests: Sequence[str], plugin: Watch | Hunt) -> int:
+    """Starts pytest in a fork, on a copy of the checkout; the fork ends with pytest's exit code. Returns its id."""
+    (tree / "result.json").unlink(missing_ok=True)
+    process = os.fork()
+    if process:
+        return process
+    code = int(pytest.ExitCode.INTERNAL_ERROR)
+    try:
+        os.chdir(tree)
+        output = os.open("output.txt", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+        os.dup2(output, sys.stdout.fileno())
+        os.dup2(output, sys.stderr.fileno())
+        sys.path.insert(0, str(tree / "src"))
+        spec = importlib.util.find_spec("sfumato")
+        if spec is None or not Path(spec.origin or "").is_relative_to(tree):
+            raise ImportError(f"sfumato would come from {spec}, not from the copy")
+        code = int(pytest.main(["-xq", "--assert=plain", "-p", "no:cacheprovider", *tests], plugins=[plugin]))
+        Path("result.json").write_text(json.dumps(plugin.result()))
+    except BaseException:  # a fork must not go on as its parent
+        traceback.print_exc()
+    os._exit(code)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a mutant: the test that caught it, "time limit", or nothing."""
+
+    mutant: Mutant
+    caught_by: str
+
+    @property
+    def survived(self) -> bool:
+        """Whether no test noticed."""
+        return not self.caught_by
+
+
+class Worker:
+    """A copy of the checkout, in which one mutant at a time meets the tests of a room."""
+
+    def __init__(self, tree: Path) -> None:
+        self.tree = tree
+        for part in ("src", "tests"):
+            shutil.copytree(ROOT / part, tree / part, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copy(ROOT / "pyproject.toml", tree)
+
+    def baseline(self, tests: Sequence[str]) -> Baseline:
+        """The tests on the sources as they are.
+
+        Raises:
+            SystemExit: one fails there already.
+        """
+        _, status = os.waitpid(run_tests(self.tree, tests, Watch(self.tree)), 0)
+        if status:
+            sys.exit((self.tree / "output.txt").read_text() + "\nThe tests fail without any mutant.")
+        return Baseline(**json.loads((self.tree / "result.json").read_text()))
+
+    def begin(self, mutant: Mutant, tests: Sequence[str], baseline: Baseline, catches: Counter[str]) -> None:
+        """Writes the mutant into the copy and starts the tests."""
+        self.mutant, self.file = mutant, self.tree / "src" / "sfumato" / mutant.file
+        self.original = self.file.read_bytes()
+        self.file.write_bytes(mutant.applied_to(self.original))
+        self.process = run_tests(self.tree, tests, Hunt(baseline, mutant, catches))
+
+    def outcome(self) -> Outcome | None:
+        """What became of the mutant, once that is known."""
+        process, status = os.waitpid(self.process, os.WNOHANG)
+        if not process:
+            return None
+        self.file.write_bytes(self.original)
+        result = self.tree / "result.json"
+        caught_by = json.loads(result.read_text()) if result.exists() else "a crash, or its time limit"
+        return Outcome(self.mutant, caught_by if status else "")
+
+
+def try_all(
+    mutants: Sequence[Mutant], tests: Sequence[str], baseline: Baseline, workers: Sequence[Worker]
+) -> Iterator[Outcome]:
+    """The outcome of each mutant, as they come."""
+    catches = Counter[str]()
+    waiting, idle, busy = list(reversed(mutants)), list(workers), list[Worker]()
+    while waiting or busy:
+        while waiting and idle:
+            idle[-1].begin(waiting.pop(), tests, baseline, catches)
+            busy.append(idle.pop())
+        time.sleep(0.01)
+        for worker in list(busy):
+            outcome = worker.outcome()
+            if outcome:
+                busy.remove(worker)
+                idle.append(worker)
+                catches[outcome.caught_by] += 1
+                yield outcome
+
+
+def explanations() -> dict[tuple[str, str, str], str]:
+    """Why no test can catch a mutant, by its key."""
+    groups = tomllib.loads(EXPLANATIONS.read_text())["equivalent"]
+    return {(group["file"], before, after): group["why"] for group in groups for before, after in group["mutants"]}
+
+
+def report(console: Console, outcomes: dict[str, list[Outcome]]) -> bool:
+    """Prints the survivors and a markdown table of the rooms; whether just those that survive are explained."""
+    why, tried, open_ones = explanations(), [one for room in outcomes.values() for one in room], 0
+    for one in tried:
+        if one.survived:
+            console.print(f"{one.mutant}\n    {why.get(one.mutant.key, 'NOT EXPLAINED')}", markup=False)
+    stale = [one.mutant for one in tried if one.mutant.key in why and not one.survived]
+    for mutant in stale:
+        console.print(f"{mutant}\n    EXPLAINED, YET CAUGHT", markup=False)
+    console.print("\n| room | mutants | caught | explained | open |\n| --- | --- | --- | --- | --- |")
+    for name, room in outcomes.items():
+        alive = [one.mutant for one in room if one.survived]
+        explained = sum(mutant.key in why for mutant in alive)
+        open_ones += len(alive) - explained
+        caught = f"{len(room) - len(alive)} ({1 - len(alive) / len(room):.1%})"
+        console.print(f"| {name} | {len(room)} | {caught} | {explained} | {len(alive) - explained} |")
+    return not (stale or open_ones)
+
+
+def main(
+    rooms: tuple[str, ...] = tuple(ROOMS),
+    workers: int = 2,
+    sample: int | None = None,
+    seed: int = 0,
+    save: Path | None = None,
+) -> None:
+    """Prints the mutants that no test catches, and how many are caught in each room; fails if any is not explained.
+
+    Args:
+        rooms: where to change things.
+        workers: mutants at a time.
+        sample: mutants of each room, drawn at random; all of them if not given.
+        seed: of that draw.
+        save: a JSON file for all outcomes.
+    """
+    sys.dont_write_bytecode = True  # else the bytecode of one mutant could pass for that of another
+    os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
+    gc.freeze()  # pytest collects garbage at its end, and need not search what torch left
+    console = Console(highlight=False, soft_wrap=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    outcomes: dict[str, list[Outcome]] = {}
+    with (
+        tempfile.TemporaryDirectory(prefix="mutants-") as folder,
+        Progress(*columns, console=console, auto_refresh=False) as bar,  # its thread would not survive a fork
+    ):
+        crew = [Worker(Path(folder) / str(number)) for number in range(workers)]
+        baselines = {name: crew[0].baseline(tests_of(ROOMS[name])) for name in rooms}
+        for name in rooms:
+            mutants = mutants_of(ROOMS[name])
+            if sample is not None:
+                mutants = random.Random(seed).sample(mutants, min(sample, len(mutants)))
+            tried = try_all(mutants, tests_of(ROOMS[name]), baselines[name], crew)
+            outcomes[name] = list(bar.track(tried, total=len(mutants), description=name))
+    if save:
+        save.write_text(json.dumps({name: [asdict(one) for one in room] for name, room in outcomes.items()}, indent=1))
+    if not report(console, outcomes):
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    tyro.cli(main)

@@ -1,0 +1,275 @@
+"""Which solver, on which grid, for how many evaluations? Measures a trained model, and writes docs/solvers.md.
+
+    python benchmarks/solvers.py measure runs/digits --out benchmarks/solvers_digits.jsonl
+    python benchmarks/solvers.py measure RUN --judge JUDGE/score.py --out benchmarks/solvers_cifar10.jsonl --device cuda
+    python benchmarks/solvers.py page benchmarks/solvers_digits.jsonl benchmarks/solvers_cifar10.jsonl --out docs
+
+Two numbers each: how far the images are from those that the same noise becomes in 1000 steps (root mean square over
+pixels in [-1, 1]; for deterministic solvers), and the Frechet distance FD of the samples to the data: in the features
+of a judge, a script with a function score(images_u8, name, device), or else in the pixels themselves.
+"""
+
+import argparse
+import importlib.util
+import json
+import platform
+import sys
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from sfumato.data import to_uint8
+from sfumato.guidance import Wrapper
+from sfumato.models import load
+from sfumato.runs import learned_images
+from sfumato.sampling import route_for, sample_batches
+from sfumato.shapes import Images, Labels, Times
+from sfumato.solvers import SOLVERS
+
+REFERENCE = ("dpm-2m", "trailing", 1000)
+COMPARED = 64
+"""Images whose distance to the reference is measured."""
+
+EVALUATIONS = (5, 8, 10, 15, 20, 35, 50)
+GRIDS = ("logsnr", "karras", "trailing", "karras:rho=3")
+MAIN_GRID = "logsnr"
+"""The grid on which every solver is judged; the best few are judged on all."""
+
+FAMILIES = (
+    *("ddim", "heun", "dpm-2m", "dpm-3m", "unipc-2", "unipc-2:variant=bh1", "unipc-3", "deis-2", "deis-3", "deis-4"),
+    *("ipndm-2", "ipndm-3", "ipndm-4", "ddpm", "ddpm:variance=large", "dpm-1-sde", "dpm-2m-sde", "dpm-3m-sde"),
+)
+ON_ALL_GRIDS = ("ddim", "heun", "dpm-2m", "unipc-2", "unipc-3", "deis-3", "ipndm-3", "dpm-2m-sde")
+
+Row = dict[str, str | int | float | None]
+Judge = Callable[[Tensor], float]
+
+
+class Counting(Wrapper):
+    """Counts the evaluations of a batch."""
+
+    evaluations = 0
+
+    def forward(self, x_t: Images, t: Times, labels: Labels | None = None) -> Images:
+        """The inner estimate."""
+        self.evaluations += 1
+        denoised: Images = self.inner(x_t, t, labels)
+        return denoised
+
+
+def measure(arguments: argparse.Namespace) -> None:
+    """Appends a line a measurement to the file, the most telling first, and says each."""
+    torch.backends.cuda.matmul.allow_tf32 = True
+    model = Counting(load(arguments.run, arguments.device).to(memory_format=torch.channels_last))
+    judge = foreign_judge(arguments.judge, arguments.device) if arguments.judge else pixel_judge(arguments.run)
+    fast = torch.autocast("cuda", torch.bfloat16) if arguments.device.startswith("cuda") else nullcontext()
+    arguments.out.parent.mkdir(parents=True, exist_ok=True)
+    begun = time.perf_counter()
+    with arguments.out.open("w") as file:
+        reference, _ = drawn(model, *REFERENCE, COMPARED, arguments.batch)
+        about = {
+            "run": str(arguments.run),
+            "device": torch.cuda.get_device_name() if arguments.device.startswith("cuda") else platform.processor(),
+            "judge": "its features" if arguments.judge else "pixels",
+            "count": arguments.count,
+            "compared": COMPARED,
+            "reference": " ".join(map(str, REFERENCE)),
+            "command": arguments.said,
+        }
+        print(json.dumps(about), file=file, flush=True)
+        for solver, grid, steps, judged in plan():
+            if steps < SOLVERS[solver.partition(":")[0]].least_steps:
+                continue
+            row = one(model, solver, grid, steps, reference, arguments.batch)
+            if judged:
+                row["fd"] = distance(model, solver, grid, steps, judge, fast, arguments)
+            row["seconds"] = round(time.perf_counter() - begun, 1)
+            print(json.dumps(row), file=file, flush=True)
+            print(row, flush=True)
+
+
+def plan() -> Iterator[tuple[str, str, int, bool]]:
+    """(solver, grid, steps, whether its FD is measured), in an order that leaves a useful part if cut short."""
+    for evaluations in (10, 20, 5, 50, 15, 8, 35):
+        for solver in FAMILIES:
+            yield solver, MAIN_GRID, steps_for(solver, evaluations), True
+        for grid in GRIDS:
+            for solver in ON_ALL_GRIDS if grid != MAIN_GRID else ():
+                yield solver, grid, steps_for(solver, evaluations), evaluations in (5, 10, 20)
+
+
+def steps_for(solver: str, evaluations: int) -> int:
+    """Heun evaluates twice a step, but for the last."""
+    return (evaluations + 1) // 2 if solver.startswith("heun") else evaluations
+
+
+def one(model: Counting, solver: str, grid: str, steps: int, reference: Images, batch: int) -> Row:
+    """The distance to the reference in full precision, and the evaluations it took."""
+    model.evaluations = 0
+    rule = SOLVERS[solver.partition(":")[0]]
+    images, evaluations = drawn(model, solver, grid, steps, COMPARED, batch)
+    off = (images - reference).square().mean().sqrt().item() if rule.deterministic else None
+    return {"solver": solver, "grid": grid, "nfe": evaluations, "rmse": off, "fd": None}
+
+
+def distance(
+    model: Counting,
+    solver: str,
+    grid: str,
+    steps: int,
+    judge: Judge,
+    fast: AbstractContextManager[object],
+    arguments: argparse.Namespace,
+) -> float:
+    """The FD of `count` samples."""
+    with fast:
+        images, _ = drawn(model, solver, grid, steps, arguments.count, arguments.batch)
+    return judge(to_uint8(images))
+
+
+def drawn(model: Counting, solver: str, grid: str, steps: int, count: int, batch: int) -> tuple[Images, int]:
+    """Samples of all classes in turn, and the evaluations of a batch."""
+    route = route_for(model.schedule, solver=solver, grid=grid, steps=steps)
+    model.evaluations = 0
+    batches = list(sample_batches(model, count, route, labels=model.label_names or None, batch=batch))
+    return torch.cat([images for images, _ in batches]), model.evaluations // len(batches)
+
+
+def foreign_judge(script: Path, device: str) -> Judge:
+    """The function `score` of a script."""
+    spec = importlib.util.spec_from_file_location("judge", script)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return lambda images: float(module.score(images, "judge-a", device))
+
+
+def pixel_judge(run: Path) -> Judge:
+    """FD in the pixels, to all images that the run was given."""
+    images = learned_images(run)
+    assert images is not None, "the data of the run are gone"
+    mean, covariance = moments(images.images)
+
+    def judge(samples: Tensor) -> float:
+        own_mean, own = moments(samples)
+        cross = torch.linalg.eigvals(own @ covariance).real.clamp(min=0).sqrt().sum()
+        return float((own_mean - mean).square().sum() + own.trace() + covariance.trace() - 2 * cross)
+
+    return judge
+
+
+def moments(images: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and covariance of the pixels in [-1, 1]."""
+    pixels = images.flatten(1).double() / 127.5 - 1
+    return pixels.mean(0), torch.cov(pixels.T)
+
+
+def page(arguments: argparse.Namespace) -> None:
+    """Writes solvers.md and the plots beside it."""
+    text = [(Path(__file__).parent / "solvers_head.md").read_text()]
+    for path in arguments.measured:
+        about, *rows = [json.loads(line) for line in path.read_text().splitlines()]
+        name = path.stem.removeprefix("solvers_")
+        plot(rows, arguments.out / "images" / f"{path.stem}.png")
+        text.append(section(name, about, rows))
+    (arguments.out / "solvers.md").write_text("\n".join(text))
+
+
+def section(name: str, about: Row, rows: list[Row]) -> str:
+    """The tables of one model."""
+    grids = [MAIN_GRID, *(grid for grid in GRIDS if grid != MAIN_GRID)]
+    tables = [table(rows, "fd", grid) + table(rows, "rmse", grid) for grid in grids]
+    return f"""## {name}
+
+![FD and distance by evaluations](images/solvers_{name}.png)
+
+`{about["command"]}` on {about["device"]}: FD over {about["count"]:,} samples ({about["judge"]}), distance over
+{about["compared"]} images to `{about["reference"]}`.
+
+{"".join(tables)}"""
+
+
+def table(rows: list[Row], quantity: str, grid: str) -> str:
+    """Solvers by evaluations, the best of each column in bold."""
+    chosen = [row for row in rows if row["grid"] == grid and row[quantity] is not None]
+    if not chosen:
+        return ""
+    columns = sorted({rounded_nfe(row) for row in chosen})
+    cells: dict[str, dict[int, float]] = defaultdict(dict)
+    for row in chosen:
+        cells[str(row["solver"])][rounded_nfe(row)] = float(row[quantity] or 0)
+    best = {column: min(line[column] for line in cells.values() if column in line) for column in columns}
+    title = {"fd": "FD", "rmse": "Distance to 1000 steps"}[quantity]
+    lines = [f"**{title}, grid `{grid}`, by evaluations**\n", "| solver | " + " | ".join(map(str, columns)) + " |"]
+    lines.append("| --- |" + " --- |" * len(columns))
+    for solver, line in cells.items():
+        shown = [bold(line[c], line[c] == best[c]) if c in line else "" for c in columns]
+        lines.append(f"| {solver} | " + " | ".join(shown) + " |")
+    return "\n".join(lines) + "\n\n"
+
+
+def rounded_nfe(row: Row) -> int:
+    """The planned number of evaluations; Heun's, always odd, joins the even one above it."""
+    nfe = int(row["nfe"] or 0)
+    return nfe if nfe in EVALUATIONS else nfe + 1
+
+
+def bold(value: float, is_best: bool) -> str:
+    """Three digits."""
+    return f"**{value:.3g}**" if is_best else f"{value:.3g}"
+
+
+def plot(rows: list[Row], path: Path) -> None:
+    """FD, and distance to the reference, by evaluations on the main grid."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(11, 4.2), layout="constrained")
+    for axes, (quantity, title) in zip(
+        figure.subplots(1, 2), (("fd", "FD"), ("rmse", "distance to 1000 steps")), strict=True
+    ):
+        for solver in FAMILIES:
+            points = sorted(
+                (int(row["nfe"] or 0), float(row[quantity]))
+                for row in rows
+                if row["solver"] == solver and row["grid"] == MAIN_GRID and row[quantity] is not None
+            )
+            if points:
+                axes.plot(*zip(*points, strict=True), marker="o", markersize=3, linewidth=1.3, label=solver)
+        axes.set(title=f"{title}, grid {MAIN_GRID}", xlabel="network evaluations", xscale="log", yscale="log")
+        axes.set_xticks(EVALUATIONS, [str(n) for n in EVALUATIONS])
+        axes.minorticks_off()
+        axes.grid(alpha=0.25)
+        axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(fontsize=7, frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=130)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    verbs = parser.add_subparsers(required=True)
+    measuring = verbs.add_parser("measure")
+    measuring.add_argument("run", type=Path)
+    measuring.add_argument("--out", type=Path, required=True)
+    measuring.add_argument("--judge", type=Path)
+    measuring.add_argument("--count", type=int, default=2000)
+    measuring.add_argument("--batch", type=int, default=500)
+    measuring.add_argument("--device", default="cpu")
+    measuring.set_defaults(act=measure)
+    paging = verbs.add_parser("page")
+    paging.add_argument("measured", type=Path, nargs="+")
+    paging.add_argument("--out", type=Path, required=True)
+    paging.set_defaults(act=page)
+    arguments = parser.parse_args()
+    arguments.said = "python " + " ".join(sys.argv)
+    arguments.act(arguments)
+
+
+if __name__ == "__main__":
+    main()

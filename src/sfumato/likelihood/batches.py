@@ -1,0 +1,47 @@
+"""What both likelihoods share: images go through in batches, each with its own labels and noise."""
+
+from collections.abc import Callable
+from functools import partial
+
+import torch
+from jaxtyping import Float64
+from torch import Tensor
+
+from sfumato.denoiser import Denoiser
+from sfumato.errors import ConfigError, DataError
+from sfumato.guidance import Labelled
+from sfumato.sampling import ImageNoise, device_of, evaluated
+from sfumato.shapes import Images, Labels
+
+Measure = Callable[[Denoiser, Images, ImageNoise], Float64[Tensor, "n *_"]]
+"""From a denoiser whose labels are settled, its batch and the noise of its images to one result an image."""
+
+
+def measured(
+    measure: Measure, denoiser: Denoiser, images: Images, labels: Labels | None, seed: int, batch: int
+) -> Float64[Tensor, "n *_"]:
+    """The results of all images, on the CPU; without gradients, in evaluation mode, on the denoiser's device.
+
+    Raises:
+        DataError: images that are not of the denoiser's shape, or none.
+        ConfigError: a batch below 1, or labels that are not one an image.
+    """
+    channels, height, width = denoiser.image_shape
+    if tuple(images.shape[1:]) != denoiser.image_shape or len(images) == 0:
+        raise DataError(
+            f"images of shape {tuple(images.shape)} were given to a model of (n, {channels}, {height}, {width})",
+            "Give at least one image of the model's channels and size.",
+        )
+    if batch < 1:
+        raise ConfigError(f"batches of {batch} images were asked", "Choose a batch of at least 1.")
+    if labels is not None and len(labels) != len(images):
+        raise ConfigError(f"{len(labels)} labels were given for {len(images)} images", "Give one label an image.")
+    device = device_of(denoiser)
+
+    def of_batch(start: int) -> Float64[Tensor, "n *_"]:
+        part = range(len(images))[start : start + batch]
+        own = None if labels is None else labels[start : part.stop].to(device)
+        noise = ImageNoise(seed, part, denoiser.image_shape, device)
+        return measure(Labelled(denoiser, own), images[start : part.stop].to(device), noise).cpu()
+
+    return torch.cat(list(evaluated(denoiser, (partial(of_batch, start) for start in range(0, len(images), batch)))))

@@ -1,0 +1,106 @@
+"""An adaptive integrator of ordinary differential equations: the pair of Dormand and Prince of orders 5 and 4.
+
+Dormand and Prince, "A family of embedded Runge-Kutta formulae", J. Comput. Appl. Math. 6 (1980), table 2; the step
+control is that of Hairer, Norsett and Wanner, "Solving Ordinary Differential Equations I", section II.4.
+"""
+
+import math
+from collections.abc import Callable
+
+from jaxtyping import Float
+from torch import Tensor
+
+from sfumato.errors import SamplingError
+
+State = Float[Tensor, "*state"]
+
+NODES = (0, 1 / 5, 3 / 10, 4 / 5, 8 / 9, 1, 1)
+STAGES = (
+    (),
+    (1 / 5,),
+    (3 / 40, 9 / 40),
+    (44 / 45, -56 / 15, 32 / 9),
+    (19372 / 6561, -25360 / 2187, 64448 / 6561, -212 / 729),
+    (9017 / 3168, -355 / 33, 46732 / 5247, 49 / 176, -5103 / 18656),
+    (35 / 384, 0, 500 / 1113, 125 / 192, -2187 / 6784, 11 / 84),
+)
+FOURTH = (5179 / 57600, 0, 7571 / 16695, 393 / 640, -92097 / 339200, 187 / 2100, 1 / 40)
+ERROR = tuple(fifth - fourth for fifth, fourth in zip((*STAGES[-1], 0), FOURTH, strict=True))
+"""What the fifth-order result has and the fourth-order one has not."""
+
+SAFETY, LEAST_FACTOR, MOST_FACTOR = 0.9, 0.2, 5.0
+MOST_STEPS = 10_000
+FIRST_SHARE = 0.01
+"""The first step tried, as a share of the whole way."""
+LEAST_SHARE = 1e-12
+"""A step that is shorter and still not good enough ends the attempt."""
+LEAST_ERROR = 1e-10
+"""Errors below do not lengthen a step any further."""
+
+
+def integrate(
+    field: Callable[[float, State], State], x: State, start: float, end: float, *, rtol: float, atol: float
+) -> State:
+    """Follows dx/du = field(u, x) from u = start to end; either may be the larger.
+
+    The error of a step, relative to atol + rtol |x|, is at most 1 in root mean square over each entry of the first
+    axis. All entries take the same steps.
+
+    Raises:
+        SamplingError: tolerances that are not positive, or that cannot be met.
+    """
+    refuse_tolerances(rtol, atol)
+    if start == end:
+        return x
+    u, h = start, (end - start) * FIRST_SHARE
+    slope = field(u, x)
+    for _ in range(MOST_STEPS):
+        last = abs(h) >= abs(end - u)
+        h = end - u if last else h
+        x_next, slope_next, off = _try_step(field, u, x, slope, h)
+        scale = atol + rtol * x.abs().maximum(x_next.abs())
+        error = (off / scale).flatten(1).square().mean(1).sqrt().max().item()
+        if error <= 1 and last:
+            return x_next
+        if error <= 1:
+            u, x, slope = u + h, x_next, slope_next
+        elif abs(h) < LEAST_SHARE * abs(end - start):
+            break
+        h *= _growth(error)
+    raise SamplingError(
+        f"the adaptive solver cannot meet rtol {rtol} and atol {atol} (at {u:.6g} on the way from {start:.6g} to "
+        f"{end:.6g})",
+        "Choose larger ones; float32 networks want 1e-5 or more.",
+    )
+
+
+def refuse_tolerances(rtol: float, atol: float) -> None:
+    """Raises `SamplingError` unless both are positive."""
+    if not (rtol > 0 and atol > 0):
+        raise SamplingError(f"tolerances of rtol {rtol} and atol {atol} cannot be met", "Choose both above 0.")
+
+
+def _growth(error: float) -> float:
+    """By how much the next step is longer: the error of a step of h is of the order h^5. Hairer et al., eq. 4.13."""
+    if not math.isfinite(error):
+        return LEAST_FACTOR
+    return min(MOST_FACTOR, max(LEAST_FACTOR, SAFETY * math.pow(max(error, LEAST_ERROR), -0.2)))
+
+
+def _try_step(
+    field: Callable[[float, State], State], u: float, x: State, slope: State, h: float
+) -> tuple[State, State, State]:
+    """The fifth-order result after h, the slope there, and the estimated error."""
+    slopes = [slope]
+    for node, weights in zip(NODES[1:], STAGES[1:], strict=True):
+        reached = x + h * _sum(weights, slopes)
+        slopes.append(field(u + node * h, reached))
+    return reached, slopes[-1], h * _sum(ERROR, slopes)
+
+
+def _sum(weights: tuple[float, ...], slopes: list[State]) -> State:
+    terms = [weight * slope for weight, slope in zip(weights, slopes, strict=True) if weight]
+    total = terms[0]
+    for term in terms[1:]:
+        total = total + term
+    return total

@@ -1,0 +1,86 @@
+"""How samples are drawn, written once: the flags that `sfumato sample` and `sfumato interpolate` share."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import tyro
+
+from sfumato import defaults
+from sfumato.errors import SamplingError
+
+if TYPE_CHECKING:
+    from sfumato.denoiser import Denoiser
+    from sfumato.sampling import Route
+    from sfumato.schedule import Schedule
+
+
+@dataclass(frozen=True)
+class RouteConfig:
+    """The way from noise to images."""
+
+    solver: Annotated[str, tyro.conf.arg(metavar="NAME")] = defaults.SOLVER
+    """The step rule, such as ddpm, ddim, heun, dpm-2m, dpm-2m-sde, unipc-3 or adaptive; any other word lists them all.
+    Settings follow a colon: ddim:eta=0.5."""
+    grid: Annotated[str, tyro.conf.arg(metavar="NAME")] = defaults.GRID
+    """Where it stops: uniform, trailing, leading or linspace in time; karras or logsnr by noise level. Settings
+    follow a colon: karras:rho=5."""
+    steps: int | None = None
+    """Steps from noise to image; without it, what suits the solver: 20 (heun 10, ddpm 1000)."""
+    clip: Annotated[str, tyro.conf.arg(metavar="NAME")] = defaults.CLIP
+    """How estimates keep to the range of images: static (cut off), dynamic (scaled down, for strong guidance), none."""
+
+    def route(self, schedule: "Schedule") -> "Route":
+        """The route under a schedule.
+
+        Raises:
+            SamplingError: an unknown name or setting, or a combination that cannot be; lists what is possible.
+        """
+        from sfumato.sampling import route_for
+
+        return route_for(schedule, solver=self.solver, grid=self.grid, steps=self.steps, clip=self.clip)
+
+
+@dataclass(frozen=True)
+class GuidanceConfig:
+    """What the model is steered by."""
+
+    guidance: float = 1.0
+    """How far to go beyond the model: 1 is no guidance, 2 to 4 make the class more pronounced and the images less
+    varied (classifier-free guidance)."""
+    guidance_rescale: float = 0.0
+    """0 to 1: how much of the contrast that guidance adds is taken back."""
+    guidance_interval: tuple[float, float] | None = None
+    """Guide only between two noise levels (sigma / alpha), such as 0.2 5; faster, and more varied images."""
+    autoguide: Annotated[Path | None, tyro.conf.arg(metavar="RUN")] = None
+    """A weaker model of the same images (smaller, or trained less): guide away from its mistakes instead of towards
+    the class."""
+
+    def guided(self, model: "Denoiser", device: str) -> "Denoiser":
+        """The model with the guidance around it.
+
+        Raises:
+            LabelError: guidance towards a class of a model that knows none.
+            SamplingError: a number out of range, or settings of a guidance that was not asked.
+            RunError: the guide cannot be loaded.
+        """
+        from sfumato.devices import choose_device
+        from sfumato.guidance import AutoGuided, ClassifierFree, Extrapolated, WithinLevels
+        from sfumato.models import load
+
+        if self.guidance == 1:
+            self._refuse_idle_settings()
+            return model
+        guided: Extrapolated
+        if self.autoguide is None:
+            guided = ClassifierFree(model, self.guidance, self.guidance_rescale)
+        else:
+            weaker = load(self.autoguide, choose_device(device))
+            guided = AutoGuided(model, weaker, self.guidance, self.guidance_rescale)
+        return guided if self.guidance_interval is None else WithinLevels(guided, *self.guidance_interval)
+
+    def _refuse_idle_settings(self) -> None:
+        if self.autoguide is not None or self.guidance_interval is not None or self.guidance_rescale:
+            raise SamplingError(
+                "settings of guidance were given, but its scale is 1, which is none", "Add --guidance 2, for example."
+            )

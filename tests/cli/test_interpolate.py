@@ -1,0 +1,80 @@
+"""`sfumato interpolate`: the images between new images, or between those of a person."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from .conftest import Command
+
+QUICK = ("--steps", 4, "--device", "cpu")
+
+
+def pixels(path: Path) -> np.ndarray:
+    """The pixels of a picture, wide enough to be subtracted."""
+    with Image.open(path) as image:
+        return np.asarray(image).astype(int)
+
+
+def test_a_row_leads_from_each_new_image_to_the_next(sfumato: Command, run: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    outcome = sfumato("interpolate", run, "--out", out, "--count", 3, "--frames", 4, *QUICK)
+    assert outcome.code == 0, outcome.error
+    assert f"Images are in {out}. Look at {out / 'grid.png'}" in outcome.out
+    frames = sorted((out / "frames").iterdir())
+    assert [path.name for path in frames] == [f"{number:06d}.png" for number in range(7)]
+    assert len({pixels(path).tobytes() for path in frames}) == 7
+    grid = pixels(out / "grid.png")
+    assert grid.shape == (2 * 64 + 3 * 2, 4 * 64 + 5 * 2, 3)
+    last_of_the_first_row, first_of_the_second = grid[2:66, 200:264], grid[68:132, 2:66]
+    assert (last_of_the_first_row == first_of_the_second).all()
+    with Image.open(out / "film.gif") as film:
+        assert film.n_frames == 7 + 5  # there and back
+
+
+def test_the_ends_are_the_images_that_the_same_seed_and_route_sample(
+    sfumato: Command, unlabelled: Path, tmp_path: Path
+) -> None:
+    route = ("--solver", "heun", "--grid", "logsnr", "--clip", "none", *QUICK)
+    assert sfumato("interpolate", unlabelled, "--out", tmp_path / "a", "--count", 2, "--frames", 3, *route).code == 0
+    assert sfumato("sample", unlabelled, "--out", tmp_path / "b", "--count", 2, *route).code == 0
+    for frame, image in ((0, 0), (2, 1)):
+        ours = pixels(tmp_path / "a" / "frames" / f"{frame:06d}.png")
+        assert np.abs(ours - pixels(tmp_path / "b" / "images" / f"{image:06d}.png")).max() <= 1
+
+
+def test_own_images_are_the_ends(sfumato: Command, run: Path, photos: Path, tmp_path: Path) -> None:
+    """A network after six steps hardly denoises, and so its flow hardly bends: it comes back nearly where it began."""
+    ends = (photos / "cat" / "0.png", photos / "dog" / "1.png")
+    outcome = sfumato("interpolate", run, *ends, "--out", tmp_path / "out", "--frames", 3, "--steps", 40)
+    assert outcome.code == 0, outcome.error
+    for frame, end in zip((0, 2), ends, strict=True):
+        assert np.abs(pixels(tmp_path / "out" / "frames" / f"{frame:06d}.png") - pixels(end)).mean() < 4
+
+
+MISTAKES = [
+    ("--solver ddpm", "a path that can be retraced was asked. Choose among: ddim, euler"),
+    ("--count 1", "a way through 1 latents"),
+    ("--frames 1", "Choose at least 2 of both"),
+    ("nowhere.png nowhere.png", "nowhere.png cannot be read"),
+    ("--label cow", "the model does not know the label 'cow'"),
+]
+
+
+@pytest.mark.parametrize(("flags", "message"), MISTAKES)
+def test_a_mistake_is_explained(flags: str, message: str, sfumato: Command, run: Path, tmp_path: Path) -> None:
+    outcome = sfumato("interpolate", run, "--out", tmp_path / "out", *flags.split(), "--device", "cpu")
+    assert outcome.code == 2
+    assert message in outcome.error
+    assert "Traceback" not in outcome.error
+    assert not (tmp_path / "out").exists()
+
+
+def test_nothing_is_replaced(sfumato: Command, run: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("mine")
+    outcome = sfumato("interpolate", run, "--out", tmp_path, *QUICK)
+    assert (outcome.code, (tmp_path / "file").read_text()) == (2, "mine")
+    assert "is there already" in outcome.error

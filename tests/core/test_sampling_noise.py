@@ -1,0 +1,34 @@
+"""The noise of each image: a stream of its own."""
+
+import math
+
+import pytest
+import torch
+from torch.distributions import Normal
+
+from sfumato.sampling import ImageNoise
+
+
+def test_the_noise_of_an_image_is_a_function_of_seed_and_index() -> None:
+    shape = (1, 2, 3)
+    together, alone = ImageNoise(5, [3, 9, 4], shape), ImageNoise(5, [9], shape)
+    for _ in range(3):
+        assert (together()[1:2] == alone()).all()
+
+
+def test_noise_is_standard_normal() -> None:
+    draws = torch.stack([noise() for noise in [ImageNoise(0, range(500), (1, 4, 5))] for _ in range(10)])
+    values = draws.flatten().sort().values
+    n = len(values)
+    assert draws.dtype == torch.float32
+    assert values.mean().item() == pytest.approx(0, abs=4 / math.sqrt(n))
+    assert values.var().item() == pytest.approx(1, abs=4 * math.sqrt(2 / n))
+    gap = Normal(0.0, 1.0).cdf(values.double()) - torch.arange(n) / n
+    assert gap.abs().max() < 1.95 / math.sqrt(n)  # Kolmogorov-Smirnov: exceeded by one seed in a thousand
+
+
+def test_successive_draws_and_neighbouring_images_and_seeds_are_independent() -> None:
+    noises = [ImageNoise(seed, [index], (1, 40, 50)) for seed in (0, 1) for index in (0, 1)]
+    draws = torch.cat([noise() for noise in noises for _ in range(2)]).flatten(1)
+    correlations = torch.corrcoef(draws) - torch.eye(8)
+    assert correlations.abs().max() < 4 / math.sqrt(2000)

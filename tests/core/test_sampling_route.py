@@ -1,0 +1,60 @@
+"""A route: solver, grid, steps and clipping, by name or as parts."""
+
+import pytest
+import torch
+from torch import Tensor
+
+from sfumato import grids, oracle
+from sfumato.denoiser import Denoiser
+from sfumato.errors import SamplingError
+from sfumato.sampling import ImageNoise, route_for, sample, trajectory
+from sfumato.schedule import Flow, LinearBeta
+from sfumato.solvers import DDIM, SOLVERS, DPMSolver, Solver, UniPC
+
+DDPM = LinearBeta()
+
+
+def plain() -> Denoiser:
+    """The exact denoiser of a Gaussian."""
+    return oracle.gaussian(DDPM, torch.full((1, 2, 2), 0.2), 0.04)
+
+
+def test_in_continuous_time_a_solver_takes_its_usual_steps() -> None:
+    for name, steps in [("ddpm", 1000), ("ddim", 20), ("heun", 10), ("unipc-3", 20), ("adaptive", 1)]:
+        assert len(route_for(Flow(), solver=name, grid="uniform").stops) == steps + 1
+
+
+def test_a_route_is_what_its_names_say() -> None:
+    route = route_for(DDPM, solver="ddim:eta=0.5", grid="karras:rho=5", steps=9, clip="none")
+    assert route.solver == DDIM(0.5)
+    assert (route.stops == grids.Karras(5.0)(DDPM, 9)).all()
+    model = plain()
+    assert route.clip(model) is model
+    parts = route_for(DDPM, solver=DDIM(0.5), grid=grids.Karras(5.0), steps=9)
+    assert parts.solver == route.solver
+    assert (parts.stops == route.stops).all()
+
+
+@pytest.mark.parametrize("name", SOLVERS)
+def test_the_fewest_steps_of_a_solver_are_taken_and_one_less_is_refused(name: str) -> None:
+    least = SOLVERS[name].least_steps
+    assert sample(plain(), 2, solver=name, steps=least).isfinite().all()
+    with pytest.raises(SamplingError):
+        sample(plain(), 2, solver=name, steps=least - 1)
+
+
+@pytest.mark.parametrize("solver", [UniPC(3), UniPC(2), DPMSolver(3), DPMSolver(2)], ids=str)
+def test_the_fewest_steps_are_those_in_which_the_order_counts(solver: UniPC | DPMSolver) -> None:
+    """In one step less, a rule of lower order draws the same predictions at every stop."""
+    lower = type(solver)(solver.order - 1)
+    noise = ImageNoise(0, [0], (1, 2, 2))
+    x = noise()
+
+    def predictions(rule: Solver, steps: int) -> Tensor:
+        return torch.stack(
+            [moment.x0_hat for moment in trajectory(plain(), x, grids.Trailing()(DDPM, steps), rule, noise)]
+        )
+
+    least = solver.least_steps
+    assert (predictions(solver, least) != predictions(lower, least)).any()
+    assert (predictions(solver, least - 1) == predictions(lower, least - 1)).all()

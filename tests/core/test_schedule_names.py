@@ -1,0 +1,109 @@
+"""Schedules by name, and what is refused."""
+
+import math
+from collections.abc import Callable
+
+import pytest
+import torch
+
+from sfumato.errors import ConfigError
+from sfumato.schedule import (
+    SCHEDULES,
+    Cosine,
+    Flow,
+    LinearBeta,
+    ScaledLinearBeta,
+    Schedule,
+    Shifted,
+    Sigmoid,
+    VarianceExploding,
+    ZeroTerminal,
+    schedule_for,
+)
+
+
+def test_every_schedule_has_a_name() -> None:
+    assert {name: type(one) for name, one in SCHEDULES.items()} == {
+        "linear": LinearBeta,
+        "scaled-linear": ScaledLinearBeta,
+        "cosine": Cosine,
+        "sigmoid": Sigmoid,
+        "edm": VarianceExploding,
+        "flow": Flow,
+    }
+
+
+@pytest.mark.parametrize("name", ["linear", "scaled-linear", "cosine", "sigmoid"])
+def test_zero_terminal_and_shift_go_by_name(name: str) -> None:
+    base = SCHEDULES[name]
+    assert schedule_for(name) == base
+    assert schedule_for(name, shift=2.0) == Shifted(base, 2.0)
+    zero = schedule_for(name, zero_terminal_snr=True)
+    assert isinstance(zero, ZeroTerminal)
+    assert zero.base == base
+    assert schedule_for(name, zero_terminal_snr=True, shift=2.0) == Shifted(zero, 2.0)
+
+
+def test_settings_go_by_name() -> None:
+    assert schedule_for("cosine:timesteps=500,offset=0.01") == Cosine(500, 0.01)
+    assert schedule_for("edm:sigma_max=10", shift=0.5) == Shifted(VarianceExploding(sigma_max=10.0), 0.5)
+
+
+@pytest.mark.parametrize("name", ["edm", "flow"])
+def test_zero_terminal_of_a_schedule_without_steps_is_refused(name: str) -> None:
+    with pytest.raises(ConfigError, match=f"'{name}'.*linear, scaled-linear, cosine, sigmoid"):
+        schedule_for(name, zero_terminal_snr=True)
+
+
+def test_an_unknown_schedule_is_refused_with_the_known_ones() -> None:
+    with pytest.raises(ConfigError, match=r"schedule 'cos' is unknown.*linear, scaled-linear, cosine, sigmoid, edm"):
+        schedule_for("cos")
+
+
+REFUSED: list[tuple[Callable[[], Schedule], str]] = [
+    (lambda: Cosine(0), "0 timesteps"),
+    (lambda: Cosine(offset=-0.1), "0 or more, below 1"),
+    (lambda: Cosine(offset=1.0), "0 or more, below 1"),
+    (lambda: Sigmoid(0), "0 timesteps"),
+    (lambda: Sigmoid(start=3.0), "start < end"),
+    (lambda: Sigmoid(temperature=0.0), "temperature above 0"),
+    (lambda: Sigmoid(temperature=math.inf), "temperature above 0"),
+    (lambda: Sigmoid(start=-31.0), "within 30 temperatures of 0"),
+    (lambda: Sigmoid(end=31.0), "within 30 temperatures of 0"),
+    (lambda: ScaledLinearBeta(12), "at least 13"),
+    (lambda: ScaledLinearBeta(beta_start=0.5), "beta_start <= beta_end"),
+    (lambda: ZeroTerminal(Cosine(1)), "at least 2"),
+    (lambda: VarianceExploding(sigma_min=0.0), "0 < sigma_min"),
+    (lambda: VarianceExploding(sigma_min=80.0), "sigma_min < sigma_max"),
+    (lambda: VarianceExploding(sigma_max=math.inf), "sigma_min < sigma_max"),
+    (lambda: VarianceExploding(rho=1e-300), "rho from 0.1"),
+    (lambda: VarianceExploding(rho=math.inf), "rho from 0.1"),
+    (lambda: VarianceExploding(rho=math.nan), "rho from 0.1"),
+    (lambda: Shifted(Flow(), 0.0), "above 0"),
+    (lambda: Shifted(Flow(), math.inf), "above 0"),
+    (lambda: Shifted(Flow(), math.nan), "above 0"),
+]
+
+
+@pytest.mark.parametrize(("make", "remedy"), REFUSED)
+def test_a_schedule_that_cannot_be_is_refused_with_a_remedy(make: Callable[[], Schedule], remedy: str) -> None:
+    with pytest.raises(ConfigError, match=remedy):
+        make()
+
+
+JUST_POSSIBLE: list[Callable[[], Schedule]] = [
+    lambda: Cosine(1),
+    lambda: Cosine(offset=0.0),
+    lambda: ZeroTerminal(Cosine(2)),
+    lambda: LinearBeta(beta_start=0.01, beta_end=0.01),
+    lambda: LinearBeta(beta_end=0.9999),
+    lambda: VarianceExploding(rho=0.5),
+]
+
+
+@pytest.mark.parametrize("make", JUST_POSSIBLE)
+def test_a_schedule_at_the_edge_of_what_can_be_is_one(make: Callable[[], Schedule]) -> None:
+    ends = torch.tensor([0.0, 1.0], dtype=torch.float64)
+    amplitudes = torch.stack([make().alpha(ends), make().sigma(ends)])
+    assert amplitudes.isfinite().all()
+    assert amplitudes[1, -1] > amplitudes[1, 0] == 0

@@ -1,0 +1,97 @@
+"""Solvers by name, and what is refused."""
+
+import pytest
+
+from sfumato.errors import SamplingError
+from sfumato.solvers import (
+    DDIM,
+    DEIS,
+    IPNDM,
+    SOLVERS,
+    Adaptive,
+    Ancestral,
+    DPMSolver,
+    Euler,
+    Heun,
+    UniPC,
+    refuse_random,
+    solver_for,
+)
+
+
+def test_every_solver_has_a_name_with_its_order() -> None:
+    assert {
+        "ddpm": Ancestral("small"),
+        "ddim": DDIM(0.0),
+        "euler": Euler(0.0),
+        "heun": Heun(0.0),
+        **{f"dpm-{order}{'m' if order > 1 else ''}": DPMSolver(order, 0.0) for order in (1, 2, 3)},
+        **{f"dpm-{order}{'m' if order > 1 else ''}-sde": DPMSolver(order, 1.0) for order in (1, 2, 3)},
+        "unipc-2": UniPC(2, "bh2"),
+        "unipc-3": UniPC(3, "bh2"),
+        **{f"deis-{order}": DEIS(order) for order in (1, 2, 3, 4)},
+        **{f"ipndm-{order}": IPNDM(order) for order in (1, 2, 3, 4)},
+        "adaptive": Adaptive(1e-5, 1e-5),
+    } == SOLVERS
+
+
+def test_settings_go_by_name() -> None:
+    assert solver_for("ddpm:variance=large") == Ancestral("large")
+    assert solver_for("heun:churn=0.1,churn_noise=1.003") == Heun(0.1, churn_noise=1.003)
+    assert solver_for("unipc-3:variant=bh1") == UniPC(3, "bh1")
+
+
+def test_a_retraceable_path_refuses_solvers_that_draw_noise_and_lists_those_that_do_not() -> None:
+    random = {name for name, solver in SOLVERS.items() if not solver.deterministic}
+    assert random == {"ddpm", "dpm-1-sde", "dpm-2m-sde", "dpm-3m-sde"}
+    for solver in (*(SOLVERS[name] for name in random), DDIM(0.1), Euler(0.1), Heun(0.1)):
+        with pytest.raises(
+            SamplingError, match=r"draws noise.*Choose among: ddim, euler, heun, dpm-1, dpm-2m"
+        ) as caught:
+            refuse_random(solver)
+        assert not random & set(caught.value.remedy.rstrip(".").removeprefix("Choose among: ").split(", "))
+    for name in SOLVERS.keys() - random:
+        refuse_random(SOLVERS[name])
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("dpm", "solver 'dpm' is unknown.*ddpm, ddim, euler.*adaptive"),
+        ("ddim:eta=2", "eta 2.0 is out of range"),
+        ("ddim:steps=2", "'ddim' has no setting 'steps'.*eta=0.0"),
+        ("dpm-2m:order=4", "DPMSolver of order 4 does not exist.*1 to 3"),
+        ("dpm-2m:order=0", "DPMSolver of order 0 does not exist.*1 to 3"),
+        ("deis-3:order=5", "DEIS of order 5 does not exist.*1 to 4"),
+        ("ipndm-4:order=0", "IPNDM of order 0 does not exist.*1 to 4"),
+        ("unipc-3:order=4", "UniPC of order 4 does not exist.*1 to 3"),
+        ("unipc-3:order=0", "UniPC of order 0 does not exist.*1 to 3"),
+        ("unipc-3:variant=bh3", "variant 'bh3'.*bh1 or bh2"),
+        ("ddpm:variance=smal", "'smal'.*small or large"),
+        ("adaptive:rtol=0", "rtol 0.0.*above 0"),
+        ("adaptive:atol=-1", "atol -1.0.*above 0"),
+    ],
+)
+@pytest.mark.usefixtures("unchecked")
+def test_solvers_that_cannot_be_are_refused_with_what_can(name: str, message: str) -> None:
+    with pytest.raises(SamplingError, match=message):
+        solver_for(name)
+
+
+def test_a_rule_remembers_the_stops_that_it_combines() -> None:
+    memories = {name: solver.memory for name, solver in SOLVERS.items()}
+    assert memories == {
+        **dict.fromkeys(("ddpm", "ddim", "euler", "heun", "dpm-1", "dpm-1-sde", "deis-1", "ipndm-1", "adaptive"), 0),
+        **dict.fromkeys(("dpm-2m", "dpm-2m-sde", "deis-2", "ipndm-2"), 1),
+        **dict.fromkeys(("dpm-3m", "dpm-3m-sde", "deis-3", "ipndm-3", "unipc-2"), 2),
+        **dict.fromkeys(("deis-4", "ipndm-4", "unipc-3"), 3),
+    }
+
+
+@pytest.mark.parametrize("name", SOLVERS)
+def test_the_fewest_steps_reach_the_order_and_one_less_does_not(name: str) -> None:
+    """The last step ends on x0_hat, and the one before it is the first to combine `order` stops."""
+    solver = SOLVERS[name]
+    order = getattr(solver, "order", 1)
+    assert solver.least_steps == (1 if order == 1 else order + 1)
+    assert solver.usual_steps >= solver.least_steps

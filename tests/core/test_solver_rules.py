@@ -1,0 +1,218 @@
+"""Step rules against each other, and against their papers' formulas for one step: DDIM's eta, EDM's churn."""
+
+import math
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor
+
+from core.one_pixel import DDPM, MEAN, SCHEDULES, at, data, every_schedule, kind_of, no_noise, number, pixel
+from sfumato.denoiser import Denoiser
+from sfumato.errors import SamplingError
+from sfumato.grids import Grid, LogSNR, Uniform
+from sfumato.sampling import trajectory
+from sfumato.schedule import Flow, Schedule, VarianceExploding, ZeroTerminal
+from sfumato.solvers import (
+    DDIM,
+    DEIS,
+    IPNDM,
+    SOLVERS,
+    Adaptive,
+    Ancestral,
+    DPMSolver,
+    Euler,
+    Heun,
+    Moment,
+    Solver,
+    UniPC,
+)
+
+# Rules that coincide
+
+
+def ends(solver: Solver, schedule: Schedule, grid: Grid, denoiser: Denoiser | None = None) -> Tensor:
+    """Every stop of a trajectory of three images with noise that is the same for all solvers."""
+    generator = torch.Generator().manual_seed(0)
+
+    def noise() -> Tensor:
+        return torch.randn(3, 1, 1, 1, dtype=torch.float64, generator=generator)
+
+    model = data(0.25, schedule=schedule) if denoiser is None else denoiser
+    stops = grid(schedule, 6)
+    x = schedule.sigma(stops[0]) * noise()
+    return torch.stack([moment.x_t for moment in trajectory(model, x, stops, solver, noise)])
+
+
+@every_schedule
+@pytest.mark.parametrize("grid", [Uniform(), LogSNR()], ids=str)
+@pytest.mark.parametrize("same", [Euler(), DPMSolver(1), DEIS(1), IPNDM(1)], ids=str)
+def test_every_first_order_rule_is_ddim(same: Solver, grid: Grid, schedule: Schedule) -> None:
+    expected = ends(DDIM(), schedule, grid)
+    torch.testing.assert_close(ends(same, schedule, grid), expected, rtol=1e-10, atol=1e-13)
+
+
+@every_schedule
+@pytest.mark.parametrize("same", [Ancestral("small"), DPMSolver(1, 1.0)], ids=str)
+def test_ddim_of_eta_1_is_the_ancestral_sampler(same: Solver, schedule: Schedule) -> None:
+    torch.testing.assert_close(
+        ends(same, schedule, LogSNR()), ends(DDIM(1.0), schedule, LogSNR()), rtol=1e-10, atol=1e-13
+    )
+
+
+@every_schedule
+@pytest.mark.parametrize("solver", [DPMSolver(3), DPMSolver(3, 1.0), DEIS(4), IPNDM(4), UniPC(3)], ids=str)
+def test_the_first_step_is_ddims(solver: Solver, schedule: Schedule) -> None:
+    first, x_t, z = DDIM(0.0 if solver.deterministic else 1.0), pixel(0.3), pixel(-0.7)
+    steps = [
+        rule.step(data(0.25, schedule=schedule), x_t, number(1), number(0.6), lambda: z, ()) for rule in (first, solver)
+    ]
+    torch.testing.assert_close(steps[1].x_s, steps[0].x_s, rtol=1e-10, atol=1e-13)
+
+
+@pytest.mark.parametrize(
+    ("solver", "lower"),
+    [
+        (DPMSolver(3), DPMSolver(2)),
+        (DPMSolver(3, 1.0), DPMSolver(2, 1.0)),
+        (DEIS(4), DEIS(3)),
+        (IPNDM(4), IPNDM(3)),
+    ],
+    ids=str,
+)
+def test_the_orders_rise_with_the_stops_behind(solver: Solver, lower: Solver) -> None:
+    """As long as a rule has not seen enough stops it is the one of lower order, and no longer."""
+    seen = lower.memory + 1
+    high, low = ends(solver, DDPM, LogSNR()), ends(lower, DDPM, LogSNR())
+    assert (high[: seen + 1] == low[: seen + 1]).all()
+    assert ((high[seen + 1] - low[seen + 1]).abs() > 1e-6).all()
+
+
+@pytest.mark.parametrize("schedule", [Flow(), ZeroTerminal(DDPM)], ids=kind_of)
+@pytest.mark.parametrize("solver", [DPMSolver(3), DPMSolver(2, 1.0), DEIS(4), IPNDM(4), UniPC(3)], ids=str)
+def test_a_stop_without_signal_is_left_out(solver: Solver, schedule: Schedule) -> None:
+    """At t = 1 the log-SNR is infinite, so no line goes through it; the second step starts afresh."""
+    denoiser, t, s = data(0.25, schedule=schedule), number(0.7), number(0.5)
+    noisy, x_t = pixel(0.3), pixel(-0.2)
+    blind = Moment(number(1), noisy, denoiser(noisy, number(1)))
+    z = pixel(1.0)
+    with_it = solver.step(denoiser, x_t, t, s, lambda: z, (blind,))
+    without = solver.step(denoiser, x_t, t, s, lambda: z, ())
+    assert with_it == without
+    assert with_it.x_s.isfinite().all()
+
+
+def test_every_solver_ends_on_its_last_estimate() -> None:
+    """peers.md mistakes 1 and 9: the last step lands on x_0, with no noise left over; adaptive looks once more."""
+    for name, solver in SOLVERS.items():
+        if isinstance(solver, Adaptive):
+            continue
+        for schedule in SCHEDULES:
+            now, x_s = solver.step(data(0.25, schedule=schedule), pixel(0.7), number(0.02), number(0), no_noise, ())
+            assert x_s.item() == pytest.approx(now.x0_hat.item(), abs=1e-14), name
+
+
+# DDIM's eta
+
+
+@pytest.mark.parametrize("eta", [0.25, 0.5, 1.0])
+@pytest.mark.parametrize(("t", "s"), [(1000, 800), (500, 499), (2, 1)])
+def test_the_noise_that_ddim_draws_has_the_papers_variance(eta: float, t: int, s: int) -> None:
+    """DDIM, eq. 16, in alpha_bar; and eq. 12, in which it is taken from the noise that is kept."""
+    abar_t, abar_s = DDPM.alpha_bar[t].item(), DDPM.alpha_bar[s].item()
+    spread = eta * math.sqrt((1 - abar_s) / (1 - abar_t)) * math.sqrt(1 - abar_t / abar_s)
+    now, x_s = DDIM(eta).step(data(0.25), pixel(0.7), at(t), at(s), lambda: pixel(-1.3), ())
+    x0_hat = now.x0_hat.item()
+    noise_hat = (0.7 - math.sqrt(abar_t) * x0_hat) / math.sqrt(1 - abar_t)
+    expected = math.sqrt(abar_s) * x0_hat + math.sqrt(1 - abar_s - spread**2) * noise_hat + spread * -1.3
+    assert x_s.item() == pytest.approx(expected, rel=1e-9)
+
+
+def test_without_eta_no_noise_is_drawn() -> None:
+    for solver in (DDIM(), DPMSolver(2), Euler(), Heun()):
+        solver.step(data(0.25), pixel(0.7), at(500), at(300), no_noise, ())
+
+
+@pytest.mark.parametrize("eta", [-0.1, 1.0001, 2.0, math.nan])
+@pytest.mark.parametrize("make", [DDIM, lambda eta: DPMSolver(2, eta)])
+def test_an_eta_that_would_take_the_root_of_a_negative_number_is_refused(
+    make: Callable[[float], Solver], eta: float
+) -> None:
+    """peers.md mistake 10: over a stride, sigma_s^2 - v falls below 0 where eta is above 1."""
+    with pytest.raises(SamplingError, match=f"eta {eta} is out of range.*0.*to 1"):
+        make(eta)
+
+
+@every_schedule
+def test_at_any_allowed_eta_and_stride_the_noise_kept_is_a_number(schedule: Schedule) -> None:
+    """peers.md mistake 10: even at eta 1 over the longest strides."""
+    for s in (0.999, 0.5, 0.001):
+        x_s = DDIM(1.0).step(data(0.25, schedule=schedule), pixel(0.7), number(1), number(s), lambda: pixel(1), ()).x_s
+        assert x_s.isfinite().all()
+
+
+# Churn
+
+
+def test_churn_is_edms_algorithm_2() -> None:
+    """For alpha = 1, written out: up by gamma, a look, an Euler step, another look, the mean of both."""
+    schedule = VarianceExploding()
+    denoiser, x, z = data(0.25, schedule=schedule), pixel(3.0), pixel(-0.8)
+    gamma, strength = 0.3, 1.003
+    t, s = schedule.time_at(number(-2 * math.log(2.0))), schedule.time_at(number(-2 * math.log(1.2)))
+
+    def look(x: float, sigma: float) -> float:
+        """D(x; sigma) of N(MEAN, 0.25)."""
+        return MEAN + 0.25 / (0.25 + sigma**2) * (x - MEAN)
+
+    raised = 2.0 * (1 + gamma)
+    x_hat = 3.0 + math.sqrt(raised**2 - 2.0**2) * strength * -0.8
+    slope = (x_hat - look(x_hat, raised)) / raised
+    euler = x_hat + (1.2 - raised) * slope
+    heun = x_hat + (1.2 - raised) * (slope + (euler - look(euler, 1.2)) / 1.2) / 2
+    for solver, expected in [
+        (Euler(gamma, churn_noise=strength), euler),
+        (Heun(gamma, churn_noise=strength), heun),
+    ]:
+        now, x_s = solver.step(denoiser, x, t, s, lambda: z, ())
+        assert schedule.sigma(now.t).item() == pytest.approx(raised, rel=1e-12)
+        assert now.x_t.item() == pytest.approx(x_hat, rel=1e-12)
+        assert x_s.item() == pytest.approx(expected, rel=1e-12)
+
+
+@pytest.mark.parametrize("schedule", [DDPM, VarianceExploding(), Flow()], ids=kind_of)
+@pytest.mark.parametrize("kind", [Euler, Heun])
+def test_churn_keeps_to_its_range_of_noise_levels(kind: type[Euler], schedule: Schedule) -> None:
+    solver = kind(0.2, churn_from=0.5, churn_to=2.0)
+    denoiser = data(0.25, schedule=schedule)
+    for level, inside in [(0.4, False), (0.499, False), (0.501, True), (1.0, True), (1.999, True), (2.001, False)]:
+        t = schedule.time_at(number(-2 * math.log(level)))
+        draws: list[Tensor] = []
+
+        def noise(draws: list[Tensor] = draws) -> Tensor:
+            draws.append(pixel(1.0))
+            return draws[-1]
+
+        now, _ = solver.step(denoiser, pixel(0.3), t, schedule.time_at(number(4.0)), noise, ())
+        assert len(draws) == inside
+        raised = math.exp(-schedule.logsnr(now.t).item() / 2)
+        assert raised == pytest.approx(level * (1.2 if inside else 1), rel=1e-9)
+
+
+@every_schedule
+@pytest.mark.parametrize("kind", [Euler, Heun])
+def test_there_is_no_noisier_time_than_1(kind: type[Euler], schedule: Schedule) -> None:
+    denoiser = data(0.25, schedule=schedule)
+    now, x_s = kind(0.4).step(denoiser, pixel(0.3), number(1), number(0.5), lambda: pixel(1.0), ())
+    assert (now.t.item(), now.x_t.item()) == (1, 0.3)
+    assert x_s.isfinite().all()
+    late, _ = kind(0.4).step(denoiser, pixel(0.3), number(0.99), number(0.5), lambda: pixel(1.0), ())
+    assert 0.99 < late.t.item() <= 1
+
+
+@pytest.mark.parametrize("churn", [-0.1, 0.42, math.nan])
+def test_churn_out_of_range_is_refused(churn: float) -> None:
+    for kind in (Euler, Heun):
+        with pytest.raises(SamplingError, match=f"churn {churn} is out of range.*0 to 0.4142"):
+            kind(churn)
+        assert not kind(math.sqrt(2) - 1).deterministic  # EDM's own bound
