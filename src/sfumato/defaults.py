@@ -1,5 +1,5 @@
 """What draws samples if nothing else is said. docs/solvers.md has the measurements behind the choice."""
 
-SOLVER = "unipc-2"
+SOLVER = "dpm-2m"
 GRID = "logsnr"
 CLIP = "static"

@@ -18,8 +18,11 @@ from sfumato.schedule import Schedule
 
 Stops = Float64[Tensor, " stops"]
 
-LEAST_LOGSNR = -2 * math.log(1000)
-"""Where grids that are laid out by noise level take a schedule to begin that has no signal at t = 1."""
+LEAST_LOGSNR = -2 * math.log(160)
+"""Where grids that are laid out by noise level take a schedule to begin that has hardly any signal at t = 1.
+
+That is twice EDM's highest noise level (arXiv 2206.00364, table 1): above it all estimates are the mean of the data.
+"""
 
 
 class Grid(ABC):

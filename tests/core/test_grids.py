@@ -166,13 +166,13 @@ def test_logsnr_has_equal_strides_in_the_log_snr(schedule: Schedule) -> None:
 
 @pytest.mark.parametrize("grid", [LogSNR(), Karras()], ids=str)
 @pytest.mark.parametrize("schedule", [Flow(), ZeroTerminal(DDPM)], ids=lambda one: type(one).__name__)
-def test_without_signal_at_t_1_noise_levels_are_laid_out_from_a_thousand(grid: Grid, schedule: Schedule) -> None:
+def test_without_signal_at_t_1_noise_levels_are_laid_out_from_160(grid: Grid, schedule: Schedule) -> None:
     stops = grid(schedule, 18)
     levels = torch.exp(-schedule.logsnr(stops[1:-1]) / 2)
     line = levels.log() if isinstance(grid, LogSNR) else levels ** (1 / 7)
     first = line[0] - (line[1] - line[0])
-    assert first.item() == pytest.approx(math.log(1000) if isinstance(grid, LogSNR) else 1000 ** (1 / 7), rel=1e-9)
-    assert pytest.approx(-2 * math.log(1000)) == LEAST_LOGSNR
+    assert first.item() == pytest.approx(math.log(160) if isinstance(grid, LogSNR) else 160 ** (1 / 7), rel=1e-9)
+    assert pytest.approx(-2 * math.log(160)) == LEAST_LOGSNR
 
 
 @pytest.mark.parametrize("grid", [*FREE, *ON_STEPS], ids=str)
