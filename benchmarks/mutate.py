@@ -7,7 +7,7 @@ A mutant is caught if a test of its room fails on it, or never ends. Those that 
 `file:line: before -> after`, unless `mutants_explained.toml` beside this script says why no test can catch them.
 
 Only copies of the checkout are changed. Torch and pytest are imported once; each mutant has a fork of that process,
-which imports sfumato and the tests afresh, and runs first the tests that caught the most so far.
+which imports sfumato and the tests afresh, and runs those that enter the function it changes.
 """
 
 import gc
@@ -22,8 +22,8 @@ import tempfile
 import time
 import tomllib
 import traceback
-from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections import deque
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import FrameType
@@ -130,10 +130,10 @@ class Baseline:
 
 
 class Hunt:
-    """A pytest plugin: of the tests that reach a mutant, runs first what catches most for its time."""
+    """A pytest plugin: of the tests that reach a mutant, runs first those that caught its neighbours, then the fast."""
 
-    def __init__(self, baseline: Baseline, mutant: Mutant, catches: Counter[str]) -> None:
-        self.baseline, self.reaching, self.catches = baseline, baseline.reaching(mutant), catches
+    def __init__(self, baseline: Baseline, mutant: Mutant, recent: Collection[str]) -> None:
+        self.baseline, self.reaching, self.recent = baseline, baseline.reaching(mutant), recent
         self.caught_by = "an error outside the tests"
 
     def pytest_configure(self) -> None:
@@ -144,7 +144,7 @@ class Hunt:
         """Called by pytest before the tests; those that are new with this mutant stay."""
         known = self.baseline.seconds
         items[:] = [item for item in items if item.nodeid in self.reaching or item.nodeid not in known]
-        items.sort(key=lambda item: (0.02 + known.get(item.nodeid, 0.0)) / (1 + self.catches[item.nodeid]))
+        items.sort(key=lambda item: (item.nodeid not in self.recent, known.get(item.nodeid, 0.0)))
 
     def pytest_runtest_logstart(self, nodeid: str) -> None:
         """Called by pytest before a test; ends the process where the test takes many times as long as it should."""
@@ -216,12 +216,12 @@ class Worker:
             sys.exit((self.tree / "output.txt").read_text() + "\nThe tests fail without any mutant.")
         return Baseline(**json.loads((self.tree / "result.json").read_text()))
 
-    def begin(self, mutant: Mutant, tests: Sequence[str], baseline: Baseline, catches: Counter[str]) -> None:
+    def begin(self, mutant: Mutant, tests: Sequence[str], baseline: Baseline, recent: Collection[str]) -> None:
         """Writes the mutant into the copy and starts the tests."""
         self.mutant, self.file = mutant, self.tree / "src" / "sfumato" / mutant.file
         self.original = self.file.read_bytes()
         self.file.write_bytes(mutant.applied_to(self.original))
-        self.process = run_tests(self.tree, tests, Hunt(baseline, mutant, catches))
+        self.process = run_tests(self.tree, tests, Hunt(baseline, mutant, recent))
 
     def outcome(self) -> Outcome | None:
         """What became of the mutant, once that is known."""
@@ -238,11 +238,11 @@ def try_all(
     mutants: Sequence[Mutant], tests: Sequence[str], baseline: Baseline, workers: Sequence[Worker]
 ) -> Iterator[Outcome]:
     """The outcome of each mutant, as they come."""
-    catches = Counter[str]()
+    recent = deque[str](maxlen=10)
     waiting, idle, busy = list(reversed(mutants)), list(workers), list[Worker]()
     while waiting or busy:
         while waiting and idle:
-            idle[-1].begin(waiting.pop(), tests, baseline, catches)
+            idle[-1].begin(waiting.pop(), tests, baseline, recent)
             busy.append(idle.pop())
         time.sleep(0.01)
         for worker in list(busy):
@@ -250,7 +250,7 @@ def try_all(
             if outcome:
                 busy.remove(worker)
                 idle.append(worker)
-                catches[outcome.caught_by] += 1
+                recent.append(outcome.caught_by)
                 yield outcome
 
 

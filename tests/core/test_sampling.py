@@ -139,7 +139,7 @@ def test_the_default_needs_at_most_20_evaluations() -> None:
 
         model = oracle.gaussian(schedule, torch.full((1, 2, 2), 0.2), 0.04)
         model.register_forward_hook(count)
-        assert sample(model, 200, batch=200).std().item() == pytest.approx(0.2, rel=0.08)
+        assert sample(model, 200, batch=200).std().item() == pytest.approx(0.2, rel=0.15)
         assert calls <= 20
 
 
@@ -207,6 +207,23 @@ def test_estimates_are_clipped_before_they_are_stepped_by() -> None:
     assert (images == 1).all()
 
 
+@pytest.mark.parametrize(("mean", "expected"), [(3.0, 1.0), (-3.0, -1.0)])
+def test_images_are_in_range_even_if_the_estimates_are_not_clipped(mean: float, expected: float) -> None:
+    model = oracle.gaussian(DDPM, torch.full((1, 1, 1), mean), 0.0)
+    assert sample(model, 2, clip="none", solver="ddim", steps=2).flatten().tolist() == [expected, expected]
+
+
+def test_without_a_word_on_it_the_seed_is_0_and_a_batch_has_64_images() -> None:
+    together = torch.cat([images for images, _ in sample_batches(unlabelled(), 65, brief(), seed=0, batch=64)])
+    batches = [images for images, _ in sample_batches(unlabelled(), 65, brief())]
+    assert [len(images) for images in batches] == [64, 1]
+    assert (torch.cat(batches) == together).all()
+    told: list[int] = []
+    images = sample(unlabelled(), 65, solver="ddpm", grid="trailing", steps=2, on_step=told.append)
+    assert told == [64, 64, 1, 1]
+    assert (images == together).all()
+
+
 def test_batches_cover_the_count_and_carry_their_labels() -> None:
     batches = list(sample_batches(corners(), 7, brief(), labels=["odd", "even"], batch=3))
     assert [len(images) for images, _ in batches] == [3, 3, 1]
@@ -232,6 +249,7 @@ REFUSED: list[tuple[dict[str, object], type[SfumatoError], str]] = [
     ({"grid": "trailing", "steps": 1001}, SamplingError, "1001 sampling steps.*Choose 1 to 1000"),
     ({"steps": 0}, SamplingError, "0 sampling steps.*Choose at least 1"),
     ({"solver": "unipc-3", "steps": 3}, SamplingError, r"UniPC\(order=3.*in 3 steps.*at least 4, or a lower order"),
+    ({"solver": "dpm-2m", "steps": 1}, SamplingError, r"DPMSolver\(order=2.*in 1 steps.*at least 3"),
     ({"solver": "dpm-2m", "steps": 2}, SamplingError, r"DPMSolver\(order=2.*in 2 steps.*at least 3"),
     ({"solver": "ddpmm"}, SamplingError, "solver 'ddpmm' is unknown.*ddpm, ddim"),
     ({"grid": "trail"}, SamplingError, "grid 'trail' is unknown.*uniform, trailing"),

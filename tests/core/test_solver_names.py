@@ -94,4 +94,9 @@ def test_the_fewest_steps_reach_the_order_and_one_less_does_not(name: str) -> No
     solver = SOLVERS[name]
     order = getattr(solver, "order", 1)
     assert solver.least_steps == (1 if order == 1 else order + 1)
-    assert solver.usual_steps >= solver.least_steps
+    assert solver.usual_steps == {"ddpm": 1000, "heun": 10, "adaptive": 1}.get(name, 20)
+
+
+def test_without_a_word_on_it_a_rule_has_the_order_that_suits_it() -> None:
+    assert (DPMSolver().order, DEIS().order, IPNDM().order, UniPC().order) == (2, 3, 4, 3)
+    assert UniPC(1).least_steps == 1

@@ -27,6 +27,7 @@ from sfumato.solvers import (
     Solver,
     UniPC,
 )
+from sfumato.solvers.multistep import ADAMS_BASHFORTH
 
 # Rules that coincide
 
@@ -102,14 +103,23 @@ def test_a_stop_without_signal_is_left_out(solver: Solver, schedule: Schedule) -
     assert with_it.x_s.isfinite().all()
 
 
+@pytest.mark.parametrize("order", ADAMS_BASHFORTH)
+def test_the_coefficients_of_ipndm_integrate_polynomials_exactly(order: int) -> None:
+    """Adams and Bashforth: of u^k known at 0, -1, ..., the integral over [0, 1], for k below the order."""
+    for power in range(order):
+        values = [(-float(back)) ** power for back in range(order)]
+        integral = sum(weight * value for weight, value in zip(ADAMS_BASHFORTH[order], values, strict=True))
+        assert integral == pytest.approx(1 / (power + 1), rel=1e-14)
+
+
 def test_every_solver_ends_on_its_last_estimate() -> None:
     """peers.md mistakes 1 and 9: the last step lands on x_0, with no noise left over; adaptive looks once more."""
-    for name, solver in SOLVERS.items():
+    for solver in (*SOLVERS.values(), DDIM(0.5), DDIM(1.0)):
         if isinstance(solver, Adaptive):
             continue
         for schedule in SCHEDULES:
             now, x_s = solver.step(data(0.25, schedule=schedule), pixel(0.7), number(0.02), number(0), no_noise, ())
-            assert x_s.item() == pytest.approx(now.x0_hat.item(), abs=1e-14), name
+            assert x_s.item() == pytest.approx(now.x0_hat.item(), abs=1e-14), solver
 
 
 # DDIM's eta
@@ -197,6 +207,16 @@ def test_churn_keeps_to_its_range_of_noise_levels(kind: type[Euler], schedule: S
         assert len(draws) == inside
         raised = math.exp(-schedule.logsnr(now.t).item() / 2)
         assert raised == pytest.approx(level * (1.2 if inside else 1), rel=1e-9)
+
+
+@pytest.mark.parametrize("kind", [Euler, Heun])
+def test_the_ends_of_churns_range_are_in_it(kind: type[Euler]) -> None:
+    """EDM, Algorithm 2: "if t_i in [S_tmin, S_tmax]"."""
+    t = number(0.5)
+    level = torch.exp(-DDPM.logsnr(t) / 2).item()
+    for solver in (kind(0.2, churn_from=level), kind(0.2, churn_to=level)):
+        now, _ = solver.step(data(0.25), pixel(0.3), t, number(0.2), lambda: pixel(1.0), ())
+        assert now.t > t
 
 
 @every_schedule
