@@ -12,7 +12,7 @@ of a judge, a script with a function score(images_u8, name, device), or else in 
 import argparse
 import importlib.util
 import json
-import platform
+import os
 import sys
 import time
 from collections import defaultdict
@@ -26,8 +26,10 @@ from torch import Tensor
 from sfumato.data import to_uint8
 from sfumato.guidance import Wrapper
 from sfumato.models import load
+from sfumato.oracle import gaussian
 from sfumato.runs import learned_images
-from sfumato.sampling import route_for, sample_batches
+from sfumato.sampling import route_for, sample, sample_batches
+from sfumato.schedule import SCHEDULES
 from sfumato.shapes import Images, Labels, Times
 from sfumato.solvers import SOLVERS
 
@@ -45,6 +47,9 @@ FAMILIES = (
     *("ipndm-2", "ipndm-3", "ipndm-4", "ddpm", "ddpm:variance=large", "dpm-1-sde", "dpm-2m-sde", "dpm-3m-sde"),
 )
 ON_ALL_GRIDS = ("ddim", "heun", "dpm-2m", "unipc-2", "unipc-3", "deis-3", "ipndm-3", "dpm-2m-sde")
+
+KNOWN = [(solver, grid) for solver in ("dpm-2m-sde", "dpm-2m", "unipc-3", "ddpm") for grid in ("logsnr", "karras")]
+KNOWN_COUNT, KNOWN_STEPS = 2000, 20
 
 Row = dict[str, str | int | float | None]
 Judge = Callable[[Tensor], float]
@@ -74,12 +79,12 @@ def measure(arguments: argparse.Namespace) -> None:
         reference, _ = drawn(model, *REFERENCE, COMPARED, arguments.batch)
         about = {
             "run": str(arguments.run),
-            "device": torch.cuda.get_device_name() if arguments.device.startswith("cuda") else platform.processor(),
-            "judge": "its features" if arguments.judge else "pixels",
+            "device": hardware(arguments.device),
+            "judge": "the features of a judge" if arguments.judge else "pixels",
             "count": arguments.count,
             "compared": COMPARED,
             "reference": " ".join(map(str, REFERENCE)),
-            "command": arguments.said,
+            "command": "python benchmarks/solvers.py " + " ".join(sys.argv[1:]),
         }
         print(json.dumps(about), file=file, flush=True)
         for solver, grid, steps, judged in plan():
@@ -91,6 +96,11 @@ def measure(arguments: argparse.Namespace) -> None:
             row["seconds"] = round(time.perf_counter() - begun, 1)
             print(json.dumps(row), file=file, flush=True)
             print(row, flush=True)
+
+
+def hardware(device: str) -> str:
+    """What measured."""
+    return torch.cuda.get_device_name() if device.startswith("cuda") else f"{os.cpu_count()} CPU cores"
 
 
 def plan() -> Iterator[tuple[str, str, int, bool]]:
@@ -178,6 +188,7 @@ def page(arguments: argparse.Namespace) -> None:
         name = path.stem.removeprefix("solvers_")
         plot(rows, arguments.out / "images" / f"{path.stem}.png")
         text.append(section(name, about, rows))
+    text.append(known_data())
     (arguments.out / "solvers.md").write_text("\n".join(text))
 
 
@@ -193,6 +204,25 @@ def section(name: str, about: Row, rows: list[Row]) -> str:
 {about["compared"]} images to `{about["reference"]}`.
 
 {"".join(tables)}"""
+
+
+def known_data() -> str:
+    """The spread of samples of exactly known data, drawn with the perfect denoiser on every schedule."""
+    lines = [
+        "## Data that are exactly known\n",
+        f"The standard deviation of {KNOWN_COUNT:,} samples of N(0.2, 0.2^2) in {KNOWN_STEPS} steps, over 0.2. The "
+        "denoiser is perfect, so that 1 is right, and whatever is not is the solver's.\n",
+        "| solver | grid | " + " | ".join(SCHEDULES) + " |",
+        "| --- | --- |" + " --- |" * len(SCHEDULES),
+    ]
+    for solver, grid in KNOWN:
+        spreads = []
+        for schedule in SCHEDULES.values():
+            model = gaussian(schedule, torch.full((1, 2, 2), 0.2), variance=0.04)
+            images = sample(model, KNOWN_COUNT, solver=solver, grid=grid, steps=KNOWN_STEPS, batch=KNOWN_COUNT)
+            spreads.append(f"{images.std().item() / 0.2:.2f}")
+        lines.append(f"| {solver} | {grid} | " + " | ".join(spreads) + " |")
+    return "\n".join(lines) + "\n"
 
 
 def table(rows: list[Row], quantity: str, grid: str) -> str:
@@ -226,27 +256,29 @@ def bold(value: float, is_best: bool) -> str:
 
 
 def plot(rows: list[Row], path: Path) -> None:
-    """FD, and distance to the reference, by evaluations on the main grid."""
+    """FD, and distance to the reference, by evaluations on the main grid; solvers that draw noise are dashed."""
+    from matplotlib import colormaps
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(11, 4.2), layout="constrained")
-    for axes, (quantity, title) in zip(
-        figure.subplots(1, 2), (("fd", "FD"), ("rmse", "distance to 1000 steps")), strict=True
-    ):
-        for solver in FAMILIES:
+    figure = Figure(figsize=(12, 4.6), layout="constrained")
+    panels = figure.subplots(1, 2)
+    for axes, (quantity, title) in zip(panels, (("fd", "FD"), ("rmse", "distance to 1000 steps")), strict=True):
+        for number, solver in enumerate(FAMILIES):
             points = sorted(
                 (int(row["nfe"] or 0), float(row[quantity]))
                 for row in rows
                 if row["solver"] == solver and row["grid"] == MAIN_GRID and row[quantity] is not None
             )
             if points:
-                axes.plot(*zip(*points, strict=True), marker="o", markersize=3, linewidth=1.3, label=solver)
+                style = "-" if SOLVERS[solver.partition(":")[0]].deterministic else "--"
+                color = colormaps["tab20"](number)
+                axes.plot(*zip(*points, strict=True), style, marker="o", markersize=3, color=color, label=solver)
         axes.set(title=f"{title}, grid {MAIN_GRID}", xlabel="network evaluations", xscale="log", yscale="log")
         axes.set_xticks(EVALUATIONS, [str(n) for n in EVALUATIONS])
         axes.minorticks_off()
         axes.grid(alpha=0.25)
         axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(fontsize=7, frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
+    figure.legend(*panels[0].get_legend_handles_labels(), fontsize=7, frameon=False, loc="outside right center")
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=130)
 
@@ -267,7 +299,6 @@ def main() -> None:
     paging.add_argument("--out", type=Path, required=True)
     paging.set_defaults(act=page)
     arguments = parser.parse_args()
-    arguments.said = "python " + " ".join(sys.argv)
     arguments.act(arguments)
 
 
