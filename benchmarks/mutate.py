@@ -250,7 +250,7 @@ def try_all(
             if outcome:
                 busy.remove(worker)
                 idle.append(worker)
-                recent.append(outcome.caught_by)
+                recent += [outcome.caught_by] if outcome.caught_by else []
                 yield outcome
 
 

@@ -33,6 +33,8 @@ def summarize(run: Path) -> dict[str, Any]:
         "data": {"source": config.source, "images": learned.images, "image_shape": list(learned.image_shape)},
         "labels": list(learned.label_names),
         "preset": config.preset,
+        "schedule": config.diffusion.schedule,
+        "parametrization": config.diffusion.parametrization,
         "network": _network(run / "model"),
         "images_seen": last["images"],
         "images": config.optimization.images,
@@ -80,6 +82,7 @@ def _sentences(facts: dict[str, Any]) -> list[tuple[str, str]]:
         ("data", f"{data['source']}: {data['images']:,} images of {height}x{width}x{channels}"),
         ("classes", f"{len(facts['labels'])}: {shown}" if facts["labels"] else "none"),
         ("model", f"preset {facts['preset']}: {unet}"),
+        ("process", f"schedule {facts['schedule']}; the network predicts {facts['parametrization']}"),
         (
             "progress",
             f"{facts['images_seen']:,} of {facts['images']:,} images ({share:.0%}) in {facts['steps']:,} steps, "

@@ -103,6 +103,15 @@ def test_a_stop_without_signal_is_left_out(solver: Solver, schedule: Schedule) -
     assert with_it.x_s.isfinite().all()
 
 
+@pytest.mark.parametrize("solver", [DPMSolver(2), DPMSolver(3, 1.0), DEIS(3), IPNDM(3), UniPC(2)], ids=str)
+def test_a_rule_looks_back_no_further_than_its_memory(solver: Solver) -> None:
+    denoiser, x_t, t, s = data(0.25), pixel(0.3), number(0.5), number(0.4)
+    past = tuple(Moment(number(0.5 + 0.1 * back), pixel(0.1 * back), pixel(0.2 / back)) for back in range(1, 5))
+    z = pixel(1.0)
+    far, near = (solver.step(denoiser, x_t, t, s, lambda: z, seen) for seen in (past, past[: solver.memory]))
+    assert far.x_s == near.x_s
+
+
 @pytest.mark.parametrize("order", ADAMS_BASHFORTH)
 def test_the_coefficients_of_ipndm_integrate_polynomials_exactly(order: int) -> None:
     """Adams and Bashforth: of u^k known at 0, -1, ..., the integral over [0, 1], for k below the order."""
@@ -216,6 +225,13 @@ def test_the_ends_of_churns_range_are_in_it(kind: type[Euler]) -> None:
     level = torch.exp(-DDPM.logsnr(t) / 2).item()
     for solver in (kind(0.2, churn_from=level), kind(0.2, churn_to=level)):
         now, _ = solver.step(data(0.25), pixel(0.3), t, number(0.2), lambda: pixel(1.0), ())
+        assert now.t > t
+
+
+@pytest.mark.parametrize("kind", [Euler, Heun])
+def test_without_a_range_every_noise_level_churns(kind: type[Euler]) -> None:
+    for t in (0.001, 0.999):
+        now, _ = kind(0.2).step(data(0.25, schedule=Flow()), pixel(0.3), number(t), number(0), lambda: pixel(1.0), ())
         assert now.t > t
 
 
