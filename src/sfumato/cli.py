@@ -144,14 +144,16 @@ class Interpolate:
         from sfumato.guidance import Watched
         from sfumato.latents import encode, interpolate
         from sfumato.models import load
-        from sfumato.output import free_folder, refuse_existing, write_frames
+        from sfumato.output import free_folder, refuse_no_folder, write_frames
         from sfumato.progress import evaluations_bar
         from sfumato.sampling import ImageNoise
+        from sfumato.sphere import refuse_no_way
 
+        refuse_no_way(len(self.images) or self.count, self.frames)
         model = self.guidance.guided(load(self.run_directory, choose_device(self.device)), self.device)
         route = self.route.route(model.schedule)
         if self.out is not None:
-            refuse_existing(self.out)
+            refuse_no_folder(self.out)
         with evaluations_bar() as on_evaluation, out_of_memory("Choose a smaller --batch."):
             watched = Watched(model, on_evaluation)
             if self.images:

@@ -67,10 +67,13 @@ def predict_data(schedule: Schedule, t: Times) -> Coefficients:
 
 
 def predict_velocity(schedule: Schedule, t: Times) -> Coefficients:
-    """F estimates v = alpha noise - sigma x_0. Progressive distillation (arXiv 2202.00512), section 4."""
+    """F estimates v = alpha noise - sigma x_0, of x_t scaled to alpha^2 + sigma^2 = 1 where that does not hold.
+
+    Progressive distillation (arXiv 2202.00512), section 4; TrigFlow (2410.11081), section 3.
+    """
     alpha, sigma = schedule.alpha(t), schedule.sigma(t)
     power = alpha**2 + sigma**2
-    return Coefficients(alpha / power, -sigma / power, _to_unit_variance(alpha, sigma), schedule.network_time(t))
+    return Coefficients(alpha / power, -sigma / power.sqrt(), _to_unit_variance(alpha, sigma), schedule.network_time(t))
 
 
 def predict_flow(schedule: Schedule, t: Times) -> Coefficients:
@@ -189,9 +192,9 @@ class Rescheduled(Denoiser):
         self.inner = inner
 
     def forward(self, x_t: Images, t: Times, labels: Labels | None = None) -> Images:
-        """E[x_0 | x_t], asked at the inner schedule's time of the same log-SNR."""
+        """E[x_0 | x_t], asked at the inner schedule's time of the same log-SNR, or its earliest."""
         own = self.inner.schedule
-        inner_t = own.time_at(self.schedule.logsnr(t))
+        inner_t = own.time_at(self.schedule.logsnr(t)).clamp(min=own.earliest)
         scale = _size(own, inner_t) / _size(self.schedule, t)
         denoised: Images = self.inner(over(scale, x_t) * x_t, inner_t, labels)
         return denoised

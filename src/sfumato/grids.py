@@ -32,11 +32,18 @@ class Grid(ABC):
         """The stops of a number of steps, falling, the last one 0.
 
         Raises:
-            SamplingError: fewer than 1 step; of a `Discrete` grid, more than the schedule has, or a schedule without.
+            SamplingError: fewer than 1 step; stops that would not fall; of a `Discrete` grid, more steps than the
+                schedule has, or a schedule without.
         """
         if steps < 1:
             raise SamplingError(f"{steps} sampling steps were asked", "Choose at least 1.")
-        return torch.cat([self.noisy_stops(schedule, steps), torch.zeros(1, dtype=torch.float64)])
+        stops = torch.cat([self.noisy_stops(schedule, steps), torch.zeros(1, dtype=torch.float64)])
+        if not (stops.diff() < 0).all():
+            raise SamplingError(
+                f"the grid {self} does not fall from noise to data in {steps} steps on this schedule",
+                f"Take fewer steps, or choose among: {', '.join(GRIDS)}.",
+            )
+        return stops
 
     @abstractmethod
     def noisy_stops(self, schedule: Schedule, steps: int) -> Stops:
@@ -45,7 +52,7 @@ class Grid(ABC):
 
 @dataclass(frozen=True)
 class Uniform(Grid):
-    """Equal strides in t.
+    """Equal strides in t, but for the last one where it would begin below the schedule's earliest time.
 
     >>> from sfumato.schedule import Flow
     >>> Uniform()(Flow(), 4)
@@ -53,8 +60,9 @@ class Uniform(Grid):
     """
 
     def noisy_stops(self, schedule: Schedule, steps: int) -> Stops:
-        """1, 1 - 1/N, ..., 1/N."""
-        return torch.arange(steps, 0, -1, dtype=torch.float64) / steps
+        """1, 1 - 1/N, ..., 1/N, or down to the earliest time if that is later."""
+        last = max(1 / steps, schedule.earliest)
+        return torch.linspace(1, last, steps, dtype=torch.float64)
 
 
 class Discrete(Grid):
@@ -65,7 +73,7 @@ class Discrete(Grid):
         if schedule.timesteps is None:
             free = [name for name, grid in GRIDS.items() if not isinstance(grid, Discrete)]
             raise SamplingError(
-                f"{type(self).__name__} stops at the steps of a schedule, and {type(schedule).__name__} has none",
+                f"the grid {type(self).__name__.lower()} stops at the steps of a schedule, and time is continuous here",
                 f"Choose among: {', '.join(free)}.",
             )
         if steps > schedule.timesteps:
@@ -132,14 +140,14 @@ class Karras(ByNoiseLevel):
         rho: higher for shorter strides near the data.
 
     Raises:
-        SamplingError: a rho that is not positive and finite.
+        SamplingError: a rho out of range.
     """
 
     rho: float = 7.0
 
     def __post_init__(self) -> None:
-        if not 0 < self.rho < math.inf:
-            raise SamplingError(f"a Karras grid has no rho {self.rho}", "Choose a number above 0; the paper's is 7.")
+        if not 0.1 <= self.rho <= 100:
+            raise SamplingError(f"a Karras grid has no rho {self.rho}", "Choose 0.1 to 100; the paper's is 7.")
 
     def logsnrs(self, first: Tensor, last: Tensor, share: Stops) -> Stops:
         """-2 log sigma, with sigma^(1/rho) on a line."""

@@ -34,6 +34,8 @@ def named(table: Mapping[str, Part], text: str, what: str, error: type[SfumatoEr
     changes = {}
     for setting in filter(None, settings.split(",")):
         key, _, value = setting.partition("=")
+        if key in changes:
+            raise error(f"{key} of the {what} {name!r} was given twice", "Give each setting once.")
         changes[key] = _value(part, name, key, value, what, error)
     return replace(part, **changes) if changes else part  # type: ignore[type-var]
 

@@ -75,9 +75,11 @@ def integrate(
 
 
 def refuse_tolerances(rtol: float, atol: float) -> None:
-    """Raises `SamplingError` unless both are positive."""
-    if not (rtol > 0 and atol > 0):
-        raise SamplingError(f"tolerances of rtol {rtol} and atol {atol} cannot be met", "Choose both above 0.")
+    """Raises `SamplingError` unless both are positive and finite."""
+    if not (0 < rtol < math.inf and 0 < atol < math.inf):
+        raise SamplingError(
+            f"tolerances of rtol {rtol} and atol {atol} cannot be met", "Choose both above 0, such as 1e-5."
+        )
 
 
 def _growth(error: float) -> float:

@@ -51,7 +51,7 @@ def write_frames(images: Images, frames: int, out: Path) -> Path:
         SamplingError: `out` is there already, or is no folder.
         RunError: it could not be written.
     """
-    refuse_existing(out)
+    refuse_no_folder(out)
     for index, image in enumerate(images):
         pictures.save_picture(pictures.to_picture(image), out / "frames" / f"{index:06d}.png")
     pictures.save_film(images, out / "film.gif")
@@ -83,6 +83,13 @@ def refuse_existing(out: Path) -> None:
         raise SamplingError(f"{out} is neither a folder nor an .npz file", "Choose --out NAME or --out NAME.npz.")
     if out.is_file() or (out.is_dir() and (out.suffix == ".npz" or any(out.iterdir()))):
         raise SamplingError(f"{out} is there already", "Choose another --out, so that nothing is replaced.")
+
+
+def refuse_no_folder(out: Path) -> None:
+    """Raises `SamplingError` if `out` is there already, or named like a file."""
+    refuse_existing(out)
+    if out.suffix == ".npz":
+        raise SamplingError(f"{out} is a file, and a folder is written", "Choose --out NAME.")
 
 
 def _until_interrupted(batches: Batches) -> Batches:

@@ -14,11 +14,11 @@ from torch import Tensor, nn
 from sfumato import defaults
 from sfumato.denoiser import Denoiser
 from sfumato.errors import LabelError, SamplingError
-from sfumato.grids import Grid, grid_for
-from sfumato.guidance import Labelled, clip_for
+from sfumato.grids import GRIDS, Grid, grid_for
+from sfumato.guidance import CLIPS, Clip, Labelled, clip_for
 from sfumato.schedule import Schedule
 from sfumato.shapes import Images, Labels
-from sfumato.solvers import Moment, NoiseSource, Solver, solver_for
+from sfumato.solvers import SOLVERS, Moment, NoiseSource, Solver, solver_for
 
 T = TypeVar("T")
 
@@ -89,27 +89,40 @@ class Route:
 
     solver: Solver
     stops: Float64[Tensor, " stops"]
-    clip: Callable[[Denoiser], Denoiser]
+    clip: Clip
 
 
 def route_for(
     schedule: Schedule,
     *,
     solver: Solver | str = defaults.SOLVER,
-    grid: Grid | str = defaults.GRID,
+    grid: Grid | str | None = None,
     steps: int | None = None,
-    clip: str = defaults.CLIP,
+    clip: Clip | str = defaults.CLIP,
 ) -> Route:
     """The route that is meant; arguments and errors are those of `sample`."""
     rule = solver_for(solver) if isinstance(solver, str) else solver
-    layout = grid_for(grid) if isinstance(grid, str) else grid
+    _require(isinstance(rule, Solver), "solver", rule, SOLVERS)
+    layout = rule.usual_grid if grid is None else grid
+    layout = grid_for(layout) if isinstance(layout, str) else layout
+    _require(isinstance(layout, Grid), "grid", layout, GRIDS)
+    wrap = clip_for(clip) if isinstance(clip, str) else clip
+    _require(callable(wrap), "clipping", wrap, CLIPS)
     if steps is None:
-        steps = min(rule.usual_steps, schedule.timesteps or rule.usual_steps)
+        steps = max(rule.least_steps, min(rule.usual_steps, schedule.timesteps or rule.usual_steps))
     if 1 <= steps < rule.least_steps:
+        able = [name for name, one in SOLVERS.items() if one.least_steps <= steps]
         raise SamplingError(
-            f"{rule} cannot use its order in {steps} steps", f"Choose at least {rule.least_steps}, or a lower order."
+            f"the solver {solver} cannot use its order in {steps} steps",
+            f"Choose at least {rule.least_steps}, or among: {', '.join(able)}.",
         )
-    return Route(rule, layout(schedule, steps), clip_for(clip))
+    return Route(rule, layout(schedule, steps), wrap)
+
+
+def _require(fits: bool, what: str, given: object, table: Iterable[str]) -> None:
+    """Raises `SamplingError` unless the part given is one of its kind."""
+    if not fits:
+        raise SamplingError(f"{given!r} is no {what}", f"Choose one of sfumato's, or a name: {', '.join(table)}.")
 
 
 def sample_batches(
@@ -149,9 +162,9 @@ def sample(
     *,
     labels: str | Sequence[str] | None = None,
     solver: Solver | str = defaults.SOLVER,
-    grid: Grid | str = defaults.GRID,
+    grid: Grid | str | None = None,
     steps: int | None = None,
-    clip: str = defaults.CLIP,
+    clip: Clip | str = defaults.CLIP,
     seed: int = 0,
     batch: int = 64,
     on_step: Callable[[int], None] | None = None,
@@ -163,9 +176,9 @@ def sample(
         count: how many images.
         labels: a class name for all of them, or several that take turns; None: of no class in particular.
         solver: the step rule, or its name in `solvers.SOLVERS` with settings ("ddim:eta=0.5").
-        grid: where it stops, or its name in `grids.GRIDS` with settings ("karras:rho=5").
+        grid: where it stops, or its name in `grids.GRIDS` with settings ("karras:rho=5"); None: what suits the solver.
         steps: of the grid, most of which cost one network evaluation; None: what suits the solver.
-        clip: how estimates keep to the data's range, a name in `guidance.CLIPS`.
+        clip: how estimates keep to the data's range, a wrapper or its name in `guidance.CLIPS`.
         seed: image i is a function of (seed, i) alone, whatever the count and the batch.
         batch: images at a time.
         on_step: told after every step how many images took it; for progress bars.

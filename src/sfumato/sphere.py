@@ -24,13 +24,18 @@ def path(latents: Images, frames: int) -> Float[Tensor, "f c h w"]:
     Raises:
         SamplingError: fewer than two latents or frames.
     """
-    if len(latents) < 2 or frames < 2:
-        raise SamplingError(
-            f"a way through {len(latents)} latents with {frames} frames each was asked", "Choose at least 2 of both."
-        )
+    refuse_no_way(len(latents), frames)
     shares = torch.linspace(0, 1, frames, dtype=torch.float64)[:-1].repeat(len(latents) - 1)
     starts, ends = (these.repeat_interleave(frames - 1, 0) for these in (latents[:-1], latents[1:]))
     return torch.cat([slerp(starts, ends, shares), latents[-1:]])
+
+
+def refuse_no_way(ends: int, frames: int) -> None:
+    """Raises `SamplingError` unless there are two ends or more, and two frames or more from each to the next."""
+    if ends < 2 or frames < 2:
+        raise SamplingError(
+            f"a way through {ends} images in {frames} frames each was asked", "Choose at least 2 of both."
+        )
 
 
 def slerp(a: Images, b: Images, share: float | Float[Tensor, " n"]) -> Images:

@@ -22,9 +22,9 @@ class RouteConfig:
     solver: Annotated[str, tyro.conf.arg(metavar="NAME")] = defaults.SOLVER
     """The step rule, such as ddpm, ddim, heun, dpm-2m, dpm-2m-sde, unipc-3 or adaptive; any other word lists them all.
     Settings follow a colon: ddim:eta=0.5."""
-    grid: Annotated[str, tyro.conf.arg(metavar="NAME")] = defaults.GRID
+    grid: Annotated[str | None, tyro.conf.arg(metavar="NAME")] = None
     """Where it stops: uniform, trailing, leading or linspace in time; karras or logsnr by noise level. Settings
-    follow a colon: karras:rho=5."""
+    follow a colon: karras:rho=5. Without it, what suits the solver: logsnr (ddpm uniform)."""
     steps: int | None = None
     """Steps from noise to image; without it, what suits the solver: 20 (heun 10, ddpm 1000)."""
     clip: Annotated[str, tyro.conf.arg(metavar="NAME")] = defaults.CLIP

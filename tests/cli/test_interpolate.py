@@ -57,7 +57,8 @@ def test_own_images_are_the_ends(sfumato: Command, run: Path, photos: Path, tmp_
 
 MISTAKES = [
     ("--solver ddpm", "a path that can be retraced was asked. Choose among: ddim, euler"),
-    ("--count 1", "a way through 1 latents"),
+    ("--count 1", "a way through 1 images"),
+    ("only.png", "a way through 1 images"),
     ("--frames 1", "Choose at least 2 of both"),
     ("nowhere.png nowhere.png", "nowhere.png cannot be read"),
     ("--label cow", "the model does not know the label 'cow'"),
@@ -78,3 +79,10 @@ def test_nothing_is_replaced(sfumato: Command, run: Path, tmp_path: Path) -> Non
     outcome = sfumato("interpolate", run, "--out", tmp_path, *QUICK)
     assert (outcome.code, (tmp_path / "file").read_text()) == (2, "mine")
     assert "is there already" in outcome.error
+
+
+def test_a_file_is_no_place_for_frames(sfumato: Command, run: Path, tmp_path: Path) -> None:
+    outcome = sfumato("interpolate", run, "--out", tmp_path / "out.npz", *QUICK)
+    assert outcome.code == 2
+    assert "out.npz is a file, and a folder is written" in outcome.error
+    assert not (tmp_path / "out.npz").exists()

@@ -107,7 +107,8 @@ def test_a_target_is_what_its_name_says(schedule: str, name: str) -> None:
     x_0, noise = data_and_noise()
     t = times_of(EVERY[schedule])
     alpha, sigma = (over(f(t), x_0) for f in (EVERY[schedule].alpha, EVERY[schedule].sigma))
-    meant = {"noise": noise, "data": x_0, "velocity": alpha * noise - sigma * x_0, "flow": noise - x_0}
+    velocity = (alpha * noise - sigma * x_0) / (alpha**2 + sigma**2).sqrt()  # of x_t at unit length
+    meant = {"noise": noise, "data": x_0, "velocity": velocity, "flow": noise - x_0}
     denoiser = NetworkDenoiser(Answers(noise), EVERY[schedule], PARAMETRIZATIONS[name], SHAPE)
     torch.testing.assert_close(denoiser.target(x_0, noise, t), meant[name], rtol=1e-9, atol=1e-9)
 
@@ -252,3 +253,11 @@ def test_a_rescheduled_denoiser_may_be_asked_at_one_time_for_the_batch() -> None
     t = torch.tensor(0.5, dtype=torch.float64)
     assert math.isclose(Flow().logsnr(t).item(), 0, abs_tol=1e-12)
     torch.testing.assert_close(Rescheduled(mixture(DDPM), Flow())(x_t, t), mixture(Flow())(x_t, t))
+
+
+def test_a_rescheduled_network_is_asked_at_no_time_before_its_earliest() -> None:
+    x_t, answer = data_and_noise(torch.float32)
+    network = Answers(answer)
+    inner = NetworkDenoiser(network, DDPM, predict_noise, SHAPE)
+    Rescheduled(inner, VarianceExploding())(x_t, torch.tensor(0.23, dtype=torch.float64))
+    assert network.asked[0][1].tolist() == pytest.approx([0] * len(x_t), abs=1e-4)

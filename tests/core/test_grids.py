@@ -195,9 +195,21 @@ def test_a_discrete_grid_of_a_schedule_without_steps_is_refused_with_those_possi
 ) -> None:
     with pytest.raises(
         SamplingError,
-        match=f"{type(grid).__name__}.*{type(schedule).__name__} has none.*Choose among: uniform, karras, logsnr",
+        match=f"grid {type(grid).__name__.lower()} stops .* time is continuous.*Choose among: uniform, karras, logsnr",
     ):
         grid(schedule, 10)
+
+
+def test_stops_that_would_not_fall_are_refused() -> None:
+    with pytest.raises(SamplingError, match=r"LogSNR\(\) does not fall from noise to data in 5 steps"):
+        LogSNR()(VarianceExploding(sigma_max=1000.0, sigma_min=200.0), 5)
+
+
+@pytest.mark.parametrize("steps", [5, 20, 1000])
+def test_no_stop_of_the_uniform_grid_lies_before_the_earliest_time(steps: int) -> None:
+    stops = Uniform()(VarianceExploding(), steps)
+    assert stops[-2].item() == pytest.approx(max(1 / steps, VarianceExploding().earliest), rel=1e-12)
+    torch.testing.assert_close(stops[:-1].diff(), stops[:2].diff().expand(steps - 1), rtol=1e-9, atol=1e-12)
 
 
 def test_every_grid_has_a_name() -> None:
@@ -222,6 +234,8 @@ def test_every_grid_has_a_name() -> None:
         ("karras:rho=0", "no rho 0"),
         ("karras:rho=-1", "no rho -1"),
         ("karras:rho=inf", "no rho inf"),
+        ("karras:rho=0.05", "no rho 0.05"),
+        ("karras:rho=101", "no rho 101"),
     ],
 )
 def test_grids_that_cannot_be_are_refused(name: str, message: str) -> None:

@@ -25,7 +25,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "objective": {"denoiser", "errors", "gaussian", "named", "schedule", "shapes"},
     "grids": {"errors", "named", "schedule"},
     "ode": {"errors"},
-    "solvers": {"conversions", "denoiser", "errors", "gaussian", "named", "ode", "schedule", "shapes"},
+    "solvers": {"conversions", "defaults", "denoiser", "errors", "gaussian", "named", "ode", "schedule", "shapes"},
     "likelihood": {
         "denoiser",
         "errors",
@@ -46,7 +46,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "storage": {"errors"},
     "pictures": {"data", "errors", "storage"},
     "models": {"denoiser", "errors", "nn", "schedule", "storage"},
-    "training": {"data", "denoiser", "errors", "models", "objective", "sampling", "shapes", "storage"},
+    "training": {"data", "denoiser", "errors", "models", "objective", "sampling", "schedule", "shapes", "storage"},
     "steering": {"defaults", "denoiser", "devices", "errors", "guidance", "models", "sampling", "schedule"},
     "presets": {"errors", "training"},
     "runs": {"data", "errors", "models", "storage", "training"},
@@ -61,7 +61,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "summary": {"errors", "models", "runs"},
     "cli": {
         *("data", "denoiser", "devices", "errors", "explain", "guidance", "interrupts", "latents", "models", "output"),
-        *("presets", "progress", "runs", "sampling", "solvers", "steering", "summary", "trainer", "training"),
+        *("presets", "progress", "runs", "sampling", "solvers", "sphere", "steering", "summary", "trainer", "training"),
     },
 }
 """What each room, a module or a package, may know of sfumato besides itself."""

@@ -234,13 +234,26 @@ def test_requests_that_make_no_sense_are_refused(measure: Callable[..., object])
         measure(model, images[:0])
     with pytest.raises(ConfigError, match="batches of 0 images"):
         measure(model, images, batch=0)
-    with pytest.raises(LabelError, match="class 7"):
+    with pytest.raises(LabelError, match=r"does not know.*classes have the indices 0 to 1"):
         measure(model, images, labels=torch.tensor([0, 1, 7]))
 
 
 @pytest.mark.usefixtures("unchecked")
+def test_images_of_whole_numbers_are_refused() -> None:
+    with pytest.raises(DataError, match=r"images of torch.uint8 were given.*Scale them"):
+        log_density(two_classes(LINEAR), torch.ones(3, 1, 2, 2, dtype=torch.uint8))
+
+
+def test_labels_for_a_model_without_classes_are_refused_and_not_ignored() -> None:
+    with pytest.raises(LabelError, match="It knows none"):
+        log_density(
+            oracle.gaussian(LINEAR, torch.zeros(1, 2, 2), 1.0), torch.ones(1, 1, 2, 2), labels=torch.tensor([0])
+        )
+
+
+@pytest.mark.usefixtures("unchecked")
 def test_labels_that_are_not_one_an_image_are_refused() -> None:
-    with pytest.raises(ConfigError, match="2 labels were given for 3 images"):
+    with pytest.raises(LabelError, match="2 labels were given for 3 images"):
         log_density(two_classes(LINEAR), torch.ones(3, 1, 2, 2), labels=torch.tensor([0, 1]))
 
 
@@ -249,5 +262,6 @@ def test_impossible_settings_of_the_flow_are_refused(measure: Callable[..., obje
     model, images = two_classes(LINEAR), torch.ones(3, 1, 2, 2)
     with pytest.raises(ConfigError, match="0 probes"):
         measure(model, images, probes=0)
-    with pytest.raises(SamplingError, match="Choose both above 0"):
-        measure(model, images, tolerance=0.0)
+    for tolerance in (0.0, math.inf):
+        with pytest.raises(SamplingError, match="Choose both above 0"):
+            measure(model, images, tolerance=tolerance)

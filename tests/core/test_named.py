@@ -75,6 +75,7 @@ def test_values_are_of_the_settings_type() -> None:
         ("part:share=nan", r"share=nan of the thing 'part' is not a number"),
         ("part:loud=1", r"loud=1 of the thing 'part' is not a choice between true and false"),
         ("part:count=3,size=3", r"no setting 'size'"),
+        ("part:count=3,count=4", r"count of the thing 'part' was given twice"),
     ],
 )
 def test_what_is_unknown_is_refused_with_what_is_possible(text: str, message: str) -> None:

@@ -222,6 +222,14 @@ def test_a_field_that_is_undefined_beyond_a_point_is_approached_in_smaller_steps
     assert reached.item() == pytest.approx(0.0025, rel=1e-3)
 
 
+@pytest.mark.parametrize(("start", "end"), [(0.0, 2.0**-30), (2.0**24, 2.0**24 + 2.0**-10)])
+def test_a_short_way_is_gone_as_any_wherever_it_begins(start: float, end: float) -> None:
+    """A rotation, fast enough for the first step to be refused; the second way is 2^18 roundings of u long."""
+    turn = 40 / (end - start) * torch.tensor([[0.0, -1.0], [1.0, 0.0]], dtype=torch.float64)
+    reached = integrate(lambda _, x: x @ turn, torch.eye(2).double()[:1], start, end, rtol=1e-7, atol=1e-7)
+    assert reached.flatten().tolist() == pytest.approx([math.cos(40), -math.sin(40)], abs=0.01)
+
+
 @pytest.mark.parametrize("value", [math.nan, math.inf])
 def test_a_field_that_is_not_finite_is_refused(value: float) -> None:
     field = Counted(lambda _, x: torch.full_like(x, value))
@@ -236,7 +244,9 @@ def test_a_wall_is_refused_where_it_stands() -> None:
         integrate(lambda _, x: x**2, torch.ones(1, 1, dtype=torch.float64), 0.0, 2.0, rtol=1e-6, atol=1e-6)
 
 
-@pytest.mark.parametrize(("rtol", "atol"), [(0.0, 1e-5), (1e-5, 0.0), (-1.0, 1.0), (math.nan, 1.0)])
+@pytest.mark.parametrize(
+    ("rtol", "atol"), [(0.0, 1e-5), (1e-5, 0.0), (-1.0, 1.0), (math.nan, 1.0), (math.inf, 1.0), (1.0, math.inf)]
+)
 def test_tolerances_that_are_not_positive_are_refused(rtol: float, atol: float) -> None:
     with pytest.raises(SamplingError, match="Choose both above 0"):
         integrate(lambda _, x: x, torch.ones(1, 1), 0.0, 1.0, rtol=rtol, atol=atol)

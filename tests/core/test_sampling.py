@@ -248,9 +248,9 @@ REFUSED: list[tuple[dict[str, object], type[SfumatoError], str]] = [
     ({"batch": 0}, SamplingError, "batches of 0 images"),
     ({"grid": "trailing", "steps": 1001}, SamplingError, "1001 sampling steps.*Choose 1 to 1000"),
     ({"steps": 0}, SamplingError, "0 sampling steps.*Choose at least 1"),
-    ({"solver": "unipc-3", "steps": 3}, SamplingError, r"UniPC\(order=3.*in 3 steps.*at least 4, or a lower order"),
-    ({"solver": "dpm-2m", "steps": 1}, SamplingError, r"DPMSolver\(order=2.*in 1 steps.*at least 3"),
-    ({"solver": "dpm-2m", "steps": 2}, SamplingError, r"DPMSolver\(order=2.*in 2 steps.*at least 3"),
+    ({"solver": "unipc-3", "steps": 3}, SamplingError, "unipc-3 .*in 3 steps.*at least 4, or among: ddpm, ddim"),
+    ({"solver": "dpm-2m", "steps": 1}, SamplingError, "dpm-2m .*in 1 steps.*at least 3"),
+    ({"solver": "dpm-2m", "steps": 2}, SamplingError, "dpm-2m .*in 2 steps.*at least 3"),
     ({"solver": "ddpmm"}, SamplingError, "solver 'ddpmm' is unknown.*ddpm, ddim"),
     ({"grid": "trail"}, SamplingError, "grid 'trail' is unknown.*uniform, trailing"),
     ({"clip": "hard"}, SamplingError, "clipping 'hard' is unknown.*static, dynamic, none"),
@@ -271,7 +271,7 @@ def test_what_cannot_be_sampled_is_refused(
 
 
 def test_a_discrete_grid_of_a_model_in_continuous_time_is_refused() -> None:
-    with pytest.raises(SamplingError, match=r"Trailing.*Flow has none.*uniform, karras, logsnr"):
+    with pytest.raises(SamplingError, match=r"trailing stops .* continuous.*uniform, karras, logsnr"):
         sample(oracle.gaussian(Flow(), torch.zeros(1, 1, 1), 1.0), 2, grid="trailing")
 
 

@@ -7,8 +7,9 @@ from torch import Tensor
 from sfumato import grids, oracle
 from sfumato.denoiser import Denoiser
 from sfumato.errors import SamplingError
+from sfumato.guidance import DynamicThreshold
 from sfumato.sampling import ImageNoise, route_for, sample, trajectory
-from sfumato.schedule import Flow, LinearBeta
+from sfumato.schedule import Cosine, Flow, LinearBeta
 from sfumato.solvers import DDIM, SOLVERS, DPMSolver, Solver, UniPC
 
 DDPM = LinearBeta()
@@ -58,3 +59,36 @@ def test_the_fewest_steps_are_those_in_which_the_order_counts(solver: UniPC | DP
     least = solver.least_steps
     assert (predictions(solver, least) != predictions(lower, least)).any()
     assert (predictions(solver, least - 1) == predictions(lower, least - 1)).all()
+
+
+def test_ddpm_takes_all_steps_of_its_schedule_if_nothing_is_said() -> None:
+    stops = route_for(DDPM, solver="ddpm").stops
+    torch.testing.assert_close(stops, grids.Trailing()(DDPM, 1000), rtol=1e-12, atol=1e-15)
+
+
+def test_a_schedule_of_fewer_steps_than_the_solver_needs_is_sampled_all_the_same() -> None:
+    model = oracle.gaussian(Cosine(2), torch.zeros(1, 2, 2), 0.04)
+    assert sample(model, 2).isfinite().all()
+
+
+def test_too_few_steps_are_answered_with_the_solvers_that_can() -> None:
+    with pytest.raises(SamplingError, match=r"solver unipc-3 .* in 2 steps. Choose at least 4, or among: ddpm, ddim, "):
+        route_for(DDPM, solver="unipc-3", steps=2)
+
+
+@pytest.mark.usefixtures("unchecked")
+@pytest.mark.parametrize(
+    ("parts", "message"),
+    [
+        ({"solver": 5}, "5 is no solver.*ddpm, ddim"),
+        ({"grid": torch.linspace(1, 0, 5)}, "is no grid.*uniform, trailing"),
+        ({"clip": 3}, "3 is no clipping.*static, dynamic, none"),
+    ],
+)
+def test_what_is_no_part_is_refused_with_the_names_of_those_that_are(parts: dict[str, object], message: str) -> None:
+    with pytest.raises(SamplingError, match=message):
+        route_for(DDPM, **parts)  # type: ignore[arg-type]
+
+
+def test_a_wrapper_clips_too() -> None:
+    assert isinstance(route_for(DDPM, clip=DynamicThreshold).clip(plain()), DynamicThreshold)

@@ -10,6 +10,7 @@ from sfumato.errors import ConfigError
 from sfumato.schedule import (
     SCHEDULES,
     Cosine,
+    Custom,
     Flow,
     LinearBeta,
     ScaledLinearBeta,
@@ -80,6 +81,9 @@ REFUSED: list[tuple[Callable[[], Schedule], str]] = [
     (lambda: VarianceExploding(rho=math.inf), "rho from 0.1"),
     (lambda: VarianceExploding(rho=math.nan), "rho from 0.1"),
     (lambda: Shifted(Flow(), 0.0), "above 0"),
+    (lambda: Custom(lambda t: 10 * t - 5), "Give a function"),
+    (lambda: Custom(lambda t: t.log().sum()), "Give a function"),
+    (lambda: Custom(lambda t: torch.full_like(t, math.nan)), "Give a function"),
     (lambda: Shifted(Flow(), math.inf), "above 0"),
     (lambda: Shifted(Flow(), math.nan), "above 0"),
 ]

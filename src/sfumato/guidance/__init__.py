@@ -1,7 +1,7 @@
 """Ways to steer a denoiser. Each takes a Denoiser and is one, so they compose, and no sampler knows of them."""
 
 from sfumato.guidance.base import Labelled, Watched, Wrapper
-from sfumato.guidance.clipping import CLIPS, Clipped, DynamicThreshold, clip_for
+from sfumato.guidance.clipping import CLIPS, Clip, Clipped, DynamicThreshold, clip_for
 from sfumato.guidance.extrapolated import AutoGuided, ClassifierFree, Estimates, Extrapolated
 from sfumato.guidance.within import WithinLevels
 
@@ -9,6 +9,7 @@ __all__ = [
     "CLIPS",
     "AutoGuided",
     "ClassifierFree",
+    "Clip",
     "Clipped",
     "DynamicThreshold",
     "Estimates",

@@ -48,7 +48,10 @@ def _unchanged(denoiser: Denoiser) -> Denoiser:
     return denoiser
 
 
-CLIPS: dict[str, Callable[[Denoiser], Denoiser]] = {
+Clip = Callable[[Denoiser], Denoiser]
+"""Wraps a denoiser so that its estimates keep to the data's range."""
+
+CLIPS: dict[str, Clip] = {
     "static": Clipped,
     "dynamic": DynamicThreshold,
     "none": _unchanged,
@@ -56,7 +59,7 @@ CLIPS: dict[str, Callable[[Denoiser], Denoiser]] = {
 """Ways to keep x0_hat in the range of the data."""
 
 
-def clip_for(name: str) -> Callable[[Denoiser], Denoiser]:
+def clip_for(name: str) -> Clip:
     """The clipping of a name in `CLIPS`.
 
     Raises:

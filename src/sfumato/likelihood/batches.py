@@ -8,10 +8,10 @@ from jaxtyping import Float64
 from torch import Tensor
 
 from sfumato.denoiser import Denoiser
-from sfumato.errors import ConfigError, DataError
+from sfumato.errors import ConfigError, DataError, LabelError
 from sfumato.guidance import Labelled
 from sfumato.sampling import ImageNoise, device_of, evaluated
-from sfumato.shapes import Images, Labels
+from sfumato.shapes import UNLABELLED, Images, Labels
 
 Measure = Callable[[Denoiser, Images, ImageNoise], Float64[Tensor, "n *_"]]
 """From a denoiser whose labels are settled, its batch and the noise of its images to one result an image."""
@@ -24,7 +24,8 @@ def measured(
 
     Raises:
         DataError: images that are not of the denoiser's shape, or none.
-        ConfigError: a batch below 1, or labels that are not one an image.
+        ConfigError: a batch below 1.
+        LabelError: labels that are not one an image, or not among the model's.
     """
     channels, height, width = denoiser.image_shape
     if tuple(images.shape[1:]) != denoiser.image_shape or len(images) == 0:
@@ -34,8 +35,10 @@ def measured(
         )
     if batch < 1:
         raise ConfigError(f"batches of {batch} images were asked", "Choose a batch of at least 1.")
-    if labels is not None and len(labels) != len(images):
-        raise ConfigError(f"{len(labels)} labels were given for {len(images)} images", "Give one label an image.")
+    if not images.is_floating_point():
+        raise DataError(f"images of {images.dtype} were given", "Scale them to float in [-1, 1].")
+    if labels is not None:
+        _refuse_foreign(denoiser, labels, len(images))
     device = device_of(denoiser)
 
     def of_batch(start: int) -> Float64[Tensor, "n *_"]:
@@ -45,3 +48,13 @@ def measured(
         return measure(Labelled(denoiser, own), images[start : part.stop].to(device), noise).cpu()
 
     return torch.cat(list(evaluated(denoiser, (partial(of_batch, start) for start in range(0, len(images), batch)))))
+
+
+def _refuse_foreign(denoiser: Denoiser, labels: Labels, count: int) -> None:
+    """Raises `LabelError` unless each of `count` images has a class of the model, or is unlabelled."""
+    classes = len(denoiser.label_names)
+    if len(labels) != count:
+        raise LabelError(f"{len(labels)} labels were given for {count} images", "Give one label an image.")
+    if not ((labels >= UNLABELLED) & (labels < classes)).all():
+        known = f"Its {classes} classes have the indices 0 to {classes - 1}" if classes else "It knows none"
+        raise LabelError("labels were given that the model does not know", f"{known}; {UNLABELLED} is no class.")

@@ -150,7 +150,7 @@ def _usual_stops(schedule: Schedule) -> Stops:
 
 def _refuse_no_grid(stops: Stops) -> None:
     """Raises `ConfigError` unless the stops fall, from at most 1 to 0, in at least 2 steps."""
-    if len(stops) < 3 or stops[0] > 1 or stops[-1] != 0 or bool((stops.diff() >= 0).any()):
+    if not (len(stops) >= 3 and stops[0] <= 1 and stops[-1] == 0 and bool((stops.diff() < 0).all())):
         raise ConfigError(
             f"the {len(stops)} stops given are no way from noise to data",
             "Give falling times from 1 to 0 with at least 2 steps, such as grids.Uniform()(schedule, 100).",

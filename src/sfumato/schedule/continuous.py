@@ -101,9 +101,21 @@ class Custom(Schedule):
 
     Args:
         function: t of any shape in (0, 1], float64 -> the log-SNR there, which falls with t; differentiable.
+
+    Raises:
+        ConfigError: what the function gives is no such log-SNR.
     """
 
     function: Callable[[Times], Times]
+
+    def __post_init__(self) -> None:
+        t = torch.linspace(0.01, 1, 100, dtype=torch.float64)
+        logsnr = self.function(t) if callable(self.function) else None
+        if not (isinstance(logsnr, torch.Tensor) and logsnr.shape == t.shape and bool((logsnr.diff() < 0).all())):
+            raise ConfigError(
+                "a schedule was made of something that is no falling log-SNR",
+                "Give a function from a tensor of times to a tensor of as many log-SNRs, made of torch's functions.",
+            )
 
     def logsnr(self, t: Times) -> Times:
         """The function, and infinity at t = 0."""

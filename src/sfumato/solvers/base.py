@@ -8,6 +8,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+from sfumato import defaults
 from sfumato.denoiser import Denoiser
 from sfumato.shapes import Images, Times
 
@@ -47,6 +48,11 @@ class Solver(ABC):
     def usual_steps(self) -> int:
         """How many steps suit it where none are named."""
         return 20
+
+    @property
+    def usual_grid(self) -> str:
+        """The grid that suits it where none is named."""
+        return defaults.GRID
 
     @property
     def deterministic(self) -> bool:

@@ -39,6 +39,11 @@ class Ancestral(Solver):
         return 1000
 
     @property
+    def usual_grid(self) -> str:
+        """With as many steps, DDPM's own."""
+        return "uniform"
+
+    @property
     def deterministic(self) -> bool:
         """It draws noise at each step but the last."""
         return False
@@ -107,7 +112,7 @@ class Euler(Solver):
         churn_noise: how strong the added noise is, S_noise.
 
     Raises:
-        SamplingError: a churn outside [0, sqrt(2) - 1].
+        SamplingError: a churn outside [0, sqrt(2) - 1], or a range or noise of it that makes no sense.
     """
 
     churn: float = 0.0
@@ -119,6 +124,11 @@ class Euler(Solver):
         if not 0 <= self.churn <= math.sqrt(2) - 1:
             raise SamplingError(
                 f"churn {self.churn} is out of range", "Choose 0 to 0.4142 (the paper's S_churn over the steps)."
+            )
+        if not (0 <= self.churn_from < self.churn_to and 0 <= self.churn_noise < math.inf):
+            raise SamplingError(
+                f"churn from {self.churn_from} to {self.churn_to} with noise {self.churn_noise} makes no sense",
+                "Choose 0 <= churn_from < churn_to, and a finite churn_noise; the paper's is about 1.",
             )
 
     @property

@@ -11,6 +11,8 @@ from sfumato.data import ImageSet, to_float
 from sfumato.denoiser import NetworkDenoiser
 from sfumato.objective import simple_loss
 from sfumato.sampling import ImageNoise
+from sfumato.schedule import Schedule
+from sfumato.shapes import Times
 
 LEVELS = 10
 BATCH = 64
@@ -52,20 +54,21 @@ class HeldOut:
         for part in torch.arange(len(self.level)).split(BATCH):
             labels = None if self.labels is None else self.labels[part].to(device)
             x_0, noise = to_float(self.images[part]).to(device), self.noise[part].to(device)
-            losses.append(simple_loss(model, x_0, self._times(model, part), noise, labels).cpu())
+            losses.append(simple_loss(model, x_0, _tenths(model.schedule)[self.level[part]], noise, labels).cpu())
             on_batch(len(part))
-        return self._summary(torch.cat(losses))
+        return self._summary(torch.cat(losses), _tenths(model.schedule))
 
-    def _times(self, model: NetworkDenoiser, part: Tensor) -> Tensor:
-        """The middle of each tenth, moved to the nearest step of the schedule."""
-        schedule = model.schedule
-        start = schedule.earliest if schedule.timesteps is None else 0.0
-        return schedule.nearest_step(start + (1 - start) * (self.level[part].double() + 0.5) / LEVELS)
-
-    def _summary(self, losses: Tensor) -> HeldOutLoss:
+    def _summary(self, losses: Tensor, times: Times) -> HeldOutLoss:
         by_level = [losses[self.level == level].mean().item() for level in range(LEVELS)]
-        by_time = {f"{(level + 0.5) / LEVELS:.2f}": _rounded(loss) for level, loss in enumerate(by_level)}
+        by_time = {f"{time:.2f}": _rounded(loss) for time, loss in zip(times.tolist(), by_level, strict=True)}
         return HeldOutLoss(_rounded(sum(by_level) / LEVELS), by_time)
+
+
+def _tenths(schedule: Schedule) -> Times:
+    """The middle of each tenth of the times in use, moved to the nearest step of the schedule."""
+    start = schedule.earliest if schedule.timesteps is None else 0.0
+    middles = (torch.arange(LEVELS, dtype=torch.float64) + 0.5) / LEVELS
+    return schedule.nearest_step(start + (1 - start) * middles)
 
 
 def _rounded(loss: float) -> float | None:
