@@ -61,7 +61,7 @@ ROOMS = {
     "solvers": Room(("solvers/*.py",), ("core/test_solver*.py", "core/test_ode.py", "parity/test_*.py")),
     "ode": Room(("ode.py",), ("core/test_ode.py",)),
     "grids": Room(("grids.py", "named.py"), ("core/test_grids.py", "core/test_named.py")),
-    "guidance": Room(("guidance/*.py",), ("core/test_guidance*.py",)),
+    "guidance": Room(("guidance/*.py",), ("core/test_guidance*.py", "core/test_clipping.py")),
     "likelihood": Room(("likelihood/*.py",), ("core/test_likelihood*.py",)),
     "sampling": Room(("sampling.py", "latents.py"), ("core/test_sampling.py", "core/test_latents.py")),
 }

@@ -224,6 +224,18 @@ def test_every_grid_has_a_name() -> None:
     assert [name for name, grid in GRIDS.items() if isinstance(grid, Discrete)] == ["trailing", "leading", "linspace"]
     assert grid_for("karras").rho == 7  # type: ignore[attr-defined]  # the paper's
     assert grid_for("karras:rho=5") == Karras(5.0)
+    assert (grid_for("karras:rho=0.1"), grid_for("karras:rho=100")) == (Karras(0.1), Karras(100.0))
+
+
+def test_a_grid_of_ones_own_that_stops_twice_at_a_time_is_refused() -> None:
+    """peers.md mistake 9: a wasted step."""
+
+    class Stuck(Grid):
+        def noisy_stops(self, schedule: Schedule, steps: int) -> Tensor:  # noqa: ARG002
+            return torch.tensor([1.0, 0.5, 0.5], dtype=torch.float64)
+
+    with pytest.raises(SamplingError, match="does not fall"):
+        Stuck()(Flow(), 3)
 
 
 @pytest.mark.parametrize(

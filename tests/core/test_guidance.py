@@ -1,13 +1,13 @@
-"""Guidance against closed forms: classifier-free, by a weaker model, rescaled, limited; clipping, settled labels."""
+"""Guidance against closed forms: classifier-free, by a weaker model, rescaled, limited; settled labels."""
 
 import math
-from collections.abc import Callable
 
 import pytest
 import torch
 from torch import Tensor
 from torch.distributions import Normal
 
+from core.constant import Constant, answer
 from sfumato import oracle
 from sfumato.denoiser import Denoiser
 from sfumato.errors import LabelError, SamplingError
@@ -20,7 +20,6 @@ from sfumato.guidance import (
     Labelled,
     WithinLevels,
     Wrapper,
-    clip_for,
 )
 from sfumato.sampling import sample
 from sfumato.schedule import Flow, LinearBeta, VarianceExploding
@@ -60,24 +59,6 @@ class Counted(Denoiser):
     def images(self) -> int:
         """How many images were evaluated."""
         return sum(count for count, _ in self.asked)
-
-
-class Constant(Denoiser):
-    """Answers the same, whatever it is asked."""
-
-    def __init__(self, *values: float) -> None:
-        super().__init__(SCHEDULE, (1, 1, len(values)))
-        self.values = torch.tensor(values)
-
-    def forward(self, x_t: Images, t: Times, labels: Labels | None = None) -> Images:  # noqa: ARG002
-        """The values."""
-        return self.values.to(x_t.dtype).expand(x_t.shape)
-
-
-def answer(denoiser: Denoiser) -> list[float]:
-    """What a `Constant`, wrapped, answers for one image."""
-    answered: Tensor = denoiser(torch.zeros(1, *denoiser.image_shape), T)
-    return answered.flatten().tolist()
 
 
 # Classifier-free
@@ -329,63 +310,6 @@ def test_an_interval_that_is_none_is_refused(low: float, high: float) -> None:
 def test_there_must_be_something_to_limit() -> None:
     with pytest.raises(SamplingError, match=r"interval of guidance .* without any.*Guide the model"):
         WithinLevels(two_classes(), 0.3, 5.0)  # type: ignore[arg-type]
-
-
-# Clipping
-
-
-def test_clipping_keeps_estimates_in_range_and_leaves_the_others() -> None:
-    assert answer(Clipped(Constant(-3.0, 0.25, 3.0))) == [-1, 0.25, 1]
-
-
-def test_the_dynamic_threshold_scales_an_image_by_its_own_quantile() -> None:
-    """The quantile 0.75 of 0, 1, 2, 3, 4 is 3: what is beyond is cut off, and all is divided by 3."""
-    assert answer(DynamicThreshold(Constant(0, -1, 2, 3, -4), 0.75)) == pytest.approx([0, -1 / 3, 2 / 3, 1, -1])
-
-
-def test_the_dynamic_threshold_leaves_images_in_range_and_scales_each_alone() -> None:
-    images = torch.tensor([[0.1, -0.2, 0.3], [4.0, 4.0, -4.0], [0.5, -1.0, 1.0]], dtype=torch.float64)
-
-    class Given(Constant):
-        def forward(self, x_t: Images, t: Times, labels: Labels | None = None) -> Images:  # noqa: ARG002
-            """The three images."""
-            return images[:, None, None]
-
-    thresholded = DynamicThreshold(Given(0, 0, 0))(torch.zeros(3, 1, 1, 3, dtype=torch.float64), T)
-    expected = images.clone()
-    expected[1] /= 4
-    torch.testing.assert_close(thresholded[:, 0, 0], expected, rtol=0, atol=0)
-
-
-def test_the_dynamic_threshold_is_where_imagen_has_it() -> None:
-    """995 of 1001 values, 0 to 10 in equal steps, are at most 9.95."""
-    values = torch.linspace(0, 10, 1001, dtype=torch.float64).tolist()
-    assert answer(DynamicThreshold(Constant(*values)))[500] == pytest.approx(5 / 9.95, rel=1e-6)
-
-
-@pytest.mark.parametrize("clip", CLIPS.values())
-def test_what_is_not_a_number_is_not_hidden_by_clipping(clip: Callable[[Denoiser], Denoiser]) -> None:
-    assert math.isnan(answer(clip(Constant(math.nan, 0.5, 0.5)))[0])
-
-
-@pytest.mark.parametrize("quantile", [0.0, -0.5, 1.01, math.nan])
-def test_a_quantile_out_of_range_is_refused(quantile: float) -> None:
-    with pytest.raises(SamplingError, match=rf"the quantile {quantile} is out of range"):
-        DynamicThreshold(two_classes(), quantile)
-
-
-def test_the_quantile_1_is_the_largest_value() -> None:
-    assert answer(DynamicThreshold(Constant(1, -5), 1.0)) == pytest.approx([0.2, -1])
-
-
-def test_clippings_are_known_by_name() -> None:
-    wild = Constant(-3.0, 0.25, 3.0)
-    answers = {name: answer(clip_for(name)(wild)) for name in CLIPS}
-    assert answers["none"] == [-3, 0.25, 3]
-    assert answers["static"] == [-1, 0.25, 1]
-    assert answers["dynamic"] == pytest.approx([-1, 0.25 / 3, 1])
-    with pytest.raises(SamplingError, match=r"'hard' is unknown.*static, dynamic, none"):
-        clip_for("hard")
 
 
 # Settled labels, and all of it together

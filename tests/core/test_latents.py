@@ -11,7 +11,7 @@ from torch import Tensor
 from sfumato import grids, oracle
 from sfumato.denoiser import Denoiser, NetworkDenoiser, predict_data
 from sfumato.errors import LabelError, SamplingError
-from sfumato.guidance import CLIPS, AutoGuided, ClassifierFree, WithinLevels
+from sfumato.guidance import CLIPS, AutoGuided, ClassifierFree, Clipped, WithinLevels
 from sfumato.latents import decode, encode, faithful_route, interpolate
 from sfumato.sampling import ImageNoise, Route, route_for, sample
 from sfumato.schedule import Flow, LinearBeta, Schedule, Shifted, VarianceExploding, ZeroTerminal
@@ -188,6 +188,9 @@ def test_a_grid_that_stops_too_soon_stops_at_the_earliest_time_as_well() -> None
     model = Visited(gaussian(LINEAR))
     decode(model, IMAGES, route=route_for(LINEAR, solver="ddim", grid="uniform", steps=4))
     assert model.times == [1, 0.75, 0.5, 0.25, 0.001]
+    near = Visited(gaussian(LINEAR))
+    decode(near, IMAGES, route=Route(DDIM(), torch.tensor([1, 0.5, 0.001005, 0], dtype=torch.float64), Clipped))
+    assert near.times == [1, 0.5, 0.001005, 0.001]
 
 
 @pytest.mark.parametrize("schedule", SCHEDULES)
