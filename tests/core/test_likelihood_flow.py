@@ -19,7 +19,7 @@ from sfumato.likelihood import flow_likelihood, log_density, variational_bound
 from sfumato.likelihood.pixels import dequantized, refuse_other_depths
 from sfumato.sampling import ImageNoise
 from sfumato.schedule import SCHEDULES, Flow, LinearBeta, Schedule, ZeroTerminal
-from sfumato.shapes import Images, Labels
+from sfumato.shapes import UNLABELLED, Images, Labels
 
 
 def flow_of_a_gaussian(schedule: Schedule, mean: Tensor, variance: float) -> Independent:
@@ -242,6 +242,12 @@ def test_requests_that_make_no_sense_are_refused(measure: Callable[..., object])
 def test_images_of_whole_numbers_are_refused() -> None:
     with pytest.raises(DataError, match=r"images of torch.uint8 were given.*Scale them"):
         log_density(two_classes(LINEAR), torch.ones(3, 1, 2, 2, dtype=torch.uint8))
+
+
+def test_an_unlabelled_image_is_of_no_class_in_particular() -> None:
+    model, images = two_classes(LINEAR), 0.3 * randn(2, 1, 2, 2)
+    unlabelled = log_density(model, images, labels=torch.full((2,), UNLABELLED))
+    assert (unlabelled == log_density(model, images)).all()
 
 
 def test_labels_for_a_model_without_classes_are_refused_and_not_ignored() -> None:

@@ -74,6 +74,8 @@ def test_a_schedule_of_fewer_steps_than_the_solver_needs_is_sampled_all_the_same
 def test_too_few_steps_are_answered_with_the_solvers_that_can() -> None:
     with pytest.raises(SamplingError, match=r"solver unipc-3 .* in 2 steps. Choose at least 4, or among: ddpm, ddim, "):
         route_for(DDPM, solver="unipc-3", steps=2)
+    with pytest.raises(SamplingError, match=r"in 3 steps.*dpm-2m, "):  # which needs just as many
+        route_for(DDPM, solver="unipc-3", steps=3)
     with pytest.raises(SamplingError, match=r"in 3 steps. Choose at least 4, or among: .*dpm-2m, .*unipc-2"):
         route_for(DDPM, solver="unipc-3", steps=3)
 
