@@ -68,6 +68,7 @@ REFUSED: list[tuple[Callable[[], Schedule], str]] = [
     (lambda: Sigmoid(0), "0 timesteps"),
     (lambda: Sigmoid(start=3.0), "start < end"),
     (lambda: Sigmoid(temperature=0.0), "temperature above 0"),
+    (lambda: Sigmoid(start=0.0, end=0.0, temperature=0.0), "temperature above 0"),
     (lambda: Sigmoid(temperature=math.inf), "temperature above 0"),
     (lambda: Sigmoid(start=-31.0), "within 30 temperatures of 0"),
     (lambda: Sigmoid(end=31.0), "within 30 temperatures of 0"),
@@ -78,10 +79,12 @@ REFUSED: list[tuple[Callable[[], Schedule], str]] = [
     (lambda: VarianceExploding(sigma_min=80.0), "sigma_min < sigma_max"),
     (lambda: VarianceExploding(sigma_max=math.inf), "sigma_min < sigma_max"),
     (lambda: VarianceExploding(rho=1e-300), "rho from 0.1"),
+    (lambda: VarianceExploding(rho=100.5), "rho from 0.1 to 100"),
     (lambda: VarianceExploding(rho=math.inf), "rho from 0.1"),
     (lambda: VarianceExploding(rho=math.nan), "rho from 0.1"),
     (lambda: Shifted(Flow(), 0.0), "above 0"),
     (lambda: Custom(lambda t: 10 * t - 5), "Give a function"),
+    (lambda: Custom(lambda t: 0 * t), "Give a function"),
     (lambda: Custom(lambda t: t.log().sum()), "Give a function"),
     (lambda: Custom(lambda t: torch.full_like(t, math.nan)), "Give a function"),
     (lambda: Shifted(Flow(), math.inf), "above 0"),
@@ -101,7 +104,10 @@ JUST_POSSIBLE: list[Callable[[], Schedule]] = [
     lambda: ZeroTerminal(Cosine(2)),
     lambda: LinearBeta(beta_start=0.01, beta_end=0.01),
     lambda: LinearBeta(beta_end=0.9999),
-    lambda: VarianceExploding(rho=0.5),
+    lambda: Sigmoid(start=-60.0, end=60.0, temperature=2.0),
+    lambda: Sigmoid(start=0.0, end=0.001),
+    lambda: VarianceExploding(rho=0.1),
+    lambda: VarianceExploding(rho=100.0),
 ]
 
 
