@@ -23,7 +23,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from sfumato.data import to_uint8
+from sfumato.depth import EIGHT_BITS
 from sfumato.guidance import Wrapper
 from sfumato.models import load
 from sfumato.oracle import gaussian
@@ -139,7 +139,7 @@ def distance(
     """The FD of `count` samples."""
     with fast:
         images, _ = drawn(model, solver, grid, steps, arguments.count, arguments.batch)
-    return judge(to_uint8(images))
+    return judge(EIGHT_BITS.to_pixels(images))
 
 
 def drawn(model: Counting, solver: str, grid: str, steps: int, count: int, batch: int) -> tuple[Images, int]:

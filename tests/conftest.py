@@ -32,6 +32,12 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _cache(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Decoded images are kept in a folder of the tests' own."""
+    os.environ["SFUMATO_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+
+
 @pytest.fixture
 def unchecked() -> Iterator[None]:
     """Lifts the checks, for a test that hands over what the types forbid to see what a user would be told."""

@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import re
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -16,6 +17,8 @@ from sfumato.steering import GuidanceConfig, RouteConfig
 from sfumato.training.config import TrainConfig
 
 USER_ERROR = 2
+
+ARCHIVE = re.compile(r"(\.tar)?\.(zip|tar|gz|tgz|xz|txz|bz2|tbz2|npz|npy|parquet)$", re.IGNORECASE)
 
 Run = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN", help="The run directory.")]
 
@@ -35,6 +38,8 @@ class Train:
     """The run directory; without it, runs/ and the name of the data."""
     device: str = "auto"
     """cpu, cuda, cuda:1, mps; auto takes the fastest one here."""
+    cache: Path | None = None
+    """Where decoded images are kept; without it, $SFUMATO_CACHE or your cache folder."""
 
     def run(self) -> int:
         """Trains."""
@@ -42,9 +47,9 @@ class Train:
         from sfumato.progress import TrainingProgress
         from sfumato.trainer import train
 
-        out = self.out or Path("runs") / (Path(self.config.source).resolve().name or "images")
+        out = self.out or Path("runs") / run_name(self.config.source)
         with stop_wish() as wish, TrainingProgress() as progress:
-            state = train(self.config, out, device=self.device, reporter=progress, should_stop=wish)
+            state = train(self.config, out, device=self.device, cache=self.cache, reporter=progress, should_stop=wish)
             seen, images = state.counters.images_seen, self.config.optimization.images
             if seen == 0:
                 progress.say("Stopped before the first step. To begin, give the same command.")
@@ -89,7 +94,8 @@ class Sample:
         from sfumato.progress import sampling_bar
         from sfumato.sampling import sample_batches
 
-        model = self.guidance.guided(load(self.run_directory, choose_device(self.device)), self.device)
+        base = load(self.run_directory, choose_device(self.device))
+        model = self.guidance.guided(base, self.device)
         route = self.route.route(model.schedule)
         if self.out is not None:
             refuse_existing(self.out)
@@ -99,7 +105,8 @@ class Sample:
                 model, self.count, route, labels=labels, seed=self.seed, batch=self.batch, on_step=on_step
             )
             out = self.out or free_folder(self.run_directory.resolve().name)
-            look_at = write_samples(batches, out, model.label_names, len(labels) if 1 < len(labels) <= 16 else None)
+            columns = len(labels) if 1 < len(labels) <= 16 else None
+            look_at = write_samples(batches, out, model.label_names, base.depth, columns)
         print(f"Images are in {out}. Look at {look_at}")
         return 0
 
@@ -139,7 +146,7 @@ class Interpolate:
 
     def run(self) -> int:
         """Interpolates."""
-        from sfumato.data import load_files, to_float
+        from sfumato.data import load_files
         from sfumato.devices import choose_device, out_of_memory
         from sfumato.guidance import Watched
         from sfumato.latents import encode, interpolate
@@ -150,20 +157,21 @@ class Interpolate:
         from sfumato.sphere import refuse_no_way
 
         refuse_no_way(len(self.images) or self.count, self.frames)
-        model = self.guidance.guided(load(self.run_directory, choose_device(self.device)), self.device)
+        base = load(self.run_directory, choose_device(self.device))
+        model = self.guidance.guided(base, self.device)
         route = self.route.route(model.schedule)
         if self.out is not None:
             refuse_no_folder(self.out)
         with evaluations_bar() as on_evaluation, out_of_memory("Choose a smaller --batch."):
             watched = Watched(model, on_evaluation)
             if self.images:
-                ends = to_float(load_files(self.images, model.image_shape))
+                ends = load_files(self.images, base.image_shape, base.depth)
                 latents = encode(watched, ends, labels=self.label, route=route, batch=self.batch)
             else:
                 latents = ImageNoise(self.seed, range(self.count), model.image_shape)()
             between = interpolate(watched, latents, self.frames, labels=self.label, route=route, batch=self.batch)
         out = self.out or free_folder(self.run_directory.resolve().name)
-        print(f"Images are in {out}. Look at {write_frames(between, self.frames, out)}")
+        print(f"Images are in {out}. Look at {write_frames(between, self.frames, out, base.depth)}")
         return 0
 
 
@@ -199,11 +207,11 @@ class Explain:
     """
 
     source: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="RUN|DATA")]
-    """A run directory, a folder of images, or the word `digits`."""
+    """A run directory, or images as for `sfumato train`."""
     out: Path = Path("explained")
     """The folder for the pictures."""
-    size: int | None = None
-    """For a folder: resize and centre-crop to this many pixels; None: the images' own common size."""
+    size: Annotated[int | str | None, tyro.conf.arg(metavar="SIDE|WIDTHxHEIGHT")] = None
+    """For data: bring the images to this size; None: their own common size."""
     device: str = "auto"
     """For a run: cpu, cuda, cuda:1, mps; auto takes the fastest one here."""
 
@@ -229,6 +237,12 @@ class Explain:
             written = explain_data(images, self.out)
         print("Look at", ", ".join(str(path) for path in written))
         return 0
+
+
+def run_name(source: str) -> str:
+    """What a run on this data is called: the name of the folder, file or data set, without its extension."""
+    name = re.split(r"[/:]", source.rstrip("/"))[-1] if source.startswith("hf:") else Path(source).resolve().name
+    return ARCHIVE.sub("", name) or "images"
 
 
 Verb = Train | Sample | Interpolate | Show | Explain

@@ -13,6 +13,7 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
+from sfumato.depth import EIGHT_BITS, Depth
 from sfumato.errors import ConfigError
 from sfumato.schedule import Schedule
 from sfumato.shapes import Images, Labels, Times, over
@@ -138,6 +139,7 @@ class NetworkDenoiser(Denoiser):
         parametrization: what the network's output means.
         image_shape: (C, H, W).
         label_names: the classes that the network was made for.
+        depth: how the pixels of the images that it learned from are written, and those of its samples should be.
     """
 
     def __init__(
@@ -147,8 +149,10 @@ class NetworkDenoiser(Denoiser):
         parametrization: Parametrization,
         image_shape: tuple[int, int, int],
         label_names: tuple[str, ...] = (),
+        depth: Depth = EIGHT_BITS,
     ) -> None:
         super().__init__(schedule, image_shape, label_names)
+        self.depth = depth
         self.network = network
         self.parametrization = parametrization
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from sfumato import oracle, pictures
-from sfumato.data import ImageSet, to_float
+from sfumato.data import ImageSet
 from sfumato.denoiser import Denoiser
 from sfumato.grids import Uniform
 from sfumato.pictures import Panel
@@ -54,7 +54,7 @@ def explain_run(
         RunError: they could not be written, or the measurements could not be read.
     """
     moments = reverse_process(model, count=2, on_step=on_step)
-    shown = moments[-1][1] if images is None else to_float(images.images[:2])
+    shown = moments[-1][1] if images is None else images.select(torch.arange(2)).floats()
     written = [*_explain(model, moments, shown, "the model", out)]
     measurements = read_metrics(run)
     if any(m["kind"] == "train" for m in measurements):
@@ -70,8 +70,8 @@ def explain_data(images: ImageSet, out: Path) -> list[Path]:
         RunError: they could not be written.
     """
     few = images.select(torch.arange(min(len(images), MOST_IN_ORACLE)))
-    model = oracle.images(LinearBeta(), to_float(few.images), few.labels, few.label_names)
-    return _explain(model, reverse_process(model, count=2), to_float(few.images[:2]), "exact", out)
+    model = oracle.images(LinearBeta(), few.floats(), few.labels, few.label_names)
+    return _explain(model, reverse_process(model, count=2), few.floats()[:2], "exact", out)
 
 
 def _explain(

@@ -10,6 +10,7 @@ from typing import ClassVar, Literal
 import torch
 
 from sfumato.denoiser import PARAMETRIZATIONS, NetworkDenoiser, refuse_blind
+from sfumato.depth import EIGHT_BITS, Depth
 from sfumato.errors import ConfigError, RunError
 from sfumato.nn.unet import UNet, UNetConfig
 from sfumato.schedule import SCHEDULES, Schedule, schedule_for
@@ -34,6 +35,7 @@ class ModelConfig:
         parametrization: what the network predicts, a name in `PARAMETRIZATIONS`.
         image_shape: (C, H, W).
         label_names: the classes in the order of their indices.
+        depth: how pixels are written.
         format: the kind of this file.
         version: of the format.
     """
@@ -47,6 +49,7 @@ class ModelConfig:
     parametrization: str
     image_shape: tuple[int, int, int]
     label_names: tuple[str, ...]
+    depth: Depth = EIGHT_BITS
     format: Literal["sfumato-model"] = "sfumato-model"
     version: Literal[1] = 1
 
@@ -103,6 +106,7 @@ def build(config: ModelConfig) -> NetworkDenoiser:
         PARAMETRIZATIONS[config.parametrization],
         config.image_shape,
         config.label_names,
+        config.depth,
     )
 
 

@@ -6,27 +6,34 @@ from collections.abc import Iterable
 from io import BytesIO
 from pathlib import Path
 
+import imagecodecs
 import numpy as np
+import tifffile
 import torch
+from torch import Tensor
 
 from sfumato import pictures
-from sfumato.data import to_uint8
+from sfumato.depth import Depth
 from sfumato.errors import SamplingError
 from sfumato.shapes import UNLABELLED, Images, Labels
 from sfumato.storage import cannot_write, write_whole
 
 MOST_IN_GRID = 144
+PNG_CHANNELS = (1, 3, 4)
 
 Batches = Iterable[tuple[Images, Labels | None]]
 
 
-def write_samples(batches: Batches, out: Path, label_names: tuple[str, ...], columns: int | None = None) -> Path:
+def write_samples(
+    batches: Batches, out: Path, label_names: tuple[str, ...], depth: Depth, columns: int | None = None
+) -> Path:
     """Writes batches of samples to `out`, and returns the picture or file to look at.
 
     Args:
         batches: (images (n, C, H, W) in [-1, 1], labels (n,) or None), as `sampling.sample_batches` yields them.
         out: `NAME.npz`, or a folder that does not exist or is empty.
         label_names: of the classes.
+        depth: how pixels are written.
         columns: images a row of the grid; None: about as many as rows.
 
     Raises:
@@ -34,10 +41,12 @@ def write_samples(batches: Batches, out: Path, label_names: tuple[str, ...], col
         RunError: it could not be written.
     """
     refuse_existing(out)
-    return _write_archive(batches, out) if out.suffix == ".npz" else _write_folder(batches, out, label_names, columns)
+    if out.suffix == ".npz":
+        return _write_archive(batches, out, depth)
+    return _write_folder(batches, out, label_names, depth, columns)
 
 
-def write_frames(images: Images, frames: int, out: Path) -> Path:
+def write_frames(images: Images, frames: int, out: Path, depth: Depth) -> Path:
     """Writes a way from image to image to the folder `out`, and returns the picture to look at.
 
     frames/000000.png ..., film.gif to and fro, and grid.png with a row from each end to the next.
@@ -46,6 +55,7 @@ def write_frames(images: Images, frames: int, out: Path) -> Path:
         images: (n, C, H, W) in [-1, 1], as `latents.interpolate` gives them.
         frames: images from one end to the next, both included.
         out: a folder that does not exist or is empty.
+        depth: how pixels are written.
 
     Raises:
         SamplingError: `out` is there already, or is no folder.
@@ -53,10 +63,37 @@ def write_frames(images: Images, frames: int, out: Path) -> Path:
     """
     refuse_no_folder(out)
     for index, image in enumerate(images):
-        pictures.save_picture(pictures.to_picture(image), out / "frames" / f"{index:06d}.png")
+        save_image(image, depth, out / "frames" / f"{index:06d}")
     pictures.save_film(images, out / "film.gif")
     rows = [images[start : start + frames] for start in range(0, len(images) - 1, frames - 1)]
     return pictures.save_grid(torch.cat(rows), out / "grid.png", frames)
+
+
+def save_image(image: Tensor, depth: Depth, path: Path) -> Path:
+    """Writes one image at the depth it has: as PNG if it is of 8 or 16 bits and 1, 3 or 4 channels, else as TIFF.
+
+    Args:
+        image: (C, H, W) in [-1, 1].
+        depth: how its pixels are written.
+        path: of the file, without the suffix; its folder is made.
+
+    Returns:
+        The path of the file.
+
+    Raises:
+        RunError: it could not be written.
+    """
+    pixels = depth.to_pixels(image.detach().cpu()).permute(1, 2, 0).numpy()
+    if depth.dtype == "float32" or pixels.shape[2] not in PNG_CHANNELS:
+        file = path.with_suffix(".tif")
+        content = BytesIO()
+        tifffile.imwrite(content, pixels, photometric="minisblack", planarconfig="contig")
+        write_whole(file, content.getvalue())
+    else:
+        file = path.with_suffix(".png")
+        grey_or_colour = pixels[:, :, 0] if pixels.shape[2] == 1 else pixels
+        write_whole(file, bytes(imagecodecs.png_encode(np.ascontiguousarray(grey_or_colour))))
+    return file
 
 
 def free_folder(name: str) -> Path:
@@ -105,11 +142,11 @@ def _until_interrupted(batches: Batches) -> Batches:
         print(f"Interrupted: only the first {drawn} images are written.", file=sys.stderr)
 
 
-def _write_archive(batches: Batches, out: Path) -> Path:
-    """images: uint8 (n, H, W, C); labels: int64 (n,), -1 without label."""
+def _write_archive(batches: Batches, out: Path, depth: Depth) -> Path:
+    """images: uint8, uint16 or float32 (n, H, W, C); labels: int64 (n,), -1 without label."""
     images, labels = [], []
     for batch, chosen in _until_interrupted(batches):
-        images.append(to_uint8(batch).permute(0, 2, 3, 1))
+        images.append(depth.to_pixels(batch).permute(0, 2, 3, 1))
         labels.append(torch.full((len(batch),), UNLABELLED) if chosen is None else chosen)
     content = BytesIO()
     np.savez_compressed(content, images=torch.cat(images).numpy(), labels=torch.cat(labels).numpy())
@@ -117,14 +154,13 @@ def _write_archive(batches: Batches, out: Path) -> Path:
     return out
 
 
-def _write_folder(batches: Batches, out: Path, label_names: tuple[str, ...], columns: int | None) -> Path:
+def _write_folder(batches: Batches, out: Path, label_names: tuple[str, ...], depth: Depth, columns: int | None) -> Path:
     """images/000000.png ..., their labels in images/metadata.jsonl if they have any, and grid.png of the first."""
     shown: list[Images] = []
     records: list[dict[str, str]] = []
     for batch, chosen in _until_interrupted(batches):
         for index, image in enumerate(batch):
-            name = f"{len(records):06d}.png"
-            pictures.save_picture(pictures.to_picture(image), out / "images" / name)
+            name = save_image(image, depth, out / "images" / f"{len(records):06d}").name
             records.append({"file_name": name} | ({} if chosen is None else {"label": label_names[chosen[index]]}))
         shown.append(batch[: max(0, MOST_IN_GRID - sum(len(part) for part in shown))])
     if "label" in records[0]:

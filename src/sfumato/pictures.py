@@ -8,10 +8,11 @@ from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import torch
 from PIL import Image
 from torch import Tensor
 
-from sfumato.data import to_uint8
+from sfumato.depth import EIGHT_BITS
 from sfumato.storage import cannot_write, write_whole
 
 if TYPE_CHECKING:
@@ -26,9 +27,17 @@ MILLISECONDS_A_FRAME = 80
 
 
 def to_picture(image: Tensor) -> Image.Image:
-    """One image, (C, H, W) float in [-1, 1] with 1, 3 or 4 channels, as a Pillow image."""
-    pixels = to_uint8(image.detach().cpu().float()).permute(1, 2, 0).numpy()
+    """One image, (C, H, W) float in [-1, 1], as a Pillow image; of 2, or of more than 4 channels the first 3 as RGB."""
+    pixels = EIGHT_BITS.to_pixels(viewable(image.detach().cpu().float())).permute(1, 2, 0).numpy()
     return Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)
+
+
+def viewable(image: Tensor) -> Tensor:
+    """An image (C, H, W) in [-1, 1] of any number of channels as one of 1 (grey), 3 (RGB) or 4 (RGBA)."""
+    if len(image) in (1, 3, 4):
+        return image
+    black = image.new_full((max(3 - len(image), 0), *image.shape[1:]), -1)
+    return torch.cat([image[:3], black])
 
 
 def grid(images: Tensor, columns: int | None = None) -> Image.Image:

@@ -36,9 +36,15 @@ class TrainingProgress:
 
     def __init__(self) -> None:
         self.console = Console(highlight=False)
-        self.bar = _bar(self.console, _Rate(), TextColumn("loss {task.fields[loss]:.4f}"))
-        self.task = self.bar.add_task("training", total=None, loss=float("nan"), visible=False)
+        self.bar = _bar(
+            self.console,
+            _Rate(),
+            TextColumn("loss {task.fields[loss]:.4f}"),
+            TextColumn("{task.fields[waiting]:.0%} waiting for data"),
+        )
+        self.task = self.bar.add_task("training", total=None, loss=float("nan"), waiting=0.0, visible=False)
         self.line_at, self.line_images, self.smooth_loss = time.monotonic(), 0, float("nan")
+        self.begun, self.waiting = time.monotonic(), 0.0
 
     def __enter__(self) -> "TrainingProgress":
         self.bar.start()
@@ -51,12 +57,21 @@ class TrainingProgress:
         """A sentence, above the bar."""
         self.console.print(text, markup=False, soft_wrap=True)
 
-    def advance(self, images_seen: int, images: int, loss: float) -> None:
-        """A step ended: `images_seen` of `images`, at this loss."""
+    def advance(self, images_seen: int, images: int, loss: float, waited: float) -> None:
+        """A step ended: `images_seen` of `images`, at this loss; `waited` seconds for data since training began."""
         is_first = self.smooth_loss != self.smooth_loss
         self.smooth_loss = loss if is_first else 0.98 * self.smooth_loss + 0.02 * loss
-        self.bar.update(self.task, completed=images_seen, total=images, loss=self.smooth_loss, visible=True)
+        self.waiting = 0.0 if is_first else waited / (time.monotonic() - self.begun)
+        self.bar.update(
+            self.task,
+            completed=images_seen,
+            total=images,
+            loss=self.smooth_loss,
+            waiting=self.waiting,
+            visible=True,
+        )
         if is_first:
+            self.begun = time.monotonic() - waited
             self.line_at, self.line_images = time.monotonic(), images_seen
         if not self.console.is_terminal and time.monotonic() - self.line_at > SECONDS_A_LINE:
             self._print_line(images_seen, images)
@@ -67,7 +82,8 @@ class TrainingProgress:
         left = f", {(images - images_seen) / rate / 60:.1f} minutes left" if rate else ""
         share = images_seen / images
         self.say(
-            f"{images_seen:,}/{images:,} images ({share:.0%}), {rate:,.0f} images/s, loss {self.smooth_loss:.4f}{left}"
+            f"{images_seen:,}/{images:,} images ({share:.0%}), {rate:,.0f} images/s, loss {self.smooth_loss:.4f}, "
+            f"{self.waiting:.0%} waiting for data{left}"
         )
         self.line_at, self.line_images = now, images_seen
 

@@ -106,7 +106,7 @@ def _is_measurement(line: object) -> bool:
     return line.get("kind") == "train" and {"loss", "steps", "seconds", "skipped"} <= line.keys()
 
 
-def learned_images(path: str | Path) -> ImageSet | None:
+def learned_images(path: str | Path, cache: Path | None = None) -> ImageSet | None:
     """The images that the run at `path` learned from, or None if they are no longer there or no longer the same.
 
     Raises:
@@ -115,7 +115,14 @@ def learned_images(path: str | Path) -> ImageSet | None:
     record = read_record(path)
     data = record.config.data
     try:
-        images = load_images(record.config.source, size=data.size, channels=data.channels, labels=data.labels)
+        images = load_images(
+            record.config.source,
+            size=data.size,
+            fit=data.fit,
+            channels=data.channels,
+            labels=data.labels,
+            cache=cache,
+        )
     except DataError:
         return None
     return images if Learned.of(images) == record.learned else None

@@ -10,7 +10,7 @@ from typing import Protocol, runtime_checkable
 import torch
 
 from sfumato import pictures
-from sfumato.data import ImageSet, batch_indices, load_images, split, to_float
+from sfumato.data import Feed, ImageSet, feed_for, load_images, split
 from sfumato.devices import choose_device, out_of_memory
 from sfumato.errors import TrainingError
 from sfumato.models import ModelConfig, build
@@ -38,8 +38,8 @@ class Reporter(Protocol):
     def say(self, text: str) -> None:
         """A sentence that should be read."""
 
-    def advance(self, images_seen: int, images: int, loss: float) -> None:
-        """A step ended: `images_seen` of `images`, at this loss."""
+    def advance(self, images_seen: int, images: int, loss: float, waited: float) -> None:
+        """A step ended: `images_seen` of `images`, at this loss; `waited` seconds for data since training began."""
 
 
 class Silent:
@@ -48,7 +48,7 @@ class Silent:
     def say(self, text: str) -> None:
         """Nothing."""
 
-    def advance(self, images_seen: int, images: int, loss: float) -> None:
+    def advance(self, images_seen: int, images: int, loss: float, waited: float) -> None:
         """Nothing."""
 
 
@@ -61,6 +61,7 @@ def train(
     out: str | Path,
     *,
     device: str = "auto",
+    cache: Path | None = None,
     reporter: Reporter | None = None,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> TrainingState:
@@ -72,6 +73,7 @@ def train(
         config: the settings, complete.
         out: the run directory.
         device: "auto", "cpu", "cuda", "cuda:1", "mps".
+        cache: where decoded images are kept; None: SFUMATO_CACHE, or the user's cache.
         reporter: told of progress.
         should_stop: asked after every step; once true, the run is saved and left.
 
@@ -89,7 +91,9 @@ def train(
     reporter = reporter or Silent()
     place = choose_device(device)
     data = config.data
-    images = load_images(config.source, size=data.size, channels=data.channels, labels=data.labels)
+    images = load_images(
+        config.source, size=data.size, fit=data.fit, channels=data.channels, labels=data.labels, cache=cache
+    )
     model_config = model_for(config, images)
     route_for(model_config.built_schedule(), steps=config.watch.preview_steps)  # refuses what no preview can have
     with Run(Path(out), config, Learned.of(images)) as run, out_of_memory(OUT_OF_MEMORY):
@@ -104,7 +108,8 @@ def train(
         learned, kept = split(images, data.holdout, config.optimization.seed)
         heldout = HeldOut(kept, config.watch.heldout_count, config.optimization.seed)
         say(_opening(config, state, learned, kept, place))
-        _Loop(config, run, state, learned, heldout, reporter, should_stop).run_to_the_end()
+        feed = feed_for(learned, config.optimization.seed, place)
+        _Loop(config, run, state, feed, heldout, reporter, should_stop).run_to_the_end()
     return state
 
 
@@ -137,6 +142,7 @@ def model_for(config: TrainConfig, images: ImageSet) -> ModelConfig:
         parametrization=diffusion.parametrization,
         image_shape=images.image_shape,
         label_names=images.label_names,
+        depth=images.depth,
     )
 
 
@@ -148,14 +154,13 @@ class _Loop:
         config: TrainConfig,
         run: Run,
         state: TrainingState,
-        images: ImageSet,
+        feed: Feed,
         heldout: HeldOut,
         reporter: Reporter,
         should_stop: Callable[[], bool],
     ) -> None:
-        self.config, self.run, self.state, self.images = config, run, state, images
+        self.config, self.run, self.state, self.feed = config, run, state, feed
         self.heldout, self.reporter, self.should_stop = heldout, reporter, should_stop
-        self.device = next(state.model.parameters()).device
         self.recent: list[StepResult] = []
         self.bad_steps_in_a_row = 0
         self.saved_at = time.monotonic()
@@ -167,7 +172,7 @@ class _Loop:
         while counters.images_seen < goal and not self.should_stop():
             before = counters.images_seen
             result = self.step(min(self.config.optimization.batch, goal - before))
-            self.reporter.advance(counters.images_seen, goal, result.loss)
+            self.reporter.advance(counters.images_seen, goal, result.loss, self.feed.seconds)
             if len(self.recent) == STEPS_A_LINE:
                 self.measure()
             if time.monotonic() - self.saved_at >= 60 * self.config.watch.save_minutes:
@@ -182,13 +187,10 @@ class _Loop:
 
     def step(self, count: int) -> StepResult:
         """One training step on the next `count` images."""
-        counters, seed = self.state.counters, self.config.optimization.seed
-        indices = batch_indices(len(self.images), seed, counters.images_seen, count)
-        batch = self.images.select(indices)
-        x_0 = to_float(batch.images.to(self.device))
-        labels = None if batch.labels is None else batch.labels.to(self.device)
+        counters = self.state.counters
+        batch = self.feed.batch(counters.images_seen, count)
         start = time.perf_counter()
-        result = training_step(self.state, x_0, labels, self.config)
+        result = training_step(self.state, batch.images, batch.labels, self.config)
         counters.seconds += time.perf_counter() - start
         self.recent.append(result)
         self.judge(result)
@@ -282,6 +284,10 @@ def _said_and_logged(reporter: Reporter, run: Run) -> Callable[[str], None]:
     return say
 
 
+_KINDS = {1: "grey", 3: "RGB", 4: "RGBA"}
+_DEPTHS = {"uint8": "", "uint16": " in 16 bits", "float32": " in floats"}
+
+
 def _opening(config: TrainConfig, state: TrainingState, learned: ImageSet, kept: ImageSet, device: torch.device) -> str:
     """The sentences that a run begins with."""
     channels, height, width = learned.image_shape
@@ -290,6 +296,7 @@ def _opening(config: TrainConfig, state: TrainingState, learned: ImageSet, kept:
     seen = state.counters.images_seen
     begun = f" Going on after {seen:,} images." if seen else ""
     return (
-        f"{len(learned):,} images of {height}x{width}x{channels}{classes} ({len(kept):,} more held out); preset "
+        f"{len(learned):,} images of {width}x{height} pixels, {_KINDS.get(channels, f'{channels} channels')}"
+        f"{_DEPTHS[learned.depth.dtype]}{classes} ({len(kept):,} more held out); preset "
         f"{config.preset}, {parameters:.1f} M parameters, on {device}.{begun}"
     )

@@ -57,8 +57,8 @@ def test_every_setting_is_a_flag_with_help(sfumato: Command) -> None:
     outcome = sfumato("train", "--help")
     settings = set(flags(TrainConfig(source=""))) - {"--source"}
     assert outcome.code == 0
-    assert settings | {"--out", "--device"} <= set(re.findall(r"--[a-z-]+", outcome.out))
-    assert len(settings) == 33
+    assert settings | {"--out", "--device", "--cache"} <= set(re.findall(r"--[a-z-]+", outcome.out))
+    assert len(settings) == 34
 
 
 @pytest.mark.parametrize("verb", ["train", "sample", "interpolate", "show", "explain"])

@@ -94,13 +94,13 @@ def test_a_model_without_labels_takes_none(flags: str, sfumato: Command, unlabel
         ("sample", "empty", "empty holds no model"),
         ("show", "nowhere", "nowhere is not a run directory"),
         ("show", "empty", "empty is not a run directory"),
-        ("explain", "nowhere", "There is no folder"),
+        ("explain", "nowhere", "There is no file or folder nowhere"),
         ("explain", "empty", "holds no images"),
-        ("train", "nowhere", "There is no folder"),
+        ("train", "nowhere", "There is no file or folder nowhere"),
         ("train", "empty", "holds no images"),
         ("train", "single", "2"),
         ("train", "sizes", "different sizes"),
-        ("train", "text.txt", "is a file, but a folder is expected"),
+        ("train", "text.txt", "is a file that holds no images"),
     ],
 )
 def test_a_place_that_is_not_what_it_should_be_is_named(

@@ -218,5 +218,7 @@ def pickling(code: str) -> list[str]:
                 names = ["allow_pickle"]
             case _:
                 continue
-        found += sorted({"pickle", "dill", "joblib", "shelve", "marshal", "torch.load", "allow_pickle"} & set(names))
+        found += sorted(
+            {"pickle", "dill", "joblib.load", "shelve", "marshal", "torch.load", "allow_pickle"} & set(names)
+        )
     return found

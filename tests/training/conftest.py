@@ -67,7 +67,7 @@ class StopAfter(Silent):
     def __init__(self, steps: int) -> None:
         self.left = steps
 
-    def advance(self, images_seen: int, images: int, loss: float) -> None:
+    def advance(self, images_seen: int, images: int, loss: float, waited: float) -> None:
         """Counts down."""
         del images_seen, images, loss
         self.left -= 1

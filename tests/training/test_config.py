@@ -187,6 +187,7 @@ FREE = {
 
 FIXED: dict[str, object] = {
     "size": 16,
+    "fit": "pad",
     "channels": "grey",
     "labels": False,
     "flip": False,
@@ -377,7 +378,7 @@ def test_the_model_attends_at_the_level_of_about_that_size_and_knows_the_classes
     settings: Settings,
 ) -> None:
     config = settings(width=8, multipliers=multipliers, attention=attention)
-    images = ImageSet(torch.zeros(2, 3, *side, dtype=torch.uint8), None, names)
+    images = ImageSet.of(torch.zeros(2, 3, *side, dtype=torch.uint8), None, names)
     model = model_for(config, images)
     assert model.network.attention_levels == levels
     assert (model.network.classes, model.label_names) == (len(names), names)

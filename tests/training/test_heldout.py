@@ -12,7 +12,7 @@ from PIL import Image
 from torch import nn
 
 from sfumato import pictures
-from sfumato.data import ImageSet, load_images, split, to_float
+from sfumato.data import ImageSet, load_images, split
 from sfumato.denoiser import NetworkDenoiser, predict_noise
 from sfumato.models import load
 from sfumato.runs import read_metrics
@@ -45,7 +45,7 @@ class Knowing(nn.Module):
 @pytest.fixture
 def images() -> ImageSet:
     """One image of 1x16x16."""
-    return ImageSet(torch.randint(0, 256, (1, 1, 16, 16), generator=torch.Generator().manual_seed(3)).byte(), None)
+    return ImageSet.of(torch.randint(0, 256, (1, 1, 16, 16), generator=torch.Generator().manual_seed(3)).byte())
 
 
 @pytest.fixture
@@ -53,7 +53,7 @@ def knowing(images: ImageSet) -> Callable[[float], NetworkDenoiser]:
     """A denoiser around `Knowing`."""
 
     def denoiser(since: float) -> NetworkDenoiser:
-        network = Knowing(to_float(images.images[0]), since)
+        network = Knowing(images.floats()[0], since)
         return NetworkDenoiser(network, SCHEDULE, predict_noise, images.image_shape)
 
     return denoiser
@@ -103,7 +103,7 @@ def test_images_take_turns_at_all_levels_with_their_own_labels(
     (call,) = asked
     assert kept.labels is not None
     assert not call.training
-    assert torch.equal(call.x_0, to_float(kept.images).repeat_interleave(10, dim=0))
+    assert torch.equal(call.x_0, kept.floats().repeat_interleave(10, dim=0))
     assert torch.equal(call.labels, kept.labels.repeat_interleave(10))
 
 

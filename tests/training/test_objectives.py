@@ -135,7 +135,7 @@ def test_a_step_minimises_the_weighted_loss_and_held_out_images_cost_the_plain_o
     plain = simple_loss(fresh, call.x_0, call.t, call.noise)
     assert result.loss == pytest.approx((weights * plain).mean().item(), rel=1e-5)
 
-    kept = ImageSet(torch.zeros(1, 3, 8, 8, dtype=torch.uint8), None)
+    kept = ImageSet.of(torch.zeros(1, 3, 8, 8, dtype=torch.uint8))
     measured = heldout.HeldOut(kept, 10, seed=0)
     with torch.no_grad():
         t = fresh.schedule.nearest_step((torch.arange(10, dtype=torch.float64) + 0.5) / 10)

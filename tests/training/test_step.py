@@ -11,7 +11,7 @@ import torch
 from safetensors import safe_open
 from torch import nn
 
-from sfumato.data import load_images, to_float
+from sfumato.data import load_images
 from sfumato.denoiser import NetworkDenoiser
 from sfumato.errors import RunError, TrainingError
 from sfumato.objective import Weight, weighted_loss
@@ -56,7 +56,7 @@ def one_step(state: TrainingState, config: TrainConfig) -> StepResult:
     images = load_images(config.source)
     assert images.labels is not None
     count = config.optimization.batch
-    return training_step(state, to_float(images.images[:count]), images.labels[:count], config)
+    return training_step(state, images.floats()[:count], images.labels[:count], config)
 
 
 def content(state: TrainingState, path: Path) -> str:
@@ -255,6 +255,6 @@ def test_images_are_mirrored_only_when_asked(flip: bool, settings: Settings, new
     state = new_state(config)
     for _ in range(4):
         one_step(state, config)
-    plain = to_float(load_images(config.source).images[:4])
+    plain = load_images(config.source).floats()[:4]
     mirrored = [not torch.equal(image, same) for call in asked for image, same in zip(call.x_0, plain, strict=True)]
     assert (0 < sum(mirrored) < len(mirrored)) if flip else not any(mirrored)

@@ -2,33 +2,39 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 import torch
-from PIL import Image
 
-from sfumato.data.decode import Channels, fit, to_array
-from sfumato.data.imageset import ImageSet
+from sfumato.data.convert import in_channels
+from sfumato.data.survey import BY_NAME, Choices
+from sfumato.sources import Frame, fitted
 
+DIGITS = "digits"
 BRIGHTEST = 16
 
 
-def load_digits(size: int | None, channels: Channels, labels: bool) -> ImageSet:
-    """Load 1,797 handwritten digits, bright on black, 8 pixels a side.
+class Digits(NamedTuple):
+    """1,797 handwritten digits.
 
-    Args:
-        size: The side to resize to; None keeps 8.
-        channels: "grey" is what they are; the others are converted.
-        labels: Whether to label each image with its digit.
-
-    Returns:
-        Images named "0" to "9", or unlabelled ones.
+    Attributes:
+        images: uint8, (1797, C, H, W), bright on black.
+        labels: int64, (1797,).
     """
+
+    images: torch.Tensor
+    labels: torch.Tensor
+
+
+def load_digits(choices: Choices) -> Digits:
+    """Load the digits; they are grey and of 8 pixels a side, unless something else is chosen."""
     from sklearn import datasets  # takes a second to import
 
     digits = datasets.load_digits()
-    grey = np.rint(digits.images * (255 / BRIGHTEST)).astype(np.uint8)
-    pixels = np.stack([to_array(fit(Image.fromarray(image), size), channels) for image in grey])
-    images = torch.from_numpy(pixels).permute(0, 3, 1, 2).contiguous()
-    if not labels:
-        return ImageSet(images, None)
-    return ImageSet(images, torch.from_numpy(digits.target.astype(np.int64)), tuple("0123456789"))
+    grey = np.rint(digits.images * (255 / BRIGHTEST)).astype(np.uint8)[..., None]
+    frame = Frame(8, 8) if choices.size is None else Frame(*choices.size, choices.fit)
+    channels = BY_NAME.get(choices.channels, 1)
+    pixels = np.stack([in_channels(fitted(image, frame), channels) for image in grey])
+    images = torch.from_numpy(np.ascontiguousarray(np.moveaxis(pixels, 3, 1)))
+    return Digits(images, torch.from_numpy(digits.target.astype(np.int64)))

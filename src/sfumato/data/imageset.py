@@ -1,4 +1,4 @@
-"""Images in memory, and the two ways their pixels are written: as bytes and as numbers around zero."""
+"""A set of images of one shape, with what is known of each."""
 
 from __future__ import annotations
 
@@ -9,50 +9,96 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
+from sfumato.data.pixels import ArrayPixels, Pixels
+from sfumato.depth import EIGHT_BITS, Depth
 from sfumato.errors import ConfigError, DataError
 
 MOST_HELD_OUT = 1024
 
+DIGEST_BYTES = 16
+
 
 @dataclass(frozen=True, eq=False)
 class ImageSet:
-    """Decoded images in memory.
+    """Images of one shape, in memory or on disk.
 
     Attributes:
-        images: uint8, (N, C, H, W), with 1 (grey), 3 (RGB) or 4 (RGBA) channels.
+        pixels: Where the images are, perhaps among others.
+        rows: Which of `pixels` belong to this set, in its order; int64, (N,).
+        depth: How their pixels are written.
         labels: int64, (N,), indices into `label_names`; None when the images are unlabelled.
         label_names: The names of the classes.
         notices: Sentences a person should read: what was skipped, converted, not used.
+        digests: A hash of each of `pixels`; uint8, (rows, 16).
     """
 
-    images: torch.Tensor
+    pixels: Pixels
+    rows: np.ndarray
+    depth: Depth
     labels: torch.Tensor | None
-    label_names: tuple[str, ...] = ()
-    notices: tuple[str, ...] = ()
+    label_names: tuple[str, ...]
+    notices: tuple[str, ...]
+    digests: np.ndarray
+
+    @staticmethod
+    def of(
+        images: torch.Tensor,
+        labels: torch.Tensor | None = None,
+        label_names: tuple[str, ...] = (),
+        depth: Depth = EIGHT_BITS,
+    ) -> ImageSet:
+        """Images that are in memory.
+
+        Args:
+            images: uint8, uint16 or float32, (N, C, H, W).
+            labels: int64, (N,), or None.
+            label_names: The names of the classes.
+            depth: How the pixels are written.
+        """
+        array = np.ascontiguousarray(images.numpy())
+        digests = np.stack([digest_of(image) for image in array])
+        return ImageSet(ArrayPixels(array), np.arange(len(array)), depth, labels, label_names, (), digests)
 
     def __len__(self) -> int:
-        return len(self.images)
+        return len(self.rows)
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
         """(C, H, W) of every image."""
-        _, channels, height, width = self.images.shape
+        _, channels, height, width = self.pixels.shape
         return channels, height, width
 
+    @property
+    def images(self) -> torch.Tensor:
+        """All of the images, read into memory: uint8, uint16 or float32, (N, C, H, W)."""
+        return torch.from_numpy(self.pixels.take(self.rows))
+
+    def floats(self) -> torch.Tensor:
+        """All of the images, read into memory: float32 in [-1, 1], (N, C, H, W)."""
+        return self.depth.to_float(self.images)
+
     def select(self, indices: torch.Tensor) -> ImageSet:
-        """The images at `indices` (int64, (M,)), in that order, with their labels."""
+        """The images at `indices` (int64, (M,)), in that order, with their labels; nothing is read."""
         labels = None if self.labels is None else self.labels[indices]
-        return replace(self, images=self.images[indices], labels=labels)
+        return replace(self, rows=self.rows[indices.numpy()], labels=labels)
 
     def fingerprint(self) -> str:
-        """A SHA-256 of shape, label names, pixels and labels: 64 hexadecimal digits, the same in every process."""
-        labelled = self.labels is not None
-        header = json.dumps([list(self.images.shape), list(self.label_names), labelled])
-        digest = hashlib.sha256(header.encode())
-        digest.update(self.images.contiguous().numpy().data)
+        """A SHA-256 of shape, depth, label names, pixels and labels: 64 hexadecimal digits, the same in every process.
+
+        Taken from the images' digests, so that no pixel is read.
+        """
+        header = [len(self), *self.image_shape, self.depth.dtype, list(self.label_names), self.labels is not None]
+        digest = hashlib.sha256(json.dumps(header).encode())
+        digest.update(np.ascontiguousarray(self.digests[self.rows]).data)
         if self.labels is not None:
             digest.update(self.labels.numpy().astype("<i8").data)
         return digest.hexdigest()
+
+
+def digest_of(image: np.ndarray) -> np.ndarray:
+    """A hash of the pixels of one image; uint8, (16,)."""
+    digest = hashlib.blake2b(np.ascontiguousarray(image).data, digest_size=DIGEST_BYTES)
+    return np.frombuffer(digest.digest(), np.uint8)
 
 
 def split(images: ImageSet, holdout: float, seed: int) -> tuple[ImageSet, ImageSet]:
@@ -81,21 +127,3 @@ def split(images: ImageSet, holdout: float, seed: int) -> tuple[ImageSet, ImageS
     held_out = min(max(round(holdout * count), 1), MOST_HELD_OUT, count - 1)
     order = torch.from_numpy(np.random.Generator(np.random.Philox(seed)).permutation(count))
     return images.select(order[held_out:]), images.select(order[:held_out])
-
-
-def to_float(images: torch.Tensor) -> torch.Tensor:
-    """Turn bytes (uint8, any shape, 0..255) into float32 in [-1, 1].
-
-    >>> to_float(torch.tensor([0, 255], dtype=torch.uint8))
-    tensor([-1.,  1.])
-    """
-    return images.to(torch.float32) / 127.5 - 1
-
-
-def to_uint8(images: torch.Tensor) -> torch.Tensor:
-    """Turn floats (any shape, clamped to [-1, 1]) into the nearest bytes (uint8, 0..255).
-
-    >>> to_uint8(torch.tensor([-7.0, 0.003, 1.0]))
-    tensor([  0, 128, 255], dtype=torch.uint8)
-    """
-    return ((images.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 
-from sfumato.data.folder import printable_path
 from sfumato.errors import DataError
 
 
@@ -28,38 +27,27 @@ class Labelling:
     notices: tuple[str, ...] = ()
 
 
-def label_images(root: Path, readable: list[Path], unreadable: list[Path]) -> Labelling:
-    """Label images by their folders, when every readable one lies in a sub-folder of `root`.
+def label_by_folder(title: str, folders: Sequence[str | None], unreadable: Sequence[str]) -> Labelling:
+    """Label images by their folders, when every one lies in a sub-folder.
 
     Args:
-        root: The folder that holds the classes.
-        readable: The images to label, below `root`.
-        unreadable: Images that were skipped. A class with no others is dropped, with a notice.
+        title: Of the source, for messages.
+        folders: The first folder of each image; None where it lies in none.
+        unreadable: The names of images that were skipped. A class with no others is dropped, with a notice.
 
     Raises:
         DataError: A class has a single readable image.
     """
-    classes = [class_of(path, root) for path in readable]
-    named = [name for name in classes if name is not None]
-    if len(named) < len(classes):
-        return Labelling(notices=(_beside(root, len(classes) - len(named)),) if named else ())
+    named = [name for name in folders if name is not None]
+    if len(named) < len(folders):
+        return Labelling(notices=(_beside(title, len(folders) - len(named)),) if named else ())
     names = tuple(sorted(set(named), key=natural_key))
-    notices = _dropped(root, names, unreadable)
+    notices = _dropped(names, unreadable)
     if len(names) == 1:
         return Labelling(notices=(*notices, f"All images lie in one class ({names[0]}), so labels are not used."))
     _refuse_single_images(named)
     index = {name: i for i, name in enumerate(names)}
     return Labelling(torch.tensor([index[name] for name in named]), names, notices)
-
-
-def class_of(path: Path, root: Path) -> str | None:
-    """The first folder between `root` and `path`; None when there is none.
-
-    >>> class_of(Path("pets/cats/old/tom.png"), Path("pets"))
-    'cats'
-    """
-    first, *rest = printable_path(path, root).split("/")
-    return first if rest else None
 
 
 def natural_key(name: str) -> tuple[list[str | int], str]:
@@ -72,13 +60,13 @@ def natural_key(name: str) -> tuple[list[str | int], str]:
     return [int(part) if part.isdecimal() else part.casefold() for part in parts], name
 
 
-def _beside(root: Path, count: int) -> str:
-    return f"Labels are not used: {count} of the images lie in {root} itself, not in the folder of a class."
+def _beside(title: str, count: int) -> str:
+    return f"Labels are not used: {count} of the images lie in {title} itself, not in the folder of a class."
 
 
-def _dropped(root: Path, names: tuple[str, ...], unreadable: list[Path]) -> tuple[str, ...]:
-    classes = {class_of(path, root) for path in unreadable}
-    dropped = sorted((name for name in classes if name is not None and name not in names), key=natural_key)
+def _dropped(names: tuple[str, ...], unreadable: Sequence[str]) -> tuple[str, ...]:
+    classes = {name.split("/")[0] for name in unreadable if "/" in name}
+    dropped = sorted(classes - set(names), key=natural_key)
     return (f"Classes without any readable image were dropped: {', '.join(dropped)}.",) if dropped else ()
 
 

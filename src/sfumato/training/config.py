@@ -20,8 +20,10 @@ class DataConfig:
 
     __pydantic_config__: ClassVar = {"extra": "forbid"}
 
-    size: int | None = None
-    """Resize (antialiased) and centre-crop to this many pixels; None: the images' own common size."""
+    size: Annotated[int | str | None, tyro.conf.arg(metavar="SIDE|WIDTHxHEIGHT")] = None
+    """Bring the images to this size (antialiased), such as 64 or 64x96; None: the images' own common size."""
+    fit: Literal["crop", "pad", "resize"] = "crop"
+    """How: crop keeps the middle, pad adds black (or transparent) borders, resize stretches."""
     channels: Literal["auto", "grey", "rgb", "rgba"] = "auto"
     """Convert the images; auto: what most of them are."""
     labels: bool = True
@@ -32,7 +34,10 @@ class DataConfig:
     """Share of the images kept from training, for the held-out loss (at least one image, at most 1024)."""
 
     def __post_init__(self) -> None:
-        require(self.size is None or self.size >= 4, f"--size {self.size} is too small", "Choose 4 pixels or more.")
+        if self.size is not None:
+            from sfumato.data.size import parsed_size
+
+            parsed_size(self.size)
         require(0 < self.holdout < 1, f"--holdout {self.holdout} is not a share", "Choose a number between 0 and 1.")
 
 
@@ -168,7 +173,8 @@ class TrainConfig:
     __pydantic_config__: ClassVar = {"extra": "forbid"}
 
     source: Annotated[str, tyro.conf.arg(metavar="DATA")]
-    """A folder of images, searched recursively, or the word `digits` (1,797 handwritten digits, built in)."""
+    """A folder of images, searched recursively; a zip or tar of one; an .npz, .npy or .parquet file; hf:NAME (a data
+    set of the Hugging Face Hub); or the word `digits` (1,797 handwritten digits, built in)."""
     preset: Annotated[str, tyro.conf.arg(metavar="{ddpm,tiny}")] = "ddpm"
     """The named configuration that the other settings start from; `tiny` for digits unless one is named."""
     data: DataConfig = field(default_factory=DataConfig)

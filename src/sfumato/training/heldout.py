@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from sfumato.data import ImageSet, to_float
+from sfumato.data import ImageSet
 from sfumato.denoiser import NetworkDenoiser
 from sfumato.objective import simple_loss
 from sfumato.sampling import ImageNoise
@@ -42,7 +42,7 @@ class HeldOut:
     def __init__(self, images: ImageSet, count: int, seed: int) -> None:
         pairs = torch.arange(max(count, LEVELS))
         chosen = images.select(pairs // LEVELS % len(images))
-        self.images, self.labels = chosen.images, chosen.labels
+        self.images, self.labels = chosen.floats(), chosen.labels
         self.level = pairs % LEVELS
         self.noise = ImageNoise(seed, range(len(pairs)), images.image_shape)()
 
@@ -53,7 +53,7 @@ class HeldOut:
         losses = []
         for part in torch.arange(len(self.level)).split(BATCH):
             labels = None if self.labels is None else self.labels[part].to(device)
-            x_0, noise = to_float(self.images[part]).to(device), self.noise[part].to(device)
+            x_0, noise = self.images[part].to(device), self.noise[part].to(device)
             losses.append(simple_loss(model, x_0, _tenths(model.schedule)[self.level[part]], noise, labels).cpu())
             on_batch(len(part))
         return self._summary(torch.cat(losses), _tenths(model.schedule))

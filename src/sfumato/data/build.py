@@ -1,0 +1,237 @@
+"""Decoding every image of a source into one file, by all cores; what is done stays done if it is interrupted."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from sfumato.data.convert import converted
+from sfumato.data.imageset import digest_of
+from sfumato.data.index import Index
+from sfumato.data.survey import Choices, Layout, conversions, lay_out, survey
+from sfumato.errors import DataError
+from sfumato.sources import Entry, Listing, Source, Unreadable, printable
+from sfumato.sources.decode import Shape, reason_of
+from sfumato.sources.parallel import in_parallel
+
+PIXELS = "pixels.bin"
+JOURNAL = "pieces"
+SPOOL = "spool"
+
+PIECE_BYTES = 32 << 20
+MOST_IN_PIECE = 256
+
+NAMED_FILES = 5
+SPARE = 64 << 20
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Some neighbouring images, to be decoded together.
+
+    Attributes:
+        first: The row of the first one.
+        entries: The images.
+    """
+
+    first: int
+    entries: Sequence[Entry]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one image: a digest of its pixels and the range of floats, or a reason why there are none."""
+
+    digest: str = ""
+    low: float = 0.0
+    high: float = 0.0
+    reason: str | None = None
+
+
+def build(source: Source, choices: Choices, folder: Path) -> Index:
+    """Decodes the images of a source into `folder`.
+
+    Args:
+        source: Where they are.
+        choices: What is asked of them.
+        folder: Made if need be; what an interrupted build left there is used.
+
+    Returns:
+        What was found; not yet written.
+
+    Raises:
+        DataError: Fewer than 2 images can be read; their sizes differ, and no size is asked; the disk is too small.
+        OSError: The folder cannot be written.
+    """
+    (folder / JOURNAL).mkdir(parents=True, exist_ok=True)
+    listing = source.listing(folder / SPOOL)
+    if not listing.entries:
+        raise DataError(_nothing(source, listing), "Name one that holds image files, such as PNG or JPEG.")
+    shapes = survey(listing.entries)
+    seen = [index for index, shape in enumerate(shapes) if isinstance(shape, Shape)]
+    if not seen:
+        _require_enough(source, 0, [*listing.unusable, *(s for s in shapes if isinstance(s, Unreadable))])
+    measured = [shape for shape in shapes if isinstance(shape, Shape)]
+    layout = lay_out(source.title, measured, choices)
+    pieces = list(_pieces([listing.entries[index] for index in seen], layout))
+    _make_room(folder / PIXELS, len(seen), layout)
+    outcomes = _decoded(pieces, layout, folder)
+    return _index(source, listing, shapes, layout, choices, dict(zip(seen, outcomes, strict=True)))
+
+
+def _nothing(source: Source, listing: Listing) -> str:
+    unusable = f"; not usable: {named(listing.unusable)}" if listing.unusable else ""
+    return f"{source.title[0].upper()}{source.title[1:]} holds no images{unusable}"
+
+
+def _bytes_an_image(layout: Layout) -> int:
+    return layout.frame.width * layout.frame.height * layout.channels * np.dtype(layout.dtype).itemsize
+
+
+def _pieces(entries: Sequence[Entry], layout: Layout) -> list[Piece]:
+    length = min(max(PIECE_BYTES // _bytes_an_image(layout), 1), MOST_IN_PIECE)
+    return [Piece(start, entries[start : start + length]) for start in range(0, len(entries), length)]
+
+
+def _make_room(path: Path, count: int, layout: Layout) -> None:
+    """Reserves the whole file, so that a disk that is too small is known before the work."""
+    wanted = count * _bytes_an_image(layout)
+    present = path.stat().st_size if path.exists() else 0
+    free = shutil.disk_usage(path.parent).free
+    if wanted - present > free - SPARE:
+        raise DataError(
+            f"{count:,} images of {layout.frame.width} x {layout.frame.height} pixels take {wanted / 1e9:.1f} GB, and "
+            f"{free / 1e9:.1f} GB are free in {path.parent}",
+            "Free space, choose a smaller --size, or name another place with --cache.",
+        )
+    with path.open("ab") as file:
+        if hasattr(os, "posix_fallocate"):
+            os.posix_fallocate(file.fileno(), 0, wanted)
+        file.truncate(wanted)
+
+
+def _decoded(pieces: Sequence[Piece], layout: Layout, folder: Path) -> list[Outcome]:
+    """What became of every image, in order; pieces that are done already are only checked."""
+    done = {piece.first: outcomes for piece in pieces if (outcomes := _finished(piece, layout, folder)) is not None}
+    rest = [piece for piece in pieces if piece.first not in done]
+    decode = partial(decode_piece, layout=layout, folder=folder)
+    done |= in_parallel(decode, rest, [len(piece.entries) for piece in rest], "Reading images")
+    return [outcome for piece in pieces for outcome in done[piece.first]]
+
+
+def decode_piece(piece: Piece, layout: Layout, folder: Path) -> tuple[int, list[Outcome]]:
+    """Decodes some images into their place in the file, and then notes that it did."""
+    shape = (len(piece.entries), layout.channels, layout.frame.height, layout.frame.width)
+    pixels = np.zeros(shape, layout.dtype)
+    outcomes = [_decode(entry, layout, place) for entry, place in zip(piece.entries, pixels, strict=True)]
+    with (folder / PIXELS).open("r+b", buffering=0) as file:
+        file.seek(piece.first * _bytes_an_image(layout))
+        file.write(pixels.data)
+    note = _note(piece, folder)
+    temporary = note.with_suffix(".unfinished")
+    temporary.write_text(json.dumps([[o.digest, o.low, o.high, o.reason] for o in outcomes]), encoding="utf-8")
+    temporary.replace(note)
+    return piece.first, outcomes
+
+
+def _decode(entry: Entry, layout: Layout, place: np.ndarray) -> Outcome:
+    try:
+        place[:] = converted(entry, layout)
+    except Exception as error:  # decoders meet broken data with whatever their code runs into
+        return Outcome(reason=reason_of(error))
+    low, high = (float(place.min()), float(place.max())) if place.dtype.kind == "f" else (0.0, 0.0)
+    return Outcome(_hex_digest(place), low, high)
+
+
+def _hex_digest(image: np.ndarray) -> str:
+    return digest_of(image).tobytes().hex()
+
+
+def _note(piece: Piece, folder: Path) -> Path:
+    return folder / JOURNAL / f"{piece.first:012d}.json"
+
+
+def _finished(piece: Piece, layout: Layout, folder: Path) -> list[Outcome] | None:
+    """What became of a piece that an interrupted build has finished, if its pixels are what it noted."""
+    try:
+        outcomes = [Outcome(*fields) for fields in json.loads(_note(piece, folder).read_text(encoding="utf-8"))]
+        size = _bytes_an_image(layout)
+        with (folder / PIXELS).open("rb") as file:
+            file.seek(piece.first * size)
+            images = [np.frombuffer(file.read(size), np.uint8) for _ in piece.entries]
+    except (OSError, ValueError, TypeError):
+        return None
+    intact = len(outcomes) == len(images) and all(
+        outcome.reason is not None or _hex_digest(image) == outcome.digest
+        for outcome, image in zip(outcomes, images, strict=True)
+    )
+    return outcomes if intact else None
+
+
+def _index(
+    source: Source,
+    listing: Listing,
+    shapes: Sequence[Shape | Unreadable],
+    layout: Layout,
+    choices: Choices,
+    outcomes: dict[int, Outcome],
+) -> Index:
+    """The index of all images that could be decoded; `outcomes` has those that had a header, in the file's order."""
+    row_of = {index: row for row, index in enumerate(outcomes)}
+    good = [index for index, outcome in outcomes.items() if outcome.reason is None]
+    entries = listing.entries
+    failed = [
+        Unreadable(printable(entries[index].name), outcome.reason)
+        for index, outcome in outcomes.items()
+        if outcome.reason is not None
+    ]
+    skipped = [*listing.unusable, *(shape for shape in shapes if isinstance(shape, Unreadable)), *failed]
+    skipped.sort(key=lambda file: file.name)
+    _require_enough(source, len(good), skipped)
+    kept = [shape for index in good if isinstance(shape := shapes[index], Shape)]
+    total = len(good) + len(skipped)
+    return Index(
+        shape=(len(outcomes), layout.channels, layout.frame.height, layout.frame.width),
+        dtype=layout.dtype,
+        low=min(outcomes[index].low for index in good),
+        high=max(outcomes[index].high for index in good),
+        rows=[row_of[index] for index in good],
+        names=[printable(entries[index].name) for index in good],
+        folders=[entries[index].folder for index in good],
+        digests=[outcomes[index].digest for index in good],
+        sizes=[(shape.width, shape.height) for shape in kept],
+        channels=[shape.channels for shape in kept],
+        dtypes=[shape.dtype for shape in kept],
+        columns={name: [cells[index] for index in good] for name, cells in listing.columns.items()},
+        unreadable=[(file.name, file.reason) for file in skipped],
+        notices=[
+            *([f"{len(skipped)} of {total} images were skipped: {named(skipped)}."] if skipped else []),
+            *conversions(kept, layout, choices),
+            *listing.notices,
+        ],
+    )
+
+
+def _require_enough(source: Source, readable: int, skipped: Sequence[Unreadable]) -> None:
+    if readable == 0:
+        raise DataError(
+            f"None of the {len(skipped)} images in {source.title} can be read: {named(skipped)}",
+            "Check that they are whole images, in a format that Pillow reads.",
+        )
+    if readable == 1:
+        but = f" ({len(skipped)} cannot be read: {named(skipped)})" if skipped else ""
+        raise DataError(f"Only 1 image can be read in {source.title}{but}, but at least 2 are needed", "Add images.")
+
+
+def named(skipped: Sequence[Unreadable]) -> str:
+    """The first of the skipped images, with their reasons, and how many more there are."""
+    first = [f"{file.name} ({file.reason})" for file in skipped[:NAMED_FILES]]
+    more = len(skipped) - len(first)
+    return ", ".join(first) + (f" and {more} more" if more else "")

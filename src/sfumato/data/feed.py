@@ -1,0 +1,130 @@
+"""Batches for training, on the device before they are asked for."""
+
+from __future__ import annotations
+
+import time
+from abc import ABC, abstractmethod
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import NamedTuple
+
+import psutil
+import torch
+
+from sfumato.data.batches import batch_indices
+from sfumato.data.imageset import ImageSet
+
+LARGEST_SHARE = 0.25
+"""Of the free memory, that a resident data set may take; the rest is the network's."""
+
+PIECE = 4096
+"""Images moved to the device at a time."""
+
+
+class Batch(NamedTuple):
+    """Images to train on.
+
+    Attributes:
+        images: float32 in [-1, 1], (n, C, H, W), on the device.
+        labels: (n,) or (n, k), on the device; None when the images are unlabelled.
+    """
+
+    images: torch.Tensor
+    labels: torch.Tensor | None
+
+
+class Feed(ABC):
+    """The endless stream of shuffled epochs, a batch at a time. A batch depends on the seed and its place alone.
+
+    Args:
+        images: The images to learn.
+        seed: Of the order.
+        device: Where batches are wanted.
+
+    Attributes:
+        seconds: Spent waiting for batches.
+    """
+
+    def __init__(self, images: ImageSet, seed: int, device: torch.device) -> None:
+        self.images = images
+        self.seed = seed
+        self.device = device
+        self.seconds = 0.0
+
+    def batch(self, start: int, count: int) -> Batch:
+        """The images at the positions from `start` on."""
+        begun = time.perf_counter()
+        batch = self._batch(start, count)
+        self.seconds += time.perf_counter() - begun
+        return batch
+
+    @abstractmethod
+    def _batch(self, start: int, count: int) -> Batch:
+        """The batch."""
+
+    def _order(self, start: int, count: int) -> torch.Tensor:
+        return batch_indices(len(self.images), self.seed, start, count)
+
+
+class ResidentFeed(Feed):
+    """All of the images are on the device, and a batch is one gather."""
+
+    def __init__(self, images: ImageSet, seed: int, device: torch.device) -> None:
+        super().__init__(images, seed, device)
+        self._labels = None if images.labels is None else images.labels.to(device)
+        self._pixels = _on_device(images, device)
+
+    def _batch(self, start: int, count: int) -> Batch:
+        indices = self._order(start, count).to(self.device, non_blocking=True)
+        gathered = self._pixels[indices].view(getattr(torch, self.images.depth.dtype))
+        labels = None if self._labels is None else self._labels[indices]
+        return Batch(self.images.depth.to_float(gathered), labels)
+
+
+class StreamedFeed(Feed):
+    """Images come from the store while the device computes: the next batch is read in the background."""
+
+    def __init__(self, images: ImageSet, seed: int, device: torch.device) -> None:
+        super().__init__(images, seed, device)
+        self._reader = ThreadPoolExecutor(1, "sfumato-feed")
+        self._expected: tuple[int, int] | None = None
+        self._next: Future[Batch] | None = None
+
+    def _batch(self, start: int, count: int) -> Batch:
+        is_expected = self._next is not None and self._expected == (start, count)
+        read = self._next.result() if is_expected and self._next is not None else self._read(start, count)
+        self._expected = (start + count, count)
+        self._next = self._reader.submit(self._read, *self._expected)
+        moved = read.images.to(self.device, non_blocking=True)
+        labels = None if read.labels is None else read.labels.to(self.device, non_blocking=True)
+        return Batch(self.images.depth.to_float(moved), labels)
+
+    def _read(self, start: int, count: int) -> Batch:
+        chosen = self.images.select(self._order(start, count))
+        pixels, labels = chosen.images, chosen.labels
+        if self.device.type == "cuda":
+            return Batch(pixels.pin_memory(), None if labels is None else labels.pin_memory())
+        return Batch(pixels, labels)
+
+
+def feed_for(images: ImageSet, seed: int, device: torch.device) -> Feed:
+    """A feed of resident images if they take at most a quarter of the device's free memory, else of streamed ones."""
+    size = len(images) * images.pixels.bytes_an_image
+    kind = ResidentFeed if size <= LARGEST_SHARE * free_memory(device) else StreamedFeed
+    return kind(images, seed, device)
+
+
+def free_memory(device: torch.device) -> int:
+    """Bytes that are free on the device."""
+    if device.type == "cuda":
+        free, _ = torch.cuda.mem_get_info(device)
+        return free
+    return int(psutil.virtual_memory().available)
+
+
+def _on_device(images: ImageSet, device: torch.device) -> torch.Tensor:
+    """The pixels of the set, piece by piece; 16 bits travel as signed ones, which every device can gather."""
+    dtype = torch.int16 if images.depth.dtype == "uint16" else getattr(torch, images.depth.dtype)
+    pixels = torch.empty((len(images), *images.image_shape), dtype=dtype, device=device)
+    for rows in torch.arange(len(images)).split(PIECE):
+        pixels[rows[0] : rows[-1] + 1] = images.select(rows).images.view(dtype)
+    return pixels

@@ -1,0 +1,90 @@
+"""What a store says of its images: written once it is complete, read at every start."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import ClassVar
+
+from sfumato.depth import Depth, Dtype, depth_of_floats
+from sfumato.sources import Cell, Unreadable
+
+INDEX = "index.json"
+
+
+@dataclass(frozen=True)
+class Index:
+    """All about the images of a store but their pixels. Lists run over the readable images, in order.
+
+    Attributes:
+        shape: (rows, C, H, W) of the file of pixels; a row without a readable image is empty.
+        dtype: Of the pixels.
+        low: The least value of all pixels, if they are floats.
+        high: The greatest.
+        rows: Where in the file each image is.
+        names: Of each image within its source, printable.
+        folders: The first folder of each name; None where there is none.
+        digests: A hash of each image's pixels, in hexadecimal digits.
+        sizes: (width, height) of each image before it was fitted.
+        channels: Of each image before they were converted.
+        dtypes: Of each image before it was converted.
+        columns: What is known of each image.
+        unreadable: The images that could not be used, by name and reason.
+        notices: Sentences a person should read.
+    """
+
+    __pydantic_config__: ClassVar = {"extra": "forbid"}
+
+    shape: tuple[int, int, int, int]
+    dtype: Dtype
+    low: float
+    high: float
+    rows: list[int]
+    names: list[str]
+    folders: list[str | None]
+    digests: list[str]
+    sizes: list[tuple[int, int]]
+    channels: list[int]
+    dtypes: list[Dtype]
+    columns: dict[str, list[Cell]]
+    unreadable: list[tuple[str, str]]
+    notices: list[str]
+
+    @property
+    def depth(self) -> Depth:
+        """How the pixels are written."""
+        match self.dtype:
+            case "uint8":
+                return Depth()
+            case "uint16":
+                return Depth("uint16", 0.0, 65535.0)
+            case "float32":
+                return depth_of_floats(self.low, self.high)
+
+    @property
+    def skipped(self) -> Sequence[Unreadable]:
+        """The images that could not be used."""
+        return [Unreadable(name, reason) for name, reason in self.unreadable]
+
+
+def write_index(index: Index, folder: Path) -> None:
+    """Puts the index into `folder`, whole or not at all.
+
+    Raises:
+        OSError: It could not be written.
+    """
+    temporary = folder / (INDEX + ".unfinished")
+    temporary.write_text(json.dumps(asdict(index), separators=(",", ":")), encoding="utf-8")
+    temporary.replace(folder / INDEX)
+
+
+def read_index(folder: Path) -> Index | None:
+    """The index of a complete store; None where there is none, or one that another version wrote."""
+    from pydantic import TypeAdapter, ValidationError
+
+    try:
+        return TypeAdapter(Index).validate_json((folder / INDEX).read_bytes())
+    except (OSError, ValidationError):
+        return None

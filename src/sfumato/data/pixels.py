@@ -1,0 +1,73 @@
+"""The pixels of many images, wherever they are."""
+
+from __future__ import annotations
+
+import mmap
+from abc import ABC, abstractmethod
+from pathlib import Path
+
+import numpy as np
+
+
+class Pixels(ABC):
+    """Images of one shape, in order.
+
+    Attributes:
+        shape: (N, C, H, W).
+        dtype: uint8, uint16 or float32.
+    """
+
+    shape: tuple[int, int, int, int]
+    dtype: np.dtype[np.generic]
+
+    @property
+    def bytes_an_image(self) -> int:
+        """The memory that one image takes."""
+        return int(np.prod(self.shape[1:])) * self.dtype.itemsize
+
+    @abstractmethod
+    def take(self, rows: np.ndarray) -> np.ndarray:
+        """A copy of the images at `rows` (int64, (M,)), (M, C, H, W)."""
+
+
+class ArrayPixels(Pixels):
+    """Pixels in memory.
+
+    Args:
+        array: (N, C, H, W).
+    """
+
+    def __init__(self, array: np.ndarray) -> None:
+        self.array = array
+        count, channels, height, width = array.shape
+        self.shape = (count, channels, height, width)
+        self.dtype = array.dtype
+
+    def take(self, rows: np.ndarray) -> np.ndarray:
+        """A copy of the images at `rows`."""
+        taken: np.ndarray = self.array[rows]
+        return taken
+
+
+class MappedPixels(Pixels):
+    """Pixels in a file, mapped into memory. What was read is given back at once, so that memory stays flat.
+
+    Args:
+        path: The file, which holds the images one after the other.
+        shape: (N, C, H, W).
+        dtype: Of the numbers.
+    """
+
+    def __init__(self, path: Path, shape: tuple[int, int, int, int], dtype: str) -> None:
+        self.shape = shape
+        self.dtype = np.dtype(dtype)
+        with path.open("rb") as file:
+            self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        self._array = np.frombuffer(self._map, self.dtype).reshape(shape)
+
+    def take(self, rows: np.ndarray) -> np.ndarray:
+        """A copy of the images at `rows`."""
+        taken: np.ndarray = self._array[rows]
+        if hasattr(mmap, "MADV_DONTNEED"):
+            self._map.madvise(mmap.MADV_DONTNEED)
+        return taken

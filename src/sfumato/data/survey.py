@@ -1,0 +1,147 @@
+"""What the images of a source are, by their headers, and what all of them should become."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from statistics import median_low
+from typing import Literal, TypeVar
+
+from sfumato.data.size import SMALLEST_SIDE
+from sfumato.errors import DataError
+from sfumato.sources import Entry, Fit, Frame, Unreadable, printable
+from sfumato.sources.decode import Shape, reason_of, shape_of
+from sfumato.sources.parallel import in_parallel
+from sfumato.sources.pixels import Dtype
+
+T = TypeVar("T")
+
+ChannelChoice = Literal["auto", "grey", "rgb", "rgba"]
+
+LARGEST_SUGGESTION = 64
+NAMED_FILES = 5
+
+HEAD = 1 << 16
+"""Bytes within which the header of an image usually ends."""
+
+PIECE = 512
+
+BY_NAME = {"grey": 1, "rgb": 3, "rgba": 4}
+TITLES = {1: "grey", 3: "RGB", 4: "RGBA"}
+DEPTHS = {"uint8": "8 bits", "uint16": "16 bits", "float32": "floats"}
+
+
+@dataclass(frozen=True)
+class Choices:
+    """What a person asks of the images.
+
+    Attributes:
+        size: (width, height) that every image is brought to; None keeps the size they share.
+        fit: How.
+        channels: "grey", "rgb" or "rgba"; "auto" is what most of the images are.
+    """
+
+    size: tuple[int, int] | None = None
+    fit: Fit = "crop"
+    channels: ChannelChoice = "auto"
+
+
+@dataclass(frozen=True)
+class Layout:
+    """What every image becomes: a size, a number of channels, and a dtype."""
+
+    frame: Frame
+    channels: int
+    dtype: Dtype
+
+
+def survey(entries: Sequence[Entry]) -> list[Shape | Unreadable]:
+    """The shape of every image, or why it has none, from their headers."""
+    pieces = [entries[start : start + PIECE] for start in range(0, len(entries), PIECE)]
+    numbered = list(enumerate(pieces))
+    found = dict(in_parallel(_survey_piece, numbered, [len(piece) for piece in pieces], "Measuring images"))
+    return [shape for index, _ in numbered for shape in found[index]]
+
+
+def _survey_piece(piece: tuple[int, Sequence[Entry]]) -> tuple[int, list[Shape | Unreadable]]:
+    index, entries = piece
+    return index, [_measured(entry) for entry in entries]
+
+
+def _measured(entry: Entry) -> Shape | Unreadable:
+    for most in (HEAD, None):
+        try:
+            return shape_of(entry.read() if most is None else entry.read(most))
+        except Exception as error:  # decoders meet broken data with whatever their code runs into
+            failure = Unreadable(printable(entry.name), reason_of(error))
+    return failure
+
+
+def lay_out(title: str, shapes: Iterable[Shape], choices: Choices) -> Layout:
+    """What images of these shapes become.
+
+    Args:
+        title: Of the source, for messages.
+        shapes: Of every image that has one; at least one.
+        choices: What is asked.
+
+    Raises:
+        DataError: Their sizes differ, or are too small, and no size is asked.
+    """
+    shapes = list(shapes)
+    if choices.size is None:
+        _require_one_size(title, [(shape.width, shape.height) for shape in shapes])
+        frame = Frame(shapes[0].width, shapes[0].height)
+    else:
+        frame = Frame(*choices.size, choices.fit)
+    channels = BY_NAME.get(choices.channels) or _most_common(shape.channels for shape in shapes)
+    return Layout(frame, channels, _most_common(shape.dtype for shape in shapes))
+
+
+def _most_common(values: Iterable[T]) -> T:
+    return Counter(values).most_common(1)[0][0]
+
+
+def conversions(shapes: Iterable[Shape], layout: Layout, choices: Choices) -> list[str]:
+    """Sentences on how many images were converted from other channels, unless these were asked for, or depths."""
+    shapes = list(shapes)
+    by_channels = Counter(spoken_channels(shape.channels) for shape in shapes)
+    by_depth = Counter(DEPTHS[shape.dtype] for shape in shapes)
+    kinds = [(by_channels, spoken_channels(layout.channels))] if choices.channels == "auto" else []
+    kinds.append((by_depth, DEPTHS[layout.dtype]))
+    return [
+        f"{count} of {len(shapes)} images were converted from {native} to {target}."
+        for counts, target in kinds
+        for native, count in counts.items()
+        if native != target
+    ]
+
+
+def spoken_channels(channels: int) -> str:
+    """A number of channels, as a person calls it."""
+    return TITLES.get(channels, f"{channels} channels")
+
+
+def suggested_size(shapes: Iterable[Shape]) -> int:
+    """The largest power of two, from 4 to 64, that is not above the median of the shorter sides."""
+    shorter = median_low(min(shape.width, shape.height) for shape in shapes)
+    return 1 << min(max(shorter, SMALLEST_SIDE), LARGEST_SUGGESTION).bit_length() - 1
+
+
+def _require_one_size(title: str, sizes: list[tuple[int, int]]) -> None:
+    """Refuse (width, height) pairs that differ, or that are too small."""
+    counts = Counter(sizes)
+    if len(counts) > 1:
+        common = ", ".join(f"{count} of {width} x {height}" for (width, height), count in counts.most_common(3))
+        side = suggested_size(Shape(*size, 1, "uint8") for size in sizes)
+        raise DataError(
+            f"The images in {title} have {len(counts)} different sizes (most often: {common} pixels)",
+            f"Resize and crop them to one size with --size {side}.",
+        )
+    for width, height in counts:
+        if min(width, height) < SMALLEST_SIDE:
+            raise DataError(
+                f"The images in {title} are {width} x {height} pixels, but at least {SMALLEST_SIDE} a side are needed",
+                "Enlarge them with --size 8.",
+            )

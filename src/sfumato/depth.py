@@ -1,0 +1,69 @@
+"""How pixels are written: as 8 or 16 bits or as floats on files, and as numbers in [-1, 1] everywhere else."""
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import torch
+from torch import Tensor
+
+from sfumato.errors import ConfigError
+
+Dtype = Literal["uint8", "uint16", "float32"]
+
+
+@dataclass(frozen=True)
+class Depth:
+    """The numbers that pixels are written in.
+
+    Attributes:
+        dtype: of the numbers.
+        low: the one that -1 stands for.
+        high: the one that 1 stands for.
+    """
+
+    __pydantic_config__: ClassVar = {"extra": "forbid"}
+
+    dtype: Dtype = "uint8"
+    low: float = 0.0
+    high: float = 255.0
+
+    def __post_init__(self) -> None:
+        if not self.low < self.high:
+            raise ConfigError(f"pixels from {self.low} to {self.high} have no range", "Choose low < high.")
+
+    def to_float(self, pixels: Tensor) -> Tensor:
+        """Pixels of any shape as float32 in [-1, 1].
+
+        >>> EIGHT_BITS.to_float(torch.tensor([0, 255], dtype=torch.uint8))
+        tensor([-1.,  1.])
+        """
+        half = (self.high - self.low) / 2
+        floats = pixels.to(torch.float32, copy=True)
+        if self.low:
+            floats.sub_(self.low)
+        return floats.div_(half).sub_(1)
+
+    def to_pixels(self, images: Tensor) -> Tensor:
+        """Floats of any shape, clamped to [-1, 1], as the nearest pixels.
+
+        >>> SIXTEEN_BITS.to_pixels(torch.tensor([-7.0, 1.0]))
+        tensor([    0, 65535], dtype=torch.uint16)
+        """
+        scaled = (images.clamp(-1, 1).double() + 1) * ((self.high - self.low) / 2) + self.low
+        dtype: torch.dtype = getattr(torch, self.dtype)
+        return scaled.to(dtype) if dtype.is_floating_point else scaled.round().to(dtype)
+
+
+EIGHT_BITS = Depth()
+SIXTEEN_BITS = Depth("uint16", 0.0, 65535.0)
+
+
+def depth_of_floats(low: float, high: float) -> Depth:
+    """The depth of float images whose values lie between `low` and `high`.
+
+    The usual ranges [0, 1] and [-1, 1] are kept whole, any other is taken as it is.
+    """
+    for usual_low, usual_high in ((0.0, 1.0), (-1.0, 1.0)):
+        if usual_low <= low and high <= usual_high:
+            return Depth("float32", usual_low, usual_high)
+    return Depth("float32", low, high)

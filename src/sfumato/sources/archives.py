@@ -1,0 +1,194 @@
+"""Zip and tar files, read in place: a member is looked at where it lies, and nothing is unpacked by its name."""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import lzma
+import posixpath
+import tarfile
+import zipfile
+import zlib
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache, partial
+from io import BufferedIOBase
+from pathlib import Path
+
+from sfumato.errors import DataError
+from sfumato.sources.entry import (
+    MOST_BYTES,
+    BadImageError,
+    Content,
+    Entry,
+    SliceEntry,
+    Unreadable,
+    printable,
+    read_array,
+    refuse_size,
+)
+from sfumato.sources.folder import is_image_name
+from sfumato.sources.metadata import METADATA, described
+from sfumato.sources.source import Listing, Source, stat_signature
+from sfumato.sources.spool import unpacked
+
+COMPRESSED: dict[bytes, Callable[[Path], BufferedIOBase]] = {
+    b"\x1f\x8b": gzip.GzipFile,
+    b"BZh": bz2.BZ2File,
+    b"\xfd7zXZ\x00": lzma.LZMAFile,
+}
+"""How a compressed tar begins, and what reads it."""
+
+
+@dataclass(frozen=True)
+class ZipEntry(Entry):
+    """A member of a zip.
+
+    Attributes:
+        archive: The zip.
+        index: Of the member, since names may occur twice.
+    """
+
+    archive: Path
+    index: int
+
+    def read(self, most: int = MOST_BYTES) -> Content:
+        """The content of the member, unpacked no further than an image may be large."""
+        opened = _zip(self.archive)
+        try:
+            with opened.open(opened.infolist()[self.index]) as member:
+                if self.name.lower().endswith(".npy"):
+                    return read_array(member)
+                content = member.read(most + 1)
+                refuse_size(len(content))
+                return content
+        except RuntimeError as error:
+            raise BadImageError("it is encrypted") from error
+        except NotImplementedError as error:
+            raise BadImageError("its compression is unknown") from error
+        except (zipfile.BadZipFile, EOFError, ValueError, lzma.LZMAError, zlib.error) as error:
+            raise BadImageError("it is damaged within the archive") from error
+
+
+class ZipSource(Source):
+    """The images in a zip.
+
+    Args:
+        path: The zip.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.title = f"the zip {path}"
+        self.identity = str(path.resolve())
+        self.path = path
+
+    def signature(self) -> str:
+        """Its size and times."""
+        return stat_signature(self.path)
+
+    def listing(self, spool: Path) -> Listing:  # noqa: ARG002
+        """Its members, with what metadata files say of them."""
+        try:
+            members = zipfile.ZipFile(self.path).infolist()
+        except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
+            raise DataError(f"{self.path} is not a zip, or only a part of one", "Copy it anew.") from error
+        files = {index: member.filename for index, member in enumerate(members) if not member.is_dir()}
+        return _listed([ZipEntry(name, self.path, index) for index, name in files.items()])
+
+
+class TarSource(Source):
+    """The images in a tar, which may be compressed with gzip, bzip2 or xz.
+
+    Args:
+        path: The tar.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.title = f"the tar {path}"
+        self.identity = str(path.resolve())
+        self.path = path
+
+    def signature(self) -> str:
+        """Its size and times."""
+        return stat_signature(self.path)
+
+    def listing(self, spool: Path) -> Listing:
+        """Its members, with what metadata files say of them. Links and devices are no images."""
+        plain = self._uncompressed(spool)
+        try:
+            with tarfile.open(plain, "r:") as opened:
+                members = [member for member in opened if member.isreg()]
+        except (tarfile.TarError, OSError, ValueError, EOFError) as error:
+            raise DataError(f"{self.path} is not a tar, or only a part of one", "Copy it anew.") from error
+        return _listed([_tar_entry(plain, member) for member in members])
+
+    def _uncompressed(self, spool: Path) -> Path:
+        with self.path.open("rb") as file:
+            start = file.read(6)
+        for magic, opener in COMPRESSED.items():
+            if start.startswith(magic):
+                return unpacked(self.path, partial(opener, self.path), spool / "archive.tar")
+        return self.path
+
+
+def _tar_entry(path: Path, member: tarfile.TarInfo) -> Entry:
+    kind = ArraySlice if member.name.lower().endswith(".npy") else SliceEntry
+    return kind(member.name, path, member.offset_data, member.size)
+
+
+@dataclass(frozen=True)
+class ArraySlice(SliceEntry):
+    """A `.npy` inside a larger file."""
+
+    def read(self, most: int = MOST_BYTES) -> Content:  # noqa: ARG002
+        """The array."""
+        with self.path.open("rb") as file:
+            file.seek(self.offset)
+            return read_array(file)
+
+
+def _listed(files: Sequence[Entry]) -> Listing:
+    """Those members of an archive that are images, and what its metadata files say of them."""
+    entries: list[Entry] = []
+    unusable: list[Unreadable] = []
+    tables: dict[str, Callable[[], bytes]] = {}
+    for file in _last_of_each_name(files):
+        if posixpath.basename(file.name) in METADATA:
+            tables[file.name] = partial(_whole, file)
+        elif not is_image_name(file.name) or _is_hidden(file.name):
+            continue
+        elif _escapes(file.name):
+            unusable.append(Unreadable(printable(file.name), "its path leads out of the archive"))
+        else:
+            entries.append(file)
+    return described(sorted(entries, key=lambda entry: entry.name), tables, unusable)
+
+
+def _last_of_each_name(files: Iterable[Entry]) -> Iterable[Entry]:
+    """A name that occurs twice means what was added last, as for the tools that unpack archives."""
+    return {file.name: file for file in files}.values()
+
+
+def _whole(file: Entry) -> bytes:
+    try:
+        content = file.read()
+    except BadImageError as error:
+        raise DataError(f"{printable(file.name)} cannot be read: {error}", "Pack the archive anew.") from error
+    assert isinstance(content, bytes)
+    return content
+
+
+def _is_hidden(name: str) -> bool:
+    """Hidden files, and the shadows that macOS puts into zips."""
+    return any((part.startswith(".") and part not in (".", "..")) or part == "__MACOSX" for part in name.split("/"))
+
+
+def _escapes(name: str) -> bool:
+    parts = name.replace("\\", "/").split("/")
+    return ".." in parts or name.startswith(("/", "\\")) or parts[0].endswith(":")
+
+
+@lru_cache(maxsize=1)
+def _zip(path: Path) -> zipfile.ZipFile:
+    """The open archive, kept for the members that follow."""
+    return zipfile.ZipFile(path)

@@ -1,0 +1,162 @@
+"""NumPy files: a `.npy` of images, or a `.npz` with the array `images` and perhaps `labels`."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import IO, NamedTuple
+
+import numpy as np
+
+from sfumato.errors import DataError
+from sfumato.sources.entry import MOST_BYTES, Content, Entry, array_fault
+from sfumato.sources.source import Cell, Listing, Source, stat_signature
+from sfumato.sources.spool import unpacked
+
+IMAGES, LABELS = "images", "labels"
+UNLABELLED = -1
+
+REMEDY = "Save images as (N, H, W, C), (N, C, H, W) or (N, H, W), of uint8, uint16 or floats."
+
+
+class Header(NamedTuple):
+    """What the head of a `.npy` says: the array's shape, its dtype, and where its numbers begin."""
+
+    shape: tuple[int, ...]
+    dtype: np.dtype[np.generic]
+    offset: int
+
+
+@dataclass(frozen=True)
+class RowEntry(Entry):
+    """One image of a large array on disk, read without mapping or loading the rest.
+
+    Attributes:
+        path: The `.npy` file.
+        offset: Where the image begins.
+        shape: Of the image, in the file's order of axes.
+        dtype: Of its numbers.
+        channels_first: Whether the file has the channels before height and width.
+    """
+
+    path: Path
+    offset: int
+    shape: tuple[int, ...]
+    dtype: str
+    channels_first: bool
+
+    def read(self, most: int = MOST_BYTES) -> Content:  # noqa: ARG002
+        """The pixels, (H, W, C)."""
+        with self.path.open("rb", buffering=0) as file:
+            file.seek(self.offset)
+            content = file.read(int(np.prod(self.shape)) * np.dtype(self.dtype).itemsize)
+        pixels = np.frombuffer(content, self.dtype).reshape(self.shape)
+        return np.moveaxis(pixels, 0, -1) if self.channels_first else pixels.reshape(*self.shape[:2], -1)
+
+
+class ArraySource(Source):
+    """The images of one array.
+
+    Args:
+        path: A `.npy` or `.npz`.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.title = f"the array {path}"
+        self.identity = str(path.resolve())
+        self.path = path
+
+    def signature(self) -> str:
+        """Its size and times."""
+        return stat_signature(self.path)
+
+    def listing(self, spool: Path) -> Listing:
+        """One entry for each row of the array, with its label if there are any."""
+        if zipfile.is_zipfile(self.path):
+            return self._of_archive(spool)
+        return Listing(list(_entries(self.path, self.path)))
+
+    def _of_archive(self, spool: Path) -> Listing:
+        try:
+            with zipfile.ZipFile(self.path) as archive:
+                names = [name.removesuffix(".npy") for name in archive.namelist()]
+                labels = _loaded(self.path, archive, LABELS) if LABELS in names else None
+        except (zipfile.BadZipFile, OSError) as error:
+            raise DataError(f"{self.path} is not an .npz file, or only a part of one", "Copy it anew.") from error
+        images = IMAGES if IMAGES in names else names[0] if len(names) == 1 else None
+        if images is None:
+            known = ", ".join(names) or "none"
+            raise DataError(f"{self.path} has no array {IMAGES}, only: {known}", f"Name the array {IMAGES}.")
+        plain = unpacked(self.path, partial(_member, self.path, images), spool / "images.npy")
+        entries = list(_entries(plain, self.path))
+        return Listing(entries, {} if labels is None else {"label": _cells(self.path, labels, len(entries))})
+
+
+def _member(path: Path, name: str) -> IO[bytes]:
+    return zipfile.ZipFile(path).open(f"{name}.npy")
+
+
+def _loaded(path: Path, archive: zipfile.ZipFile, name: str) -> np.ndarray:
+    try:
+        with archive.open(f"{name}.npy") as file:
+            array: np.ndarray = np.load(file)
+            return array
+    except (ValueError, EOFError) as error:
+        raise DataError(f"the array {name} of {path} cannot be read: {array_fault(error)}", REMEDY) from error
+
+
+def _cells(path: Path, labels: np.ndarray, count: int) -> list[Cell]:
+    if labels.shape != (count,):
+        raise DataError(
+            f"{path} has {count} images, but its labels have the shape {labels.shape}", "Give one label an image."
+        )
+    if labels.dtype.kind not in "iubU":
+        raise DataError(f"the labels of {path} are {labels.dtype}", "Give integers or text.")
+    return [None if label == UNLABELLED else label for label in labels.tolist()]
+
+
+def _entries(file: Path, origin: Path) -> Iterator[RowEntry]:
+    """The rows of the array in `file`, which came from `origin`."""
+    header = _header(file, origin)
+    count, shape, channels_first = _layout(header, origin)
+    stride = int(np.prod(shape)) * header.dtype.itemsize
+    if file.stat().st_size < header.offset + count * stride:
+        raise DataError(f"{origin} ends before its array does", "Copy or save it anew.")
+    for row in range(count):
+        place = header.offset + row * stride
+        yield RowEntry(f"#{row}", file, place, shape, header.dtype.str, channels_first)
+
+
+def _header(file: Path, origin: Path) -> Header:
+    try:
+        with file.open("rb") as opened:
+            version = np.lib.format.read_magic(opened)
+            read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+            shape, is_fortran, dtype = read(opened)
+            offset = opened.tell()
+    except (ValueError, EOFError, OSError) as error:
+        raise DataError(f"{origin} cannot be read: {array_fault(error)}", REMEDY) from error
+    if dtype.hasobject:
+        raise DataError(f"{origin} holds Python objects, which are never unpickled", REMEDY)
+    if dtype.kind not in "uifb":
+        raise DataError(f"{origin} holds {dtype}, which are no pixels", REMEDY)
+    if is_fortran and len(shape) > 1:
+        raise DataError(f"{origin} is stored column by column", "Save it with numpy.ascontiguousarray.")
+    return Header(shape, dtype, offset)
+
+
+def _layout(header: Header, origin: Path) -> tuple[int, tuple[int, ...], bool]:
+    """(count, shape of one image in the file, whether channels come first). The channels are the shorter end."""
+    count, *shape = header.shape or (0,)
+    match shape:
+        case [_, _]:
+            return count, tuple(shape), False
+        case [first, _, last] if first != last:
+            return count, tuple(shape), first < last
+        case [first, _, last] if first <= 4:
+            return count, tuple(shape), False
+        case _:
+            raise DataError(f"{origin} has the shape {header.shape}, which is not that of images", REMEDY)

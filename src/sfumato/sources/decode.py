@@ -1,0 +1,174 @@
+"""From the content of one entry to pixels as a viewer would show them: upright, in sRGB, at the depth they have."""
+
+from __future__ import annotations
+
+import io
+import re
+from dataclasses import dataclass
+
+import numpy as np
+import simplejpeg
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
+
+from sfumato.sources.colour import in_srgb
+from sfumato.sources.deep import deep_pixels, deep_shape
+from sfumato.sources.entry import BadImageError, Content
+from sfumato.sources.frame import GREY, RGB, RGBA, Frame
+from sfumato.sources.pixels import Dtype, arranged, as_pixels, kept_dtype, refuse_bomb
+
+SIDEWAYS = (5, 6, 7, 8)  # the EXIF orientations that swap width and height
+
+FINER = 2
+"""A JPEG is decoded at a half, a quarter or an eighth of its size where that is this many times what is needed."""
+
+SPECIAL_JPEG = re.compile(rb"Exif\0\0|ICC_PROFILE\0|Adobe[\0\1]")
+"""Marks of what only Pillow's decoder heeds: orientation, colour profiles, and unusual colour models."""
+
+LONGEST_HEAD = 1 << 20
+"""Bytes of a JPEG within which such marks stand."""
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What an image will be when decoded.
+
+    Attributes:
+        width: In pixels, upright.
+        height: In pixels, upright.
+        channels: 1 grey, 3 RGB, 4 RGBA; any other number for arrays.
+        dtype: "uint8", "uint16" or "float32".
+    """
+
+    width: int
+    height: int
+    channels: int
+    dtype: Dtype
+
+
+def shape_of(content: Content) -> Shape:
+    """The shape of an image, from its header alone.
+
+    Raises:
+        BadImageError: There is none.
+    """
+    if isinstance(content, np.ndarray):
+        height, width, channels = arranged(content).shape
+        return Shape(width, height, channels, kept_dtype(content.dtype))
+    if (deep := deep_shape(content)) is not None:
+        return Shape(*deep)
+    if _is_plain_jpeg(content):
+        height, width, colours, _ = simplejpeg.decode_jpeg_header(content)
+        return Shape(width, height, GREY if colours == "Gray" else RGB, "uint8")
+    with _opened(content) as image:
+        return Shape(*_upright_size(image), *_native(image))
+
+
+def pixels_of(content: Content, frame: Frame | None = None) -> np.ndarray:
+    """Decode an image.
+
+    Args:
+        content: An encoded image, or an array.
+        frame: What the pixels will be fitted to; lets large JPEGs be decoded at a fraction of their size.
+
+    Returns:
+        (H, W, C) uint8, uint16 or float32.
+
+    Raises:
+        BadImageError: There is no image, only a part of one, or one that is too large.
+    """
+    if isinstance(content, np.ndarray):
+        return as_pixels(arranged(content))
+    if deep_shape(content) is not None:
+        return deep_pixels(content)
+    if _is_plain_jpeg(content):
+        return _plain_jpeg(content, frame)
+    with _opened(content) as image:
+        if frame is not None and image.format == "JPEG":
+            width, height = _upright_size(image)
+            least = frame.least(width, height)
+            least = least if (width, height) == image.size else least[::-1]
+            image.draft(None, (FINER * least[0], FINER * least[1]))
+        try:
+            return _shown(ImageOps.exif_transpose(image))
+        except BadImageError:
+            raise
+        except Exception as error:
+            raise BadImageError(reason_of(error)) from error
+
+
+def reason_of(error: Exception) -> str:
+    """Why an image could not be read, as the end of a sentence.
+
+    A decoder meets broken data with whatever its code runs into: OSError, SyntaxError, struct.error and more.
+    """
+    match error:
+        case BadImageError():
+            return str(error)
+        case Image.DecompressionBombError() | Image.DecompressionBombWarning():
+            return f"it has more than {Image.MAX_IMAGE_PIXELS} pixels"
+        case UnidentifiedImageError():
+            return "it is not an image that Pillow can read"
+        case OSError(strerror=str(reason)):
+            return reason.lower()
+        case MemoryError():
+            return "it does not fit into memory"
+        case _:
+            return " ".join(str(error).split()) or type(error).__name__
+
+
+def _opened(content: bytes) -> Image.Image:
+    try:
+        image = Image.open(io.BytesIO(content))
+    except Exception as error:
+        raise BadImageError(reason_of(error)) from error
+    refuse_bomb(*image.size)
+    return image
+
+
+def _is_plain_jpeg(content: bytes) -> bool:
+    """Whether a JPEG says nothing about orientation and colour, so that it can be decoded without ceremony."""
+    return content.startswith(b"\xff\xd8\xff") and SPECIAL_JPEG.search(content, 0, LONGEST_HEAD) is None
+
+
+def _plain_jpeg(content: bytes, frame: Frame | None) -> np.ndarray:
+    try:
+        height, width, colours, _ = simplejpeg.decode_jpeg_header(content)
+        refuse_bomb(width, height)
+        least = (width, height) if frame is None else frame.least(width, height)
+        return np.asarray(
+            simplejpeg.decode_jpeg(
+                content,
+                "GRAY" if colours == "Gray" else "RGB",
+                min_width=min(width, FINER * least[0]),
+                min_height=min(height, FINER * least[1]),
+            )
+        )
+    except ValueError as error:
+        raise BadImageError(reason_of(error)) from error
+
+
+def _upright_size(image: Image.Image) -> tuple[int, int]:
+    if image.format == "TIFF":  # Pillow has turned this size already
+        return image.size
+    turned = image.getexif().get(ExifTags.Base.Orientation) in SIDEWAYS
+    return (image.height, image.width) if turned else image.size
+
+
+def _native(image: Image.Image) -> tuple[int, Dtype]:
+    """(channels, dtype) that an opened image will have."""
+    if image.mode == "F":
+        return GREY, "float32"
+    if image.mode.startswith("I"):
+        return GREY, "uint16"
+    if image.has_transparency_data:
+        return RGBA, "uint8"
+    return (GREY if image.mode in ("1", "L") else RGB), "uint8"
+
+
+def _shown(image: Image.Image) -> np.ndarray:
+    """The pixels of an opened image, (H, W, C)."""
+    channels, dtype = _native(image)
+    if dtype != "uint8":
+        return as_pixels(np.asarray(image)[:, :, None])
+    mode = {GREY: "L", RGB: "RGB", RGBA: "RGBA"}[channels]
+    return np.asarray(in_srgb(image, mode)).reshape(image.height, image.width, channels)

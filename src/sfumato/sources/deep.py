@@ -1,0 +1,124 @@
+"""What Pillow would flatten to 8 bits or four channels: 16-bit colour PNGs, and TIFFs of any depth and channels."""
+
+from __future__ import annotations
+
+import io
+import struct
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from sfumato.sources.entry import BadImageError
+from sfumato.sources.frame import GREY, RGB, RGBA
+from sfumato.sources.pixels import Dtype, as_pixels, kept_dtype, refuse_bomb
+
+if TYPE_CHECKING:
+    from tifffile import TiffPage
+
+PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
+PNG_CHANNELS = {2: RGB, 4: RGBA, 6: RGBA}
+"""Channels of PNG's colour types that are not grey alone; grey with opacity is shown as RGBA."""
+
+TIFF_MAGICS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+
+TURNS = {
+    1: (0, False),
+    2: (0, True),
+    3: (2, False),
+    4: (2, True),
+    5: (3, True),
+    6: (3, False),
+    7: (1, True),
+    8: (1, False),
+}
+"""EXIF orientation: quarter turns counterclockwise, then whether to mirror left and right."""
+
+
+def deep_shape(content: bytes) -> tuple[int, int, int, Dtype] | None:
+    """(width, height, channels, dtype) of an image that only this file reads; None for all others.
+
+    Raises:
+        BadImageError: It is one, but too large or of a kind that cannot be used.
+    """
+    if content.startswith(PNG_MAGIC):
+        return _png_shape(content)
+    if content.startswith(TIFF_MAGICS):
+        return _tiff_shape(content)
+    return None
+
+
+def deep_pixels(content: bytes) -> np.ndarray:
+    """The pixels of an image for which `deep_shape` is not None: (H, W, C) uint8, uint16 or float32.
+
+    Raises:
+        BadImageError: It is damaged, or too large.
+    """
+    try:
+        return _png_pixels(content) if content.startswith(PNG_MAGIC) else _tiff_pixels(content)
+    except BadImageError:
+        raise
+    except Exception as error:  # decoders meet broken data with whatever their code runs into
+        raise BadImageError(f"it is damaged ({' '.join(str(error).split())[:80] or type(error).__name__})") from error
+
+
+def _png_shape(content: bytes) -> tuple[int, int, int, Dtype] | None:
+    if len(content) < 26:
+        return None
+    width, height, depth, colour = struct.unpack(">IIBB", content[16:26])
+    if depth != 16 or colour not in PNG_CHANNELS:
+        return None
+    refuse_bomb(width, height)
+    return width, height, PNG_CHANNELS[colour], "uint16"
+
+
+def _png_pixels(content: bytes) -> np.ndarray:
+    import imagecodecs
+
+    pixels: np.ndarray = imagecodecs.png_decode(content)
+    if pixels.shape[2] == 2:
+        pixels = np.concatenate([pixels[:, :, :1].repeat(3, axis=2), pixels[:, :, 1:]], axis=2)
+    return pixels
+
+
+def _tiff_shape(content: bytes) -> tuple[int, int, int, Dtype] | None:
+    page = _first_page(content)
+    if page is None or page.dtype is None:
+        return None
+    channels = page.samplesperpixel
+    if page.dtype == np.uint8 and channels in (GREY, RGB, RGBA):
+        return None
+    refuse_bomb(page.imagewidth * channels, page.imagelength)
+    sideways = _orientation(page) > 4
+    size = (page.imagelength, page.imagewidth) if sideways else (page.imagewidth, page.imagelength)
+    return *size, channels, kept_dtype(page.dtype)
+
+
+def _tiff_pixels(content: bytes) -> np.ndarray:
+    from tifffile import PHOTOMETRIC
+
+    page = _first_page(content)
+    assert page is not None
+    array = page.asarray()
+    pixels = (
+        array.reshape(page.imagelength, page.imagewidth, -1) if page.planarconfig == 1 else np.moveaxis(array, 0, 2)
+    )
+    if page.photometric == PHOTOMETRIC.MINISWHITE and pixels.dtype.kind == "u":
+        pixels = np.iinfo(pixels.dtype).max - pixels
+    turns, mirrored = TURNS.get(_orientation(page), (0, False))
+    pixels = np.rot90(pixels, turns)
+    return as_pixels(pixels[:, ::-1] if mirrored else pixels)
+
+
+def _first_page(content: bytes) -> TiffPage | None:
+    """The first page of a TIFF; None if even its directory is broken, which is then Pillow's to explain."""
+    from tifffile import TiffFile
+
+    try:
+        return TiffFile(io.BytesIO(content)).pages.first
+    except Exception:
+        return None
+
+
+def _orientation(page: TiffPage) -> int:
+    tag = page.tags.get("Orientation")
+    return int(tag.value) if tag is not None else 1

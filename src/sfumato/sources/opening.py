@@ -1,0 +1,75 @@
+"""From what a person names to a source."""
+
+from __future__ import annotations
+
+import tarfile
+import zipfile
+from pathlib import Path
+
+from sfumato.errors import DataError
+from sfumato.sources.archives import COMPRESSED, TarSource, ZipSource
+from sfumato.sources.arrays import ArraySource
+from sfumato.sources.folder import FolderSource, is_image_name
+from sfumato.sources.hub import PREFIX, HubSource
+from sfumato.sources.parquet import ParquetSource
+from sfumato.sources.source import Source
+
+SUPPORTED = "a folder of images, a zip or tar of one, an .npz, .npy or .parquet file, hf:NAME, or the word digits"
+
+REMEDY = f"Name {SUPPORTED}."
+
+
+def open_source(name: str | Path) -> Source:
+    """The source that is meant.
+
+    Args:
+        name: A path, or `hf:NAME` or `hf:NAME:SPLIT` for a data set of the Hugging Face Hub.
+
+    Raises:
+        DataError: There is no such thing, or it is none that can be read.
+    """
+    if str(name).startswith(PREFIX):
+        return HubSource(str(name).removeprefix(PREFIX))
+    path = Path(name)
+    try:
+        path.stat()
+    except (OSError, ValueError) as error:
+        raise DataError(f"There is no file or folder {path}", REMEDY) from error
+    if path.is_dir():
+        return _folder(path)
+    if not path.is_file():
+        raise DataError(f"{path} is neither a file nor a folder", REMEDY)
+    return _file(path)
+
+
+def _folder(path: Path) -> Source:
+    source = FolderSource(path)
+    if not source.found and any(path.rglob("*.parquet")):
+        return ParquetSource(path)
+    return source
+
+
+def _file(path: Path) -> Source:
+    """By its extension, or else by how it begins."""
+    try:
+        with path.open("rb") as file:
+            start = file.read(8)
+        is_tar = tarfile.is_tarfile(path) if not start.startswith(tuple(COMPRESSED)) else True
+    except OSError as error:
+        raise DataError(f"{path} cannot be read ({error.strerror})", "Change its permissions.") from error
+    match path.suffix.lower():
+        case ".npy" | ".npz":
+            return ArraySource(path)
+        case ".parquet":
+            return ParquetSource(path)
+        case ".zip":
+            return ZipSource(path)
+        case ".tar" | ".tgz" | ".gz" | ".xz" | ".txz" | ".bz2" | ".tbz2":
+            return TarSource(path)
+    if is_image_name(path.name):
+        raise DataError(f"{path} is a single image", "Name a folder with at least 2 images.")
+    if zipfile.is_zipfile(path):
+        return ZipSource(path)
+    if is_tar:
+        return TarSource(path)
+    raise DataError(f"{path} is a file that holds no images", REMEDY)

@@ -1,0 +1,205 @@
+"""Parquet: a file or a folder of files whose rows hold images, as the Hugging Face Hub keeps them, or describe them."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sfumato.errors import DataError
+from sfumato.sources.entry import MOST_BYTES, BadImageError, Content, Entry, printable, refuse_size
+from sfumato.sources.source import Cell, Listing, Source, stat_signature
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from pyarrow.parquet import ParquetFile
+
+EXTRA = 'pip install "sfumato[hub]"'
+
+
+@dataclass(frozen=True)
+class ParquetEntry(Entry):
+    """One row's image.
+
+    Attributes:
+        path: The file.
+        column: Whose cells are encoded images, or structs with their `bytes`.
+        group: The row group.
+        row: Within the group.
+    """
+
+    path: Path
+    column: str
+    group: int
+    row: int
+
+    def read(self, most: int = MOST_BYTES) -> Content:  # noqa: ARG002
+        """The encoded image of the row."""
+        return image_bytes(_group(self.path, self.column, self.group)[self.row].as_py())
+
+
+class ParquetSource(Source):
+    """Images in the rows of Parquet files.
+
+    Args:
+        path: A file, or a folder with `.parquet` files at any depth.
+
+    Raises:
+        DataError: pyarrow is missing, or a folder cannot be listed.
+    """
+
+    def __init__(self, path: Path) -> None:
+        require_pyarrow("Parquet files")
+        self.title = f"the Parquet data {path}"
+        self.identity = str(path.resolve())
+        self.path = path
+        self.files = sorted(path.rglob("*.parquet")) if path.is_dir() else [path]
+
+    def signature(self) -> str:
+        """Names, sizes and times of the files."""
+        return json.dumps([[str(file), stat_signature(file)] for file in self.files])
+
+    def listing(self, spool: Path) -> Listing:  # noqa: ARG002
+        """The rows of all files, with their other columns of text and numbers."""
+        entries: list[Entry] = []
+        columns: dict[str, list[Cell]] = {}
+        for file in self.files:
+            opened = _open(file)
+            schema = opened.schema_arrow
+            image = image_column(schema, str(file))
+            entries += _rows(file, image, opened)
+            names = class_names(schema)
+            for name in _described(schema, image):
+                cells = named_cells(opened.read(columns=[name]).column(0).to_pylist(), names.get(name))
+                before = len(entries) - opened.metadata.num_rows
+                columns.setdefault(name, [None] * before).extend(cells)
+            for cells in columns.values():
+                cells += [None] * (len(entries) - len(cells))
+        return Listing(entries, columns)
+
+
+def parquet_rows(title: str, content: bytes) -> Iterator[dict[str, Cell]]:
+    """The rows of a metadata file in Parquet; columns that are neither text nor numbers are left out.
+
+    Raises:
+        DataError: pyarrow is missing, or the file is broken.
+    """
+    require_pyarrow(title)
+    from pyarrow import ArrowException, parquet
+
+    try:
+        table = parquet.read_table(io.BytesIO(content))
+    except (ArrowException, OSError) as error:
+        raise DataError(f"{title} is not a Parquet file, or only a part of one", "Write it anew.") from error
+    kept = table.select([field.name for field in table.schema if _is_plain(field.type)])
+    yield from kept.to_pylist()
+
+
+def require_pyarrow(wanted: str) -> None:
+    """Raises `DataError` unless pyarrow is installed."""
+    try:
+        import pyarrow  # noqa: F401
+    except ImportError as error:
+        raise DataError(f"{wanted} cannot be read without pyarrow", f"Install it: {EXTRA}.") from error
+
+
+def image_bytes(cell: object) -> bytes:
+    """The encoded image of a cell: bytes, or a struct of `bytes` and `path`.
+
+    Raises:
+        BadImageError: The cell is empty or holds something else.
+    """
+    content = cell.get("bytes") if isinstance(cell, Mapping) else cell
+    if content is None:
+        raise BadImageError("the row holds no image")
+    if not isinstance(content, bytes):
+        raise BadImageError("the row holds something else than an encoded image")
+    refuse_size(len(content))
+    return content
+
+
+def image_column(schema: pa.Schema, title: str) -> str:
+    """The column that holds images: structs with `bytes`, or else bytes.
+
+    Raises:
+        DataError: There is none, or more than one.
+    """
+    import pyarrow as pa
+
+    structs = [f.name for f in schema if pa.types.is_struct(f.type) and f.type.get_field_index("bytes") >= 0]
+    binaries = [f.name for f in schema if pa.types.is_binary(f.type) or pa.types.is_large_binary(f.type)]
+    found = structs or binaries
+    if len(found) != 1:
+        raise DataError(
+            f"{title} has {len(found) or 'no'} columns of images ({', '.join(map(printable, schema.names))})",
+            "Keep one column of encoded images, as the Hugging Face Hub has them: bytes, or a struct with bytes.",
+        )
+    return str(found[0])
+
+
+def class_names(schema: pa.Schema) -> dict[str, list[str]]:
+    """The names that the Hub's schema gives to the integers of its class columns."""
+    try:
+        features = json.loads((schema.metadata or {})[b"huggingface"])["info"]["features"]
+        found = {column: feature.get("names") for column, feature in features.items() if isinstance(feature, dict)}
+    except (KeyError, ValueError, AttributeError, TypeError):
+        return {}
+    return {column: names for column, names in found.items() if isinstance(names, list)}
+
+
+def named_cells(cells: Sequence[Any], names: Sequence[str] | None) -> list[Cell]:
+    """A column's cells, integers replaced by their names where they have any."""
+    if names is None:
+        return list(cells)
+    return [names[cell] if isinstance(cell, int) and 0 <= cell < len(names) else None for cell in cells]
+
+
+def _open(file: Path) -> ParquetFile:
+    from pyarrow import ArrowException, parquet
+
+    try:
+        return parquet.ParquetFile(file)
+    except (ArrowException, OSError) as error:
+        raise DataError(
+            f"{printable(str(file))} is not a Parquet file, or only a part of one", "Restore it from its origin."
+        ) from error
+
+
+def _rows(file: Path, image: str, opened: ParquetFile) -> list[Entry]:
+    counts = [opened.metadata.row_group(group).num_rows for group in range(opened.num_row_groups)]
+    places = [(group, row) for group, count in enumerate(counts) for row in range(count)]
+    return [
+        ParquetEntry(f"{file.name}#{number}", file, image, group, row) for number, (group, row) in enumerate(places)
+    ]
+
+
+def _described(schema: pa.Schema, image: str) -> list[str]:
+    return [field.name for field in schema if field.name != image and _is_plain(field.type)]
+
+
+def _is_plain(kind: pa.DataType) -> bool:
+    import pyarrow as pa
+
+    tests = (
+        pa.types.is_integer,
+        pa.types.is_floating,
+        pa.types.is_boolean,
+        pa.types.is_string,
+        pa.types.is_large_string,
+    )
+    return any(is_one(kind) for is_one in tests)
+
+
+@lru_cache(maxsize=1)
+def _group(path: Path, column: str, group: int) -> pa.ChunkedArray:
+    """The images of one row group; neighbours are read together, so the last one is kept."""
+    from pyarrow import ArrowException
+
+    try:
+        return _open(path).read_row_group(group, columns=[column]).column(0)
+    except (ArrowException, DataError) as error:
+        raise BadImageError("its row group cannot be read") from error

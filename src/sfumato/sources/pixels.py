@@ -1,0 +1,78 @@
+"""Pixels in arrays: which shapes and numbers are images, and how they are kept."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+from PIL import Image
+
+from sfumato.sources.entry import BadImageError
+
+Dtype = Literal["uint8", "uint16", "float32"]
+
+MOST_SIXTEEN = 65535
+
+MOST_FIRST = 64
+"""A first axis that is shorter than the last is the channels, if it is at most this long."""
+
+
+def arranged(array: np.ndarray) -> np.ndarray:
+    """An array of (H, W), (H, W, C) or (C, H, W) as (H, W, C): the shorter end is the channels.
+
+    Raises:
+        BadImageError: Its shape is none of these.
+    """
+    if array.ndim == 2:
+        array = array[:, :, None]
+    if array.ndim != 3 or 0 in array.shape:
+        raise BadImageError(f"its array has the shape {array.shape}, which is not that of one image")
+    first, _, last = array.shape
+    return np.moveaxis(array, 0, 2) if first < last and first <= MOST_FIRST else array
+
+
+def kept_dtype(dtype: np.dtype[np.generic]) -> Dtype:
+    """The dtype that numbers of `dtype` are kept in: "uint8", "uint16" or "float32".
+
+    Raises:
+        BadImageError: They are no pixels.
+    """
+    match dtype.kind, dtype.itemsize:
+        case ("b", _) | ("u", 1):
+            return "uint8"
+        case "f", _:
+            return "float32"
+        case (("u" | "i"), _):
+            return "uint16"
+        case _:
+            raise BadImageError(f"it holds {dtype}, which are no pixels")
+
+
+def as_pixels(array: np.ndarray) -> np.ndarray:
+    """The array in the dtype that it is kept in; True becomes 255.
+
+    Raises:
+        BadImageError: A number is not finite, or does not fit into 16 bits.
+    """
+    kept = kept_dtype(array.dtype)
+    if array.dtype.kind == "b":
+        return array.astype(np.uint8) * np.uint8(255)
+    if kept == "float32":
+        with np.errstate(over="ignore"):
+            array = array.astype(np.float32)
+        if not np.isfinite(array).all():
+            raise BadImageError("it holds numbers that are not finite")
+    elif kept == "uint16" and (array.min() < 0 or array.max() > MOST_SIXTEEN):
+        raise BadImageError("its values lie outside 0..65535; save it with 8 or 16 bits, or as floats")
+    return np.ascontiguousarray(array, dtype=kept)
+
+
+def refuse_bomb(width: int, height: int) -> None:
+    """Refuse at the size where Pillow only warns.
+
+    Raises:
+        BadImageError: The image has more pixels than Pillow's limit.
+    """
+    limit = Image.MAX_IMAGE_PIXELS
+    if limit is not None and width * height > limit:
+        raise BadImageError(f"it has more than {limit} pixels")

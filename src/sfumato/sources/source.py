@@ -1,0 +1,67 @@
+"""What every source of images offers: a signature that tells whether it changed, and a listing of its images."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from sfumato.sources.entry import Entry, Unreadable
+
+Cell = str | int | float | bool | None
+"""What a column says of one image; None where it says nothing."""
+
+
+@dataclass(frozen=True)
+class Listing:
+    """The images of a source, and what is known of them.
+
+    Attributes:
+        entries: The images, in an order that depends on the source alone.
+        columns: What is known of each: for every column one cell an entry.
+        unusable: Members that cannot be images, each with a reason.
+        notices: Sentences a person should read.
+    """
+
+    entries: Sequence[Entry]
+    columns: Mapping[str, Sequence[Cell]] = field(default_factory=dict)
+    unusable: Sequence[Unreadable] = ()
+    notices: Sequence[str] = ()
+
+
+class Source(ABC):
+    """Where images come from.
+
+    Attributes:
+        title: What messages call it, such as "the folder photos".
+        identity: The same for the same place, whatever it holds now.
+    """
+
+    title: str
+    identity: str
+
+    @abstractmethod
+    def signature(self) -> str:
+        """A text that differs once the content differs; takes a look at every file's size and times, not into it.
+
+        Raises:
+            DataError: The source cannot be looked at.
+        """
+
+    @abstractmethod
+    def listing(self, spool: Path) -> Listing:
+        """The images.
+
+        Args:
+            spool: A folder for the content of compressed archives; kept until the images have been read.
+
+        Raises:
+            DataError: The source cannot be read, or what it says of its images contradicts itself.
+        """
+
+
+def stat_signature(path: Path) -> str:
+    """Size and times of a file; changing it changes them, and so does putting another file in its place."""
+    facts = path.stat()
+    return f"{facts.st_size} {facts.st_mtime_ns} {facts.st_ctime_ns}"
