@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import tyro
 
@@ -58,6 +58,56 @@ class Train:
             else:
                 progress.say(f"Done: {seen:,} images. To draw new ones: sfumato sample {out}")
         return wish.exit_code if seen < images else 0
+
+
+@dataclass(frozen=True)
+class Inspect:
+    """Look at images before any training: sizes, modes, classes, duplicates, what cannot be read, and how to train.
+
+    The images are decoded on the way, so that training on them begins at once.
+
+      sfumato inspect photos/
+      sfumato inspect photos.zip --size 64x96 --fit pad
+    """
+
+    source: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="DATA")]
+    """A folder, zip, tar, .npz, .npy or .parquet file, hf:NAME, or the word `digits`, as for `sfumato train`."""
+    size: Annotated[int | str | None, tyro.conf.arg(metavar="SIDE|WIDTHxHEIGHT")] = None
+    """Bring the images to this size; without it, one is recommended."""
+    fit: Literal["crop", "pad", "resize"] = "crop"
+    """How: crop keeps the middle, pad adds borders, resize stretches."""
+    channels: Literal["auto", "grey", "rgb", "rgba"] = "auto"
+    """Convert the images; auto: what most of them are."""
+    labels: bool = True
+    """Take the names of the first sub-folders as classes."""
+    near_duplicates: bool = True
+    """Look for images that are nearly the same, too."""
+    out: Path = Path("inspected")
+    """The folder for the pictures: a contact sheet, and the duplicates."""
+    cache: Path | None = None
+    """Where decoded images are kept; without it, $SFUMATO_CACHE or your cache folder."""
+    json: bool = False
+    """Print JSON for scripts."""
+
+    def run(self) -> int:
+        """Inspects."""
+        from sfumato.data import checked_choices
+        from sfumato.findings import print_findings
+        from sfumato.inspection import inspect, save_pictures
+        from sfumato.progress import comparison_bar
+
+        with comparison_bar() as on_images:
+            found = inspect(
+                self.source,
+                checked_choices(self.size, self.fit, self.channels),
+                labels=self.labels,
+                near_duplicates=self.near_duplicates,
+                cache=self.cache,
+                on_images=on_images,
+            )
+        written = save_pictures(found, self.out)
+        print_findings(found.facts, [str(path) for path in written], self.json)
+        return 0
 
 
 @dataclass(frozen=True)
@@ -245,10 +295,11 @@ def run_name(source: str) -> str:
     return ARCHIVE.sub("", name) or "images"
 
 
-Verb = Train | Sample | Interpolate | Show | Explain
+Verb = Inspect | Train | Sample | Interpolate | Show | Explain
 
 DESCRIPTION = """Train, sample and explain diffusion models on your own images.
 
+  sfumato inspect photos/             look at the images first
   sfumato train photos/ --size 64     learn from a folder of images (or from the word: digits)
   sfumato sample runs/photos          draw new ones
   sfumato interpolate runs/photos     go from one to the next
@@ -291,7 +342,8 @@ def _named_preset(arguments: list[str]) -> str | None:
 def _parse_with(arguments: list[str], preset: TrainConfig) -> Verb:
     train = tyro.conf.subcommand("train", default=Train(replace(preset, source=tyro.MISSING)))
     verbs = (
-        Annotated[Train, train]
+        Annotated[Inspect, tyro.conf.subcommand("inspect")]
+        | Annotated[Train, train]
         | Annotated[Sample, tyro.conf.subcommand("sample")]
         | Annotated[Interpolate, tyro.conf.subcommand("interpolate")]
         | Annotated[Show, tyro.conf.subcommand("show")]

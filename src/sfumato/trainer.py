@@ -17,6 +17,7 @@ from sfumato.models import ModelConfig, build
 from sfumato.nn.unet import UNetConfig
 from sfumato.runs import Learned, Run
 from sfumato.sampling import route_for, sample
+from sfumato.sources import depth_title, mode_title
 from sfumato.training.config import TrainConfig
 from sfumato.training.heldout import HeldOut
 from sfumato.training.state import TrainingState
@@ -284,10 +285,6 @@ def _said_and_logged(reporter: Reporter, run: Run) -> Callable[[str], None]:
     return say
 
 
-_KINDS = {1: "grey", 3: "RGB", 4: "RGBA"}
-_DEPTHS = {"uint8": "", "uint16": " in 16 bits", "float32": " in floats"}
-
-
 def _opening(config: TrainConfig, state: TrainingState, learned: ImageSet, kept: ImageSet, device: torch.device) -> str:
     """The sentences that a run begins with."""
     channels, height, width = learned.image_shape
@@ -296,7 +293,7 @@ def _opening(config: TrainConfig, state: TrainingState, learned: ImageSet, kept:
     seen = state.counters.images_seen
     begun = f" Going on after {seen:,} images." if seen else ""
     return (
-        f"{len(learned):,} images of {width}x{height} pixels, {_KINDS.get(channels, f'{channels} channels')}"
-        f"{_DEPTHS[learned.depth.dtype]}{classes} ({len(kept):,} more held out); preset "
+        f"{len(learned):,} images of {width}x{height} pixels, {mode_title(channels)}, "
+        f"{depth_title(learned.depth.dtype)}{classes} ({len(kept):,} more held out); preset "
         f"{config.preset}, {parameters:.1f} M parameters, on {device}.{begun}"
     )

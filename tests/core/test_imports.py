@@ -52,7 +52,13 @@ MAY_IMPORT: dict[str, set[str]] = {
     "steering": {"defaults", "denoiser", "devices", "errors", "guidance", "models", "sampling", "schedule"},
     "presets": {"errors", "training"},
     "runs": {"data", "errors", "models", "storage", "training"},
-    "trainer": {"data", "devices", "errors", "models", "nn", "pictures", "runs", "sampling", "schedule", "training"},
+    "trainer": {
+        *("data", "devices", "errors", "models", "nn", "pictures", "runs", "sampling", "schedule", "sources"),
+        "training",
+    },
+    "duplicates": {"data"},
+    "inspection": {"data", "duplicates", "nn", "pictures", "presets", "sources", "trainer"},
+    "findings": set(),
     "devices": {"errors"},
     "interrupts": set(),
     "progress": set(),
@@ -62,7 +68,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
     "summary": {"errors", "models", "runs"},
     "cli": {
-        *("data", "denoiser", "devices", "errors", "explain", "guidance", "interrupts", "latents", "models", "output"),
+        *("data", "denoiser", "devices", "errors", "explain", "findings", "guidance", "inspection", "interrupts", "latents", "models", "output"),
         *("presets", "progress", "runs", "sampling", "solvers", "sphere", "steering", "summary", "trainer", "training"),
     },
 }

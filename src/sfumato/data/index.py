@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from sfumato.depth import Depth, Dtype, depth_of_floats
-from sfumato.sources import Cell, Unreadable
+from sfumato.sources import Cell, Shape, Unreadable
 
 INDEX = "index.json"
 
@@ -62,6 +62,12 @@ class Index:
                 return Depth("uint16", 0.0, 65535.0)
             case "float32":
                 return depth_of_floats(self.low, self.high)
+
+    @property
+    def shapes(self) -> Sequence[Shape]:
+        """What the images were before they were fitted and converted."""
+        kinds = zip(self.sizes, self.channels, self.dtypes, strict=True)
+        return [Shape(width, height, channels, dtype) for (width, height), channels, dtype in kinds]
 
     @property
     def skipped(self) -> Sequence[Unreadable]:
