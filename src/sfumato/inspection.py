@@ -11,11 +11,12 @@ from typing import Any
 import torch
 
 from sfumato import pictures
-from sfumato.data import Choices, ImageSet, cache_folder, image_set, load_images, open_store, suggested_size, survey
+from sfumato.data import ImageSet, image_set, load_images
 from sfumato.duplicates import Groups, nearly_same, same_pixels
 from sfumato.nn.unet import UNet
 from sfumato.presets import preset_for
 from sfumato.sources import Shape, Source, Unreadable, depth_title, mode_title, open_source
+from sfumato.store import Choices, cache_folder, open_store, suggested_size, survey
 from sfumato.trainer import model_for
 
 LARGEST_SIDE = 128

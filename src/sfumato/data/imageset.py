@@ -9,13 +9,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
-from sfumato.data.pixels import ArrayPixels, Pixels
 from sfumato.depth import EIGHT_BITS, Depth
 from sfumato.errors import ConfigError, DataError
+from sfumato.store.digest import digest_of
+from sfumato.store.pixels import ArrayPixels, Pixels
 
 MOST_HELD_OUT = 1024
-
-DIGEST_BYTES = 16
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,12 +92,6 @@ class ImageSet:
         if self.labels is not None:
             digest.update(self.labels.numpy().astype("<i8").data)
         return digest.hexdigest()
-
-
-def digest_of(image: np.ndarray) -> np.ndarray:
-    """A hash of the pixels of one image; uint8, (16,)."""
-    digest = hashlib.blake2b(np.ascontiguousarray(image).data, digest_size=DIGEST_BYTES)
-    return np.frombuffer(digest.digest(), np.uint8)
 
 
 def split(images: ImageSet, holdout: float, seed: int) -> tuple[ImageSet, ImageSet]:

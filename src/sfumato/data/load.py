@@ -9,18 +9,19 @@ from typing import get_args
 import numpy as np
 import torch
 
-from sfumato.data.convert import converted
 from sfumato.data.digits import DIGITS, load_digits
 from sfumato.data.imageset import ImageSet
 from sfumato.data.labels import Labelling, label_by_folder
-from sfumato.data.size import Size, parsed_size
-from sfumato.data.store import Store, open_store
-from sfumato.data.survey import ChannelChoice, Choices, Layout
-from sfumato.depth import Depth
+from sfumato.depth import EIGHT_BITS, SIXTEEN_BITS, Depth, depth_of_floats
 from sfumato.errors import ConfigError, DataError
 from sfumato.sources import Fit, Frame, open_source
 from sfumato.sources.decode import reason_of
 from sfumato.sources.entry import FileEntry
+from sfumato.store.convert import converted
+from sfumato.store.folder import Store, open_store
+from sfumato.store.index import Index
+from sfumato.store.size import Size, parsed_size
+from sfumato.store.survey import ChannelChoice, Choices, Layout
 
 
 def load_images(
@@ -73,12 +74,23 @@ def image_set(store: Store, title: str, labels: bool) -> ImageSet:
     return ImageSet(
         pixels=store.pixels(),
         rows=rows,
-        depth=index.depth,
+        depth=depth_of(index),
         labels=labelling.labels,
         label_names=labelling.names,
         notices=(*index.notices, *labelling.notices),
         digests=digests,
     )
+
+
+def depth_of(index: Index) -> Depth:
+    """How the pixels of a store are written."""
+    match index.dtype:
+        case "uint8":
+            return EIGHT_BITS
+        case "uint16":
+            return SIXTEEN_BITS
+        case "float32":
+            return depth_of_floats(index.low, index.high)
 
 
 def load_files(paths: Sequence[Path], image_shape: tuple[int, int, int], depth: Depth) -> torch.Tensor:

@@ -35,7 +35,7 @@ class DataConfig:
 
     def __post_init__(self) -> None:
         if self.size is not None:
-            from sfumato.data.size import parsed_size
+            from sfumato.store.size import parsed_size
 
             parsed_size(self.size)
         require(0 < self.holdout < 1, f"--holdout {self.holdout} is not a share", "Choose a number between 0 and 1.")

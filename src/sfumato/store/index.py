@@ -8,8 +8,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from sfumato.depth import Depth, Dtype, depth_of_floats
 from sfumato.sources import Cell, Shape, Unreadable
+from sfumato.sources.pixels import Dtype
 
 INDEX = "index.json"
 
@@ -51,17 +51,6 @@ class Index:
     columns: dict[str, list[Cell]]
     unreadable: list[tuple[str, str]]
     notices: list[str]
-
-    @property
-    def depth(self) -> Depth:
-        """How the pixels are written."""
-        match self.dtype:
-            case "uint8":
-                return Depth()
-            case "uint16":
-                return Depth("uint16", 0.0, 65535.0)
-            case "float32":
-                return depth_of_floats(self.low, self.high)
 
     @property
     def shapes(self) -> Sequence[Shape]:

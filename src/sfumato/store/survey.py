@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from statistics import median_low
 from typing import Literal, TypeVar
 
-from sfumato.data.size import SMALLEST_SIDE
 from sfumato.errors import DataError
 from sfumato.sources import Entry, Fit, Frame, Unreadable, depth_title, mode_title, printable
 from sfumato.sources.decode import Shape, reason_of, shape_of
 from sfumato.sources.parallel import in_parallel
 from sfumato.sources.pixels import Dtype
+from sfumato.store.size import SMALLEST_SIDE
 
 T = TypeVar("T")
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 from PIL import Image
 
-from sfumato.data.survey import Layout
 from sfumato.sources import BadImageError, Entry, depth_title, fitted, mode_title
 from sfumato.sources.decode import pixels_of
 from sfumato.sources.frame import GREY, RGB, RGBA
 from sfumato.sources.pixels import Dtype
+from sfumato.store.survey import Layout
 
 WHITE = {"uint8": 255, "uint16": 65535, "float32": 1.0}
 """The brightest value of a depth, which also is what opacity is counted in."""
