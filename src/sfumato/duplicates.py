@@ -1,7 +1,7 @@
 """Which images of a set are the same picture: pixel by pixel, or nearly so (another encoding, size or brightness)."""
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 import torch
@@ -97,7 +97,7 @@ def _look_alike(thumbs: Tensor, pairs: Tensor) -> Tensor:
     return (difference <= MOST_DIFFERENCE) & (difference <= CLEAREST * contrast + 1e-6)
 
 
-def _joined(pairs: Iterable[tuple[int, int]]) -> Groups:
+def _joined(pairs: Iterable[Sequence[int]]) -> Groups:
     """Pairs that share an image, as groups."""
     leader: dict[int, int] = {}
 
