@@ -10,7 +10,7 @@ from typing import Protocol, runtime_checkable
 import torch
 
 from sfumato import pictures
-from sfumato.data import ImageSet, batch_indices, load_images, split, to_float
+from sfumato.data import ImageSet, batch_indices, load_images, nonleaking, split, to_float
 from sfumato.devices import choose_device, out_of_memory
 from sfumato.errors import TrainingError
 from sfumato.models import ModelConfig, build
@@ -128,6 +128,7 @@ def model_for(config: TrainConfig, images: ImageSet) -> ModelConfig:
         attention_levels=tuple(attention),
         dropout=network.dropout,
         classes=len(images.label_names),
+        augmentation=nonleaking.TOLD if config.data.augment else 0,
     )
     return ModelConfig(
         network=unet,
