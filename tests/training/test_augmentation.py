@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from sfumato.data import nonleaking
+from sfumato.data import Purpose, flipped, nonleaking, translated, uniform
 from sfumato.denoiser import NetworkDenoiser, predict_data
 from sfumato.models import load
 from sfumato.sampling import sample
@@ -61,20 +61,20 @@ def test_seeds_and_positions_have_augmentations_of_their_own_and_torchs_generato
     assert torch.equal(torch.random.get_rng_state(), state)
 
 
-def test_each_kind_has_draws_of_its_own() -> None:
-    """Were they shared, the flip in x and the untold one would always undo each other."""
-    config = DataConfig(flip=True, augment=1e-9)
-    images, told = augmented(IMAGES, config, seed=0, start=0)
+def test_flip_translation_and_the_rest_follow_one_another_with_draws_of_their_own() -> None:
+    images, told = augmented(IMAGES, EVERYTHING, seed=3, start=1000)
+    draws = {p: uniform(3, p, 1000, 24, {"FLIP": 1, "TRANSLATION": 2, "NONLEAKING": 12}[p.name]) for p in Purpose}
+    expected = translated(flipped(IMAGES, draws[Purpose.FLIP][:, 0]), draws[Purpose.TRANSLATION], 2)
+    transforms = nonleaking.drawn(draws[Purpose.NONLEAKING], 0.3)
+    assert torch.equal(images, nonleaking.transformed(expected, transforms))
     assert told is not None
-    differs = (images != IMAGES).flatten(1).any(1)
-    assert 0 < differs.sum() < len(IMAGES)
-    assert not torch.equal(differs, told[:, 0] == 1)
+    assert torch.equal(told, nonleaking.told(transforms))
 
 
 def test_a_step_learns_from_what_belongs_to_the_images_seen_and_tells_it(
     settings: Settings, new_state: NewState, calls: Calls
 ) -> None:
-    config, asked = settings(flip=True, translate=2, augment=0.3), calls(step)
+    config, asked = settings(flip=True, translate=2, augment=0.3, seed=5), calls(step)
     state = new_state(config)
     for batch in (IMAGES[:4], IMAGES[4:]):
         seen = state.counters.images_seen
