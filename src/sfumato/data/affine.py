@@ -23,7 +23,7 @@ def resampled(images: Float[Tensor, "n c h w"], sources: Float64[Tensor, "n 2 3"
     """Images, each moved by an affine map of its own; beyond its borders an image goes on as its mirror image.
 
     Args:
-        images: in [-1, 1], on any device, which does not have to wait.
+        images: in [-1, 1], on any device; nothing is read back from it.
         sources: from where a pixel goes to where it comes from, both (x, y) in pixels from the centre of the image, x
             to the right and y down; on the CPU.
 

@@ -96,7 +96,7 @@ def transformed(images: Float[Tensor, "n c h w"], transforms: Transforms) -> Flo
     """The images with their transforms; beyond its borders an image goes on as its mirror image.
 
     Flips are exact. All else is one resampling, of those images alone that need it; which ones is known on the CPU, so
-    that a device does not wait.
+    that nothing is read back from a device.
 
     Args:
         images: in [-1, 1], on any device.
