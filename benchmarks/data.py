@@ -2,8 +2,8 @@
 
     python benchmarks/data.py [--cifar FOLDER]
 
-The usual way is Pillow in a `torch.utils.data.DataLoader` with as many workers as there are cores. Every pair of numbers
-comes from one run on one machine. Prints the markdown tables of docs/benchmarks.md.
+The usual way is Pillow in a `torch.utils.data.DataLoader` with as many workers as there are cores. Every pair of
+numbers comes from one run on one machine. Prints the markdown tables of docs/benchmarks.md.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import os
 import platform
-import resource
 import shutil
 import subprocess
 import sys
@@ -30,12 +29,13 @@ import torch
 from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 
-from sfumato.data import feed_for, load_images
+from sfumato.data import batch_indices, feed_for, load_images
 
 BATCH = 128
 CORES = os.cpu_count() or 1
 SMALL, LARGE = 60_000, 2_000
 STORE_BYTES = 10 * 10**9
+EPOCHS = 5
 
 
 class Usual(Dataset[torch.Tensor]):
@@ -122,23 +122,34 @@ def build_row(title: str, folder: Path, size: int | None, cache: Path) -> str:
     return f"| {title} | {usual():.2f} s | {ours():.2f} s | {usual() / ours():.1f}x | {again():.2f} s |"
 
 
-def epoch_row(folder: Path, cache: Path) -> str:
+def epoch_rows(folder: Path, cache: Path) -> Iterator[str]:
+    """A later epoch as the network wants it, and as bytes (what `usual` delivers before it is scaled)."""
     files = sorted(str(path) for path in folder.rglob("*.jpg"))
     with clock() as usual:
         for batch in usual_batches(files, None, shuffle=True):
             batch.float().div_(127.5).sub_(1)
+    with clock() as usual_bytes:
+        for batch in usual_batches(files, None, shuffle=True):
+            pass
     images = load_images(folder, labels=False, cache=cache)
     feed = feed_for(images, seed=0, device=torch.device("cpu"))
-    epochs = 5
     with clock() as ours:
-        for start in range(0, epochs * len(images), BATCH):
+        for start in range(0, EPOCHS * len(images), BATCH):
             feed.batch(start, BATCH)
-    rates = len(files) / usual(), epochs * len(images) / ours()
-    return f"| a later epoch of the {len(files):,} | {rates[0]:,.0f} images/s | {rates[1]:,.0f} images/s | {rates[1] / rates[0]:.0f}x |"
+    pixels = images.images.numpy()
+    with clock() as ours_bytes:
+        for start in range(0, EPOCHS * len(images), BATCH):
+            torch.from_numpy(pixels[batch_indices(len(images), 0, start, BATCH).numpy()])
+    for title, slow, fast in (("floats in [-1, 1]", usual(), ours()), ("bytes", usual_bytes(), ours_bytes())):
+        rates = len(files) / slow, EPOCHS * len(images) / fast
+        yield (
+            f"| a later epoch of the {len(files):,}, shuffled, as {title} | {rates[0]:,.0f} images/s | "
+            f"{rates[1]:,.0f} images/s | {rates[1] / rates[0]:.0f}x |"
+        )
 
 
 def quality(folder: Path, cache: Path, size: int) -> tuple[float, int]:
-    """Mean and largest difference, in 255ths, of the store's pixels to a plain antialiased resize of the whole image."""
+    """Mean and largest difference, in 255ths, of the store's pixels to a plain antialiased resize of whole images."""
     files = sorted(folder.rglob("*.jpg"))[:200]
     stored = load_images(folder, size=size, labels=False, cache=cache).select(torch.arange(len(files))).images
     plain = [np.asarray(plainly_resized(Image.open(file).convert("RGB"), size)) for file in files]
@@ -197,18 +208,16 @@ def main() -> None:
         if arguments.cifar is None:
             make_jpegs(small, SMALL, 32, 32)
         make_jpegs(work / "large", LARGE, 1024, 768)
-        print(
-            f"{platform.machine()}, {CORES} cores, Python {platform.python_version()}, PyTorch {torch.__version__}, Pillow {PIL.__version__}\n"
-        )
+        versions = f"Python {platform.python_version()}, PyTorch {torch.__version__}, Pillow {PIL.__version__}"
+        print(f"{platform.machine()}, {CORES} cores, {versions}\n")
         print("| the first time | Pillow and DataLoader | sfumato | | again |\n| --- | --- | --- | --- | --- |")
         print(build_row(f"{SMALL:,} JPEGs of 32x32", small, None, cache))
         print(build_row(f"{LARGE:,} JPEGs of 1024x768, to 64x64", work / "large", 64, cache))
         print("\n| | Pillow and DataLoader | sfumato | |\n| --- | --- | --- | --- |")
-        print(epoch_row(small, cache))
+        print("\n".join(epoch_rows(small, cache)))
         mean, largest = quality(work / "large", cache, 64)
-        print(
-            f"\nPixels of the 64x64 images differ from a Lanczos resize of the whole image by {mean:.2f} of 255 on average, {largest} at most."
-        )
+        print(f"\nPixels of the 64x64 images differ from a Lanczos resize of the whole image by {mean:.2f} of 255 on")
+        print(f"average, {largest} at most.")
         if not arguments.skip_memory:
             print("\n| peak memory | the process | its largest worker |\n| --- | --- | --- |")
             print(memory_row(work / "memory", cache))

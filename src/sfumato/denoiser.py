@@ -16,7 +16,7 @@ from torch import nn
 from sfumato.depth import EIGHT_BITS, Depth
 from sfumato.errors import ConfigError
 from sfumato.schedule import Schedule
-from sfumato.shapes import Images, Labels, Times, over
+from sfumato.shapes import Images, Labels, Times, Told, over
 
 
 class Denoiser(nn.Module, ABC):
@@ -133,8 +133,8 @@ class NetworkDenoiser(Denoiser):
     """A network, seen through a parametrization.
 
     Args:
-        network: called with (images (n, C, H, W), times (n,) float32, labels (n,) or None), gives
-            (n, C, H, W).
+        network: called with (images (n, C, H, W), times (n,) float32, labels (n,) or None), and in training with
+            augmentation also with what it is told of that (n, a); gives (n, C, H, W).
         schedule: signal and noise over time.
         parametrization: what the network's output means.
         image_shape: (C, H, W).
@@ -161,13 +161,14 @@ class NetworkDenoiser(Denoiser):
         c = self.parametrization(self.schedule, t)
         return over(c.skip, x_t) * x_t + over(c.out, x_t) * self._output(x_t, c, labels)
 
-    def predict(self, x_t: Images, t: Times, labels: Labels | None = None) -> Images:
+    def predict(self, x_t: Images, t: Times, labels: Labels | None = None, augmentation: Told | None = None) -> Images:
         """The network's own output F(c_in x_t, c_noise), in the dtype of x_t."""
-        return self._output(x_t, self.parametrization(self.schedule, t), labels)
+        return self._output(x_t, self.parametrization(self.schedule, t), labels, augmentation)
 
-    def _output(self, x_t: Images, c: Coefficients, labels: Labels | None) -> Images:
+    def _output(self, x_t: Images, c: Coefficients, labels: Labels | None, augmentation: Told | None = None) -> Images:
         times = c.noise.float().to(x_t.device).expand(len(x_t))
-        output: Images = self.network(over(c.input, x_t) * x_t, times, labels)
+        told = () if augmentation is None else (augmentation,)
+        output: Images = self.network(over(c.input, x_t) * x_t, times, labels, *told)
         return output.to(x_t.dtype)
 
     def target(self, x_0: Images, noise: Images, t: Times) -> Images:

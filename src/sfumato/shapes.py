@@ -1,6 +1,6 @@
 """The tensors that travel between the rooms, by name, and how a coefficient of time meets a batch of images."""
 
-from jaxtyping import Float, Float64, Int64
+from jaxtyping import Float, Float32, Float64, Int64
 from torch import Tensor
 
 Images = Float[Tensor, "n c h w"]
@@ -13,6 +13,9 @@ Labels = Int64[Tensor, " n"]
 """Class indices, one an image; `UNLABELLED` where an image has none."""
 
 UNLABELLED = -1
+
+Told = Float32[Tensor, "n a"]
+"""What was done to each image, as `data.nonleaking.told` says it; zeros where nothing was."""
 
 
 def over(coefficient: Times, images: Images) -> Float[Tensor, "*_"]:

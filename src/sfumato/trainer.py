@@ -10,7 +10,7 @@ from typing import Protocol, runtime_checkable
 import torch
 
 from sfumato import pictures
-from sfumato.data import Feed, ImageSet, feed_for, load_images, split
+from sfumato.data import Feed, ImageSet, feed_for, load_images, nonleaking, split
 from sfumato.devices import choose_device, out_of_memory
 from sfumato.errors import TrainingError
 from sfumato.models import ModelConfig, build
@@ -134,6 +134,7 @@ def model_for(config: TrainConfig, images: ImageSet) -> ModelConfig:
         attention_levels=tuple(attention),
         dropout=network.dropout,
         classes=len(images.label_names),
+        augmentation=nonleaking.TOLD if config.data.augment else 0,
     )
     return ModelConfig(
         network=unet,

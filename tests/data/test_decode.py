@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-
 from sfumato.data.decode import Channels, Unreadable, decode, fit, native_channels, to_array, upright_size
 
 Save = Callable[..., Path]

@@ -6,8 +6,8 @@ import os
 from pathlib import Path
 
 import pytest
-
 from sfumato.data.folder import find_images, printable_path
+
 from sfumato.errors import DataError
 
 

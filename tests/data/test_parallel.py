@@ -7,9 +7,9 @@ import warnings
 from pathlib import Path
 
 import pytest
+from sfumato.data.parallel import map_files
 
 from sfumato.data import parallel
-from sfumato.data.parallel import map_files
 
 PATHS = [Path(str(number)) for number in range(20)]
 

@@ -1,7 +1,8 @@
-"""Images: labelled, divided, put in order, and brought to the device."""
+"""Images: labelled, divided, put in order, augmented, and brought to the device."""
 
-from sfumato.data.augment import mirrored
+from sfumato.data.augment import flipped, translated
 from sfumato.data.batches import batch_indices, epoch_order
+from sfumato.data.draws import Purpose, uniform
 from sfumato.data.feed import Batch, Feed, feed_for
 from sfumato.data.imageset import ImageSet, split
 from sfumato.data.load import checked_choices, image_set, load_files, load_images
@@ -10,13 +11,16 @@ __all__ = [
     "Batch",
     "Feed",
     "ImageSet",
+    "Purpose",
     "batch_indices",
     "checked_choices",
     "epoch_order",
     "feed_for",
+    "flipped",
     "image_set",
     "load_files",
     "load_images",
-    "mirrored",
     "split",
+    "translated",
+    "uniform",
 ]

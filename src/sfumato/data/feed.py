@@ -66,7 +66,7 @@ class Feed(ABC):
 
 
 class HostFeed(Feed):
-    """All of the images are in memory, and the device is the processor: a batch is one gather, by NumPy's faster one."""
+    """All of the images are in memory, and the device is the processor: a batch is one gather, by NumPy (faster)."""
 
     def __init__(self, images: ImageSet, seed: int, device: torch.device) -> None:
         super().__init__(images, seed, device)
@@ -120,7 +120,7 @@ class StreamedFeed(Feed):
 
 
 def feed_for(images: ImageSet, seed: int, device: torch.device) -> Feed:
-    """A feed of images in memory if they take at most a quarter of what is free on the device, else of streamed ones."""
+    """A feed of images in memory if they take at most a quarter of what is free there, else of streamed ones."""
     size = len(images) * images.pixels.bytes_an_image
     if size > LARGEST_SHARE * free_memory(device):
         return StreamedFeed(images, seed, device)

@@ -34,9 +34,10 @@ class UNetConfig:
         attention_levels: the levels (0 = full resolution) with self-attention after each block.
         dropout: probability, inside the residual blocks.
         classes: number of classes; 0 for a network without labels.
+        augmentation: numbers in which it is told what was done to an image; 0 for a network that is never told.
 
     Raises:
-        ConfigError: no levels, an odd width, or an attention level that does not exist.
+        ConfigError: no levels, an odd width, an attention level that does not exist, or a negative augmentation.
     """
 
     image_channels: int
@@ -46,6 +47,7 @@ class UNetConfig:
     attention_levels: tuple[int, ...]
     dropout: float
     classes: int
+    augmentation: int = 0
 
     def __post_init__(self) -> None:
         if self.width < 4 or self.width % 2 or self.blocks < 1 or min(self.multipliers, default=0) < 1:
@@ -58,6 +60,8 @@ class UNetConfig:
                 f"attention at levels {self.attention_levels} of a network with {len(self.multipliers)}",
                 f"Choose among 0 ... {len(self.multipliers) - 1}.",
             )
+        if self.augmentation < 0:
+            raise ConfigError(f"augmentation is told in {self.augmentation} numbers", "Choose 0 or more.")
 
     @property
     def embedding(self) -> int:
@@ -120,7 +124,7 @@ class UNet(nn.Module):
         super().__init__()
         self.config = config
         widths = [config.width * m for m in config.multipliers]
-        self.time_embedding = TimeEmbedding(config.width, config.embedding)
+        self.time_embedding = TimeEmbedding(config.width, config.embedding, config.augmentation)
         self.class_embedding = nn.Embedding(config.classes + 1, config.embedding) if config.classes else None
         self.stem = nn.Conv2d(config.image_channels, config.width, 3, padding=1)
 
@@ -144,9 +148,15 @@ class UNet(nn.Module):
         self.norm = group_norm(widths[0])
         self.head = zeroed(nn.Conv2d(widths[0], config.image_channels, 3, padding=1))
 
-    def forward(self, x: Features, times: Float[Tensor, " n"], labels: Int64[Tensor, " n"] | None = None) -> Features:
-        """(n, C, h, w) noisy images, (n,) times and (n,) classes (-1: none) to (n, C, h, w)."""
-        embedding = self._embed(times, labels)
+    def forward(
+        self,
+        x: Features,
+        times: Float[Tensor, " n"],
+        labels: Int64[Tensor, " n"] | None = None,
+        augmentation: Float[Tensor, "n a"] | None = None,
+    ) -> Features:
+        """Noisy (n, C, h, w), (n,) times, (n,) classes (-1: none) and (n, a) augmentation (0: none) to (n, C, h, w)."""
+        embedding = self._embed(times, labels, augmentation)
         skips = [self.stem(x)]
         for level in self.down_levels:
             skips += level(skips[-1], embedding)
@@ -156,9 +166,14 @@ class UNet(nn.Module):
         output: Tensor = self.head(F.silu(self.norm(x)))
         return output
 
-    def _embed(self, times: Float[Tensor, " n"], labels: Int64[Tensor, " n"] | None) -> Embedding:
-        """Time plus class; row 0 of the class table stands for no class."""
-        embedding: Tensor = self.time_embedding(times)
+    def _embed(
+        self,
+        times: Float[Tensor, " n"],
+        labels: Int64[Tensor, " n"] | None,
+        augmentation: Float[Tensor, "n a"] | None,
+    ) -> Embedding:
+        """Time and augmentation, plus class; row 0 of the class table stands for no class."""
+        embedding: Tensor = self.time_embedding(times, augmentation)
         if self.class_embedding is None:
             if labels is not None:
                 raise LabelError("labels were given to a network made for no classes", "Call it without labels.")
