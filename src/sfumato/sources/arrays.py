@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import zipfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from io import BufferedIOBase
 from pathlib import Path
-from typing import IO, NamedTuple
+from typing import NamedTuple, cast
 
 import numpy as np
 
@@ -95,8 +97,10 @@ class ArraySource(Source):
         return Listing(entries, {} if labels is None else {"label": _cells(self.path, labels, len(entries))})
 
 
-def _member(path: Path, name: str) -> IO[bytes]:
-    return zipfile.ZipFile(path).open(f"{name}.npy")
+@contextmanager
+def _member(path: Path, name: str) -> Iterator[BufferedIOBase]:
+    with zipfile.ZipFile(path) as archive, archive.open(f"{name}.npy") as member:
+        yield cast(BufferedIOBase, member)
 
 
 def _loaded(path: Path, archive: zipfile.ZipFile, name: str) -> np.ndarray:

@@ -7,9 +7,9 @@ import lzma
 import shutil
 import zlib
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from io import BufferedIOBase
 from pathlib import Path
-from typing import IO
 
 from sfumato.errors import DataError
 from sfumato.sources.progress import byte_bar
@@ -20,7 +20,7 @@ LARGEST_RATIO = 100
 SPARE = 256 << 20
 
 
-def unpacked(origin: Path, opened: Callable[[], BufferedIOBase | IO[bytes]], target: Path) -> Path:
+def unpacked(origin: Path, opened: Callable[[], AbstractContextManager[BufferedIOBase]], target: Path) -> Path:
     """Writes the unpacked content to `target` as one plain file.
 
     Args:
