@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ import torch
 
 from sfumato.data.folder import printable_path
 from sfumato.errors import DataError
+from sfumato.natural import natural_key
 
 
 @dataclass(frozen=True)
@@ -60,16 +60,6 @@ def class_of(path: Path, root: Path) -> str | None:
     """
     first, *rest = printable_path(path, root).split("/")
     return first if rest else None
-
-
-def natural_key(name: str) -> tuple[list[str | int], str]:
-    """A key that sorts the numbers in names by value.
-
-    >>> sorted(["10", "9", "b2", "b10"], key=natural_key)
-    ['9', '10', 'b2', 'b10']
-    """
-    parts = re.split(r"(\d+)", name)
-    return [int(part) if part.isdecimal() else part.casefold() for part in parts], name
 
 
 def _beside(root: Path, count: int) -> str:
