@@ -80,7 +80,9 @@ class Category:
         """
         text = _spelled(value)
         if text not in self._indices:
-            raise LabelError(f"the model does not know the {self.name} {text!r}", f"It knows: {', '.join(self.values)}.")
+            raise LabelError(
+                f"the model does not know the {self.name} {text!r}", f"It knows: {', '.join(self.values)}."
+            )
         return float(self._indices[text])
 
     def value(self, code: float) -> str:
@@ -240,9 +242,7 @@ def encode(columns: Sequence[Column], cells: Mapping[str, Sequence[Cell]]) -> Ro
     Raises:
         LabelError: a value that its column does not know.
     """
-    codes = [
-        [math.nan if cell is None else column.code(cell) for cell in cells[column.name]] for column in columns
-    ]
+    codes = [[math.nan if cell is None else column.code(cell) for cell in cells[column.name]] for column in columns]
     return torch.tensor(codes, dtype=torch.float32).T.contiguous()
 
 
@@ -280,14 +280,11 @@ def beyond(columns: Sequence[Column], asked: Asked) -> list[str]:
     ]
 
 
-def spelled(columns: Sequence[Column], rows: Rows) -> list[dict[str, str | float]]:
-    """Of each row the values that are known, by the names of their columns."""
+def spelled(columns: Sequence[Column], labels: Labels) -> list[dict[str, str | float]]:
+    """Of each image the values that are known, by the names of their columns; classes are those of one column."""
+    rows = as_rows(labels) if labels.ndim == 1 else labels
     return [
-        {
-            column.name: column.value(code)
-            for column, code in zip(columns, row, strict=True)
-            if not math.isnan(code)
-        }
+        {column.name: column.value(code) for column, code in zip(columns, row, strict=True) if not math.isnan(code)}
         for row in rows.tolist()
     ]
 

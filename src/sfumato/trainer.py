@@ -128,6 +128,7 @@ def model_for(config: TrainConfig, images: ImageSet) -> ModelConfig:
         attention_levels=tuple(attention),
         dropout=network.dropout,
         classes=len(images.label_names),
+        columns=tuple(column.size for column in images.columns),
     )
     return ModelConfig(
         network=unet,
@@ -137,6 +138,8 @@ def model_for(config: TrainConfig, images: ImageSet) -> ModelConfig:
         parametrization=diffusion.parametrization,
         image_shape=images.image_shape,
         label_names=images.label_names,
+        columns=images.columns,
+        label_column=next(iter(config.data.condition), "label") if images.label_names else "label",
     )
 
 
@@ -286,10 +289,10 @@ def _opening(config: TrainConfig, state: TrainingState, learned: ImageSet, kept:
     """The sentences that a run begins with."""
     channels, height, width = learned.image_shape
     parameters = sum(p.numel() for p in state.model.parameters()) / 1e6
-    classes = f", {len(learned.label_names)} classes" if learned.label_names else ", no classes"
+    conditions = ", ".join(map(str, learned.columns)) or f"{len(learned.label_names) or 'no'} classes"
     seen = state.counters.images_seen
     begun = f" Going on after {seen:,} images." if seen else ""
     return (
-        f"{len(learned):,} images of {height}x{width}x{channels}{classes} ({len(kept):,} more held out); preset "
+        f"{len(learned):,} images of {height}x{width}x{channels}, {conditions} ({len(kept):,} more held out); preset "
         f"{config.preset}, {parameters:.1f} M parameters, on {device}.{begun}"
     )

@@ -12,6 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
+from sfumato.conditions import Category
 from sfumato.models import load, save_weights
 from sfumato.output import free_folder, write_samples
 
@@ -195,7 +196,7 @@ def test_what_was_drawn_before_ctrl_c_is_written_whole(
         yield torch.zeros(3, 1, 8, 8), torch.tensor([0, 1, 0])
         raise KeyboardInterrupt
 
-    assert write_samples(batches(), tmp_path / name, ("cat", "dog")).is_file()
+    assert write_samples(batches(), tmp_path / name, [Category("label", ("cat", "dog"))]).is_file()
     assert "only the first 3 images" in capsys.readouterr().err
     if name == "drawn":
         assert len(list((tmp_path / name / "images").glob("*.png"))) == 3

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 import torch
 
+from sfumato.conditions import Column
 from sfumato.errors import ConfigError, DataError
 
 MOST_HELD_OUT = 1024
@@ -20,15 +21,18 @@ class ImageSet:
 
     Attributes:
         images: uint8, (N, C, H, W), with 1 (grey), 3 (RGB) or 4 (RGBA) channels.
-        labels: int64, (N,), indices into `label_names`; None when the images are unlabelled.
+        labels: int64, (N,), indices into `label_names`, -1 where an image has none; or float32, (N, K), rows of
+            `columns`, NaN where a value is not known; None when the images are unlabelled.
         label_names: The names of the classes.
         notices: Sentences a person should read: what was skipped, converted, not used.
+        columns: The columns of the rows, instead of classes.
     """
 
     images: torch.Tensor
     labels: torch.Tensor | None
     label_names: tuple[str, ...] = ()
     notices: tuple[str, ...] = ()
+    columns: tuple[Column, ...] = ()
 
     def __len__(self) -> int:
         return len(self.images)
@@ -45,13 +49,15 @@ class ImageSet:
         return replace(self, images=self.images[indices], labels=labels)
 
     def fingerprint(self) -> str:
-        """A SHA-256 of shape, label names, pixels and labels: 64 hexadecimal digits, the same in every process."""
+        """A SHA-256 of shape, names, columns, pixels and labels: 64 hexadecimal digits, the same in every process."""
         labelled = self.labels is not None
-        header = json.dumps([list(self.images.shape), list(self.label_names), labelled])
+        header = json.dumps(
+            [list(self.images.shape), list(self.label_names), labelled, *(asdict(column) for column in self.columns)]
+        )
         digest = hashlib.sha256(header.encode())
         digest.update(self.images.contiguous().numpy().data)
         if self.labels is not None:
-            digest.update(self.labels.numpy().astype("<i8").data)
+            digest.update(self.labels.numpy().astype("<f4" if self.columns else "<i8").data)
         return digest.hexdigest()
 
 

@@ -26,12 +26,19 @@ class DataConfig:
     """Convert the images; auto: what most of them are."""
     labels: bool = True
     """Learn the names of the first sub-folders as class labels, where every image lies in one."""
+    condition: Annotated[tuple[str, ...], tyro.conf.arg(metavar="COLUMN")] = ()
+    """Learn these columns of metadata.csv instead: text and integers as classes, numbers with a decimal point as
+    numbers. Such as: age species."""
     flip: bool = False
     """Mirror half of the images, chosen anew each time they are seen."""
     holdout: float = 0.05
     """Share of the images kept from training, for the held-out loss (at least one image, at most 1024)."""
 
     def __post_init__(self) -> None:
+        names = tuple(name.strip() for given in self.condition for name in given.split(","))
+        require(all(names), f"--condition {' '.join(self.condition)} has an empty name", "Name columns: age,species.")
+        require(len(set(names)) == len(names), f"--condition {' '.join(names)} repeats a column", "Name each once.")
+        object.__setattr__(self, "condition", names)  # however they were written, they are the same run
         require(self.size is None or self.size >= 4, f"--size {self.size} is too small", "Choose 4 pixels or more.")
         require(0 < self.holdout < 1, f"--holdout {self.holdout} is not a share", "Choose a number between 0 and 1.")
 
