@@ -316,11 +316,15 @@ def _named(columns: Sequence[Column], asked: Asked) -> dict[int, Sequence[Value]
     names = [column.name for column in columns]
     found: dict[int, Sequence[Value]] = {}
     for name, given in asked.items():
-        if name not in names:
-            raise LabelError(f"the model does not know the column {name!r}", f"It knows: {', '.join(names)}.")
         values = [given] if isinstance(given, Value) else given
         if not values:
             raise LabelError(f"no value was given for the column {name!r}", "Give one, or leave the column out.")
+        if not names:
+            problem = f"the {name} {values[0]!r} was given to a model that knows no classes"
+            raise LabelError(problem, "Sample without labels.")
+        if name not in names:
+            known = ", ".join(map(str, columns))
+            raise LabelError(f"the model does not know the column {name!r}", f"It knows: {known}.")
         found[names.index(name)] = values
     return found
 

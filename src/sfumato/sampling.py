@@ -12,7 +12,7 @@ from jaxtyping import Float64
 from torch import Tensor, nn
 
 from sfumato import defaults
-from sfumato.conditions import Asked, Value, as_classes, asked_rows
+from sfumato.conditions import Asked, as_classes, asked_rows
 from sfumato.denoiser import Denoiser
 from sfumato.errors import LabelError, SamplingError
 from sfumato.grids import GRIDS, Grid, grid_for
@@ -228,16 +228,6 @@ def labels_for(denoiser: Denoiser, wanted: Wanted | None, count: int) -> Labels 
     if not wanted:
         return None
     asked = wanted if isinstance(wanted, Mapping) else {denoiser.label_column: wanted}
-    if not denoiser.is_conditional:
-        name, given = next(iter(asked.items()))
-        first = given if isinstance(given, Value) else given[0]
-        raise LabelError(f"the {name} {first!r} was given to a model that knows no classes", "Sample without labels.")
-    if denoiser.columns and not isinstance(wanted, Mapping):
-        known = ", ".join(map(str, denoiser.columns))
-        raise LabelError(
-            f"the label {wanted[0]!r} was given to a model of columns",
-            f"Say of which (--condition COLUMN=VALUE, or a dict). It knows: {known}.",
-        )
     rows = asked_rows(denoiser.known_columns, asked, count)
     return as_classes(rows) if denoiser.label_names else rows
 

@@ -49,7 +49,7 @@ class ConditionConfig:
         asked = self.asked()
         if labels and asked:
             raise LabelError("--label and --condition were both given", "Give one of them.")
-        for notice in beyond(model.known_columns, asked) if model.is_conditional else ():
+        for notice in beyond(model.known_columns, asked):
             print(f"sfumato: {notice}", file=sys.stderr)
         return labels or asked
 
