@@ -8,7 +8,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from statistics import fmean, pstdev
+from statistics import mean, pstdev
 from typing import ClassVar, Literal, NamedTuple
 
 import torch
@@ -226,7 +226,7 @@ def column_of(name: str, cells: Sequence[Cell]) -> Column:
         )
     if with_floats and len(numbers) == len(known):
         floats = [float(cell) for cell in numbers]
-        return Number(name, fmean(floats), pstdev(floats) or 1.0, min(floats), max(floats))
+        return Number(name, mean(floats), pstdev(floats) or 1.0, min(floats), max(floats))
     values = {_spelled(cell) for cell in known}
     if len(values) > MOST_VALUES:
         raise DataError(

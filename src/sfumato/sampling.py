@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from sfumato import defaults
 from sfumato.conditions import Asked, as_classes, asked_rows
 from sfumato.denoiser import Denoiser
-from sfumato.errors import LabelError, SamplingError
+from sfumato.errors import SamplingError
 from sfumato.grids import GRIDS, Grid, grid_for
 from sfumato.guidance import CLIPS, Clip, Labelled, clip_for
 from sfumato.schedule import Schedule
