@@ -21,7 +21,7 @@ from sfumato.likelihood.flow import log_density
 from sfumato.objective import dropped
 from sfumato.sampling import labels_for, route_for, sample, sample_batches
 from sfumato.schedule import Flow, LinearBeta
-from sfumato.shapes import UNLABELLED, Times, over, unlabelled
+from sfumato.shapes import UNLABELLED, Images, Labels, Times, over, unlabelled
 
 from .conditional import CENTRES, COLUMNS, SLOPE, VARIANCE, Conditional
 
@@ -38,9 +38,9 @@ def log_density_of_x_t(x: Tensor, t: Times, rows: Tensor) -> Tensor:
     alpha, sigma = (c.expand(5) for c in (SCHEDULE.alpha(t), SCHEDULE.sigma(t)))
     age, colour = rows.double().unbind(1)
     deviation = (alpha**2 * (VARIANCE + SLOPE**2 * age.isnan()) + sigma**2).sqrt()
-    each = [Normal(alpha * (SLOPE * age.nan_to_num(0) + c), deviation).log_prob(x.flatten()) for c in CENTRES]
-    either = torch.logaddexp(*each) - math.log(2)
-    return torch.where(colour.isnan(), either, torch.where(colour == 0, *each))
+    blue, red = (Normal(alpha * (SLOPE * age.nan_to_num(0) + c), deviation).log_prob(x.flatten()) for c in CENTRES)
+    either = torch.logaddexp(blue, red) - math.log(2)
+    return torch.where(colour.isnan(), either, torch.where(colour == 0, blue, red))
 
 
 @pytest.mark.parametrize("scale", [-1.0, 0.0, 0.3, 1.0, 2.0, 7.5])
@@ -115,7 +115,8 @@ def test_samples_have_the_law_of_what_is_asked(asked: Asked | None, mean: float,
 
 
 def test_values_take_turns_through_the_batches() -> None:
-    brief, asked = route_for(SCHEDULE, solver="ddim", steps=2), {"colour": ["red", "blue"], "age": [40, 50, 60]}
+    asked: Asked = {"colour": ["red", "blue"], "age": [40, 50, 60]}
+    brief = route_for(SCHEDULE, solver="ddim", steps=2)
     batches = sample_batches(Conditional(), 5, brief, labels=asked, batch=2)
     told = torch.cat([labels for _, labels in batches if labels is not None])
     assert told.tolist() == [[0, 1], [1, 0], [2, 1], [0, 0], [1, 1]]
@@ -144,8 +145,8 @@ def test_the_column_of_the_classes_is_another_way_to_say_label() -> None:
 
 
 def test_nothing_asked_is_nothing_known() -> None:
-    for nothing in (None, {}, ()):
-        assert labels_for(Conditional(), nothing, 2) is None
+    assert labels_for(Conditional(), {}, 2) is labels_for(Conditional(), (), 2) is labels_for(Conditional(), None, 2)
+    assert labels_for(Conditional(), None, 2) is None
 
 
 # Latents and likelihoods

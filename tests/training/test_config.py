@@ -189,6 +189,7 @@ FIXED: dict[str, object] = {
     "size": 16,
     "channels": "grey",
     "labels": False,
+    "condition": ("age",),
     "flip": False,
     "holdout": 0.5,
     "width": 16,
