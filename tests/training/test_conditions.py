@@ -127,7 +127,7 @@ def test_a_run_does_not_go_on_with_other_columns(
     with pytest.raises(RunError, match=r"--condition: \('light', 'side'\) -> \('light',\)"):
         go(settings(images=40, flip=False, condition=("light",)), tmp_path / "run")
     monkeypatch.setattr(trainer, "load_images", lambda *_, **__: lit_halves(COUNT, "light"))
-    with pytest.raises(RunError, match=r"columns: light \(0.* to .*\), side \(left, right\) -> light \(0.* to 1"):
+    with pytest.raises(RunError, match=r"\(columns: light \(0.* to .*\), side \(left, right\) -> light \(0.* to .*\)"):
         go(short, tmp_path / "run")
 
 
