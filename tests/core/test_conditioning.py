@@ -71,6 +71,7 @@ def test_columns_add_up_and_a_number_is_linear() -> None:
     """Of one category and one number: table row of the index + 1, and weight times (number, 1), or (0, 0)."""
     embed = RowEmbedding((3, 0), 5)
     table, weight = embed.columns[0].weight, embed.columns[1].weight
+    assert (table.shape, weight.shape) == ((4, 5), (5, 2))
     rows = torch.tensor([[2, 0.5], [NAN, -3], [0, NAN], [NAN, NAN]])
     expected = [table[3] + 0.5 * weight[:, 0] + weight[:, 1], table[0] - 3 * weight[:, 0] + weight[:, 1]]
     torch.testing.assert_close(embed(rows), torch.stack([*expected, table[1], table[0]]))

@@ -13,6 +13,7 @@ import torch
 
 from sfumato.conditions import (
     FARTHEST,
+    LARGEST,
     MOST_VALUES,
     Asked,
     Category,
@@ -69,7 +70,7 @@ def test_a_column_is_what_its_cells_make_it(cells: list[Cell], column: Column) -
         ([None, None], "column c has no filled cell"),
         ([1.0, math.nan], "column c has the number nan"),
         ([1.0, -math.inf], "column c has the number -inf"),
-        ([1.0, 1e31], "column c has the number 1e[+]31"),
+        ([1.0, math.nextafter(LARGEST, math.inf)], "column c has the number 1.0*1e[+]30"),
         ([1.0, 10**400], "column c has the number 1000"),
         (["x", math.nan], "column c has the number nan"),
         (list(range(MOST_VALUES + 1)), "column c has 1,001 different values.*at most 1,000.*decimal point"),
@@ -78,6 +79,10 @@ def test_a_column_is_what_its_cells_make_it(cells: list[Cell], column: Column) -
 def test_cells_that_are_no_column_are_refused(cells: list[Cell], message: str) -> None:
     with pytest.raises(DataError, match=message):
         column_of("c", cells)
+
+
+def test_the_largest_number_is_a_number() -> None:
+    assert column_of("c", [-LARGEST, LARGEST]) == Number("c", 0.0, LARGEST, -LARGEST, LARGEST)
 
 
 def test_a_category_may_have_a_thousand_values_and_a_number_any() -> None:
@@ -152,6 +157,7 @@ def test_classes_are_rows_of_one_category_and_back() -> None:
         ({"colour": "red"}, [[None, 1]] * 3),
         ({"colour": ["red", "blue"], "age": [20, 30, 50]}, [[-1, 1], [0, 0], [2, 1]]),
         ({"age": 1000}, [[97, None]] * 3),
+        ({"age": 30 + 10 * FARTHEST}, [[FARTHEST, None]] * 3),
         ({}, [[None, None]] * 3),
     ],
 )
@@ -210,6 +216,11 @@ def test_a_number_is_told_again_as_it_was_asked(column: Number, deviations: floa
     asked = column.mean + deviations * column.deviation
     (told,) = spelled([column], asked_rows([column], {column.name: asked}, 1))
     assert told == {column.name: pytest.approx(asked, abs=1e-5 * column.deviation)}
+
+
+def test_a_number_is_told_without_the_rounding_of_float32() -> None:
+    asked = [round(30 + 0.7 * i, 1) for i in range(-500, 500)]
+    assert [told["age"] for told in spelled([AGE], asked_rows([AGE], {"age": asked}, 1000))] == asked
 
 
 def test_what_is_known_of_an_image_is_told_by_column() -> None:
