@@ -53,7 +53,7 @@ class Denoiser(nn.Module, ABC):
     @property
     def is_conditional(self) -> bool:
         """Whether it can be told anything."""
-        return bool(self.label_names or self.columns)
+        return bool(self.known_columns)
 
     @abstractmethod
     def forward(self, x_t: Images, t: Times, labels: Labels | None = None) -> Images:

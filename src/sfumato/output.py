@@ -24,14 +24,14 @@ Record = dict[str, str | float]
 Batches = Iterable[tuple[Images, Labels | None]]
 
 
-def write_samples(batches: Batches, out: Path, columns: Sequence[Column], a_row: int | None = None) -> Path:
+def write_samples(batches: Batches, out: Path, columns: Sequence[Column], grid_columns: int | None = None) -> Path:
     """Writes batches of samples to `out`, and returns the picture or file to look at.
 
     Args:
         batches: (images (n, C, H, W) in [-1, 1], labels or None), as `sampling.sample_batches` yields them.
         out: `NAME.npz`, or a folder that does not exist or is empty.
         columns: what the labels say, `Denoiser.known_columns`.
-        a_row: images in a row of the grid; None: about as many as rows.
+        grid_columns: images in a row of the grid; None: about as many as rows.
 
     Raises:
         SamplingError: `out` is there already.
@@ -40,7 +40,7 @@ def write_samples(batches: Batches, out: Path, columns: Sequence[Column], a_row:
     refuse_existing(out)
     if out.suffix == ".npz":
         return _write_archive(batches, out, columns)
-    return _write_folder(batches, out, columns, a_row)
+    return _write_folder(batches, out, columns, grid_columns)
 
 
 def write_frames(images: Images, frames: int, out: Path) -> Path:
@@ -127,7 +127,7 @@ def _write_archive(batches: Batches, out: Path, columns: Sequence[Column]) -> Pa
     return out
 
 
-def _write_folder(batches: Batches, out: Path, columns: Sequence[Column], a_row: int | None) -> Path:
+def _write_folder(batches: Batches, out: Path, columns: Sequence[Column], grid_columns: int | None) -> Path:
     """images/000000.png ..., their labels in images/metadata.jsonl if they have any, and grid.png of the first."""
     shown: list[Images] = []
     records: list[Record] = []
@@ -135,12 +135,12 @@ def _write_folder(batches: Batches, out: Path, columns: Sequence[Column], a_row:
         for image, record in zip(batch, _records(columns, chosen, len(batch)), strict=True):
             name = f"{len(records):06d}.png"
             pictures.save_picture(pictures.to_picture(image), out / "images" / name)
-            records.append({"file_name": name, **record})
+            records.append(record | {"file_name": name})
         shown.append(batch[: max(0, MOST_IN_GRID - sum(len(part) for part in shown))])
     if len(records[0]) > 1:
         lines = "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records)
         write_whole(out / "images" / "metadata.jsonl", lines.encode())
-    return pictures.save_grid(torch.cat(shown), out / "grid.png", a_row)
+    return pictures.save_grid(torch.cat(shown), out / "grid.png", grid_columns)
 
 
 def _records(columns: Sequence[Column], labels: Labels | None, count: int) -> list[Record]:

@@ -188,6 +188,13 @@ def test_a_free_folder_is_claimed_at_once(tmp_path: Path, monkeypatch: pytest.Mo
     assert [free_folder("flowers").name for _ in range(3)] == ["flowers", "flowers-2", "flowers-3"]
 
 
+def test_no_column_takes_the_place_of_the_file_name(tmp_path: Path) -> None:
+    columns = [Category("file_name", ("../x",)), Category("colour", ("red",))]
+    write_samples([(torch.zeros(1, 1, 8, 8), torch.zeros(1, 2))], tmp_path / "a", columns)
+    record = json.loads((tmp_path / "a" / "images" / "metadata.jsonl").read_text())
+    assert record == {"file_name": "000000.png", "colour": "red"}
+
+
 @pytest.mark.parametrize("name", ["drawn", "drawn.npz"])
 def test_what_was_drawn_before_ctrl_c_is_written_whole(
     name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]

@@ -95,9 +95,11 @@ def test_a_run_says_what_it_learned_and_its_model_too(short: TrainConfig, go: Tr
     assert learned_images(tmp_path / "run") is not None
 
 
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 def test_a_resumed_run_is_a_whole_run(
-    short: TrainConfig, go: Train, saved: Saved, calls: Calls, tmp_path: Path
+    precision: str, settings: Settings, go: Train, saved: Saved, calls: Calls, tmp_path: Path
 ) -> None:
+    short = settings(images=40, condition=("light", "side"), precision=precision)
     batches = calls(step)
     go(short, tmp_path / "whole")
     go(short, tmp_path / "parts", steps=4)
