@@ -159,6 +159,8 @@ def test_latents_carry_the_rows() -> None:
     again, older = (decode(Conditional(), latents, labels={"age": age, "colour": "red"}, batch=2) for age in (40, 50))
     torch.testing.assert_close(again, images, rtol=0, atol=2e-3)
     torch.testing.assert_close(older - again, torch.full_like(images, SLOPE), rtol=0, atol=5e-3)
+    by_turns = decode(Conditional(), latents, labels={"age": [40, 50, 50], "colour": "red"}, batch=2)
+    torch.testing.assert_close(by_turns, torch.stack([again[0], *older[1:]]))
     between = interpolate(Conditional(), latents[:2], 3, labels={"age": 50, "colour": "red"})
     torch.testing.assert_close(between[[0, 2]], older[:2])
 
