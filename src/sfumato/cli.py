@@ -1,6 +1,7 @@
 """The command line: each verb is a few lines over the Python API. Heavy imports wait until a verb runs."""
 
 import argparse
+import math
 import os
 import re
 import sys
@@ -11,9 +12,9 @@ from typing import Annotated, Literal
 
 import tyro
 
-from sfumato.errors import ConfigError, SfumatoError
+from sfumato.errors import ConfigError, LabelError, SfumatoError
 from sfumato.presets import preset_for
-from sfumato.steering import GuidanceConfig, RouteConfig
+from sfumato.steering import ConditionConfig, GuidanceConfig, RouteConfig
 from sfumato.training.config import TrainConfig
 
 USER_ERROR = 2
@@ -118,6 +119,7 @@ class Sample:
 
       sfumato sample runs/digits
       sfumato sample runs/flowers --label rose tulip --guidance 2 --count 100 --out flowers.npz
+      sfumato sample runs/faces --condition age=30 hair=red hair=black
     """
 
     run_directory: Run
@@ -127,6 +129,7 @@ class Sample:
     """How many images."""
     label: tuple[str, ...] = ()
     """Class names, which take turns; without it, every class the model knows."""
+    conditions: ConditionConfig = field(default_factory=ConditionConfig)
     guidance: GuidanceConfig = field(default_factory=GuidanceConfig)
     route: RouteConfig = field(default_factory=RouteConfig)
     seed: int = 0
@@ -149,14 +152,15 @@ class Sample:
         route = self.route.route(model.schedule)
         if self.out is not None:
             refuse_existing(self.out)
-        labels = self.label or model.label_names
+        wanted = self.conditions.wanted(model, self.label) or model.label_names
+        turns = _turns(wanted)
         with sampling_bar(self.count, len(route.stops) - 1) as on_step, out_of_memory("Choose a smaller --batch."):
             batches = sample_batches(
-                model, self.count, route, labels=labels, seed=self.seed, batch=self.batch, on_step=on_step
+                model, self.count, route, labels=wanted, seed=self.seed, batch=self.batch, on_step=on_step
             )
             out = self.out or free_folder(self.run_directory.resolve().name)
-            columns = len(labels) if 1 < len(labels) <= 16 else None
-            look_at = write_samples(batches, out, model.label_names, base.depth, columns)
+            grid_columns = turns if 1 < turns <= 16 else None
+            look_at = write_samples(batches, out, model.known_columns, base.depth, grid_columns)
         print(f"Images are in {out}. Look at {look_at}")
         return 0
 
@@ -185,6 +189,7 @@ class Interpolate:
     """How many new images to go between, where no files are given."""
     label: str | None = None
     """The class of all images; without it, of no class in particular."""
+    conditions: ConditionConfig = field(default_factory=ConditionConfig)
     guidance: GuidanceConfig = field(default_factory=GuidanceConfig)
     route: RouteConfig = field(default_factory=lambda: RouteConfig(solver="heun", grid="logsnr", steps=50, clip="none"))
     seed: int = 0
@@ -212,14 +217,17 @@ class Interpolate:
         route = self.route.route(model.schedule)
         if self.out is not None:
             refuse_no_folder(self.out)
+        wanted = self.conditions.wanted(model, () if self.label is None else (self.label,))
+        if _turns(wanted) > 1:
+            raise LabelError("several values of a column were given for one way", "Give one value for each column.")
         with evaluations_bar() as on_evaluation, out_of_memory("Choose a smaller --batch."):
             watched = Watched(model, on_evaluation)
             if self.images:
                 ends = load_files(self.images, base.image_shape, base.depth)
-                latents = encode(watched, ends, labels=self.label, route=route, batch=self.batch)
+                latents = encode(watched, ends, labels=wanted, route=route, batch=self.batch)
             else:
                 latents = ImageNoise(self.seed, range(self.count), model.image_shape)()
-            between = interpolate(watched, latents, self.frames, labels=self.label, route=route, batch=self.batch)
+            between = interpolate(watched, latents, self.frames, labels=wanted, route=route, batch=self.batch)
         out = self.out or free_folder(self.run_directory.resolve().name)
         print(f"Images are in {out}. Look at {write_frames(between, self.frames, out, base.depth)}")
         return 0
@@ -322,14 +330,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def parse(arguments: list[str]) -> Verb:
     """The verb with its flags; `train` begins from the preset that is named, or else that suits the data."""
-    if sum(argument == "--label" or argument.startswith("--label=") for argument in arguments) > 1:
-        raise ConfigError("--label was given more than once", "Give all names after one: --label cat dog.")
+    for flag, example in (("--label", "cat dog"), ("--condition", "age=30 colour=red")):
+        if sum(argument == flag or argument.startswith(f"{flag}=") for argument in arguments) > 1:
+            raise ConfigError(f"{flag} was given more than once", f"Give all names after one: {flag} {example}.")
     named = _named_preset(arguments)
     verb = _parse_with(arguments, preset_for("", named))
     if isinstance(verb, Train) and named is None:
         suited = preset_for(verb.config.source)
         return _parse_with(arguments, suited)
     return verb
+
+
+def _turns(wanted: Sequence[str] | dict[str, list[str]]) -> int:
+    """After how many images the labels or conditions begin anew."""
+    return math.lcm(*map(len, wanted.values())) if isinstance(wanted, dict) else len(wanted)
 
 
 def _named_preset(arguments: list[str]) -> str | None:

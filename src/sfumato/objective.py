@@ -17,7 +17,7 @@ from sfumato.denoiser import Coefficients, NetworkDenoiser
 from sfumato.errors import ConfigError
 from sfumato.named import named
 from sfumato.schedule import Schedule
-from sfumato.shapes import UNLABELLED, Images, Labels, Times, Told, over
+from sfumato.shapes import Images, Labels, Times, Told, over, unlabelled
 
 Shares = Float64[Tensor, " n"]
 """Numbers in [0, 1] that a density turns into times."""
@@ -279,12 +279,13 @@ def weight_for(name: str) -> Weight:
 
 
 def dropped(labels: Labels, probability: float) -> Labels:
-    """The labels with each one forgotten at `probability`, so that the model also learns to do without.
+    """The labels with those of an image all forgotten at `probability`, so that the model also learns to do without.
 
     Classifier-free guidance, arXiv 2207.12598, Algorithm 1. Drawn from torch's CPU generator.
     """
     forgotten = torch.rand(len(labels)) < probability
-    return labels.masked_fill(forgotten.to(labels.device), UNLABELLED)
+    each = forgotten.to(labels.device).reshape(-1, *[1] * (labels.ndim - 1))
+    return torch.where(each, unlabelled(labels), labels)
 
 
 def simple_loss(

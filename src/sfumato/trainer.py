@@ -93,7 +93,13 @@ def train(
     place = choose_device(device)
     data = config.data
     images = load_images(
-        config.source, size=data.size, fit=data.fit, channels=data.channels, labels=data.labels, cache=cache
+        config.source,
+        size=data.size,
+        fit=data.fit,
+        channels=data.channels,
+        labels=data.labels,
+        condition=data.condition,
+        cache=cache,
     )
     model_config = model_for(config, images)
     route_for(model_config.built_schedule(), steps=config.watch.preview_steps)  # refuses what no preview can have
@@ -134,6 +140,7 @@ def model_for(config: TrainConfig, images: ImageSet) -> ModelConfig:
         attention_levels=tuple(attention),
         dropout=network.dropout,
         classes=len(images.label_names),
+        columns=tuple(column.size for column in images.columns),
         augmentation=nonleaking.TOLD if config.data.augment else 0,
     )
     return ModelConfig(
@@ -144,6 +151,8 @@ def model_for(config: TrainConfig, images: ImageSet) -> ModelConfig:
         parametrization=diffusion.parametrization,
         image_shape=images.image_shape,
         label_names=images.label_names,
+        columns=images.columns,
+        label_column=next(iter(config.data.condition), "label") if images.label_names else "label",
         depth=images.depth,
     )
 
@@ -290,11 +299,11 @@ def _opening(config: TrainConfig, state: TrainingState, learned: ImageSet, kept:
     """The sentences that a run begins with."""
     channels, height, width = learned.image_shape
     parameters = sum(p.numel() for p in state.model.parameters()) / 1e6
-    classes = f", {len(learned.label_names)} classes" if learned.label_names else ", no classes"
+    conditions = ", ".join(map(str, learned.columns)) or f"{len(learned.label_names) or 'no'} classes"
     seen = state.counters.images_seen
     begun = f" Going on after {seen:,} images." if seen else ""
     return (
         f"{len(learned):,} images of {width}x{height} pixels, {mode_title(channels)}, "
-        f"{depth_title(learned.depth.dtype)}{classes} ({len(kept):,} more held out); preset "
+        f"{depth_title(learned.depth.dtype)}, {conditions} ({len(kept):,} more held out); preset "
         f"{config.preset}, {parameters:.1f} M parameters, on {device}.{begun}"
     )

@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from sfumato.conditions import Category, Number
 from sfumato.data import ImageSet, split, to_float, to_uint8
 from sfumato.errors import ConfigError, DataError
 
@@ -16,6 +17,27 @@ def numbered(count: int) -> ImageSet:
     numbers = torch.arange(count)
     images = (numbers % 256).to(torch.uint8).reshape(-1, 1, 1, 1).repeat(1, 1, 2, 3)
     return ImageSet(images, numbers % 2, ("even", "odd"), ("a notice",))
+
+
+def conditioned() -> list[ImageSet]:
+    """The same images with rows instead of classes, no two alike."""
+    rows = torch.tensor([[0.5, 1], [float("nan"), 0], [0.5, 0], [1, 1]])
+    columns = (Number("age", 30.0, 10.0, 18.0, 90.0), Category("odd", ("no", "yes")))
+    images = replace(numbered(4), labels=rows, label_names=(), columns=columns)
+    return [
+        images,
+        replace(images, labels=rows.flip(0)),
+        replace(images, labels=rows.nan_to_num(0.5)),
+        replace(images, columns=(replace(columns[0], mean=31.0), columns[1])),
+        replace(images, columns=(columns[0], replace(columns[1], values=("no", "maybe")))),
+    ]
+
+
+def test_select_keeps_each_row_with_its_image() -> None:
+    chosen = conditioned()[0].select(torch.tensor([3, 0]))
+    assert chosen.labels is not None
+    assert chosen.labels.tolist() == [[1, 1], [0.5, 1]]
+    assert [column.name for column in chosen.columns] == ["age", "odd"]
 
 
 def test_length_and_shape() -> None:
@@ -46,6 +68,7 @@ def test_fingerprint_tells_every_difference() -> None:
         replace(images, labels=images.labels.flip(0)),
         replace(images, labels=None),
         replace(images, label_names=("eve", "nodd")),
+        *conditioned(),
     ]
     fingerprints = {other.fingerprint() for other in [images, *others]}
     assert len(fingerprints) == 1 + len(others)

@@ -194,6 +194,7 @@ FIXED: dict[str, object] = {
     "fit": "pad",
     "channels": "grey",
     "labels": False,
+    "condition": ("age",),
     "flip": False,
     "translate": 2,
     "augment": 0.5,
