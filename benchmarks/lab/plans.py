@@ -1,11 +1,11 @@
 """What is tried, in lists that a command names."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from torch import nn
 
-from lab.engine import Recipe
+from lab.engine import Objective, Recipe
 from lab.networks import ConvNet, ConvNetConfig, Transformer
 
 
@@ -33,6 +33,10 @@ class Trial:
     marks: tuple[float, ...] = ()
     guidance: tuple[float, ...] = ()
 
+    def for_longer(self, seconds: float) -> "Trial":
+        """The same with another budget, judged with and without guidance."""
+        return replace(self, name=f"{self.name}, {seconds:g} s", seconds=seconds, marks=(0.15,), guidance=(1.5, 2.0))
+
 
 def convnet(widths: tuple[int, ...], depths: tuple[int, ...], attends: tuple[int, ...], **more: int | str) -> Callable:
     """A `ConvNet` that waits for the number of classes."""
@@ -52,6 +56,16 @@ PLANS = {
         Trial("conv", convnet((64, 64), (1, 1), (0, 1), patch=2), Recipe(batch=8), 2.0, judged=(0, -1)),
         Trial("conv, AdamW", convnet((64, 64), (1, 1), (0, 1)), Recipe(batch=8, muon=0.0), 2.0, True),
         Trial("transformer", transformer(64, 4), Recipe(batch=8), 3.0, marks=(0.3,), guidance=(1.5,)),
+    ],
+    "noise": [
+        Trial("full, mean -1.2", FULL, Recipe(batch=256, averages=(16.97,)), seconds=22.0, judged=(0,)),
+        Trial(
+            "full, mean -0.5",
+            FULL,
+            Recipe(batch=256, averages=(16.97,), objective=Objective(mean=-0.5)),
+            seconds=22.0,
+            judged=(0,),
+        ),
     ],
     "rank": [
         Trial("full", FULL, seconds=40.0, judged=(1, 2)),

@@ -10,6 +10,9 @@ from lab.engine import Objective, autocast, captured, compile_regions
 Denoise = Callable[[Tensor, Tensor], Tensor]
 """(x (n, 3, h, w), sigma ()) to E[x_0 | x]."""
 
+Solver = Callable[[Denoise, Tensor, Tensor], Tensor]
+"""(denoiser, noise (n, 3, h, w), levels (steps + 1,)) to images (n, 3, h, w)."""
+
 
 class CapturedDenoiser:
     """A network's denoiser at a fixed batch; what it returns is overwritten by the next call.
@@ -86,9 +89,7 @@ def to_bytes(x: Tensor) -> Tensor:
     return (x * 127.5 + 128).clamp(0, 255).to(torch.uint8)
 
 
-def batches(
-    solver: Callable[[Denoise, Tensor, Tensor], Tensor], denoise: Denoise, shape: torch.Size, count: int, levels: Tensor
-) -> Iterator[Tensor]:
+def batches(solver: Solver, denoise: Denoise, shape: torch.Size, count: int, levels: Tensor) -> Iterator[Tensor]:
     """`count` images as uint8 batches; the noise is the same for every network."""
     generator = torch.Generator(levels.device).manual_seed(1)
     for _ in range(0, count, shape[0]):
