@@ -91,10 +91,7 @@ class Recipe:
         muon: Muon's rate; 0 for AdamW alone.
         adam: AdamW's rate.
         warmup: share of the budget over which the rates rise.
-        decay: weight decay of Muon's matrices.
         clip: largest gradient norm.
-        shape: how the rates fall to zero, after `hold`.
-        hold: share of the budget that ends with full rates.
         averages: powers of the averages, weights t^power (EDM2, arXiv 2312.02696, eq. 3): 6.94 is 10 % of the run.
         average_every: steps between two updates of the averages.
         label_dropout: share of the labels hidden.
@@ -104,20 +101,15 @@ class Recipe:
     muon: float = 0.02
     adam: float = 2e-3
     warmup: float = 0.02
-    decay: float = 0.0
     clip: float = 1.0
-    shape: Literal["linear", "cosine"] = "linear"
-    hold: float = 0.0
     averages: tuple[float, ...] = (6.94, 16.97, 40.0)
     average_every: int = 4
     label_dropout: float = 0.1
     objective: Objective = field(default_factory=Objective)
 
     def scale(self, progress: float) -> float:
-        """The share of the peak rate after a share of the budget: a short rise, then down to zero at its end."""
-        left = min(1.0, (1 - progress) / (1 - max(self.hold, self.warmup)))
-        fall = left if self.shape == "linear" else (1 - torch.cos(torch.tensor(torch.pi * left)).item()) / 2
-        return max(0.0, min(fall, progress / self.warmup if self.warmup else 1.0))
+        """The share of the peak rate after a share of the budget: a short rise, then a line to zero at its end."""
+        return max(0.0, min((1 - progress) / (1 - self.warmup), progress / self.warmup))
 
 
 class Engine:
@@ -137,7 +129,7 @@ class Engine:
         self.network, self.images, self.labels, self.recipe = network, images, labels, recipe
         self.device = images.device
         self.parameters = list(network.parameters())
-        self.optimizer = MuonAdamW(network, recipe.muon, recipe.adam, recipe.decay)
+        self.optimizer = MuonAdamW(network, recipe.muon, recipe.adam)
         self.averages = [[p.detach().clone() for p in self.parameters] for _ in recipe.averages]
         self.pulls = [torch.ones((), device=self.device) for _ in recipe.averages]
         self.loss = torch.zeros((), device=self.device)

@@ -58,18 +58,15 @@ class MuonAdamW:
         network: whose parameters to change.
         muon_rate: how far a step moves a matrix, in units of its largest singular value, at scale 1.
         adam_rate: AdamW's learning rate, at scale 1.
-        decay: weight decay of the matrices, as a share of the rate.
         momentum: Muon's.
     """
 
-    def __init__(
-        self, network: nn.Module, muon_rate: float, adam_rate: float, decay: float = 0.0, momentum: float = 0.95
-    ) -> None:
+    def __init__(self, network: nn.Module, muon_rate: float, adam_rate: float, momentum: float = 0.95) -> None:
         matrices = hidden_matrices(network) if muon_rate else []
         chosen = {id(p) for p in matrices}
         rest = [p for p in network.parameters() if id(p) not in chosen]
         device = rest[0].device
-        self.muon_rate, self.adam_rate, self.decay, self.momentum = muon_rate, adam_rate, decay, momentum
+        self.muon_rate, self.adam_rate, self.momentum = muon_rate, adam_rate, momentum
         self.muon_now, self.adam_now = torch.zeros((), device=device), torch.zeros((), device=device)
         self.groups = defaultdict(list)
         for p in matrices:
@@ -94,6 +91,4 @@ class MuonAdamW:
             ahead = torch._foreach_lerp(gradients, buffers, self.momentum)
             update = orthogonalised(torch.stack([as_matrix(u) for u in ahead])).float()
             update *= -self.muon_now * max(1, rows / columns) ** 0.5
-            if self.decay:
-                torch._foreach_mul_(weights, 1 - self.decay * self.muon_now)
             torch._foreach_add_(weights, [like_weight(u, w) for u, w in zip(update, weights, strict=True)])

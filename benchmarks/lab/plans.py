@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from torch import nn
 
 from lab.engine import Objective, Recipe
-from lab.networks import ConvNet, ConvNetConfig, Transformer
+from lab.networks import ConvNet, ConvNetConfig, Transformer, ddpm
 
 
 @dataclass(frozen=True)
@@ -49,13 +49,24 @@ def transformer(width: int, depth: int) -> Callable:
 
 
 FULL = convnet((128, 256, 512), (2, 2, 3), (0, 0, 1))
+"""55 M parameters, 10.8 GFLOP forward: levels of 32, 16 and 8 pixels, attention at 8."""
+
 PATCH = convnet((256, 512), (3, 4), (0, 1), patch=2)
+"""69 M parameters, 11.0 GFLOP forward: patches of 2, levels of 16 and 8 pixels, attention at 8."""
 
 PLANS = {
     "tiny": [
         Trial("conv", convnet((64, 64), (1, 1), (0, 1), patch=2), Recipe(batch=8), 2.0, judged=(0, -1)),
         Trial("conv, AdamW", convnet((64, 64), (1, 1), (0, 1)), Recipe(batch=8, muon=0.0), 2.0, True),
         Trial("transformer", transformer(64, 4), Recipe(batch=8), 3.0, marks=(0.3,), guidance=(1.5,)),
+    ],
+    "speed": [
+        Trial("ddpm, batch 128", ddpm, Recipe(batch=128, muon=0.0), seconds=4.0, judged=()),
+        Trial("ddpm, batch 512", ddpm, Recipe(batch=512, muon=0.0), seconds=4.0, judged=()),
+        Trial("full", FULL, seconds=4.0, judged=()),
+        Trial("full, AdamW", FULL, Recipe(muon=0.0), seconds=4.0, judged=()),
+        Trial("patch", PATCH, seconds=4.0, judged=()),
+        Trial("transformer 512 x 12", transformer(512, 12), seconds=4.0, judged=()),
     ],
     "noise": [
         Trial("full, mean -1.2", FULL, Recipe(batch=256, averages=(16.97,)), seconds=22.0, judged=(0,)),
