@@ -17,9 +17,6 @@ if TYPE_CHECKING:
     from tifffile import TiffPage
 
 PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
-PNG_CHANNELS = {2: RGB, 4: RGBA, 6: RGBA}
-"""Channels of PNG's colour types that are not grey alone; grey with opacity is shown as RGBA."""
-
 TIFF_MAGICS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 
 TURNS = {
@@ -66,10 +63,21 @@ def _png_shape(content: bytes) -> tuple[int, int, int, Dtype] | None:
     if len(content) < 26:
         return None
     width, height, depth, colour = struct.unpack(">IIBB", content[16:26])
-    if depth != 16 or colour not in PNG_CHANNELS:
+    channels = _png_channels(content, colour)
+    if depth != 16 or channels == GREY:
         return None
     refuse_bomb(width, height)
-    return *_turned_size(width, height, _png_orientation(content)), PNG_CHANNELS[colour], "uint16"
+    return *_turned_size(width, height, _png_orientation(content)), channels, "uint16"
+
+
+def _png_channels(content: bytes, colour: int) -> int:
+    """Channels of an image of one of PNG's colour types; grey with opacity is shown as RGBA."""
+    has_opacity = colour in (4, 6) or _has_before_pixels(content, b"tRNS")
+    return RGBA if has_opacity else RGB if colour == 2 else GREY
+
+
+def _has_before_pixels(content: bytes, chunk: bytes) -> bool:
+    return content.find(chunk, 0, content.find(b"IDAT")) >= 0
 
 
 def _png_pixels(content: bytes) -> np.ndarray:
@@ -81,7 +89,7 @@ def _png_pixels(content: bytes) -> np.ndarray:
 
 def _png_orientation(content: bytes) -> int:
     """What EXIF says, if it stands before the pixels."""
-    if content.find(b"eXIf", 0, content.find(b"IDAT")) < 0:
+    if not _has_before_pixels(content, b"eXIf"):
         return 1
     try:
         with Image.open(io.BytesIO(content)) as image:
