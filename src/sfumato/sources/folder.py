@@ -12,7 +12,7 @@ from pathlib import Path
 from PIL import Image
 
 from sfumato.errors import DataError
-from sfumato.sources.entry import FileEntry
+from sfumato.sources.entry import FileEntry, printable
 from sfumato.sources.metadata import METADATA, described
 from sfumato.sources.source import Listing, Source
 
@@ -35,14 +35,14 @@ class FolderSource(Source):
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self.title = f"the folder {root}"
+        self.title = f"the folder {printable(str(root))}"
         self.identity = str(root.resolve())
         try:
             self.found = sorted(_walk(str(root)))
         except OSError as error:
             raise DataError(
-                f"{error.filename} cannot be read ({error.strerror})",
-                f"Change its permissions, or move it out of {root}.",
+                f"{printable(str(error.filename))} cannot be read ({error.strerror})",
+                f"Change its permissions, or move it out of {printable(str(root))}.",
             ) from error
 
     def signature(self) -> str:

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import gzip
 import lzma
 import shutil
+import zipfile
 import zlib
 from collections.abc import Callable
-from io import BufferedIOBase
 from pathlib import Path
-from typing import IO
 
 from sfumato.errors import DataError
+from sfumato.sources.entry import ReadableFile
 from sfumato.sources.progress import byte_bar
 
 PIECE = 1 << 20
@@ -20,7 +19,7 @@ LARGEST_RATIO = 100
 SPARE = 256 << 20
 
 
-def unpacked(origin: Path, opened: Callable[[], BufferedIOBase | IO[bytes]], target: Path) -> Path:
+def unpacked(origin: Path, opened: Callable[[], ReadableFile], target: Path) -> Path:
     """Writes the unpacked content to `target` as one plain file.
 
     Args:
@@ -45,7 +44,9 @@ def unpacked(origin: Path, opened: Callable[[], BufferedIOBase | IO[bytes]], tar
                 _refuse(origin, written, packed, room)
                 file.write(piece)
                 on_bytes(len(piece))
-    except (EOFError, lzma.LZMAError, zlib.error, gzip.BadGzipFile) as error:
+    except (EOFError, lzma.LZMAError, zlib.error, zipfile.BadZipFile, OSError) as error:
+        if isinstance(error, OSError) and error.errno is not None:  # of the disk, not of the content
+            raise
         raise DataError(f"{origin} is damaged, or only a part of an archive", "Copy it anew.") from error
     return target
 
