@@ -62,10 +62,10 @@ class ZipEntry(Entry):
                 content = member.read(most + 1)
                 refuse_size(len(content))
                 return content
-        except RuntimeError as error:
-            raise BadImageError("it is encrypted") from error
         except NotImplementedError as error:
             raise BadImageError("its compression is unknown") from error
+        except RuntimeError as error:
+            raise BadImageError("it is encrypted") from error
         except (zipfile.BadZipFile, EOFError, ValueError, lzma.LZMAError, zlib.error) as error:
             raise BadImageError("it is damaged within the archive") from error
 
@@ -197,12 +197,16 @@ def _whole(file: Entry) -> bytes:
 
 def _is_hidden(name: str) -> bool:
     """Hidden files, and the shadows that macOS puts into zips."""
-    return any((part.startswith(".") and part not in (".", "..")) or part == "__MACOSX" for part in name.split("/"))
+    return any((part.startswith(".") and part not in (".", "..")) or part == "__MACOSX" for part in _parts(name))
 
 
 def _escapes(name: str) -> bool:
-    parts = name.replace("\\", "/").split("/")
+    parts = _parts(name)
     return ".." in parts or name.startswith(("/", "\\")) or parts[0].endswith(":")
+
+
+def _parts(name: str) -> list[str]:
+    return name.replace("\\", "/").split("/")
 
 
 @lru_cache(maxsize=1)
