@@ -60,10 +60,17 @@ def _add(rows: dict[str, Row], folder: str, row: Row, place: str) -> None:
     if not isinstance(file, str) or not file:
         raise DataError(f"{place} names no file", f"Fill in its {FILE_NAME}, or remove the row.")
     path = posixpath.normpath(posixpath.join(folder, file.replace("\\", "/")))
-    if rows.setdefault(path, row) != row:
+    if not _is_same(rows.setdefault(path, row), row):
         raise DataError(
             f"{place} says something else of {printable(file)} than an earlier row", "Keep one row for each file."
         )
+
+
+def _is_same(one: Row, other: Row) -> bool:
+    """Whether two rows say the same; what is not a number is like its kind."""
+    return one.keys() == other.keys() and all(
+        one[name] == other[name] or (one[name] != one[name] and other[name] != other[name]) for name in one
+    )
 
 
 def _notices(tables: Sequence[str], mentioned: Iterable[str], names: set[str]) -> list[str]:
