@@ -12,8 +12,8 @@ import pytest
 import torch
 from PIL import Image
 
-from sfumato.models import load, save_weights
 from sfumato.depth import EIGHT_BITS
+from sfumato.models import load, save_weights
 from sfumato.output import free_folder, write_samples
 
 from .conftest import Command
