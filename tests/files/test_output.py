@@ -41,7 +41,8 @@ def test_an_image_is_read_back_exactly(depth: Depth, channels: int, size: tuple[
 def test_samples_of_a_folder_are_data_again(depth: Depth, channels: int, tmp_path: Path) -> None:
     images = samples(depth, 4, channels, 6, 7)
     names = torch.tensor([0, 1, 1, 0])
-    write_samples([(images[:3], names[:3]), (images[3:], names[3:])], tmp_path / "out", ("cat", "dog"), depth)
+    batches = iter([(images[:3], names[:3]), (images[3:], names[3:])])
+    write_samples(batches, tmp_path / "out", ("cat", "dog"), depth)
     assert torch.equal(load_images(tmp_path / "out" / "images").images, depth.to_pixels(images))
 
 
