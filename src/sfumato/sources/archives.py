@@ -55,13 +55,13 @@ class ZipEntry(Entry):
     def read(self, most: int = MOST_BYTES) -> Content:
         """The content of the member, unpacked no further than an image may be large."""
         opened = _zip(self.archive, stat_signature(self.archive))
+        told = opened.infolist()[self.index]
+        refuse_size(told.file_size)  # more than that is never unpacked
         try:
-            with opened.open(opened.infolist()[self.index]) as member:
+            with opened.open(told) as member:
                 if self.name.lower().endswith(".npy"):
                     return read_array(member)
-                content = member.read(most + 1)
-                refuse_size(len(content))
-                return content
+                return member.read(most)
         except NotImplementedError as error:
             raise BadImageError("its compression is unknown") from error
         except RuntimeError as error:
