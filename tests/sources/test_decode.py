@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from PIL import Image, ImageOps
+from PIL import Image
 
 from images import encoded, noise, png, smooth, tiff
 from sfumato.sources.decode import pixels_of
@@ -206,5 +206,5 @@ def test_a_decoder_that_fails_in_its_own_way(monkeypatch: pytest.MonkeyPatch) ->
     def fail(*_: object) -> None:
         raise KeyError
 
-    monkeypatch.setattr(ImageOps, "exif_transpose", fail)
+    monkeypatch.setattr("sfumato.sources.decode.in_srgb", fail)
     assert reason(encoded(Image.new("L", (4, 4)), "PNG")) == "KeyError"
