@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -117,6 +118,13 @@ def test_sets_of_images_by_number_are_one_set(kind: str, tmp_path: Path) -> None
 def test_class_numbers_carry_their_names(kind: str, tmp_path: Path) -> None:
     found = listing(NUMBERED[kind](tmp_path), tmp_path)
     assert found.columns == {"label": ["cat", "cat", "dog", "dog"]}
+
+
+@pytest.mark.parametrize("kind", [*NAMED, *NUMBERED])
+def test_other_processes_read_the_same(kind: str, tmp_path: Path) -> None:
+    entries = listing((NAMED | NUMBERED)[kind](tmp_path), tmp_path / "spool").entries
+    copies = pickle.loads(pickle.dumps(entries))  # noqa: S301
+    assert all(map(np.array_equal, pixels(copies), PHOTOS.values()))
 
 
 FLIPPED = {name: png(image[::-1]) for name, image in PHOTOS.items()}

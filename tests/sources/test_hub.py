@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -43,6 +44,12 @@ def test_parquet_files_have_their_pixels_and_classes(tmp_path: Path) -> None:
     found = listing(f"hf:{tmp_path / 'photos'}", tmp_path)
     assert all(map(np.array_equal, pixels(found.entries), PHOTOS.values()))
     assert found.columns == {"label": ["cat", "cat", "dog", "dog"]}
+
+
+def test_other_processes_read_the_same(tmp_path: Path) -> None:
+    entries = listing(f"hf:{write(tmp_path / 'photos', photo_files())}", tmp_path).entries
+    copies = pickle.loads(pickle.dumps(entries))  # noqa: S301
+    assert all(map(np.array_equal, pixels(copies), PHOTOS.values()))
 
 
 def test_another_split_is_named(tmp_path: Path) -> None:
