@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 from collections.abc import Callable
 from pathlib import Path
 
@@ -184,6 +185,20 @@ def test_a_bomb_is_skipped_without_a_warning(
     images = load_images(tmp_path)
     assert images.notices == ("1 of 3 images were skipped: c.png (it has more than 99 pixels).",)
     assert not recwarn.list
+
+
+def test_a_file_that_may_not_be_read_is_skipped(save: Save, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in "abc":
+        save(f"{name}.png")
+    permitted = builtins.open
+
+    def refuse(path: Path, *args: object, **options: object) -> object:
+        if str(path).endswith("c.png"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return permitted(path, *args, **options)  # type: ignore[call-overload]
+
+    monkeypatch.setattr(builtins, "open", refuse)
+    assert load_images(tmp_path).notices == ("1 of 3 images were skipped: c.png (permission denied).",)
 
 
 def test_a_folder_that_does_not_exist(tmp_path: Path) -> None:

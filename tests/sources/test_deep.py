@@ -59,7 +59,7 @@ def test_a_planar_tiff_is_read_exactly(channels: int, dtype: str) -> None:
 
 def test_a_grey_tiff_may_be_called_planar() -> None:
     pixels = noise(6, 5, dtype="uint16")
-    content = tiff(pixels, **GREY, extratags=[(284, "H", 1, 2, True)])
+    content = encoded(Image.fromarray(pixels), "TIFF", tiffinfo={284: 2})
     assert np.array_equal(shape_is_true(content)[:, :, 0], pixels)
 
 
