@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 import zipfile
 from collections.abc import Callable
@@ -12,6 +13,7 @@ import pytest
 
 from images import PHOTOS, npy, photo_files, png, write
 from sfumato.data import load_images
+from sfumato.sources import open_source
 
 from .containers import hub_table, listing, pixels, tarred, write_parquet, zipped
 
@@ -125,6 +127,18 @@ def test_other_processes_read_the_same(kind: str, tmp_path: Path) -> None:
     entries = listing((NAMED | NUMBERED)[kind](tmp_path), tmp_path / "spool").entries
     copies = pickle.loads(pickle.dumps(entries))  # noqa: S301
     assert all(map(np.array_equal, pixels(copies), PHOTOS.values()))
+
+
+@pytest.mark.parametrize("kind", ["zip", "tar", "npy", "npz", "parquet"])
+def test_a_change_is_noticed_though_size_and_time_are_as_before(kind: str, tmp_path: Path) -> None:
+    place = (NAMED | NUMBERED)[kind](tmp_path)
+    before, facts = open_source(place).signature(), place.stat()
+    with place.open("r+b") as file:
+        file.seek(facts.st_size // 2)
+        file.write(b"?")
+    os.utime(place, ns=(facts.st_atime_ns, facts.st_mtime_ns))
+    assert (place.stat().st_size, place.stat().st_mtime_ns) == (facts.st_size, facts.st_mtime_ns)
+    assert open_source(place).signature() != before
 
 
 FLIPPED = {name: png(image[::-1]) for name, image in PHOTOS.items()}
