@@ -120,7 +120,7 @@ def test_the_signature_is_that_of_the_content_not_of_the_walk(tmp_path: Path) ->
     assert FolderSource(tmp_path).signature() == FolderSource(tmp_path).signature()
 
 
-@pytest.mark.parametrize("change", ["write", "add", "remove", "rename", "touch", "replace", "metadata"])
+@pytest.mark.parametrize("change", ["write", "add", "remove", "rename", "rename the folder", "touch", "replace", "metadata"])
 def test_the_signature_tells_every_change(tmp_path: Path, change: str) -> None:
     touch(tmp_path, "a.png", "b/c.png")
     (tmp_path / "a.png").write_bytes(b"before")
@@ -134,6 +134,8 @@ def test_the_signature_tells_every_change(tmp_path: Path, change: str) -> None:
             (tmp_path / "b" / "c.png").unlink()
         case "rename":
             (tmp_path / "b" / "c.png").rename(tmp_path / "b" / "d.png")
+        case "rename the folder":  # which leaves the times of its files
+            (tmp_path / "b").rename(tmp_path / "d")
         case "touch":
             os.utime(tmp_path / "a.png", (1, 1))
         case "replace":  # by something of the same size, and with the time put back

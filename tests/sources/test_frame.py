@@ -157,3 +157,9 @@ def test_a_box_is_resampled_as_pillow_does_it() -> None:
     assert np.array_equal(resampled(image, (10, 6), box), np.asarray(expected))
     by_channel = resampled(image.astype(np.float32), (10, 6), box)
     assert np.abs(by_channel - np.asarray(expected)).max() < 1.6
+
+
+def test_16_bits_are_rounded_to_the_nearest() -> None:
+    image = noise(20, 30, 3, dtype="uint16")
+    exact = fitted(image.astype(np.float32), Frame(7, 9))
+    assert np.array_equal(fitted(image, Frame(7, 9)), np.rint(exact))
