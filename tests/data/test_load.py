@@ -321,8 +321,7 @@ def test_the_most_common_depth_wins_and_others_are_converted_with_a_notice(tmp_p
 def test_floats_have_the_range_that_suits_them(
     tmp_path: Path, low: float, high: float, range_: tuple[float, float]
 ) -> None:
-    images = np.full((2, 4, 5), low, np.float32)
-    images[1, 2, 3] = high
+    images = np.stack([np.full((4, 5), value, np.float32) for value in (high, low, (low + high) / 2)])
     np.save(tmp_path / "x.npy", images)
     loaded = load_images(tmp_path / "x.npy")
     assert (loaded.depth.low, loaded.depth.high) == pytest.approx(range_)

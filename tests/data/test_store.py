@@ -220,8 +220,8 @@ def note(folder: Path, number: int = 1) -> Path:
 
 
 def shorten(path: Path) -> None:
-    """Leaves the first image out of a note."""
-    path.write_text(json.dumps(json.loads(path.read_text())[1:]))
+    """Leaves the last image out of a note."""
+    path.write_text(json.dumps(json.loads(path.read_text())[:-1]))
 
 
 DAMAGES: dict[str, tuple[Callable[[Path], object], list[int]]] = {

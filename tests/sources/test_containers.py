@@ -68,7 +68,8 @@ NUMBERED: dict[str, Callable[[Path], Path]] = {
     "npy, channels first": lambda at: array_file(at / "photos.npy", ARRAY.transpose(0, 3, 1, 2)),
     "npz": lambda at: npz(at / "photos.npz", images=ARRAY, labels=LABELS),
     "npz by position": lambda at: npz(at / "photos.npz", anything=ARRAY),
-    "parquet": lambda at: write_parquet(hub_table(photo_files(), ["cat", "dog"]), at / "photos.parquet"),
+    "parquet": lambda at: write_parquet(hub_table(photo_files(), ["cat", "dog"]), at / "photos.parquet", 4),
+    "parquet of groups": lambda at: write_parquet(hub_table(photo_files(), ["cat", "dog"]), at / "photos.parquet", 3),
     "parquet folder": lambda at: parquet_folder(at / "photos"),
 }
 """Containers of rows."""
@@ -116,7 +117,7 @@ def test_sets_of_images_by_number_are_one_set(kind: str, tmp_path: Path) -> None
     assert images.fingerprint() == folder.fingerprint()
 
 
-@pytest.mark.parametrize("kind", ["parquet", "parquet folder"])
+@pytest.mark.parametrize("kind", ["parquet", "parquet of groups", "parquet folder"])
 def test_class_numbers_carry_their_names(kind: str, tmp_path: Path) -> None:
     found = listing(NUMBERED[kind](tmp_path), tmp_path)
     assert found.columns == {"label": ["cat", "cat", "dog", "dog"]}
@@ -148,7 +149,7 @@ REPLACED: dict[str, Callable[[Path], Path]] = {
     "tar.gz": lambda place: tarred(place, FLIPPED, "gz"),
     "npy": lambda place: array_file(place, np.ascontiguousarray(ARRAY[:, ::-1])),
     "npz": lambda place: npz(place, images=ARRAY[:, ::-1].copy()),
-    "parquet": lambda place: write_parquet(hub_table(FLIPPED, ["cat", "dog"]), place),
+    "parquet": lambda place: write_parquet(hub_table(FLIPPED, ["cat", "dog"]), place, 4),
 }
 
 

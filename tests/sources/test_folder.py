@@ -120,7 +120,9 @@ def test_the_signature_is_that_of_the_content_not_of_the_walk(tmp_path: Path) ->
     assert FolderSource(tmp_path).signature() == FolderSource(tmp_path).signature()
 
 
-@pytest.mark.parametrize("change", ["write", "add", "remove", "rename", "rename the folder", "touch", "replace", "metadata"])
+@pytest.mark.parametrize(
+    "change", ["write", "add", "remove", "rename", "rename the folder", "touch", "replace", "metadata"]
+)
 def test_the_signature_tells_every_change(tmp_path: Path, change: str) -> None:
     touch(tmp_path, "a.png", "b/c.png")
     (tmp_path / "a.png").write_bytes(b"before")
