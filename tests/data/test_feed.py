@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from images import noise
-from sfumato.data import ImageSet, batch_indices, feed, feed_for, load_images
+from sfumato.data import Batch, ImageSet, batch_indices, feed, feed_for, load_images
 from sfumato.data.feed import Feed, ResidentFeed, StreamedFeed
 from sfumato.depth import SIXTEEN_BITS
 
@@ -62,6 +62,21 @@ def test_what_is_read_ahead_is_only_given_to_whom_it_was_read_for(
         assert ahead.labels is not None
         assert here.labels is not None
         assert torch.equal(ahead.labels, here.labels)
+
+
+def test_the_next_batch_is_read_ahead_and_none_twice(images: ImageSet, monkeypatch: pytest.MonkeyPatch) -> None:
+    read, places = StreamedFeed._read, []
+
+    def noted(streamed: StreamedFeed, start: int, count: int) -> Batch:
+        places.append(start)
+        return read(streamed, start, count)
+
+    monkeypatch.setattr(StreamedFeed, "_read", noted)
+    streamed = StreamedFeed(images, SEED, CPU)
+    for start in (0, 4, 8):
+        streamed.batch(start, 4)
+    streamed._reader.shutdown()
+    assert places == [0, 4, 8, 12]
 
 
 @pytest.mark.parametrize("kind", KINDS)
