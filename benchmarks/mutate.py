@@ -56,6 +56,7 @@ class Room:
 
 ROOMS = {
     "schedule": Room(("schedule/*.py",), ("core/test_schedule*.py",)),
+    "conditions": Room(("conditions.py", "nn/conditioning.py"), ("core/test_condition*.py",)),
     "denoiser": Room(("denoiser.py", "conversions.py"), ("core/test_denoiser.py", "core/test_conversions.py")),
     "objective": Room(("objective.py",), ("core/test_objective.py", "core/test_times.py")),
     "solvers": Room(("solvers/*.py",), ("core/test_solver*.py", "core/test_ode.py", "parity/test_*.py")),

@@ -13,7 +13,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from sfumato import errors, grids, guidance, latents, likelihood, objective, oracle, schedule, solvers
+    from sfumato import conditions, errors, grids, guidance, latents, likelihood, objective, oracle, schedule, solvers
     from sfumato.conversions import convert
     from sfumato.data import ImageSet, load_images
     from sfumato.denoiser import Denoiser, Rescheduled
@@ -57,7 +57,18 @@ _HOMES = {
     "train": "trainer",
     "trajectory": "sampling",
 }
-_MODULES = ("errors", "grids", "guidance", "latents", "likelihood", "objective", "oracle", "schedule", "solvers")
+_MODULES = (
+    "conditions",
+    "errors",
+    "grids",
+    "guidance",
+    "latents",
+    "likelihood",
+    "objective",
+    "oracle",
+    "schedule",
+    "solvers",
+)
 
 __all__ = [
     "Ancestral",
@@ -72,6 +83,7 @@ __all__ = [
     "Solver",
     "TrainConfig",
     "begin",
+    "conditions",
     "convert",
     "decode",
     "encode",

@@ -1,19 +1,20 @@
 """The command line: each verb is a few lines over the Python API. Heavy imports wait until a verb runs."""
 
 import argparse
+import math
 import os
 import re
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import tyro
 
-from sfumato.errors import ConfigError, SfumatoError
+from sfumato.errors import ConfigError, LabelError, SfumatoError
 from sfumato.presets import preset_for
-from sfumato.steering import GuidanceConfig, RouteConfig
+from sfumato.steering import ConditionConfig, GuidanceConfig, RouteConfig
 from sfumato.training.config import TrainConfig
 
 USER_ERROR = 2
@@ -61,6 +62,56 @@ class Train:
 
 
 @dataclass(frozen=True)
+class Inspect:
+    """Look at images before any training: sizes, modes, classes, duplicates, what cannot be read, and how to train.
+
+    The images are decoded on the way, so that training on them begins at once.
+
+      sfumato inspect photos/
+      sfumato inspect photos.zip --size 64x96 --fit pad
+    """
+
+    source: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="DATA")]
+    """A folder, zip, tar, .npz, .npy or .parquet file, hf:NAME, or the word `digits`, as for `sfumato train`."""
+    size: Annotated[int | str | None, tyro.conf.arg(metavar="SIDE|WIDTHxHEIGHT")] = None
+    """Bring the images to this size; without it, one is recommended."""
+    fit: Literal["crop", "pad", "resize"] = "crop"
+    """How: crop keeps the middle, pad adds borders, resize stretches."""
+    channels: Literal["auto", "grey", "rgb", "rgba"] = "auto"
+    """Convert the images; auto: what most of them are."""
+    labels: bool = True
+    """Take the names of the first sub-folders as classes."""
+    near_duplicates: bool = True
+    """Look for images that are nearly the same, too."""
+    out: Path = Path("inspected")
+    """The folder for the pictures: a contact sheet, and the duplicates."""
+    cache: Path | None = None
+    """Where decoded images are kept; without it, $SFUMATO_CACHE or your cache folder."""
+    json: bool = False
+    """Print JSON for scripts."""
+
+    def run(self) -> int:
+        """Inspects."""
+        from sfumato.data import checked_choices
+        from sfumato.findings import print_findings
+        from sfumato.inspection import inspect, save_pictures
+        from sfumato.progress import comparison_bar
+
+        with comparison_bar() as on_images:
+            found = inspect(
+                self.source,
+                checked_choices(self.size, self.fit, self.channels),
+                labels=self.labels,
+                near_duplicates=self.near_duplicates,
+                cache=self.cache,
+                on_images=on_images,
+            )
+        written = save_pictures(found, self.out)
+        print_findings(found.facts, [str(path) for path in written], self.json)
+        return 0
+
+
+@dataclass(frozen=True)
 class Sample:
     """Draw new images from a trained model.
 
@@ -68,6 +119,7 @@ class Sample:
 
       sfumato sample runs/digits
       sfumato sample runs/flowers --label rose tulip --guidance 2 --count 100 --out flowers.npz
+      sfumato sample runs/faces --condition age=30 hair=red hair=black
     """
 
     run_directory: Run
@@ -77,6 +129,7 @@ class Sample:
     """How many images."""
     label: tuple[str, ...] = ()
     """Class names, which take turns; without it, every class the model knows."""
+    conditions: ConditionConfig = field(default_factory=ConditionConfig)
     guidance: GuidanceConfig = field(default_factory=GuidanceConfig)
     route: RouteConfig = field(default_factory=RouteConfig)
     seed: int = 0
@@ -99,14 +152,15 @@ class Sample:
         route = self.route.route(model.schedule)
         if self.out is not None:
             refuse_existing(self.out)
-        labels = self.label or model.label_names
+        wanted = self.conditions.wanted(model, self.label) or model.label_names
+        turns = _turns(wanted)
         with sampling_bar(self.count, len(route.stops) - 1) as on_step, out_of_memory("Choose a smaller --batch."):
             batches = sample_batches(
-                model, self.count, route, labels=labels, seed=self.seed, batch=self.batch, on_step=on_step
+                model, self.count, route, labels=wanted, seed=self.seed, batch=self.batch, on_step=on_step
             )
             out = self.out or free_folder(self.run_directory.resolve().name)
-            columns = len(labels) if 1 < len(labels) <= 16 else None
-            look_at = write_samples(batches, out, model.label_names, base.depth, columns)
+            grid_columns = turns if 1 < turns <= 16 else None
+            look_at = write_samples(batches, out, model.known_columns, base.depth, grid_columns)
         print(f"Images are in {out}. Look at {look_at}")
         return 0
 
@@ -135,6 +189,7 @@ class Interpolate:
     """How many new images to go between, where no files are given."""
     label: str | None = None
     """The class of all images; without it, of no class in particular."""
+    conditions: ConditionConfig = field(default_factory=ConditionConfig)
     guidance: GuidanceConfig = field(default_factory=GuidanceConfig)
     route: RouteConfig = field(default_factory=lambda: RouteConfig(solver="heun", grid="logsnr", steps=50, clip="none"))
     seed: int = 0
@@ -162,14 +217,17 @@ class Interpolate:
         route = self.route.route(model.schedule)
         if self.out is not None:
             refuse_no_folder(self.out)
+        wanted = self.conditions.wanted(model, () if self.label is None else (self.label,))
+        if _turns(wanted) > 1:
+            raise LabelError("several values of a column were given for one way", "Give one value for each column.")
         with evaluations_bar() as on_evaluation, out_of_memory("Choose a smaller --batch."):
             watched = Watched(model, on_evaluation)
             if self.images:
                 ends = load_files(self.images, base.image_shape, base.depth)
-                latents = encode(watched, ends, labels=self.label, route=route, batch=self.batch)
+                latents = encode(watched, ends, labels=wanted, route=route, batch=self.batch)
             else:
                 latents = ImageNoise(self.seed, range(self.count), model.image_shape)()
-            between = interpolate(watched, latents, self.frames, labels=self.label, route=route, batch=self.batch)
+            between = interpolate(watched, latents, self.frames, labels=wanted, route=route, batch=self.batch)
         out = self.out or free_folder(self.run_directory.resolve().name)
         print(f"Images are in {out}. Look at {write_frames(between, self.frames, out, base.depth)}")
         return 0
@@ -245,10 +303,11 @@ def run_name(source: str) -> str:
     return ARCHIVE.sub("", name) or "images"
 
 
-Verb = Train | Sample | Interpolate | Show | Explain
+Verb = Inspect | Train | Sample | Interpolate | Show | Explain
 
 DESCRIPTION = """Train, sample and explain diffusion models on your own images.
 
+  sfumato inspect photos/             look at the images first
   sfumato train photos/ --size 64     learn from a folder of images (or from the word: digits)
   sfumato sample runs/photos          draw new ones
   sfumato interpolate runs/photos     go from one to the next
@@ -271,14 +330,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def parse(arguments: list[str]) -> Verb:
     """The verb with its flags; `train` begins from the preset that is named, or else that suits the data."""
-    if sum(argument == "--label" or argument.startswith("--label=") for argument in arguments) > 1:
-        raise ConfigError("--label was given more than once", "Give all names after one: --label cat dog.")
+    for flag, example in (("--label", "cat dog"), ("--condition", "age=30 colour=red")):
+        if sum(argument == flag or argument.startswith(f"{flag}=") for argument in arguments) > 1:
+            raise ConfigError(f"{flag} was given more than once", f"Give all names after one: {flag} {example}.")
     named = _named_preset(arguments)
     verb = _parse_with(arguments, preset_for("", named))
     if isinstance(verb, Train) and named is None:
         suited = preset_for(verb.config.source)
         return _parse_with(arguments, suited)
     return verb
+
+
+def _turns(wanted: Sequence[str] | dict[str, list[str]]) -> int:
+    """After how many images the labels or conditions begin anew."""
+    return math.lcm(*map(len, wanted.values())) if isinstance(wanted, dict) else len(wanted)
 
 
 def _named_preset(arguments: list[str]) -> str | None:
@@ -291,7 +356,8 @@ def _named_preset(arguments: list[str]) -> str | None:
 def _parse_with(arguments: list[str], preset: TrainConfig) -> Verb:
     train = tyro.conf.subcommand("train", default=Train(replace(preset, source=tyro.MISSING)))
     verbs = (
-        Annotated[Train, train]
+        Annotated[Inspect, tyro.conf.subcommand("inspect")]
+        | Annotated[Train, train]
         | Annotated[Sample, tyro.conf.subcommand("sample")]
         | Annotated[Interpolate, tyro.conf.subcommand("interpolate")]
         | Annotated[Show, tyro.conf.subcommand("show")]

@@ -13,10 +13,11 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
+from sfumato.conditions import Category, Column
 from sfumato.depth import EIGHT_BITS, Depth
 from sfumato.errors import ConfigError
 from sfumato.schedule import Schedule
-from sfumato.shapes import Images, Labels, Times, over
+from sfumato.shapes import Images, Labels, Times, Told, over
 
 
 class Denoiser(nn.Module, ABC):
@@ -26,19 +27,38 @@ class Denoiser(nn.Module, ABC):
         schedule: signal and noise over time.
         image_shape: (C, H, W) of one image.
         label_names: the classes that it knows, in the order of their indices; empty if it knows none.
+        columns: the conditions that it knows instead, in the order of a row; empty if it knows classes or nothing.
+        label_column: what the classes are classes of.
     """
 
     def __init__(
-        self, schedule: Schedule, image_shape: tuple[int, int, int], label_names: tuple[str, ...] = ()
+        self,
+        schedule: Schedule,
+        image_shape: tuple[int, int, int],
+        label_names: tuple[str, ...] = (),
+        columns: tuple[Column, ...] = (),
+        label_column: str = "label",
     ) -> None:
         super().__init__()
         self.schedule = schedule
         self.image_shape = image_shape
         self.label_names = label_names
+        self.columns = columns
+        self.label_column = label_column
+
+    @property
+    def known_columns(self) -> tuple[Column, ...]:
+        """All that it can be told of an image: its columns, the only one being that of its classes if it has such."""
+        return (Category(self.label_column, self.label_names),) if self.label_names else self.columns
+
+    @property
+    def is_conditional(self) -> bool:
+        """Whether it can be told anything."""
+        return bool(self.known_columns)
 
     @abstractmethod
     def forward(self, x_t: Images, t: Times, labels: Labels | None = None) -> Images:
-        """E[x_0 | x_t], of all classes where `labels` is None or `UNLABELLED`, else of the given ones."""
+        """E[x_0 | x_t], of all images where `labels` is None or says nothing, else of those that are so labelled."""
 
 
 class Coefficients(NamedTuple):
@@ -133,12 +153,14 @@ class NetworkDenoiser(Denoiser):
     """A network, seen through a parametrization.
 
     Args:
-        network: called with (images (n, C, H, W), times (n,) float32, labels (n,) or None), gives
-            (n, C, H, W).
+        network: called with (images (n, C, H, W), times (n,) float32, labels (n,) or (n, k) or None), and in training
+            with augmentation also with what it is told of that (n, a); gives (n, C, H, W).
         schedule: signal and noise over time.
         parametrization: what the network's output means.
         image_shape: (C, H, W).
         label_names: the classes that the network was made for.
+        columns: the conditions that it was made for instead.
+        label_column: what the classes are classes of.
         depth: how the pixels of the images that it learned from are written, and those of its samples should be.
     """
 
@@ -149,9 +171,11 @@ class NetworkDenoiser(Denoiser):
         parametrization: Parametrization,
         image_shape: tuple[int, int, int],
         label_names: tuple[str, ...] = (),
+        columns: tuple[Column, ...] = (),
+        label_column: str = "label",
         depth: Depth = EIGHT_BITS,
     ) -> None:
-        super().__init__(schedule, image_shape, label_names)
+        super().__init__(schedule, image_shape, label_names, columns, label_column)
         self.depth = depth
         self.network = network
         self.parametrization = parametrization
@@ -161,13 +185,14 @@ class NetworkDenoiser(Denoiser):
         c = self.parametrization(self.schedule, t)
         return over(c.skip, x_t) * x_t + over(c.out, x_t) * self._output(x_t, c, labels)
 
-    def predict(self, x_t: Images, t: Times, labels: Labels | None = None) -> Images:
+    def predict(self, x_t: Images, t: Times, labels: Labels | None = None, augmentation: Told | None = None) -> Images:
         """The network's own output F(c_in x_t, c_noise), in the dtype of x_t."""
-        return self._output(x_t, self.parametrization(self.schedule, t), labels)
+        return self._output(x_t, self.parametrization(self.schedule, t), labels, augmentation)
 
-    def _output(self, x_t: Images, c: Coefficients, labels: Labels | None) -> Images:
+    def _output(self, x_t: Images, c: Coefficients, labels: Labels | None, augmentation: Told | None = None) -> Images:
         times = c.noise.float().to(x_t.device).expand(len(x_t))
-        output: Images = self.network(over(c.input, x_t) * x_t, times, labels)
+        told = () if augmentation is None else (augmentation,)
+        output: Images = self.network(over(c.input, x_t) * x_t, times, labels, *told)
         return output.to(x_t.dtype)
 
     def target(self, x_0: Images, noise: Images, t: Times) -> Images:
@@ -192,7 +217,7 @@ class Rescheduled(Denoiser):
     """
 
     def __init__(self, inner: Denoiser, schedule: Schedule) -> None:
-        super().__init__(schedule, inner.image_shape, inner.label_names)
+        super().__init__(schedule, inner.image_shape, inner.label_names, inner.columns, inner.label_column)
         self.inner = inner
 
     def forward(self, x_t: Images, t: Times, labels: Labels | None = None) -> Images:

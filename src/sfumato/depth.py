@@ -31,17 +31,21 @@ class Depth:
         if not self.low < self.high:
             raise ConfigError(f"pixels from {self.low} to {self.high} have no range", "Choose low < high.")
 
+    @property
+    def _middle(self) -> float:
+        return (self.low + self.high) / 2
+
+    @property
+    def _half(self) -> float:
+        return (self.high - self.low) / 2
+
     def to_float(self, pixels: Tensor) -> Tensor:
         """Pixels of any shape as float32 in [-1, 1].
 
         >>> EIGHT_BITS.to_float(torch.tensor([0, 255], dtype=torch.uint8))
         tensor([-1.,  1.])
         """
-        half = (self.high - self.low) / 2
-        floats = pixels.to(torch.float32, copy=True)
-        if self.low:
-            floats.sub_(self.low)
-        return floats.div_(half).sub_(1)
+        return pixels.to(torch.float32, copy=True).sub_(self._middle).div_(self._half)
 
     def to_pixels(self, images: Tensor) -> Tensor:
         """Floats of any shape, clamped to [-1, 1], as the nearest pixels.
@@ -49,7 +53,7 @@ class Depth:
         >>> SIXTEEN_BITS.to_pixels(torch.tensor([-7.0, 1.0]))
         tensor([    0, 65535], dtype=torch.uint16)
         """
-        scaled = (images.clamp(-1, 1).double() + 1) * ((self.high - self.low) / 2) + self.low
+        scaled = images.clamp(-1, 1).double() * self._half + self._middle
         dtype: torch.dtype = getattr(torch, self.dtype)
         return scaled.to(dtype) if dtype.is_floating_point else scaled.round().to(dtype)
 

@@ -13,7 +13,7 @@ from sfumato.denoiser import Denoiser
 from sfumato.grids import Uniform
 from sfumato.pictures import Panel
 from sfumato.runs import read_metrics
-from sfumato.sampling import ImageNoise, begin, label_indices, route_for, trajectory
+from sfumato.sampling import ImageNoise, begin, labels_for, route_for, trajectory
 from sfumato.schedule import LinearBeta, Schedule
 from sfumato.shapes import Images
 from sfumato.solvers import Ancestral
@@ -70,7 +70,7 @@ def explain_data(images: ImageSet, out: Path) -> list[Path]:
         RunError: they could not be written.
     """
     few = images.select(torch.arange(min(len(images), MOST_IN_ORACLE)))
-    model = oracle.images(LinearBeta(), few.floats(), few.labels, few.label_names)
+    model = oracle.images(LinearBeta(), few.floats(), few.labels if few.label_names else None, few.label_names)
     return _explain(model, reverse_process(model, count=2), few.floats()[:2], "exact", out)
 
 
@@ -118,7 +118,7 @@ def reverse_process(
     """(t, x_t, x0_hat) at `COLUMNS` times along the full path of Algorithm 2, the last at t = 0; classes take turns."""
     steps = steps_of(model.schedule)
     route = route_for(model.schedule, solver=Ancestral(), grid=Uniform(), steps=steps)
-    settled, x, noise = begin(model, range(count), label_indices(model, model.label_names, count), 0, route)
+    settled, x, noise = begin(model, range(count), labels_for(model, model.label_names, count), 0, route)
     shown = {round(stop) for stop in torch.linspace(0, steps, COLUMNS).tolist()}
     path = trajectory(settled, x, route.stops, route.solver, noise)
     moments = []

@@ -4,7 +4,7 @@ The probability-flow ODE ties each image to one noise (DDIM, arXiv 2010.02502, s
 noise, x_1 / sigma_1: of the kind that `sampling.ImageNoise` draws.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 
 import torch
@@ -14,7 +14,7 @@ from torch import Tensor
 from sfumato.denoiser import Denoiser
 from sfumato.errors import SamplingError
 from sfumato.guidance import Labelled
-from sfumato.sampling import Route, device_of, evaluated, label_indices, route_for, trajectory
+from sfumato.sampling import Route, Wanted, device_of, evaluated, labels_for, route_for, trajectory
 from sfumato.schedule import Schedule
 from sfumato.shapes import Images, Times, over
 from sfumato.solvers import SOLVERS, Solver, UniPC, refuse_random
@@ -39,7 +39,7 @@ def encode(
     denoiser: Denoiser,
     images: Images,
     *,
-    labels: str | Sequence[str] | None = None,
+    labels: Wanted | None = None,
     route: Route | None = None,
     batch: int = 64,
 ) -> Images:
@@ -55,7 +55,8 @@ def encode(
     Args:
         denoiser: the model, possibly guided.
         images: (n, C, H, W) in [-1, 1], of the dtype of the model's weights.
-        labels: a class name for all images, or several that take turns; None: of no class in particular.
+        labels: as for `sample`: a class name for all images, or several that take turns, or values of columns; None:
+            of no class in particular.
         route: followed backwards; None: `faithful_route`. Where its last stop above 0 is later than the schedule's
             earliest time, it stops there too.
         batch: images at a time.
@@ -88,7 +89,7 @@ def decode(
     denoiser: Denoiser,
     latents: Images,
     *,
-    labels: str | Sequence[str] | None = None,
+    labels: Wanted | None = None,
     route: Route | None = None,
     batch: int = 64,
 ) -> Images:
@@ -97,7 +98,8 @@ def decode(
     Args:
         denoiser: the model, possibly guided.
         latents: (n, C, H, W), of the dtype of the model's weights.
-        labels: a class name for all images, or several that take turns; None: of no class in particular.
+        labels: as for `sample`: a class name for all images, or several that take turns, or values of columns; None:
+            of no class in particular.
         route: the way from noise to images; None: `faithful_route`. As for `encode`, it stops at the earliest time.
         batch: images at a time.
 
@@ -123,7 +125,7 @@ def interpolate(
     latents: Images,
     frames: int,
     *,
-    labels: str | Sequence[str] | None = None,
+    labels: Wanted | None = None,
     route: Route | None = None,
     batch: int = 64,
 ) -> Float[Tensor, "f c h w"]:
@@ -133,7 +135,7 @@ def interpolate(
         denoiser: the model, possibly guided.
         latents: (k, C, H, W), two or more, from `encode` or `sampling.ImageNoise`.
         frames: images from one latent to the next, both included.
-        labels: a class name for all frames, or several that take turns; None: of no class in particular.
+        labels: as for `sample`, of all frames.
         route: the way from noise to images; None: `faithful_route`.
         batch: images at a time.
 
@@ -195,7 +197,7 @@ def _no_noise() -> Images:
 def _in_batches(
     denoiser: Denoiser,
     given: Images,
-    labels: str | Sequence[str] | None,
+    labels: Wanted | None,
     route: Route,
     batch: int,
     carry: Callable[[Denoiser, Images], Images],
@@ -206,7 +208,7 @@ def _in_batches(
             f"images or latents of shape {tuple(given.shape[1:])} were given to a model of {denoiser.image_shape}",
             "Give (n, C, H, W) with the model's C, H and W.",
         )
-    wanted = label_indices(denoiser, labels, len(given))
+    wanted = labels_for(denoiser, labels, len(given))
     if batch < 1:
         raise SamplingError(f"batches of {batch} images were asked", "Choose a batch of at least 1.")
     device = device_of(denoiser)

@@ -9,6 +9,7 @@ from typing import ClassVar, Literal
 
 import torch
 
+from sfumato.conditions import Column
 from sfumato.denoiser import PARAMETRIZATIONS, NetworkDenoiser, refuse_blind
 from sfumato.depth import EIGHT_BITS, Depth
 from sfumato.errors import ConfigError, RunError
@@ -35,6 +36,8 @@ class ModelConfig:
         parametrization: what the network predicts, a name in `PARAMETRIZATIONS`.
         image_shape: (C, H, W).
         label_names: the classes in the order of their indices.
+        columns: the conditions in the order of a row, instead of classes.
+        label_column: what the classes are classes of.
         depth: how pixels are written.
         format: the kind of this file.
         version: of the format.
@@ -49,6 +52,8 @@ class ModelConfig:
     parametrization: str
     image_shape: tuple[int, int, int]
     label_names: tuple[str, ...]
+    columns: tuple[Column, ...] = ()
+    label_column: str = "label"
     depth: Depth = EIGHT_BITS
     format: Literal["sfumato-model"] = "sfumato-model"
     version: Literal[1] = 1
@@ -57,6 +62,7 @@ class ModelConfig:
         checked_schedule(self.schedule, self.zero_terminal_snr, self.shift, self.parametrization)
         if len(set(self.label_names)) < len(self.label_names):
             raise ConfigError(f"of the label names {self.label_names} some are the same", "Give each class its own.")
+        self._refuse_other_columns()
         if len(self.label_names) != self.network.classes or self.image_shape[0] != self.network.image_channels:
             raise ConfigError(
                 f"a network for {self.network.classes} classes and {self.network.image_channels} channels was given "
@@ -69,6 +75,18 @@ class ModelConfig:
                 f"images of shape {self.image_shape} and {levels} levels of {self.network.blocks} blocks are beyond "
                 "what this program was made for",
                 "Choose smaller ones.",
+            )
+
+    def _refuse_other_columns(self) -> None:
+        """Raises `ConfigError` unless the network was made for these columns."""
+        names = [column.name for column in self.columns]
+        if len(set(names)) < len(names):
+            raise ConfigError(f"of the columns {', '.join(names)} some are the same", "Give each its own name.")
+        sizes = tuple(column.size for column in self.columns)
+        if sizes != self.network.columns:
+            raise ConfigError(
+                f"a network for columns of {self.network.columns} values was given columns of {sizes}",
+                "Make them agree.",
             )
 
     def built_schedule(self) -> Schedule:
@@ -106,6 +124,8 @@ def build(config: ModelConfig) -> NetworkDenoiser:
         PARAMETRIZATIONS[config.parametrization],
         config.image_shape,
         config.label_names,
+        config.columns,
+        config.label_column,
         config.depth,
     )
 
@@ -151,7 +171,7 @@ def load(path: str | Path, device: str | torch.device = "cpu") -> NetworkDenoise
         device: where its weights are put.
 
     Returns:
-        The averaged model in evaluation mode, with its schedule, image shape and label names.
+        The averaged model in evaluation mode, with its schedule, image shape, label names and columns.
 
     Raises:
         RunError: there is no model, or its files are truncated, foreign or changed; says which and why.

@@ -17,7 +17,7 @@ from sfumato.denoiser import Coefficients, NetworkDenoiser
 from sfumato.errors import ConfigError
 from sfumato.named import named
 from sfumato.schedule import Schedule
-from sfumato.shapes import UNLABELLED, Images, Labels, Times, over
+from sfumato.shapes import Images, Labels, Times, Told, over, unlabelled
 
 Shares = Float64[Tensor, " n"]
 """Numbers in [0, 1] that a density turns into times."""
@@ -279,28 +279,40 @@ def weight_for(name: str) -> Weight:
 
 
 def dropped(labels: Labels, probability: float) -> Labels:
-    """The labels with each one forgotten at `probability`, so that the model also learns to do without.
+    """The labels with those of an image all forgotten at `probability`, so that the model also learns to do without.
 
     Classifier-free guidance, arXiv 2207.12598, Algorithm 1. Drawn from torch's CPU generator.
     """
     forgotten = torch.rand(len(labels)) < probability
-    return labels.masked_fill(forgotten.to(labels.device), UNLABELLED)
+    each = forgotten.to(labels.device).reshape(-1, *[1] * (labels.ndim - 1))
+    return torch.where(each, unlabelled(labels), labels)
 
 
 def simple_loss(
-    denoiser: NetworkDenoiser, x_0: Images, t: Times, noise: Images, labels: Labels | None = None
+    denoiser: NetworkDenoiser,
+    x_0: Images,
+    t: Times,
+    noise: Images,
+    labels: Labels | None = None,
+    augmentation: Told | None = None,
 ) -> Float[Tensor, " n"]:
     """Mean squared error of the network's output at x_t, one value an image, float32. DDPM eq. 14 where it is noise."""
     schedule = denoiser.schedule
     x_t = over(schedule.alpha(t), x_0) * x_0 + over(schedule.sigma(t), x_0) * noise
-    error = denoiser.predict(x_t, t, labels) - denoiser.target(x_0, noise, t)
+    error = denoiser.predict(x_t, t, labels, augmentation) - denoiser.target(x_0, noise, t)
     return error.float().square().mean(dim=(1, 2, 3))
 
 
 def weighted_loss(
-    denoiser: NetworkDenoiser, x_0: Images, t: Times, noise: Images, labels: Labels | None, weight: Weight
+    denoiser: NetworkDenoiser,
+    x_0: Images,
+    t: Times,
+    noise: Images,
+    labels: Labels | None,
+    weight: Weight,
+    augmentation: Told | None = None,
 ) -> Float[Tensor, " n"]:
     """`simple_loss` times the weight of each image's time, float32."""
-    loss = simple_loss(denoiser, x_0, t, noise, labels)
+    loss = simple_loss(denoiser, x_0, t, noise, labels, augmentation)
     counts = weight(denoiser.schedule, t, denoiser.parametrization(denoiser.schedule, t))
     return counts.float().to(loss.device) * loss

@@ -13,7 +13,7 @@ from torch import Tensor
 from sfumato.denoiser import Denoiser
 from sfumato.errors import LabelError
 from sfumato.schedule import Schedule
-from sfumato.shapes import UNLABELLED, Images, Labels, Times
+from sfumato.shapes import UNLABELLED, Classes, Images, Labels, Times
 
 
 class Mixture(Denoiser):
@@ -37,7 +37,7 @@ class Mixture(Denoiser):
         means: Images,
         variances: Float[Tensor, " k"],
         weights: Float[Tensor, " k"],
-        labels: Labels | None = None,
+        labels: Classes | None = None,
         label_names: tuple[str, ...] = (),
     ) -> None:
         channels, height, width = means.shape[1:]
@@ -56,7 +56,7 @@ class Mixture(Denoiser):
         """E[x_0 | x_t], exact to float64 rounding before the cast to the dtype of x_t; for points, at t > 0.
 
         Raises:
-            LabelError: a class that no component has.
+            LabelError: a class that no component has, or rows instead of classes.
         """
         self._refuse_foreign(labels)
         x = x_t.double().flatten(1)
@@ -70,6 +70,8 @@ class Mixture(Denoiser):
         return clean.reshape(x_t.shape).to(x_t.dtype)
 
     def _refuse_foreign(self, labels: Labels | None) -> None:
+        if labels is not None and labels.ndim > 1:
+            raise LabelError("an exact denoiser of classes was given rows of columns", "Give class indices, or none.")
         foreign = [] if labels is None else sorted(set(labels.tolist()) - {UNLABELLED, *self.labels.tolist()})
         if foreign:
             known = sorted(set(self.labels.tolist()) - {UNLABELLED})
@@ -78,7 +80,7 @@ class Mixture(Denoiser):
             )
 
     def _responsibility(
-        self, x: Float64[Tensor, "n d"], alpha: Tensor, total: Float64[Tensor, "n k"], labels: Labels | None
+        self, x: Float64[Tensor, "n d"], alpha: Tensor, total: Float64[Tensor, "n k"], labels: Classes | None
     ) -> Float64[Tensor, "n k"]:
         """p(k | x_t), among the components of the asked class."""
         distance = (
@@ -105,7 +107,7 @@ def gaussian(schedule: Schedule, mean: Float[Tensor, "c h w"], variance: float) 
 
 
 def images(
-    schedule: Schedule, data: Images, labels: Labels | None = None, label_names: tuple[str, ...] = ()
+    schedule: Schedule, data: Images, labels: Classes | None = None, label_names: tuple[str, ...] = ()
 ) -> Mixture:
     """The exact denoiser of a finite data set, each image equally likely: the model that has learned it by heart."""
     count = len(data)

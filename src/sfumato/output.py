@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from io import BytesIO
 from pathlib import Path
 
@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from sfumato import pictures
+from sfumato.conditions import Column, spelled
 from sfumato.depth import Depth
 from sfumato.errors import SamplingError
 from sfumato.shapes import UNLABELLED, Images, Labels
@@ -21,20 +22,23 @@ from sfumato.storage import cannot_write, write_whole
 MOST_IN_GRID = 144
 PNG_CHANNELS = (1, 3, 4)
 
+Record = dict[str, str | float]
+"""What is known of an image: a line of metadata.jsonl."""
+
 Batches = Iterable[tuple[Images, Labels | None]]
 
 
 def write_samples(
-    batches: Batches, out: Path, label_names: tuple[str, ...], depth: Depth, columns: int | None = None
+    batches: Batches, out: Path, columns: Sequence[Column], depth: Depth, grid_columns: int | None = None
 ) -> Path:
     """Writes batches of samples to `out`, and returns the picture or file to look at.
 
     Args:
-        batches: (images (n, C, H, W) in [-1, 1], labels (n,) or None), as `sampling.sample_batches` yields them.
+        batches: (images (n, C, H, W) in [-1, 1], labels or None), as `sampling.sample_batches` yields them.
         out: `NAME.npz`, or a folder that does not exist or is empty.
-        label_names: of the classes.
+        columns: what the labels say, `Denoiser.known_columns`.
         depth: how pixels are written.
-        columns: images a row of the grid; None: about as many as rows.
+        grid_columns: images in a row of the grid; None: about as many as rows.
 
     Raises:
         SamplingError: `out` is there already.
@@ -42,8 +46,8 @@ def write_samples(
     """
     refuse_existing(out)
     if out.suffix == ".npz":
-        return _write_archive(batches, out, depth)
-    return _write_folder(batches, out, label_names, depth, columns)
+        return _write_archive(batches, out, columns, depth)
+    return _write_folder(batches, out, columns, depth, grid_columns)
 
 
 def write_frames(images: Images, frames: int, out: Path, depth: Depth) -> Path:
@@ -144,28 +148,39 @@ def _until_interrupted(batches: Batches) -> Batches:
         print(f"Interrupted: only the first {drawn} images are written.", file=sys.stderr)
 
 
-def _write_archive(batches: Batches, out: Path, depth: Depth) -> Path:
-    """images: uint8, uint16 or float32 (n, H, W, C); labels: int64 (n,), -1 without label."""
-    images, labels = [], []
+def _write_archive(batches: Batches, out: Path, columns: Sequence[Column], depth: Depth) -> Path:
+    """images: (n, H, W, C); labels: int64 (n,), -1 without class; condition.NAME: (n,), of each column asked."""
+    images, labels, records = [], [], []
     for batch, chosen in _until_interrupted(batches):
         images.append(depth.to_pixels(batch).permute(0, 2, 3, 1))
-        labels.append(torch.full((len(batch),), UNLABELLED) if chosen is None else chosen)
+        classes, rows = (chosen, None) if chosen is None or chosen.ndim == 1 else (None, chosen)
+        labels.append(torch.full((len(batch),), UNLABELLED) if classes is None else classes)
+        records += _records(columns, rows, len(batch))
+    arrays = {"images": torch.cat(images).numpy(), "labels": torch.cat(labels).numpy()}
+    arrays |= {f"condition.{name}": np.array([record[name] for record in records]) for name in records[0]}
     content = BytesIO()
-    np.savez_compressed(content, images=torch.cat(images).numpy(), labels=torch.cat(labels).numpy())
+    np.savez_compressed(content, **arrays)  # type: ignore[arg-type]  # a name that begins so is no keyword of numpy's
     write_whole(out, content.getvalue())
     return out
 
 
-def _write_folder(batches: Batches, out: Path, label_names: tuple[str, ...], depth: Depth, columns: int | None) -> Path:
+def _write_folder(
+    batches: Batches, out: Path, columns: Sequence[Column], depth: Depth, grid_columns: int | None
+) -> Path:
     """images/000000.png ..., their labels in images/metadata.jsonl if they have any, and grid.png of the first."""
     shown: list[Images] = []
-    records: list[dict[str, str]] = []
+    records: list[Record] = []
     for batch, chosen in _until_interrupted(batches):
-        for index, image in enumerate(batch):
+        for image, record in zip(batch, _records(columns, chosen, len(batch)), strict=True):
             name = save_image(image, depth, out / "images" / f"{len(records):06d}").name
-            records.append({"file_name": name} | ({} if chosen is None else {"label": label_names[chosen[index]]}))
+            records.append(record | {"file_name": name})
         shown.append(batch[: max(0, MOST_IN_GRID - sum(len(part) for part in shown))])
-    if "label" in records[0]:
+    if len(records[0]) > 1:
         lines = "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records)
         write_whole(out / "images" / "metadata.jsonl", lines.encode())
-    return pictures.save_grid(torch.cat(shown), out / "grid.png", columns)
+    return pictures.save_grid(torch.cat(shown), out / "grid.png", grid_columns)
+
+
+def _records(columns: Sequence[Column], labels: Labels | None, count: int) -> list[Record]:
+    """What each of `count` images was asked to be."""
+    return [{}] * count if labels is None else spelled(columns, labels)

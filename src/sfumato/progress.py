@@ -105,3 +105,11 @@ def evaluations_bar() -> Iterator[Callable[[int], None]]:
     with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
         task = bar.add_task("following the flow", total=None)
         yield lambda images: bar.advance(task, images)
+
+
+@contextmanager
+def comparison_bar() -> Iterator[Callable[[int, int], None]]:
+    """A bar over images that are compared; yields the function to tell how many more are done, of how many."""
+    with _bar(Console(stderr=True)) as bar:
+        task = bar.add_task("comparing", total=None, visible=False)
+        yield lambda done, total: bar.update(task, advance=done, total=total, visible=True)

@@ -19,6 +19,7 @@ from typing import Any, ClassVar, Literal
 import tomli_w
 from filelock import FileLock, Timeout
 
+from sfumato.conditions import Column
 from sfumato.data import ImageSet, load_images
 from sfumato.errors import DataError, RunError
 from sfumato.models import WEIGHTS, ModelConfig, images_seen, save_description, save_weights
@@ -38,6 +39,7 @@ class Learned:
         image_shape: (C, H, W).
         label_names: the classes; empty without labels.
         fingerprint: a hash of pixels and labels.
+        columns: the conditions, instead of classes.
     """
 
     __pydantic_config__: ClassVar = {"extra": "forbid"}
@@ -46,11 +48,12 @@ class Learned:
     image_shape: tuple[int, int, int]
     label_names: tuple[str, ...]
     fingerprint: str
+    columns: tuple[Column, ...] = ()
 
     @staticmethod
     def of(images: ImageSet) -> "Learned":
         """The record of a data set."""
-        return Learned(len(images), images.image_shape, images.label_names, images.fingerprint())
+        return Learned(len(images), images.image_shape, images.label_names, images.fingerprint(), images.columns)
 
 
 @dataclass(frozen=True)
@@ -121,6 +124,7 @@ def learned_images(path: str | Path, cache: Path | None = None) -> ImageSet | No
             fit=data.fit,
             channels=data.channels,
             labels=data.labels,
+            condition=data.condition,
             cache=cache,
         )
     except DataError:
@@ -300,6 +304,9 @@ def _changes(before: Record, now: Record) -> list[str]:
         old, new = getattr(before.learned, name), getattr(now.learned, name)
         if old != new:
             changes.append(f"{words}: {old} -> {new}")
+    old_columns, new_columns = (", ".join(map(str, one.learned.columns)) for one in (before, now))
+    if old_columns != new_columns:
+        changes.append(f"columns: {old_columns or 'none'} -> {new_columns or 'none'}")
     if not changes and before.learned.fingerprint != now.learned.fingerprint:
         changes.append("pixels or labels of the images differ")
     return changes

@@ -1,6 +1,6 @@
 """From noise to images: one loop over a time grid, seeds that belong to each image, and batches."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
@@ -12,8 +12,9 @@ from jaxtyping import Float64
 from torch import Tensor, nn
 
 from sfumato import defaults
+from sfumato.conditions import Asked, as_classes, asked_rows
 from sfumato.denoiser import Denoiser
-from sfumato.errors import LabelError, SamplingError
+from sfumato.errors import SamplingError
 from sfumato.grids import GRIDS, Grid, grid_for
 from sfumato.guidance import CLIPS, Clip, Labelled, clip_for
 from sfumato.schedule import Schedule
@@ -21,6 +22,9 @@ from sfumato.shapes import Images, Labels
 from sfumato.solvers import SOLVERS, Moment, NoiseSource, Solver, solver_for
 
 T = TypeVar("T")
+
+Wanted = str | Sequence[str] | Asked
+"""A class name or several that take turns; or values for the columns of a model that was trained with such."""
 
 
 class ImageNoise:
@@ -130,16 +134,16 @@ def sample_batches(
     count: int,
     route: Route,
     *,
-    labels: str | Sequence[str] | None = None,
+    labels: Wanted | None = None,
     seed: int = 0,
     batch: int = 64,
     on_step: Callable[[int], None] | None = None,
 ) -> Iterator[tuple[Images, Labels | None]]:
-    """Like `sample`, a batch at a time: yields ((n, C, H, W) float32 in [-1, 1] on the CPU, (n,) labels or None).
+    """Like `sample`, a batch at a time: yields ((n, C, H, W) float32 in [-1, 1] on the CPU, labels or None).
 
     Arguments and errors are those of `sample`; counts, labels and steps that cannot be are refused at once.
     """
-    wanted = label_indices(denoiser, labels, count)
+    wanted = labels_for(denoiser, labels, count)
     if batch < 1:
         raise SamplingError(f"batches of {batch} images were asked", "Choose a batch of at least 1.")
     ImageNoise(seed, (), denoiser.image_shape)  # refuses a seed out of range
@@ -160,7 +164,7 @@ def sample(
     denoiser: Denoiser,
     count: int,
     *,
-    labels: str | Sequence[str] | None = None,
+    labels: Wanted | None = None,
     solver: Solver | str = defaults.SOLVER,
     grid: Grid | str | None = None,
     steps: int | None = None,
@@ -174,7 +178,8 @@ def sample(
     Args:
         denoiser: the model, possibly guided.
         count: how many images.
-        labels: a class name for all of them, or several that take turns; None: of no class in particular.
+        labels: a class name for all of them, or several that take turns; for a model with columns, values such as
+            {"age": 30, "colour": ["red", "blue"]}, where several take turns too; None: of no class in particular.
         solver: the step rule, or its name in `solvers.SOLVERS` with settings ("ddim:eta=0.5").
         grid: where it stops, or its name in `grids.GRIDS` with settings ("karras:rho=5"); None: what suits the solver.
         steps: of the grid, most of which cost one network evaluation; None: what suits the solver.
@@ -189,7 +194,7 @@ def sample(
     Raises:
         SamplingError: a count, batch or number of steps that is out of range; an unknown name or setting; a grid that
             the model's schedule cannot have.
-        LabelError: labels that the model does not know.
+        LabelError: labels, columns or values that the model does not know.
     """
     route = route_for(denoiser.schedule, solver=solver, grid=grid, steps=steps, clip=clip)
     batches = sample_batches(denoiser, count, route, labels=labels, seed=seed, batch=batch, on_step=on_step)
@@ -210,27 +215,21 @@ def begin(
     return settled, denoiser.schedule.sigma(route.stops[0]).item() * noise(), noise
 
 
-def label_indices(denoiser: Denoiser, labels: str | Sequence[str] | None, count: int) -> Labels | None:
-    """The class index of each of `count` images, the names taking turns; None for None.
+def labels_for(denoiser: Denoiser, wanted: Wanted | None, count: int) -> Labels | None:
+    """What the model is told of each of `count` images, names and values taking turns; None if nothing is wanted.
 
     Raises:
         SamplingError: a count below 1.
-        LabelError: names that the model does not know.
+        LabelError: names, columns or values that the model does not know.
     """
     if count < 1:
         raise SamplingError(f"{count} images were asked", "Ask for at least 1.")
-    names = [labels] if isinstance(labels, str) else labels
-    if not names:
+    wanted = [wanted] if isinstance(wanted, str) else wanted
+    if not wanted:
         return None
-    known = denoiser.label_names
-    unknown = sorted(set(names) - set(known))
-    if unknown and not known:
-        raise LabelError(
-            f"the label {unknown[0]!r} was given to a model that knows no classes", "Sample without labels."
-        )
-    if unknown:
-        raise LabelError(f"the model does not know the label {unknown[0]!r}", f"It knows: {', '.join(known)}.")
-    return torch.tensor([known.index(names[i % len(names)]) for i in range(count)])
+    asked = wanted if isinstance(wanted, Mapping) else {denoiser.label_column: wanted}
+    rows = asked_rows(denoiser.known_columns, asked, count)
+    return as_classes(rows) if denoiser.label_names else rows
 
 
 def evaluated(model: nn.Module, draws: Iterable[Callable[[], T]]) -> Iterator[T]:

@@ -1,6 +1,9 @@
 """The tensors that travel between the rooms, by name, and how a coefficient of time meets a batch of images."""
 
-from jaxtyping import Float, Float64, Int64
+import math
+
+import torch
+from jaxtyping import Float, Float32, Float64, Int64
 from torch import Tensor
 
 Images = Float[Tensor, "n c h w"]
@@ -9,10 +12,24 @@ Images = Float[Tensor, "n c h w"]
 Times = Float64[Tensor, "..."]
 """Diffusion times in [0, 1], 0 = clean, 1 = noise: one for the batch, shape (), or one an image, shape (n,)."""
 
-Labels = Int64[Tensor, " n"]
+Classes = Int64[Tensor, " n"]
 """Class indices, one an image; `UNLABELLED` where an image has none."""
 
 UNLABELLED = -1
+
+Told = Float32[Tensor, "n a"]
+"""What was done to each image, as `data.nonleaking.told` says it; zeros where nothing was."""
+
+Rows = Float32[Tensor, "n columns"]
+"""Conditions, a row an image, as `sfumato.conditions` encodes them; NaN where one is not known."""
+
+Labels = Classes | Rows
+"""What a model is told of images: classes or rows, whichever it was trained with."""
+
+
+def unlabelled(labels: Labels) -> Labels:
+    """As many labels of the same kind, none of which says anything."""
+    return torch.full_like(labels, math.nan if labels.is_floating_point() else UNLABELLED)
 
 
 def over(coefficient: Times, images: Images) -> Float[Tensor, "*_"]:

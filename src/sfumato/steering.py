@@ -1,5 +1,7 @@
 """How samples are drawn, written once: the flags that `sfumato sample` and `sfumato interpolate` share."""
 
+import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -7,12 +9,49 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 
 from sfumato import defaults
-from sfumato.errors import SamplingError
+from sfumato.errors import LabelError, SamplingError
 
 if TYPE_CHECKING:
     from sfumato.denoiser import Denoiser
     from sfumato.sampling import Route
     from sfumato.schedule import Schedule
+
+
+@dataclass(frozen=True)
+class ConditionConfig:
+    """What the images are to be, of a model that was trained with --condition."""
+
+    condition: Annotated[tuple[str, ...], tyro.conf.arg(metavar="COLUMN=VALUE")] = ()
+    """A value for each column that matters, such as: age=30 species=cat. Columns that are left out may be anything."""
+
+    def asked(self) -> dict[str, list[str]]:
+        """The values of each column that is named.
+
+        Raises:
+            LabelError: a condition that is not written as COLUMN=VALUE.
+        """
+        asked: dict[str, list[str]] = {}
+        for given in self.condition:
+            name, equals, value = given.partition("=")
+            if not (name and equals and value):
+                raise LabelError(f"the condition {given!r} is not written as COLUMN=VALUE", "Write, say, age=30.")
+            asked.setdefault(name, []).append(value)
+        return asked
+
+    def wanted(self, model: "Denoiser", labels: Sequence[str]) -> Sequence[str] | dict[str, list[str]]:
+        """The labels, or else the conditions; says on stderr which numbers lie beyond the training images.
+
+        Raises:
+            LabelError: both were given; columns or values that the model does not know.
+        """
+        from sfumato.conditions import beyond
+
+        asked = self.asked()
+        if labels and asked:
+            raise LabelError("--label and --condition were both given", "Give one of them.")
+        for notice in beyond(model.known_columns, asked):
+            print(f"sfumato: {notice}", file=sys.stderr)
+        return labels or asked
 
 
 @dataclass(frozen=True)

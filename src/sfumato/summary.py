@@ -1,6 +1,7 @@
 """What a run is, in a few lines for a person or as JSON for a script."""
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from sfumato.conditions import Category, Number
 from sfumato.models import DESCRIPTION, read_description
 from sfumato.runs import read_metrics, read_record
 
@@ -32,6 +34,7 @@ def summarize(run: Path) -> dict[str, Any]:
         "run": str(run),
         "data": {"source": config.source, "images": learned.images, "image_shape": list(learned.image_shape)},
         "labels": list(learned.label_names),
+        "columns": [asdict(column) for column in learned.columns],
         "preset": config.preset,
         "schedule": config.diffusion.schedule,
         "parametrization": config.diffusion.parametrization,
@@ -65,6 +68,10 @@ def _network(model: Path) -> dict[str, Any] | None:
     return {"width": network.width, "multipliers": list(network.multipliers), "blocks": network.blocks}
 
 
+def _column(fields: dict[str, Any]) -> str:
+    return str(Number(**fields) if fields["kind"] == "number" else Category(**fields))
+
+
 def _sentences(facts: dict[str, Any]) -> list[tuple[str, str]]:
     """The facts as a person would say them."""
     data, network = facts["data"], facts["network"]
@@ -81,6 +88,7 @@ def _sentences(facts: dict[str, Any]) -> list[tuple[str, str]]:
         ("run", facts["run"]),
         ("data", f"{data['source']}: {data['images']:,} images of {height}x{width}x{channels}"),
         ("classes", f"{len(facts['labels'])}: {shown}" if facts["labels"] else "none"),
+        ("conditions", ", ".join(map(_column, facts["columns"])) or "none"),
         ("model", f"preset {facts['preset']}: {unet}"),
         ("process", f"schedule {facts['schedule']}; the network predicts {facts['parametrization']}"),
         (

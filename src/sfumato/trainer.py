@@ -10,13 +10,14 @@ from typing import Protocol, runtime_checkable
 import torch
 
 from sfumato import pictures
-from sfumato.data import Feed, ImageSet, feed_for, load_images, split
+from sfumato.data import Feed, ImageSet, feed_for, load_images, nonleaking, split
 from sfumato.devices import choose_device, out_of_memory
 from sfumato.errors import TrainingError
 from sfumato.models import ModelConfig, build
 from sfumato.nn.unet import UNetConfig
 from sfumato.runs import Learned, Run
 from sfumato.sampling import route_for, sample
+from sfumato.sources import depth_title, mode_title
 from sfumato.training.config import TrainConfig
 from sfumato.training.heldout import HeldOut
 from sfumato.training.state import TrainingState
@@ -92,7 +93,13 @@ def train(
     place = choose_device(device)
     data = config.data
     images = load_images(
-        config.source, size=data.size, fit=data.fit, channels=data.channels, labels=data.labels, cache=cache
+        config.source,
+        size=data.size,
+        fit=data.fit,
+        channels=data.channels,
+        labels=data.labels,
+        condition=data.condition,
+        cache=cache,
     )
     model_config = model_for(config, images)
     route_for(model_config.built_schedule(), steps=config.watch.preview_steps)  # refuses what no preview can have
@@ -133,6 +140,8 @@ def model_for(config: TrainConfig, images: ImageSet) -> ModelConfig:
         attention_levels=tuple(attention),
         dropout=network.dropout,
         classes=len(images.label_names),
+        columns=tuple(column.size for column in images.columns),
+        augmentation=nonleaking.TOLD if config.data.augment else 0,
     )
     return ModelConfig(
         network=unet,
@@ -142,6 +151,8 @@ def model_for(config: TrainConfig, images: ImageSet) -> ModelConfig:
         parametrization=diffusion.parametrization,
         image_shape=images.image_shape,
         label_names=images.label_names,
+        columns=images.columns,
+        label_column=next(iter(config.data.condition), "label") if images.label_names else "label",
         depth=images.depth,
     )
 
@@ -284,19 +295,15 @@ def _said_and_logged(reporter: Reporter, run: Run) -> Callable[[str], None]:
     return say
 
 
-_KINDS = {1: "grey", 3: "RGB", 4: "RGBA"}
-_DEPTHS = {"uint8": "", "uint16": " in 16 bits", "float32": " in floats"}
-
-
 def _opening(config: TrainConfig, state: TrainingState, learned: ImageSet, kept: ImageSet, device: torch.device) -> str:
     """The sentences that a run begins with."""
     channels, height, width = learned.image_shape
     parameters = sum(p.numel() for p in state.model.parameters()) / 1e6
-    classes = f", {len(learned.label_names)} classes" if learned.label_names else ", no classes"
+    conditions = ", ".join(map(str, learned.columns)) or f"{len(learned.label_names) or 'no'} classes"
     seen = state.counters.images_seen
     begun = f" Going on after {seen:,} images." if seen else ""
     return (
-        f"{len(learned):,} images of {width}x{height} pixels, {_KINDS.get(channels, f'{channels} channels')}"
-        f"{_DEPTHS[learned.depth.dtype]}{classes} ({len(kept):,} more held out); preset "
+        f"{len(learned):,} images of {width}x{height} pixels, {mode_title(channels)}, "
+        f"{depth_title(learned.depth.dtype)}, {conditions} ({len(kept):,} more held out); preset "
         f"{config.preset}, {parameters:.1f} M parameters, on {device}.{begun}"
     )

@@ -12,6 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
+from sfumato.conditions import Category
 from sfumato.depth import EIGHT_BITS
 from sfumato.models import load, save_weights
 from sfumato.output import free_folder, write_samples
@@ -188,6 +189,13 @@ def test_a_free_folder_is_claimed_at_once(tmp_path: Path, monkeypatch: pytest.Mo
     assert [free_folder("flowers").name for _ in range(3)] == ["flowers", "flowers-2", "flowers-3"]
 
 
+def test_no_column_takes_the_place_of_the_file_name(tmp_path: Path) -> None:
+    columns = [Category("file_name", ("../x",)), Category("colour", ("red",))]
+    write_samples([(torch.zeros(1, 1, 8, 8), torch.zeros(1, 2))], tmp_path / "a", columns, EIGHT_BITS)
+    record = json.loads((tmp_path / "a" / "images" / "metadata.jsonl").read_text())
+    assert record == {"file_name": "000000.png", "colour": "red"}
+
+
 @pytest.mark.parametrize("name", ["drawn", "drawn.npz"])
 def test_what_was_drawn_before_ctrl_c_is_written_whole(
     name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -196,7 +204,8 @@ def test_what_was_drawn_before_ctrl_c_is_written_whole(
         yield torch.zeros(3, 1, 8, 8), torch.tensor([0, 1, 0])
         raise KeyboardInterrupt
 
-    assert write_samples(batches(), tmp_path / name, ("cat", "dog"), EIGHT_BITS).is_file()
+    columns = [Category("label", ("cat", "dog"))]
+    assert write_samples(batches(), tmp_path / name, columns, EIGHT_BITS).is_file()
     assert "only the first 3 images" in capsys.readouterr().err
     if name == "drawn":
         assert len(list((tmp_path / name / "images").glob("*.png"))) == 3

@@ -29,7 +29,7 @@ def test_a_folder_is_learned_and_everything_is_left_in_the_run(sfumato: Command,
         assert grid.mode == "RGB"
         low, high = grid.convert("L").getextrema()
         assert low != high
-    assert "11 images of 8x8 pixels, RGB, 2 classes (1 more held out)" in (run / "log.txt").read_text()
+    assert "11 images of 8x8 pixels, RGB, 8 bits, 2 classes (1 more held out)" in (run / "log.txt").read_text()
     assert sfumato("show", run).code == 0
 
 

@@ -254,10 +254,17 @@ class Says(nn.Module):
         super().__init__()
         self.answer = answer
         self.labels: Tensor | None = None
+        self.augmentation: Tensor | None = None
 
-    def forward(self, x: Tensor, times: Tensor, labels: Tensor | None) -> Tensor:  # noqa: ARG002
+    def forward(
+        self,
+        x: Tensor,  # noqa: ARG002
+        times: Tensor,  # noqa: ARG002
+        labels: Tensor | None,
+        augmentation: Tensor | None = None,
+    ) -> Tensor:
         """The answer."""
-        self.labels = labels
+        self.labels, self.augmentation = labels, augmentation
         return self.answer
 
 
@@ -303,11 +310,12 @@ def test_each_image_is_weighed_by_its_own_time() -> None:
 
 
 @pytest.mark.parametrize("weighed", [True, False])
-def test_the_labels_reach_the_network(weighed: bool) -> None:
-    network, labels = Says(torch.zeros(2, *SHAPE)), torch.tensor([1, 0])
+def test_the_labels_and_the_augmentation_reach_the_network(weighed: bool) -> None:
+    network, labels, told = Says(torch.zeros(2, *SHAPE)), torch.tensor([1, 0]), torch.rand(2, 9)
     arguments = denoiser_of(network), torch.rand(2, *SHAPE), some_times(2), torch.randn(2, *SHAPE), labels
-    weighted_loss(*arguments, SNR()) if weighed else simple_loss(*arguments)
+    weighted_loss(*arguments, SNR(), told) if weighed else simple_loss(*arguments, told)
     assert network.labels is labels
+    assert network.augmentation is told
 
 
 @pytest.mark.parametrize("step", [1, 10, 100, 400, 1000])

@@ -12,7 +12,7 @@ from sfumato import grids, oracle
 from sfumato.denoiser import Denoiser, NetworkDenoiser, predict_noise
 from sfumato.errors import LabelError, SamplingError, SfumatoError
 from sfumato.guidance import ClassifierFree
-from sfumato.sampling import ImageNoise, Route, begin, label_indices, route_for, sample, sample_batches, trajectory
+from sfumato.sampling import ImageNoise, Route, begin, labels_for, route_for, sample, sample_batches, trajectory
 from sfumato.schedule import Flow, LinearBeta, Shifted, VarianceExploding, ZeroTerminal
 from sfumato.shapes import Times
 from sfumato.solvers import SOLVERS, Ancestral, Moment, NoiseSource, Solver, Step
@@ -286,10 +286,10 @@ def test_a_label_is_never_silently_ignored_by_a_model_without_classes() -> None:
 
 
 def test_a_label_is_the_place_of_its_name() -> None:
-    indices = label_indices(corners(), ("even", "odd"), 3)
+    indices = labels_for(corners(), ("even", "odd"), 3)
     assert indices is not None
     assert indices.tolist() == [1, 0, 1]
-    assert label_indices(corners(), None, 3) is None
+    assert labels_for(corners(), None, 3) is None
 
 
 # Seeds

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 import torch
@@ -158,6 +159,48 @@ def test_labels_are_refused_by_a_network_without_classes() -> None:
         network(*inputs(2, 4, 4), torch.tensor([0, 1]))
 
 
+def told_of_augmentation() -> nn.Module:
+    """TINY, made to be told of augmentation in five numbers."""
+    return filled(UNet(replace(TINY, augmentation=5)))
+
+
+def test_a_network_told_nothing_is_told_zeros_and_other_numbers_reach_its_output_and_all_its_weights() -> None:
+    network = told_of_augmentation()
+    x, times = inputs(3, 4, 4)
+    nothing, zeros = network(x, times), network(x, times, None, torch.zeros(3, 5))
+    assert (nothing == zeros).all()
+    for number in range(5):
+        told = torch.zeros(3, 5)
+        told[1, number] = 1
+        change = (network(x, times, None, told) - nothing).abs().amax(dim=(1, 2, 3))
+        assert change[1] > 0.001
+        assert (change[[0, 2]] == 0).all()
+    network(x, times, torch.tensor([UNLABELLED, 0, 1]), torch.randn(3, 5)).square().sum().backward()
+    assert all(weight.grad is not None and weight.grad.abs().max() > 1e-4 for weight in network.parameters())
+
+
+def test_augmentation_enters_before_the_layers_of_the_time_embedding_as_in_edm() -> None:
+    network, told = told_of_augmentation(), torch.randn(2, 5)
+    times = torch.tensor([3.0, 500.0])
+    embedding = network.time_embedding
+    waves = sinusoidal(times, 8) + told @ embedding.augmentation.weight.T
+    torch.testing.assert_close(embedding(times, told), embedding.mix(nn.functional.silu(embedding.expand(waves))))
+
+
+def test_a_fresh_network_can_tell_augmentations_apart() -> None:
+    """Its map begins at random, as EDM's does."""
+    weight = UNet(replace(TINY, augmentation=5)).time_embedding.augmentation.weight
+    assert weight.shape == (8, 5)
+    assert weight.std() > 0.1
+
+
+def test_a_network_that_is_never_told_has_no_weights_for_it_and_refuses() -> None:
+    network = UNet(TINY)
+    assert not [name for name, _ in network.named_parameters() if "augmentation" in name]
+    with pytest.raises(ConfigError, match="never told of augmentation"):
+        network(*inputs(2, 4, 4), None, torch.zeros(2, 9))
+
+
 def test_an_images_output_does_not_depend_on_the_others() -> None:
     network = filled(UNet(TINY)).eval()
     x, times = inputs(4, 6, 6)
@@ -193,6 +236,7 @@ def test_the_time_embedding_is_sines_then_cosines_of_falling_frequencies() -> No
         ({"blocks": 0}, "one block"),
         ({"attention_levels": (2,)}, "0 ... 1"),
         ({"attention_levels": (-1,)}, "0 ... 1"),
+        ({"augmentation": -1}, "0 or more"),
     ],
 )
 def test_a_network_that_cannot_be_is_refused_with_a_remedy(changes: dict[str, object], remedy: str) -> None:

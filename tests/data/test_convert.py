@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from images import noise, png
-from sfumato.data.convert import WHITE, converted, in_channels, in_depth
-from sfumato.data.survey import Layout
 from sfumato.sources import BadImageError, Frame
 from sfumato.sources.entry import FileEntry
+from sfumato.store.convert import WHITE, converted, in_channels, in_depth
+from sfumato.store.survey import Layout
 
 
 @pytest.mark.parametrize(

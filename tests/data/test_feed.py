@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,12 +11,12 @@ import torch
 
 from images import noise
 from sfumato.data import Batch, ImageSet, batch_indices, feed, feed_for, load_images
-from sfumato.data.feed import Feed, ResidentFeed, StreamedFeed
+from sfumato.data.feed import Feed, HostFeed, ResidentFeed, StreamedFeed
 from sfumato.depth import SIXTEEN_BITS
 
 CPU = torch.device("cpu")
 SEED = 7
-KINDS = [ResidentFeed, StreamedFeed]
+KINDS = [HostFeed, ResidentFeed, StreamedFeed]
 DTYPES = ["uint8", "uint16", "float32"]
 
 
@@ -25,7 +26,7 @@ def images(request: pytest.FixtureRequest, tmp_path: Path) -> ImageSet:
     np.save(tmp_path / "x.npy", noise(11, 4, 5, 3, dtype=request.param))
     stored = load_images(tmp_path / "x.npy")
     labels = torch.from_numpy(noise(11).astype(np.int64) % 3)
-    return ImageSet(stored.pixels, stored.rows, stored.depth, labels, ("a", "b", "c"), stored.notices, stored.digests)
+    return replace(stored, labels=labels, label_names=("a", "b", "c"))
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -107,8 +108,8 @@ def test_many_images_move_piece_by_piece(images: ImageSet, monkeypatch: pytest.M
     )
 
 
-@pytest.mark.parametrize(("share", "kind"), [(0.25, ResidentFeed), (0.26, StreamedFeed)])
-def test_what_fits_a_quarter_of_the_memory_is_resident(
+@pytest.mark.parametrize(("share", "kind"), [(0.25, HostFeed), (0.26, StreamedFeed)])
+def test_what_fits_a_quarter_of_the_memory_stays_there(
     share: float, kind: type[Feed], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     images = ImageSet.of(torch.zeros(10, 3, 4, 4, dtype=torch.uint16), depth=SIXTEEN_BITS)

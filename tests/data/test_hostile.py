@@ -41,7 +41,7 @@ def test_it_is_loaded_skipped_or_refused(name: str, tmp_path: Path, capfd: pytes
     case = CASES[name]
     source = case.make(tmp_path / "made")
     if case.loads:
-        images = sf.load_images(source, size=SIDE, cache=tmp_path / "cache")
+        images = sf.load_images(source, size=SIDE, labels=False, cache=tmp_path / "cache")
         assert len(images) == len(case.loads)
         for image, expected in zip(images.images, case.loads, strict=True):
             assert expected is None or np.array_equal(image.permute(1, 2, 0).numpy(), expected)
@@ -49,7 +49,7 @@ def test_it_is_loaded_skipped_or_refused(name: str, tmp_path: Path, capfd: pytes
         assert bool(said) == bool(case.says)
     else:
         with pytest.raises(sf.SfumatoError) as caught:
-            sf.load_images(source, size=SIDE, cache=tmp_path / "cache")
+            sf.load_images(source, size=SIDE, labels=False, cache=tmp_path / "cache")
         said = caught.value.problem
         assert caught.value.remedy
     assert all(piece in said for piece in case.says), said

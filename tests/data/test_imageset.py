@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from sfumato.conditions import Category, Number
 from sfumato.data import ImageSet, split
 from sfumato.depth import SIXTEEN_BITS
 from sfumato.errors import ConfigError, DataError
@@ -22,6 +23,27 @@ def numbered(count: int) -> ImageSet:
 def with_images(images: ImageSet, pixels: torch.Tensor) -> ImageSet:
     """The set with other pixels."""
     return ImageSet.of(pixels, images.labels, images.label_names)
+
+
+def conditioned() -> list[ImageSet]:
+    """The same images with rows instead of classes, no two alike."""
+    rows = torch.tensor([[0.5, 1], [float("nan"), 0], [0.5, 0], [1, 1]])
+    columns = (Number("age", 30.0, 10.0, 18.0, 90.0), Category("odd", ("no", "yes")))
+    images = replace(numbered(4), labels=rows, label_names=(), columns=columns)
+    return [
+        images,
+        replace(images, labels=rows.flip(0)),
+        replace(images, labels=rows.nan_to_num(0.5)),
+        replace(images, columns=(replace(columns[0], mean=31.0), columns[1])),
+        replace(images, columns=(columns[0], replace(columns[1], values=("no", "maybe")))),
+    ]
+
+
+def test_select_keeps_each_row_with_its_image() -> None:
+    chosen = conditioned()[0].select(torch.tensor([3, 0]))
+    assert chosen.labels is not None
+    assert chosen.labels.tolist() == [[1, 1], [0.5, 1]]
+    assert [column.name for column in chosen.columns] == ["age", "odd"]
 
 
 def test_length_and_shape() -> None:
@@ -50,10 +72,11 @@ def test_fingerprint_tells_every_difference() -> None:
         with_images(images, images.images.transpose(2, 3)),
         with_images(images, images.images + 1),
         with_images(images, images.images.flip(0)),
-        ImageSet.of(images.images.to(torch.uint16), images.labels, images.label_names, SIXTEEN_BITS),
+        ImageSet.of(images.images.to(torch.uint16), images.labels, images.label_names, depth=SIXTEEN_BITS),
         replace(images, labels=images.labels.flip(0)),
         replace(images, labels=None),
         replace(images, label_names=("eve", "nodd")),
+        *conditioned(),
     ]
     fingerprints = {other.fingerprint() for other in [images, *others]}
     assert len(fingerprints) == 1 + len(others)
@@ -78,7 +101,7 @@ def test_a_selection_of_a_selection_counts_from_the_first() -> None:
 
 
 def test_fingerprint_does_not_change_from_one_process_or_version_to_the_next() -> None:
-    assert numbered(4).fingerprint() == "cedbacec35f2c4a6d96727725ae66b198bf5f7b99876d2e526b682ceb8676de7"
+    assert numbered(4).fingerprint() == "2aaceeeaa5f34b0d906c82104500936be01d9b99aaaae63ce0f0d9700e564c22"
 
 
 @pytest.mark.parametrize(

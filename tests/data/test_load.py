@@ -12,10 +12,11 @@ import torch
 from PIL import Image
 
 from images import noise, png, tiff
-from sfumato.data import ChannelChoice, Size, load_files, load_images
+from sfumato.data import load_files, load_images
 from sfumato.depth import SIXTEEN_BITS, Depth
 from sfumato.errors import ConfigError, DataError
 from sfumato.sources import Fit
+from sfumato.store import ChannelChoice, Size
 
 Save = Callable[..., Path]
 
@@ -151,7 +152,7 @@ def test_different_sizes_are_refused_before_an_image_is_decoded(
 ) -> None:
     save("a.png", size=(8, 8))
     save("b.png", size=(8, 9))
-    monkeypatch.delattr("sfumato.data.build.converted")
+    monkeypatch.delattr("sfumato.store.build.converted")
     with pytest.raises(DataError, match="2 different sizes"):
         load_images(tmp_path)
 

@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -17,11 +18,13 @@ import pytest
 import torch
 
 from images import noise, npy, png, write
-from sfumato.data import ImageSet, build, load_images, store, survey
-from sfumato.data.build import JOURNAL, PIXELS, SPOOL
-from sfumato.data.index import INDEX
+from sfumato.data import ImageSet, load_images
 from sfumato.errors import DataError
 from sfumato.sources import parallel
+from sfumato.store import build
+from sfumato.store import folder as store
+from sfumato.store.build import JOURNAL, PIXELS, SPOOL
+from sfumato.store.index import INDEX
 
 COUNT = 40
 IMAGES = noise(COUNT, 6, 7, 3)
@@ -284,8 +287,8 @@ def test_a_damaged_store_is_built_anew(harm: str, folder: Path, cache: Path, dec
 def test_processes_write_what_one_writes(folder: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (folder / "bad.png").write_bytes(b"no image")
     one = load_images(folder, cache=cache)
-    for module, name in ((survey, "PIECE"), (build, "MOST_IN_PIECE")):
-        monkeypatch.setattr(module, name, 7)
+    monkeypatch.setattr(import_module("sfumato.store.survey"), "PIECE", 7)
+    monkeypatch.setattr(build, "MOST_IN_PIECE", 7)
     monkeypatch.setattr(parallel, "PATIENCE", -1.0)
     many = load_images(folder, cache=cache / "many")
     assert many.fingerprint() == one.fingerprint()
@@ -297,7 +300,8 @@ def test_processes_write_what_one_writes(folder: Path, cache: Path, monkeypatch:
 
 SCRIPT = """
 import sys
-from sfumato.data import build, load_images
+from sfumato.data import load_images
+from sfumato.store import build
 decode = build.decode_piece
 def told(*args, **options):
     print("decoded")
@@ -331,9 +335,14 @@ def test_two_processes_at_once_build_once_and_agree(folder: Path, cache: Path) -
 
 
 def test_who_waits_for_another_process_is_told(
-    folder: Path, cache: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    folder: Path,
+    cache: Path,
+    decoded: list[str],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     load_images(folder, cache=cache)
+    decoded.clear()
     (whole,) = stores(cache)
     (whole / INDEX).rename(whole / "aside")
     other = store._lock_of(whole)
@@ -346,6 +355,7 @@ def test_who_waits_for_another_process_is_told(
 
     monkeypatch.setattr(store, "tell", finish)
     assert is_whole(load_images(folder, cache=cache))
+    assert not decoded
     assert capsys.readouterr().out == f"Another process is reading the folder {folder}; waiting for it.\n"
 
 
@@ -369,7 +379,7 @@ REMEDY = r"could not be kept in .*: No space left on device\. Free space, or nam
 
 
 @pytest.mark.parametrize(
-    "where", ["os.posix_fallocate", "sfumato.data.store.write_index", "sfumato.data.build.decode_piece"]
+    "where", ["os.posix_fallocate", "sfumato.store.folder.write_index", "sfumato.store.build.decode_piece"]
 )
 def test_a_disk_that_fills_up_is_told_with_a_remedy(
     where: str, folder: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
@@ -434,6 +444,17 @@ def test_without_a_word_the_cache_is_the_users(monkeypatch: pytest.MonkeyPatch, 
     monkeypatch.delenv("SFUMATO_CACHE")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     assert store.cache_folder() == tmp_path / "sfumato"
+
+
+def test_a_row_without_an_image_moves_no_other(folder: Path, cache: Path) -> None:
+    """Headers are whole, so there are rows for them, but no pixels."""
+    whole = load_images(folder, cache=cache)
+    for name in ("00a.png", "20a.png", "99.png"):
+        (folder / name).write_bytes(png(IMAGES[0])[:-30])
+    images = load_images(folder, cache=cache)
+    assert images.pixels.shape[0] == COUNT + 3
+    assert is_whole(images)
+    assert images.fingerprint() == whole.fingerprint()
 
 
 def test_the_spool_is_removed_even_if_the_build_fails(tmp_path: Path, cache: Path) -> None:

@@ -14,6 +14,7 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
+from sfumato.conditions import Category, Number
 from sfumato.denoiser import NetworkDenoiser, predict_velocity
 from sfumato.errors import ConfigError, RunError
 from sfumato.models import (
@@ -226,6 +227,67 @@ def test_an_unlabelled_model_loads(config: ModelConfig, tmp_path: Path) -> None:
     save_description(plain, tmp_path)
     save_weights(build(plain), tmp_path, 1)
     assert load(tmp_path).label_names == ()
+
+
+@pytest.fixture
+def conditioned(config: ModelConfig) -> ModelConfig:
+    """A model of a number and a category."""
+    columns = (Number("age", 30.5, 10.0, 18.0, 90.0), Category("colour", ("blue", "red", "ünd")))
+    return replace(config, network=replace(config.network, classes=0, columns=(0, 3)), label_names=(), columns=columns)
+
+
+def test_a_model_of_columns_is_the_same_after_saving_and_loading(conditioned: ModelConfig, tmp_path: Path) -> None:
+    save_description(conditioned, tmp_path)
+    model = build(conditioned)
+    save_weights(model, tmp_path, 1)
+    assert read_description(tmp_path) == conditioned
+    loaded = load(tmp_path)
+    assert (loaded.label_names, loaded.columns) == ((), conditioned.columns)
+    rows, x = torch.tensor([[1.5, 2], [float("nan"), 0]]), torch.ones(2, 3, 8, 8)
+    t = torch.tensor(0.5, dtype=torch.float64)
+    with torch.no_grad():
+        assert torch.equal(loaded(x, t, rows), model.eval()(x, t, rows))
+
+
+def test_the_column_of_the_classes_is_saved(config: ModelConfig, tmp_path: Path) -> None:
+    save_description(replace(config, label_column="species"), tmp_path)
+    save_weights(build(config), tmp_path, 1)
+    assert load(tmp_path).label_column == "species"
+
+
+def test_a_description_from_before_there_were_columns_is_read(config: ModelConfig, folder: Path) -> None:
+    path = folder / "model" / "config.json"
+    fields = json.loads(path.read_text())
+    del fields["columns"], fields["label_column"], fields["network"]["columns"]
+    path.write_text(json.dumps(fields))
+    assert read_description(folder / "model") == config
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (put("columns", []), r"columns of \(0, 3\) values was given columns of \(\)"),
+        (put("network/columns", [3, 0]), r"columns of \(3, 0\) values was given columns of \(0, 3\)"),
+        (put("network/columns", [0, 10**9]), r"columns of \(0, 1000000000\) values"),
+        (put("label_names", ["cat"]), "0 classes and 3 channels was given 1 label names"),
+        (put("network/classes", 2), "do not go together"),
+        (lambda content: content["columns"][1].update(name="age"), "of the columns age, age some are the same"),
+        (lambda content: content["columns"][1].update(values=["a"]), "given columns of"),
+        (lambda content: content["columns"][1].update(kind="number"), "columns.1"),
+        (lambda content: content["columns"][0].update(deviation=0.0), "cannot be"),
+    ],
+)
+def test_columns_that_were_tampered_with_are_refused(
+    change: Change, reason: str, conditioned: ModelConfig, tmp_path: Path, unchecked: None
+) -> None:
+    del unchecked
+    save_description(conditioned, tmp_path)
+    path = tmp_path / "config.json"
+    fields = json.loads(path.read_text())
+    change(fields)
+    path.write_text(json.dumps(fields))
+    with pytest.raises(RunError, match=rf"config.json .*{reason}"):
+        read_description(tmp_path)
 
 
 def test_a_model_is_saved_with_all_that_names_its_schedule(config: ModelConfig, tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from images import noise
+from sfumato.conditions import Category
 from sfumato.data import load_images
 from sfumato.depth import EIGHT_BITS, SIXTEEN_BITS, Depth
 from sfumato.output import save_image, write_samples
@@ -16,6 +17,7 @@ from sfumato.sources.decode import pixels_of, shape_of
 
 FLOATS = Depth("float32", 0.0, 1.0)
 SIGNED = Depth("float32", -1.0, 1.0)
+CLASSES = [Category("label", ("cat", "dog"))]
 DEPTHS = [EIGHT_BITS, SIXTEEN_BITS, FLOATS, SIGNED]
 
 
@@ -42,7 +44,7 @@ def test_samples_of_a_folder_are_data_again(depth: Depth, channels: int, tmp_pat
     images = samples(depth, 4, channels, 6, 7)
     names = torch.tensor([0, 1, 1, 0])
     batches = iter([(images[:3], names[:3]), (images[3:], names[3:])])
-    write_samples(batches, tmp_path / "out", ("cat", "dog"), depth)
+    write_samples(batches, tmp_path / "out", CLASSES, depth)
     assert torch.equal(load_images(tmp_path / "out" / "images").images, depth.to_pixels(images))
 
 
@@ -50,7 +52,7 @@ def test_samples_of_a_folder_are_data_again(depth: Depth, channels: int, tmp_pat
 @pytest.mark.parametrize("channels", [1, 3, 4, 5])
 def test_samples_of_an_archive_are_data_again(depth: Depth, channels: int, tmp_path: Path) -> None:
     images = samples(depth, 4, channels, 6, 7)
-    write_samples([(images, torch.tensor([0, 1, 1, 0]))], tmp_path / "out.npz", ("cat", "dog"), depth)
+    write_samples([(images, torch.tensor([0, 1, 1, 0]))], tmp_path / "out.npz", CLASSES, depth)
     assert torch.equal(load_images(tmp_path / "out.npz").images, depth.to_pixels(images))
 
 

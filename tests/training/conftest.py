@@ -69,7 +69,7 @@ class StopAfter(Silent):
 
     def advance(self, images_seen: int, images: int, loss: float, waited: float) -> None:
         """Counts down."""
-        del images_seen, images, loss
+        del images_seen, images, loss, waited
         self.left -= 1
 
     def __call__(self) -> bool:
@@ -111,13 +111,14 @@ def saved() -> Saved:
 
 
 class LossCall(NamedTuple):
-    """What the loss was asked; no labels are an empty tensor."""
+    """What the loss was asked; no labels and nothing told are empty tensors."""
 
     training: bool
     x_0: torch.Tensor
     t: torch.Tensor
     noise: torch.Tensor
     labels: torch.Tensor
+    told: torch.Tensor
 
 
 @pytest.fixture
@@ -135,9 +136,11 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> Calls:
             t: torch.Tensor,
             noise: torch.Tensor,
             labels: torch.Tensor | None,
-            *rest: object,
+            *rest: Any,  # noqa: ANN401
         ) -> torch.Tensor:
-            seen.append(LossCall(model.training, x_0, t, noise, torch.empty(0) if labels is None else labels))
+            told = rest[1] if len(rest) > 1 else None
+            known = [torch.empty(0) if given is None else given for given in (labels, told)]
+            seen.append(LossCall(model.training, x_0, t, noise, *known))
             computed: torch.Tensor = asked(model, x_0, t, noise, labels, *rest)
             return computed
 

@@ -37,7 +37,12 @@ def killed(*_: object) -> None:
     raise KeyboardInterrupt
 
 
-@pytest.mark.parametrize("changes", [{}, {"labels": False}, {"batch": 7, "images": 93}, {"precision": "bfloat16"}])
+AUGMENTED = {"translate": 2, "augment": 0.5, "batch": 7}
+
+
+@pytest.mark.parametrize(
+    "changes", [{}, {"labels": False}, {"batch": 7, "images": 93}, {"precision": "bfloat16"}, AUGMENTED]
+)
 def test_ten_steps_and_the_rest_are_a_whole_run(
     changes: dict[str, object], settings: Settings, go: Train, saved: Saved, calls: Calls, tmp_path: Path
 ) -> None:

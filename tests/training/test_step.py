@@ -43,8 +43,11 @@ def poisoned(monkeypatch: pytest.MonkeyPatch) -> Poison:
             noise: torch.Tensor,
             labels: torch.Tensor,
             weight: Weight,
+            told: torch.Tensor | None,
         ) -> torch.Tensor:
-            return weighted_loss(model, x_0, t, noise, labels, weight) * (factor if next(numbers) in steps else 1.0)
+            return weighted_loss(model, x_0, t, noise, labels, weight, told) * (
+                factor if next(numbers) in steps else 1.0
+            )
 
         monkeypatch.setattr(step, "weighted_loss", loss)
 

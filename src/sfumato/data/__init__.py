@@ -1,25 +1,26 @@
-"""Images: decoded once into a store, labelled, divided, and put in order and on the device."""
+"""Images: labelled, divided, put in order, augmented, and brought to the device."""
 
-from sfumato.data.augment import mirrored
+from sfumato.data.augment import flipped, translated
 from sfumato.data.batches import batch_indices, epoch_order
+from sfumato.data.draws import Purpose, uniform
 from sfumato.data.feed import Batch, Feed, feed_for
 from sfumato.data.imageset import ImageSet, split
-from sfumato.data.load import load_files, load_images
-from sfumato.data.size import Size, parsed_size
-from sfumato.data.survey import ChannelChoice
+from sfumato.data.load import checked_choices, image_set, load_files, load_images
 
 __all__ = [
     "Batch",
-    "ChannelChoice",
     "Feed",
     "ImageSet",
-    "Size",
+    "Purpose",
     "batch_indices",
+    "checked_choices",
     "epoch_order",
     "feed_for",
+    "flipped",
+    "image_set",
     "load_files",
     "load_images",
-    "mirrored",
-    "parsed_size",
     "split",
+    "translated",
+    "uniform",
 ]

@@ -7,9 +7,9 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from sfumato.data.convert import in_channels
-from sfumato.data.survey import BY_NAME, Choices
 from sfumato.sources import Frame, fitted
+from sfumato.store.convert import in_channels
+from sfumato.store.survey import BY_NAME, Choices
 
 DIGITS = "digits"
 BRIGHTEST = 16

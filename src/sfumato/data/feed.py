@@ -65,8 +65,21 @@ class Feed(ABC):
         return batch_indices(len(self.images), self.seed, start, count)
 
 
+class HostFeed(Feed):
+    """All of the images are in memory, and the device is the processor: a batch is one gather, by NumPy (faster)."""
+
+    def __init__(self, images: ImageSet, seed: int, device: torch.device) -> None:
+        super().__init__(images, seed, device)
+        self._pixels = images.images.numpy()
+
+    def _batch(self, start: int, count: int) -> Batch:
+        indices = self._order(start, count)
+        labels = None if self.images.labels is None else self.images.labels[indices]
+        return Batch(self.images.depth.to_float(torch.from_numpy(self._pixels[indices.numpy()])), labels)
+
+
 class ResidentFeed(Feed):
-    """All of the images are on the device, and a batch is one gather."""
+    """All of the images are in the device's memory, and a batch is one gather there."""
 
     def __init__(self, images: ImageSet, seed: int, device: torch.device) -> None:
         super().__init__(images, seed, device)
@@ -107,10 +120,11 @@ class StreamedFeed(Feed):
 
 
 def feed_for(images: ImageSet, seed: int, device: torch.device) -> Feed:
-    """A feed of resident images if they take at most a quarter of the device's free memory, else of streamed ones."""
+    """A feed of images in memory if they take at most a quarter of what is free there, else of streamed ones."""
     size = len(images) * images.pixels.bytes_an_image
-    kind = ResidentFeed if size <= LARGEST_SHARE * free_memory(device) else StreamedFeed
-    return kind(images, seed, device)
+    if size > LARGEST_SHARE * free_memory(device):
+        return StreamedFeed(images, seed, device)
+    return HostFeed(images, seed, device) if device.type == "cpu" else ResidentFeed(images, seed, device)
 
 
 def free_memory(device: torch.device) -> int:

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 import torch
 
-from sfumato.data.pixels import ArrayPixels, Pixels
+from sfumato.conditions import Column
 from sfumato.depth import EIGHT_BITS, Depth
 from sfumato.errors import ConfigError, DataError
+from sfumato.store.digest import digest_of
+from sfumato.store.pixels import ArrayPixels, Pixels
 
 MOST_HELD_OUT = 1024
-
-DIGEST_BYTES = 16
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,8 +26,10 @@ class ImageSet:
         pixels: Where the images are, perhaps among others.
         rows: Which of `pixels` belong to this set, in its order; int64, (N,).
         depth: How their pixels are written.
-        labels: int64, (N,), indices into `label_names`; None when the images are unlabelled.
+        labels: int64, (N,), indices into `label_names`, -1 where an image has none; or float32, (N, K), rows of
+            `columns`, NaN where a value is not known; None when the images are unlabelled.
         label_names: The names of the classes.
+        columns: The columns of the rows, instead of classes.
         notices: Sentences a person should read: what was skipped, converted, not used.
         digests: A hash of each of `pixels`; uint8, (rows, 16).
     """
@@ -37,6 +39,7 @@ class ImageSet:
     depth: Depth
     labels: torch.Tensor | None
     label_names: tuple[str, ...]
+    columns: tuple[Column, ...]
     notices: tuple[str, ...]
     digests: np.ndarray
 
@@ -45,19 +48,21 @@ class ImageSet:
         images: torch.Tensor,
         labels: torch.Tensor | None = None,
         label_names: tuple[str, ...] = (),
+        columns: tuple[Column, ...] = (),
         depth: Depth = EIGHT_BITS,
     ) -> ImageSet:
         """Images that are in memory.
 
         Args:
             images: uint8, uint16 or float32, (N, C, H, W).
-            labels: int64, (N,), or None.
+            labels: int64 (N,), float32 (N, K), or None.
             label_names: The names of the classes.
+            columns: The columns of the rows, instead of classes.
             depth: How the pixels are written.
         """
         array = np.ascontiguousarray(images.numpy())
         digests = np.stack([digest_of(image) for image in array])
-        return ImageSet(ArrayPixels(array), np.arange(len(array)), depth, labels, label_names, (), digests)
+        return ImageSet(ArrayPixels(array), np.arange(len(array)), depth, labels, label_names, columns, (), digests)
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -83,22 +88,17 @@ class ImageSet:
         return replace(self, rows=self.rows[indices.numpy()], labels=labels)
 
     def fingerprint(self) -> str:
-        """A SHA-256 of shape, depth, label names, pixels and labels: 64 hexadecimal digits, the same in every process.
+        """A SHA-256 of shape, depth, names, columns, pixels and labels: 64 hexadecimal digits, the same everywhere.
 
         Taken from the images' digests, so that no pixel is read.
         """
-        header = [len(self), *self.image_shape, self.depth.dtype, list(self.label_names), self.labels is not None]
+        columns = [asdict(column) for column in self.columns]
+        header = [len(self), *self.image_shape, self.depth.dtype, self.label_names, columns, self.labels is not None]
         digest = hashlib.sha256(json.dumps(header).encode())
         digest.update(np.ascontiguousarray(self.digests[self.rows]).data)
         if self.labels is not None:
-            digest.update(self.labels.numpy().astype("<i8").data)
+            digest.update(self.labels.numpy().astype("<f4" if self.columns else "<i8").data)
         return digest.hexdigest()
-
-
-def digest_of(image: np.ndarray) -> np.ndarray:
-    """A hash of the pixels of one image; uint8, (16,)."""
-    digest = hashlib.blake2b(np.ascontiguousarray(image).data, digest_size=DIGEST_BYTES)
-    return np.frombuffer(digest.digest(), np.uint8)
 
 
 def split(images: ImageSet, holdout: float, seed: int) -> tuple[ImageSet, ImageSet]:

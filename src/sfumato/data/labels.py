@@ -1,30 +1,68 @@
-"""Class labels, from the first level of sub-folders."""
+"""What is learned of each image beside its pixels: columns of a table that are asked for, or else its class."""
 
 from __future__ import annotations
 
-import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 
+from sfumato.conditions import Column, encoded
 from sfumato.errors import DataError
+from sfumato.natural import natural_key
+from sfumato.sources import Cell
+
+LABEL = "label"
+"""The column that is learned without being asked for; without a table, the folders of the classes by this name."""
 
 
 @dataclass(frozen=True)
 class Labelling:
-    """What the folders say of the images.
+    """What is known of the images.
 
     Attributes:
-        labels: int64, (N,), indices into `names`; None when the folders are no classes.
+        labels: int64, (N,), indices into `names`, or float32, (N, K), rows of `columns`; None when nothing is known.
         names: The names of the classes, in natural order.
+        columns: What the rows say.
         notices: Sentences a person should read.
     """
 
     labels: torch.Tensor | None = None
     names: tuple[str, ...] = ()
+    columns: tuple[Column, ...] = ()
     notices: tuple[str, ...] = ()
+
+
+def label_by_columns(columns: Mapping[str, Sequence[Cell]], wanted: Sequence[str]) -> Labelling:
+    """Label images by columns of their table.
+
+    Args:
+        columns: All that is known, a cell an image.
+        wanted: The names of the columns to learn; at least one.
+
+    Raises:
+        DataError: There is no such column, or it cannot be learned.
+    """
+    for name in wanted:
+        if name not in columns:
+            known = ", ".join(columns) or "none"
+            raise DataError(
+                f"there is no column {name!r} beside the images, but: {known}",
+                "Name one of these with --condition, or add it to metadata.csv.",
+            )
+    found = encoded({name: columns[name] for name in wanted})
+    return Labelling(found.labels, found.label_names, found.columns)
+
+
+def label_by_table(columns: Mapping[str, Sequence[Cell]]) -> Labelling:
+    """Label images by the column `label`, if their table has one with at least two classes."""
+    others = [name for name in columns if name != LABEL]
+    notices = (f"Not learned: {', '.join(others)}. To learn columns: --condition {others[0]}.",) if others else ()
+    if LABEL not in columns or len(set(columns[LABEL]) - {None}) < 2:
+        return Labelling(notices=notices)
+    found = label_by_columns(columns, [LABEL])
+    return Labelling(found.labels, found.names, found.columns, notices)
 
 
 def label_by_folder(title: str, folders: Sequence[str | None], unreadable: Sequence[str]) -> Labelling:
@@ -47,17 +85,7 @@ def label_by_folder(title: str, folders: Sequence[str | None], unreadable: Seque
         return Labelling(notices=(*notices, f"All images lie in one class ({names[0]}), so labels are not used."))
     _refuse_single_images(named)
     index = {name: i for i, name in enumerate(names)}
-    return Labelling(torch.tensor([index[name] for name in named]), names, notices)
-
-
-def natural_key(name: str) -> tuple[list[str | int], str]:
-    """A key that sorts the numbers in names by value.
-
-    >>> sorted(["10", "9", "b2", "b10"], key=natural_key)
-    ['9', '10', 'b2', 'b10']
-    """
-    parts = re.split(r"(\d+)", name)
-    return [int(part) if part.isdecimal() else part.casefold() for part in parts], name
+    return Labelling(torch.tensor([index[name] for name in named]), names, notices=notices)
 
 
 def _beside(title: str, count: int) -> str:

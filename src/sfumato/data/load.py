@@ -9,18 +9,18 @@ from typing import get_args
 import numpy as np
 import torch
 
-from sfumato.data.convert import converted
 from sfumato.data.digits import DIGITS, load_digits
 from sfumato.data.imageset import ImageSet
-from sfumato.data.labels import Labelling, label_by_folder
-from sfumato.data.size import Size, parsed_size
-from sfumato.data.store import Store, open_store
-from sfumato.data.survey import ChannelChoice, Choices, Layout
-from sfumato.depth import Depth
+from sfumato.data.labels import LABEL, Labelling, label_by_columns, label_by_folder, label_by_table
+from sfumato.depth import EIGHT_BITS, SIXTEEN_BITS, Depth, depth_of_floats
 from sfumato.errors import ConfigError, DataError
-from sfumato.sources import Fit, Frame, open_source
+from sfumato.sources import Cell, Fit, Frame, open_source
 from sfumato.sources.decode import reason_of
 from sfumato.sources.entry import FileEntry
+from sfumato.store import ChannelChoice, Choices, Size, Store, open_store, parsed_size
+from sfumato.store.convert import converted
+from sfumato.store.index import Index
+from sfumato.store.survey import Layout
 
 
 def load_images(
@@ -30,6 +30,7 @@ def load_images(
     fit: Fit = "crop",
     channels: ChannelChoice = "auto",
     labels: bool = True,
+    condition: Sequence[str] = (),
     cache: Path | None = None,
 ) -> ImageSet:
     """Open every readable image of a source, in an order that depends on the names alone.
@@ -42,7 +43,8 @@ def load_images(
         size: What images are brought to, at least 4 pixels a side. None keeps the size they share.
         fit: "crop" cuts off what is too long, "pad" adds borders, "resize" stretches.
         channels: "grey", "rgb" or "rgba"; "auto" is what most of the images are. The others are converted.
-        labels: Whether the first level of sub-folders are classes, when every image lies in one.
+        labels: Whether the column `label`, or else the first level of sub-folders, are classes.
+        condition: The columns to learn instead, of metadata.csv or of the source's own table.
         cache: The folder of all stores; None: SFUMATO_CACHE, or the user's cache.
 
     Returns:
@@ -51,34 +53,63 @@ def load_images(
     Raises:
         ConfigError: `size`, `fit` or `channels` makes no sense.
         DataError: There is no such source, too few images can be read, they differ in size while `size` is None, a
-            class has a single image, or the store cannot be written.
+            class has a single image, a column is not there or cannot be learned, or the store cannot be written.
     """
     choices = checked_choices(size, fit, channels)
     if source == DIGITS:
         digits = load_digits(choices)
-        names = tuple("0123456789") if labels else ()
-        return ImageSet.of(digits.images, digits.labels if labels else None, names)
+        wanted = condition or ([LABEL] if labels else [])
+        names = [str(label) for label in digits.labels.tolist()]
+        labelling = label_by_columns({LABEL: names}, wanted) if wanted else Labelling()
+        return ImageSet.of(digits.images, labelling.labels, labelling.names)
     opened = open_source(source)
-    return image_set(open_store(opened, choices, cache), opened.title, labels)
+    return image_set(open_store(opened, choices, cache), opened.title, labels, condition)
 
 
-def image_set(store: Store, title: str, labels: bool) -> ImageSet:
-    """The images of a store, with their labels if these are wanted."""
+def image_set(store: Store, title: str, labels: bool = True, condition: Sequence[str] = ()) -> ImageSet:
+    """The images of a store, with what is to be learned of them; arguments and errors are those of `load_images`."""
     index = store.index
-    unreadable = [name for name, _ in index.unreadable]
-    labelling = label_by_folder(title, index.folders, unreadable) if labels else Labelling()
+    labelling = _labelling(index, title, labels, condition)
     digests = np.zeros((index.shape[0], len(index.digests[0]) // 2), np.uint8)
     rows = np.array(index.rows, np.int64)
     digests[rows] = np.frombuffer(bytes.fromhex("".join(index.digests)), np.uint8).reshape(len(rows), -1)
     return ImageSet(
         pixels=store.pixels(),
         rows=rows,
-        depth=index.depth,
+        depth=depth_of(index),
         labels=labelling.labels,
         label_names=labelling.names,
+        columns=labelling.columns,
         notices=(*index.notices, *labelling.notices),
         digests=digests,
     )
+
+
+def _labelling(index: Index, title: str, labels: bool, condition: Sequence[str]) -> Labelling:
+    """Columns where they are asked for, else the table's own labels, else the folders."""
+    if condition:
+        by_folder: dict[str, list[Cell]] = {} if None in index.folders else {LABEL: [*index.folders]}
+        return label_by_columns(by_folder | index.columns, condition)
+    if not labels:
+        return Labelling()
+    by_table = label_by_table(index.columns)
+    if by_table.labels is not None:
+        return by_table
+    by_folder_names = label_by_folder(title, index.folders, [name for name, _ in index.unreadable])
+    return Labelling(
+        by_folder_names.labels, by_folder_names.names, notices=(*by_table.notices, *by_folder_names.notices)
+    )
+
+
+def depth_of(index: Index) -> Depth:
+    """How the pixels of a store are written."""
+    match index.dtype:
+        case "uint8":
+            return EIGHT_BITS
+        case "uint16":
+            return SIXTEEN_BITS
+        case "float32":
+            return depth_of_floats(index.low, index.high)
 
 
 def load_files(paths: Sequence[Path], image_shape: tuple[int, int, int], depth: Depth) -> torch.Tensor:

@@ -8,10 +8,10 @@ from sfumato.shapes import Images, Labels, Times
 
 
 class Wrapper(Denoiser):
-    """A denoiser around another, of the same schedule, shape and classes."""
+    """A denoiser around another, of the same schedule, shape, classes and columns."""
 
     def __init__(self, inner: Denoiser) -> None:
-        super().__init__(inner.schedule, inner.image_shape, inner.label_names)
+        super().__init__(inner.schedule, inner.image_shape, inner.label_names, inner.columns, inner.label_column)
         self.inner = inner
 
 

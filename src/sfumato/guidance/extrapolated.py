@@ -12,7 +12,7 @@ import torch
 from sfumato.denoiser import Denoiser, Rescheduled
 from sfumato.errors import LabelError, SamplingError
 from sfumato.guidance.base import Wrapper
-from sfumato.shapes import UNLABELLED, Images, Labels, Times
+from sfumato.shapes import Images, Labels, Times, unlabelled
 
 
 class Estimates(NamedTuple):
@@ -70,14 +70,16 @@ class Extrapolated(Wrapper):
 class ClassifierFree(Extrapolated):
     """Classifier-free guidance (arXiv 2207.12598): away from the model that is told no class, towards the class.
 
+    The same for any other conditions, all of which the weak estimate is without.
+
     Raises:
-        LabelError: the model knows no classes.
+        LabelError: the model knows no classes, and no other conditions.
         SamplingError: a scale or rescale that is out of range.
     """
 
     def __init__(self, inner: Denoiser, scale: float, rescale: float = 0.0) -> None:
         super().__init__(inner, scale, rescale)
-        if not inner.label_names:
+        if not inner.is_conditional:
             raise LabelError(
                 f"guidance {scale} was asked of a model that knows no classes",
                 "Leave guidance out, or train with labels.",
@@ -86,9 +88,11 @@ class ClassifierFree(Extrapolated):
     def estimates(self, x_t: Images, t: Times, labels: Labels | None) -> Estimates:
         """Without the class and with it, which go through the model as one batch."""
         if labels is None:
-            raise LabelError("guidance has no class to guide to", "Give labels, or leave guidance out.")
+            raise LabelError(
+                "guidance has no class to guide to, and no other condition", "Give labels, or leave guidance out."
+            )
         both_times = t if t.ndim == 0 else t.repeat(2)
-        both_labels = torch.cat([labels, torch.full_like(labels, UNLABELLED)])
+        both_labels = torch.cat([labels, unlabelled(labels)])
         with_class, without = self.inner(x_t.repeat(2, 1, 1, 1), both_times, both_labels).chunk(2)
         return Estimates(without, with_class)
 
@@ -106,7 +110,7 @@ class AutoGuided(Extrapolated):
         rescale: how much of the added contrast is taken back.
 
     Raises:
-        LabelError: the guide knows other classes.
+        LabelError: the guide knows other classes or columns.
         SamplingError: the guide makes images of another shape; a scale or rescale that is out of range.
     """
 
@@ -120,8 +124,15 @@ class AutoGuided(Extrapolated):
             )
         if guide.label_names != inner.label_names:
             raise LabelError(
-                f"the guide knows other classes ({_listed(guide)}) than the model ({_listed(inner)})",
+                f"the guide knows other classes ({', '.join(guide.label_names) or 'none'}) than the model "
+                f"({', '.join(inner.label_names) or 'none'})",
                 "Choose a guide that was trained with the same classes.",
+            )
+        if guide.columns != inner.columns:
+            raise LabelError(
+                f"the guide knows other columns ({', '.join(map(str, guide.columns)) or 'none'}) than the model "
+                f"({', '.join(map(str, inner.columns)) or 'none'})",
+                "Choose a guide that was trained with the same columns of the same images.",
             )
         self.guide = guide if guide.schedule == inner.schedule else Rescheduled(guide, inner.schedule)
 
@@ -139,7 +150,3 @@ def _rescaled(guided: Images, strong: Images, share: float) -> Images:
 
 def _spoken(shape: tuple[int, ...]) -> str:
     return "x".join(map(str, shape))
-
-
-def _listed(denoiser: Denoiser) -> str:
-    return ", ".join(denoiser.label_names) or "none"

@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Float64
 from torch import Tensor
 
+from sfumato.conditions import refuse_foreign_rows
 from sfumato.denoiser import Denoiser
 from sfumato.errors import ConfigError, DataError, LabelError
 from sfumato.guidance import Labelled
@@ -51,10 +52,14 @@ def measured(
 
 
 def _refuse_foreign(denoiser: Denoiser, labels: Labels, count: int) -> None:
-    """Raises `LabelError` unless each of `count` images has a class of the model, or is unlabelled."""
+    """Raises `LabelError` unless each of `count` images has a class or a row of the model, or is unlabelled."""
     classes = len(denoiser.label_names)
     if len(labels) != count:
         raise LabelError(f"{len(labels)} labels were given for {count} images", "Give one label an image.")
-    if not ((labels >= UNLABELLED) & (labels < classes)).all():
+    if denoiser.columns:
+        refuse_foreign_rows(denoiser.columns, labels)
+    elif labels.ndim > 1:
+        raise LabelError("rows of columns were given to a model without columns", "Give it class indices, or none.")
+    elif not ((labels >= UNLABELLED) & (labels < classes)).all():
         known = f"Its {classes} classes have the indices 0 to {classes - 1}" if classes else "It knows none"
         raise LabelError("labels were given that the model does not know", f"{known}; {UNLABELLED} is no class.")

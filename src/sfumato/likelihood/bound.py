@@ -67,7 +67,7 @@ def variational_bound(
     Args:
         denoiser: the model, not guided; wrap it in `guidance.Clipped` to measure what a sampler that clips draws from.
         images: (n, C, H, W) in [-1, 1], of the 256 levels of 8-bit images.
-        labels: (n,), the classes of the images; None: of no class in particular.
+        labels: (n,) classes or (n, k) rows of the images; None: of no class in particular.
         stops: falling times that end at 0, as a grid of `grids` makes them; None: all steps of a discrete schedule,
             1000 strides in log-SNR for any other.
         variance: that of p(x_s | x_t), as in `solvers.Ancestral`.

@@ -47,7 +47,7 @@ def log_density(
     Args:
         denoiser: the model, not guided.
         images: (n, C, H, W) in the scale of the data, float32 or float64, in which all is computed.
-        labels: (n,), the classes of the images; None: of no class in particular.
+        labels: (n,) classes or (n, k) rows of the images; None: of no class in particular.
         probes: how many random directions estimate the divergence. The estimate of the log density is unbiased with
             any number; more cost more backward passes, and lower its variance.
         tolerance: relative and absolute, in a step and for each pixel, of the integrator. The images of a batch share
@@ -83,7 +83,7 @@ def flow_likelihood(
     Args:
         denoiser: the model, not guided.
         images: (n, C, H, W) in [-1, 1], of the 256 levels of 8-bit images.
-        labels: (n,), the classes of the images; None: of no class in particular.
+        labels: (n,) classes or (n, k) rows of the images; None: of no class in particular.
         probes: how many random directions estimate the divergence.
         tolerance: of the integrator.
         seed: place and directions of image i are functions of (seed, i) alone.

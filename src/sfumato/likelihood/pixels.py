@@ -25,7 +25,7 @@ def refuse_other_depths(images: Images) -> None:
     if not bool((off < TOLERANCE).all()):
         raise DataError(
             f"a pixel of {images.flatten()[off.argmax()].item():.6g} is none of the 256 levels of 8-bit images",
-            "Give images in [-1, 1] as `data.to_float` makes them; for real-valued data there is `log_density`.",
+            "Give images in [-1, 1] as `depth.EIGHT_BITS` makes them; for real-valued data there is `log_density`.",
         )
 
 

@@ -7,6 +7,8 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from sfumato.errors import ConfigError
+
 Features = Float[Tensor, "n c h w"]
 OtherFeatures = Float[Tensor, "n _ _ _"]
 """Of the same images as `Features` beside it, but of other channels or another size."""
@@ -43,17 +45,31 @@ def sinusoidal(times: Float[Tensor, " n"], dimensions: int, slowest: float = 10_
 
 
 class TimeEmbedding(nn.Module):
-    """Times (n,) to (n, features): the sinusoidal embedding through two layers."""
+    """Times (n,) to (n, features): the sinusoidal embedding through two layers.
 
-    def __init__(self, dimensions: int, features: int) -> None:
+    Args:
+        dimensions: of the sinusoidal embedding.
+        features: of the result.
+        augmentation: numbers in which augmentation is told; EDM adds a linear map of them to the sinusoidal embedding.
+    """
+
+    def __init__(self, dimensions: int, features: int, augmentation: int = 0) -> None:
         super().__init__()
         self.dimensions = dimensions
+        self.augmentation = nn.Linear(augmentation, dimensions, bias=False) if augmentation else None
         self.expand = nn.Linear(dimensions, features)
         self.mix = nn.Linear(features, features)
 
-    def forward(self, times: Float[Tensor, " n"]) -> Embedding:
-        """(n,) to (n, features)."""
+    def forward(self, times: Float[Tensor, " n"], augmentation: Float[Tensor, "n a"] | None = None) -> Embedding:
+        """Times (n,) and what was done to the images (n, a) (None: nothing) to (n, features)."""
         waves = sinusoidal(times, self.dimensions).to(self.expand.weight.dtype)
+        if augmentation is not None:
+            if self.augmentation is None:
+                raise ConfigError(
+                    "a network that is never told of augmentation was told of it",
+                    "Call it without, or make it with UNetConfig(augmentation=...).",
+                )
+            waves = waves + self.augmentation(augmentation.to(waves.dtype))
         embedded: Tensor = self.mix(F.silu(self.expand(waves)))
         return embedded
 

@@ -1,5 +1,6 @@
 """The UNet of DDPM (arXiv 2006.11239, appendix B), block for block that of diffusers' `UNet2DModel`."""
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -8,6 +9,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from sfumato.errors import ConfigError, LabelError
+from sfumato.nn.conditioning import RowEmbedding
 from sfumato.nn.layers import (
     Downsample,
     Embedding,
@@ -21,6 +23,9 @@ from sfumato.nn.layers import (
     zeroed,
 )
 
+Labels = Int64[Tensor, " n"] | Float[Tensor, "n columns"]
+"""Class indices (-1: none), or rows of conditions (NaN: not known)."""
+
 
 @dataclass(frozen=True)
 class UNetConfig:
@@ -33,10 +38,13 @@ class UNetConfig:
         blocks: residual blocks a level.
         attention_levels: the levels (0 = full resolution) with self-attention after each block.
         dropout: probability, inside the residual blocks.
-        classes: number of classes; 0 for a network without labels.
+        classes: number of classes; 0 for a network without.
+        columns: of each column of conditions how many values it has, 0 for a number; for a network without classes.
+        augmentation: numbers in which it is told what was done to an image; 0 for a network that is never told.
 
     Raises:
-        ConfigError: no levels, an odd width, or an attention level that does not exist.
+        ConfigError: no levels, an odd width, an attention level that does not exist, a negative augmentation, or both
+            classes and columns.
     """
 
     image_channels: int
@@ -46,6 +54,8 @@ class UNetConfig:
     attention_levels: tuple[int, ...]
     dropout: float
     classes: int
+    columns: tuple[int, ...] = ()
+    augmentation: int = 0
 
     def __post_init__(self) -> None:
         if self.width < 4 or self.width % 2 or self.blocks < 1 or min(self.multipliers, default=0) < 1:
@@ -58,10 +68,17 @@ class UNetConfig:
                 f"attention at levels {self.attention_levels} of a network with {len(self.multipliers)}",
                 f"Choose among 0 ... {len(self.multipliers) - 1}.",
             )
+        if self.augmentation < 0:
+            raise ConfigError(f"augmentation is told in {self.augmentation} numbers", "Choose 0 or more.")
+        if min(self.columns, default=0) < 0 or (self.classes and self.columns):
+            raise ConfigError(
+                f"{self.classes} classes and columns of {self.columns} values do not go together",
+                "Choose classes, or columns of 0 or more values.",
+            )
 
     @property
     def embedding(self) -> int:
-        """Features of the embedding of time and class."""
+        """Features of the embedding of time and labels."""
         return 4 * self.width
 
 
@@ -110,7 +127,7 @@ class UpLevel(Level):
 
 
 class UNet(nn.Module):
-    """Predicts an image-shaped output from a noisy image, its time and its class. Takes images of any size.
+    """Predicts an image-shaped output from a noisy image, its time and its labels. Takes images of any size.
 
     Args:
         config: what it is made of.
@@ -120,8 +137,9 @@ class UNet(nn.Module):
         super().__init__()
         self.config = config
         widths = [config.width * m for m in config.multipliers]
-        self.time_embedding = TimeEmbedding(config.width, config.embedding)
+        self.time_embedding = TimeEmbedding(config.width, config.embedding, config.augmentation)
         self.class_embedding = nn.Embedding(config.classes + 1, config.embedding) if config.classes else None
+        self.row_embedding = RowEmbedding(config.columns, config.embedding) if config.columns else None
         self.stem = nn.Conv2d(config.image_channels, config.width, 3, padding=1)
 
         skips = [config.width]
@@ -144,9 +162,19 @@ class UNet(nn.Module):
         self.norm = group_norm(widths[0])
         self.head = zeroed(nn.Conv2d(widths[0], config.image_channels, 3, padding=1))
 
-    def forward(self, x: Features, times: Float[Tensor, " n"], labels: Int64[Tensor, " n"] | None = None) -> Features:
-        """(n, C, h, w) noisy images, (n,) times and (n,) classes (-1: none) to (n, C, h, w)."""
-        embedding = self._embed(times, labels)
+    def forward(
+        self,
+        x: Features,
+        times: Float[Tensor, " n"],
+        labels: Labels | None = None,
+        augmentation: Float[Tensor, "n a"] | None = None,
+    ) -> Features:
+        """From noisy images (n, C, h, w), times (n,), and what is known of the images, to (n, C, h, w).
+
+        Labels are classes (n,), -1 for none, or rows (n, k), NaN for what is not known; the augmentation is (n, a), 0
+        for none.
+        """
+        embedding = self._embed(times, labels, augmentation)
         skips = [self.stem(x)]
         for level in self.down_levels:
             skips += level(skips[-1], embedding)
@@ -156,13 +184,29 @@ class UNet(nn.Module):
         output: Tensor = self.head(F.silu(self.norm(x)))
         return output
 
-    def _embed(self, times: Float[Tensor, " n"], labels: Int64[Tensor, " n"] | None) -> Embedding:
-        """Time plus class; row 0 of the class table stands for no class."""
-        embedding: Tensor = self.time_embedding(times)
-        if self.class_embedding is None:
-            if labels is not None:
-                raise LabelError("labels were given to a network made for no classes", "Call it without labels.")
-            return embedding
-        rows = torch.zeros(len(times), dtype=torch.int64, device=times.device) if labels is None else labels + 1
-        with_class: Tensor = embedding + self.class_embedding(rows)
-        return with_class
+    def _embed(
+        self, times: Float[Tensor, " n"], labels: Labels | None, augmentation: Float[Tensor, "n a"] | None
+    ) -> Embedding:
+        """Time and augmentation plus labels; row 0 of the class table stands for no class."""
+        embedding: Tensor = self.time_embedding(times, augmentation)
+        if labels is not None:
+            self._refuse_foreign(labels)
+        if self.class_embedding is not None:
+            rows = torch.zeros(len(times), dtype=torch.int64, device=times.device) if labels is None else labels + 1
+            embedding = embedding + self.class_embedding(rows)
+        if self.row_embedding is not None:
+            unknown = times.new_full((len(times), len(self.config.columns)), math.nan)
+            embedding = embedding + self.row_embedding(unknown if labels is None else labels)
+        return embedding
+
+    def _refuse_foreign(self, labels: Labels) -> None:
+        """Raises `LabelError` if the labels are not of the kind that the network was made for."""
+        classes, columns = self.config.classes, len(self.config.columns)
+        if not classes and not columns:
+            raise LabelError("labels were given to a network made for no classes", "Call it without labels.")
+        if labels.shape[1:] != ((columns,) if columns else ()):
+            raise LabelError(
+                f"labels of shape {tuple(labels.shape)} were given to a network made for "
+                + (f"{columns} columns" if columns else f"{classes} classes"),
+                f"Give rows (n, {columns})." if columns else "Give class indices (n,).",
+            )

@@ -1,8 +1,10 @@
 """Where images come from: folders, archives, arrays and tables, down to pixels. Knows nothing of tensors."""
 
+from sfumato.sources.decode import Shape
 from sfumato.sources.entry import BadImageError, Content, Entry, Unreadable, printable
 from sfumato.sources.frame import Fit, Frame, fitted
 from sfumato.sources.opening import open_source
+from sfumato.sources.pixels import depth_title, mode_title
 from sfumato.sources.source import Cell, Listing, Source
 
 __all__ = [
@@ -13,9 +15,12 @@ __all__ = [
     "Fit",
     "Frame",
     "Listing",
+    "Shape",
     "Source",
     "Unreadable",
+    "depth_title",
     "fitted",
+    "mode_title",
     "open_source",
     "printable",
 ]

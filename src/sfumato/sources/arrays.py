@@ -5,9 +5,12 @@ from __future__ import annotations
 import math
 import zipfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from io import BufferedIOBase
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 
@@ -18,7 +21,6 @@ from sfumato.sources.entry import (
     BadImageError,
     Content,
     Entry,
-    ReadableFile,
     array_header,
     printable,
     read_array,
@@ -95,8 +97,10 @@ class ArraySource(Source):
         return Listing(entries, {} if labels is None else {"label": _cells(self.path, labels, len(entries))})
 
 
-def _member(path: Path, name: str) -> ReadableFile:
-    return zipfile.ZipFile(path).open(f"{name}.npy")
+@contextmanager
+def _member(path: Path, name: str) -> Iterator[BufferedIOBase]:
+    with zipfile.ZipFile(path) as archive, archive.open(f"{name}.npy") as member:
+        yield cast(BufferedIOBase, member)
 
 
 def _loaded(path: Path, archive: zipfile.ZipFile, name: str) -> np.ndarray:

@@ -24,8 +24,8 @@ FINER = 2
 SPECIAL_JPEG = re.compile(rb"Exif\0\0|ICC_PROFILE\0|Adobe[\0\1]")
 """Marks of what only Pillow's decoder heeds: orientation, colour profiles, and unusual colour models."""
 
-LONGEST_HEAD = 1 << 20
-"""Bytes of a JPEG within which such marks stand."""
+START_OF_SCAN = b"\xff\xda"
+"""Where the head of a JPEG ends; in a thumbnail it stands after the mark of EXIF."""
 
 
 @dataclass(frozen=True)
@@ -128,7 +128,10 @@ def _opened(content: bytes) -> Image.Image:
 
 def _is_plain_jpeg(content: bytes) -> bool:
     """Whether a JPEG says nothing about orientation and colour, so that it can be decoded without ceremony."""
-    return content.startswith(b"\xff\xd8\xff") and SPECIAL_JPEG.search(content, 0, LONGEST_HEAD) is None
+    if not content.startswith(b"\xff\xd8\xff"):
+        return False
+    head = content.find(START_OF_SCAN)
+    return SPECIAL_JPEG.search(content, 0, len(content) if head < 0 else head) is None
 
 
 def _plain_jpeg(content: bytes, frame: Frame | None) -> np.ndarray:

@@ -151,7 +151,7 @@ def read_array(file: ReadableFile) -> np.ndarray:
     refuse_large(math.prod(header.shape) * header.dtype.itemsize)
     file.seek(start)
     try:
-        array: np.ndarray = np.lib.format.read_array(file, allow_pickle=False)
+        array: np.ndarray = np.lib.format.read_array(file)
     except (ValueError, EOFError, MemoryError) as error:
         raise BadImageError("it is only a part of a NumPy array") from error
     return array

@@ -17,6 +17,20 @@ MOST_FIRST = 64
 """A first axis that is shorter than the last is the channels, if it is at most this long."""
 
 
+MODES = {1: "grey", 3: "RGB", 4: "RGBA"}
+DEPTHS: dict[Dtype, str] = {"uint8": "8 bits", "uint16": "16 bits", "float32": "floats"}
+
+
+def mode_title(channels: int) -> str:
+    """A number of channels, as a person calls it."""
+    return MODES.get(channels, f"{channels} channels")
+
+
+def depth_title(dtype: Dtype) -> str:
+    """A dtype, as a person calls it."""
+    return DEPTHS[dtype]
+
+
 def arranged(array: np.ndarray) -> np.ndarray:
     """An array of (H, W), (H, W, C) or (C, H, W) as (H, W, C): the shorter end is the channels.
 

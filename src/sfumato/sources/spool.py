@@ -7,10 +7,11 @@ import shutil
 import zipfile
 import zlib
 from collections.abc import Callable
+from contextlib import AbstractContextManager
+from io import BufferedIOBase
 from pathlib import Path
 
 from sfumato.errors import DataError
-from sfumato.sources.entry import ReadableFile
 from sfumato.sources.progress import byte_bar
 
 PIECE = 1 << 20
@@ -19,7 +20,7 @@ LARGEST_RATIO = 100
 SPARE = 256 << 20
 
 
-def unpacked(origin: Path, opened: Callable[[], ReadableFile], target: Path) -> Path:
+def unpacked(origin: Path, opened: Callable[[], AbstractContextManager[BufferedIOBase]], target: Path) -> Path:
     """Writes the unpacked content to `target` as one plain file.
 
     Args:

@@ -6,9 +6,9 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from sfumato.data import mirrored
 from sfumato.objective import dropped, independent, stratified, times_for, weight_for, weighted_loss
 from sfumato.shapes import Images, Labels
+from sfumato.training.augmentation import augmented
 from sfumato.training.config import OptimizationConfig, TrainConfig
 from sfumato.training.ema import update_average
 from sfumato.training.state import TrainingState
@@ -36,13 +36,13 @@ def training_step(state: TrainingState, x_0: Images, labels: Labels | None, conf
     """
     counters, settings, diffusion = state.counters, config.optimization, config.diffusion
     torch.manual_seed(step_seed(settings.seed, counters.images_seen))
-    x_0 = mirrored(x_0) if config.data.flip else x_0
+    x_0, told = augmented(x_0, config.data, settings.seed, counters.images_seen)
     draw = stratified if diffusion.stratified else independent
     t = times_for(diffusion.times)(state.model.schedule, draw(len(x_0)))
     kept = None if labels is None else dropped(labels, settings.label_dropout)
     noise = torch.randn(x_0.shape, device=x_0.device)
     with autocast(settings.precision, x_0.device):
-        loss = weighted_loss(state.model, x_0, t, noise, kept, weight_for(diffusion.weight)).mean()
+        loss = weighted_loss(state.model, x_0, t, noise, kept, weight_for(diffusion.weight), told).mean()
     loss.backward()
     norm = torch.nn.utils.clip_grad_norm_(state.model.parameters(), settings.clip_gradient)
     finite = bool(torch.isfinite(loss + norm))

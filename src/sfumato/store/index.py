@@ -8,8 +8,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from sfumato.depth import Depth, Dtype, depth_of_floats
-from sfumato.sources import Cell, Unreadable
+from sfumato.sources import Cell, Shape, Unreadable
+from sfumato.sources.pixels import Dtype
 
 INDEX = "index.json"
 
@@ -53,15 +53,10 @@ class Index:
     notices: list[str]
 
     @property
-    def depth(self) -> Depth:
-        """How the pixels are written."""
-        match self.dtype:
-            case "uint8":
-                return Depth()
-            case "uint16":
-                return Depth("uint16", 0.0, 65535.0)
-            case "float32":
-                return depth_of_floats(self.low, self.high)
+    def shapes(self) -> Sequence[Shape]:
+        """What the images were before they were fitted and converted."""
+        kinds = zip(self.sizes, self.channels, self.dtypes, strict=True)
+        return [Shape(width, height, channels, dtype) for (width, height), channels, dtype in kinds]
 
     @property
     def skipped(self) -> Sequence[Unreadable]:

@@ -19,13 +19,13 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from sfumato.data.build import JOURNAL, PIXELS, SPOOL, build
-from sfumato.data.index import Index, read_index, write_index
-from sfumato.data.pixels import MappedPixels
-from sfumato.data.survey import Choices
 from sfumato.errors import DataError
 from sfumato.sources import Source
 from sfumato.sources.progress import tell
+from sfumato.store.build import JOURNAL, PIXELS, SPOOL, build
+from sfumato.store.index import Index, read_index, write_index
+from sfumato.store.pixels import MappedPixels
+from sfumato.store.survey import Choices
 
 FORMAT = 1
 """Raised when stores of older versions cannot be read."""

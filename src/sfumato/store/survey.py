@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from statistics import median_low
 from typing import Literal, TypeVar
 
-from sfumato.data.size import SMALLEST_SIDE
 from sfumato.errors import DataError
-from sfumato.sources import Entry, Fit, Frame, Unreadable, printable
+from sfumato.sources import Entry, Fit, Frame, Unreadable, depth_title, mode_title, printable
 from sfumato.sources.decode import Shape, reason_of, shape_of
 from sfumato.sources.parallel import in_parallel
 from sfumato.sources.pixels import Dtype
+from sfumato.store.size import SMALLEST_SIDE
 
 T = TypeVar("T")
 
@@ -28,8 +28,6 @@ HEAD = 1 << 16
 PIECE = 512
 
 BY_NAME = {"grey": 1, "rgb": 3, "rgba": 4}
-TITLES = {1: "grey", 3: "RGB", 4: "RGBA"}
-DEPTHS = {"uint8": "8 bits", "uint16": "16 bits", "float32": "floats"}
 
 
 @dataclass(frozen=True)
@@ -106,21 +104,16 @@ def _most_common(values: Iterable[T]) -> T:
 def conversions(shapes: Iterable[Shape], layout: Layout, choices: Choices) -> list[str]:
     """Sentences on how many images were converted from other channels, unless these were asked for, or depths."""
     shapes = list(shapes)
-    by_channels = Counter(spoken_channels(shape.channels) for shape in shapes)
-    by_depth = Counter(DEPTHS[shape.dtype] for shape in shapes)
-    kinds = [(by_channels, spoken_channels(layout.channels))] if choices.channels == "auto" else []
-    kinds.append((by_depth, DEPTHS[layout.dtype]))
+    by_channels = Counter(mode_title(shape.channels) for shape in shapes)
+    by_depth = Counter(depth_title(shape.dtype) for shape in shapes)
+    kinds = [(by_channels, mode_title(layout.channels))] if choices.channels == "auto" else []
+    kinds.append((by_depth, depth_title(layout.dtype)))
     return [
         f"{count} of {len(shapes)} images were converted from {native} to {target}."
         for counts, target in kinds
         for native, count in counts.items()
         if native != target
     ]
-
-
-def spoken_channels(channels: int) -> str:
-    """A number of channels, as a person calls it."""
-    return TITLES.get(channels, f"{channels} channels")
 
 
 def suggested_size(shapes: Iterable[Shape]) -> int:

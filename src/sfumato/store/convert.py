@@ -5,10 +5,11 @@ from __future__ import annotations
 import numpy as np
 from PIL import Image
 
-from sfumato.data.survey import DEPTHS, Layout, spoken_channels
-from sfumato.sources import BadImageError, Entry, fitted
+from sfumato.sources import BadImageError, Entry, depth_title, fitted, mode_title
 from sfumato.sources.decode import pixels_of
 from sfumato.sources.frame import GREY, RGB, RGBA
+from sfumato.sources.pixels import Dtype
+from sfumato.store.survey import Layout
 
 WHITE = {"uint8": 255, "uint16": 65535, "float32": 1.0}
 """The brightest value of a depth, which also is what opacity is counted in."""
@@ -30,7 +31,7 @@ def converted(entry: Entry, layout: Layout) -> np.ndarray:
     return in_channels(in_depth(pixels, layout.dtype), layout.channels).transpose(2, 0, 1)
 
 
-def in_depth(pixels: np.ndarray, dtype: str) -> np.ndarray:
+def in_depth(pixels: np.ndarray, dtype: Dtype) -> np.ndarray:
     """The pixels, black as black and white as white, in another dtype.
 
     Raises:
@@ -39,7 +40,7 @@ def in_depth(pixels: np.ndarray, dtype: str) -> np.ndarray:
     if pixels.dtype == dtype:
         return pixels
     if pixels.dtype.kind == "f" and (pixels.min() < 0 or pixels.max() > 1):
-        raise BadImageError(f"it holds floats outside 0..1, and most of the images have {DEPTHS[dtype]}")
+        raise BadImageError(f"it holds floats outside 0..1, and most of the images have {depth_title(dtype)}")
     scaled = pixels.astype(np.float32) * np.float32(WHITE[dtype] / WHITE[pixels.dtype.name])
     return scaled if dtype == "float32" else np.rint(scaled).astype(dtype)
 
@@ -54,7 +55,7 @@ def in_channels(pixels: np.ndarray, channels: int) -> np.ndarray:
     if present == channels:
         return pixels
     if not {present, channels} <= {GREY, RGB, RGBA}:
-        raise BadImageError(f"it has {spoken_channels(present)}, and most of the images {spoken_channels(channels)}")
+        raise BadImageError(f"it has {mode_title(present)}, and most of the images {mode_title(channels)}")
     if pixels.dtype == np.uint8:
         return _eight_bits(pixels, channels)
     white = WHITE[pixels.dtype.name]

@@ -12,14 +12,14 @@ from pathlib import Path
 
 import numpy as np
 
-from sfumato.data.convert import converted
-from sfumato.data.imageset import digest_of
-from sfumato.data.index import Index
-from sfumato.data.survey import Choices, Layout, conversions, lay_out, survey
 from sfumato.errors import DataError
 from sfumato.sources import Cell, Entry, Listing, Source, Unreadable, printable
 from sfumato.sources.decode import Shape, reason_of
 from sfumato.sources.parallel import in_parallel
+from sfumato.store.convert import converted
+from sfumato.store.digest import digest_of
+from sfumato.store.index import Index
+from sfumato.store.survey import Choices, Layout, conversions, lay_out, survey
 
 PIXELS = "pixels.bin"
 JOURNAL = "pieces"

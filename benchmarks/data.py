@@ -1,0 +1,229 @@
+"""How fast and how frugal the data room is, beside the same work done the usual way.
+
+    python benchmarks/data.py [--cifar FOLDER]
+
+The usual way is Pillow in a `torch.utils.data.DataLoader` with as many workers as there are cores. Every pair of
+numbers comes from one run on one machine. Prints the markdown tables of docs/benchmarks.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+
+os.environ.setdefault("GOMP_SPINCOUNT", "2000")  # as the command line sets it
+
+import numpy as np
+import PIL
+import torch
+from PIL import Image
+from torch.utils.data import DataLoader, Dataset
+
+from sfumato.data import batch_indices, feed_for, load_images
+
+BATCH = 128
+CORES = os.cpu_count() or 1
+SMALL, LARGE = 60_000, 2_000
+STORE_BYTES = 10 * 10**9
+EPOCHS = 5
+
+
+class Usual(Dataset[torch.Tensor]):
+    """Images opened by Pillow one by one, as most training scripts do it.
+
+    Args:
+        files: the images.
+        size: the side to resize to (antialiased) and crop; None: as they are.
+    """
+
+    def __init__(self, files: list[str], size: int | None) -> None:
+        self.files, self.size = files, size
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def __getitem__(self, index: int) -> torch.Tensor:
+        with Image.open(self.files[index]) as opened:
+            image = opened.convert("RGB")
+        if self.size is not None:
+            image = plainly_resized(image, self.size)
+        return torch.from_numpy(np.array(image)).permute(2, 0, 1)
+
+
+def plainly_resized(image: Image.Image, size: int) -> Image.Image:
+    """The shorter side at `size`, by Lanczos at full resolution, then cropped about the centre."""
+    scale = min(image.size) / size
+    width, height = size * scale, size * scale
+    left, upper = (image.width - width) / 2, (image.height - height) / 2
+    return image.resize((size, size), Image.Resampling.LANCZOS, (left, upper, left + width, upper + height))
+
+
+def usual_batches(files: list[str], size: int | None, shuffle: bool) -> Iterator[torch.Tensor]:
+    yield from DataLoader(Usual(files, size), batch_size=BATCH, num_workers=CORES, shuffle=shuffle)
+
+
+@contextmanager
+def clock() -> Iterator[Callable[[], float]]:
+    begun = time.perf_counter()
+    ended: list[float] = []
+    yield lambda: ended[0]
+    ended.append(time.perf_counter() - begun)
+
+
+def textured(seed: int, width: int, height: int) -> Image.Image:
+    """A picture with structure at every scale, as photographs have (noise of a 1/f spectrum)."""
+    random = np.random.default_rng(seed)
+    frequencies = np.hypot(np.fft.fftfreq(height)[:, None], np.fft.rfftfreq(width)[None])
+    frequencies[0, 0] = 1
+    planes = [
+        np.fft.irfft2(np.fft.rfft2(random.standard_normal((height, width))) / frequencies**1.2, (height, width))
+        for _ in range(3)
+    ]
+    pixels = np.stack(planes, axis=2)
+    pixels = 127.5 + 55 * (pixels - pixels.mean()) / pixels.std()
+    return Image.fromarray(pixels.clip(0, 255).astype(np.uint8))
+
+
+def write_jpeg(job: tuple[str, int, int, int]) -> None:
+    path, seed, width, height = job
+    textured(seed, width, height).save(path, quality=90)
+
+
+def make_jpegs(folder: Path, count: int, width: int, height: int) -> list[str]:
+    folder.mkdir(parents=True)
+    files = [str(folder / f"{number:06d}.jpg") for number in range(count)]
+    with ProcessPoolExecutor() as pool:
+        list(pool.map(write_jpeg, [(file, i, width, height) for i, file in enumerate(files)], chunksize=64))
+    return files
+
+
+def build_row(title: str, folder: Path, size: int | None, cache: Path) -> str:
+    files = sorted(str(path) for path in folder.rglob("*.jpg"))
+    with clock() as warm:
+        for file in files:
+            Path(file).read_bytes()
+    warm()
+    with clock() as usual:
+        torch.cat(list(usual_batches(files, size, shuffle=False)))
+    with clock() as ours:
+        load_images(folder, size=size, labels=False, cache=cache)
+    with clock() as again:
+        load_images(folder, size=size, labels=False, cache=cache)
+    return f"| {title} | {usual():.2f} s | {ours():.2f} s | {usual() / ours():.1f}x | {again():.2f} s |"
+
+
+def epoch_rows(folder: Path, cache: Path) -> Iterator[str]:
+    """A later epoch as the network wants it, and as bytes (what `usual` delivers before it is scaled)."""
+    files = sorted(str(path) for path in folder.rglob("*.jpg"))
+    with clock() as usual:
+        for batch in usual_batches(files, None, shuffle=True):
+            batch.float().div_(127.5).sub_(1)
+    with clock() as usual_bytes:
+        deque(usual_batches(files, None, shuffle=True), maxlen=0)
+    images = load_images(folder, labels=False, cache=cache)
+    feed = feed_for(images, seed=0, device=torch.device("cpu"))
+    with clock() as ours:
+        for start in range(0, EPOCHS * len(images), BATCH):
+            feed.batch(start, BATCH)
+    pixels = images.images.numpy()
+    with clock() as ours_bytes:
+        for start in range(0, EPOCHS * len(images), BATCH):
+            torch.from_numpy(pixels[batch_indices(len(images), 0, start, BATCH).numpy()])
+    for title, slow, fast in (("floats in [-1, 1]", usual(), ours()), ("bytes", usual_bytes(), ours_bytes())):
+        rates = len(files) / slow, EPOCHS * len(images) / fast
+        yield (
+            f"| a later epoch of the {len(files):,}, shuffled, as {title} | {rates[0]:,.0f} images/s | "
+            f"{rates[1]:,.0f} images/s | {rates[1] / rates[0]:.0f}x |"
+        )
+
+
+def quality(folder: Path, cache: Path, size: int) -> tuple[float, int]:
+    """Mean and largest difference, in 255ths, of the store's pixels to a plain antialiased resize of whole images."""
+    files = sorted(folder.rglob("*.jpg"))[:200]
+    stored = load_images(folder, size=size, labels=False, cache=cache).select(torch.arange(len(files))).images
+    plain = [np.asarray(plainly_resized(Image.open(file).convert("RGB"), size)) for file in files]
+    difference = np.abs(stored.permute(0, 2, 3, 1).numpy().astype(int) - np.stack(plain).astype(int))
+    return float(difference.mean()), int(difference.max())
+
+
+MEMORY = """
+import resource, sys
+from pathlib import Path
+import psutil, torch
+from sfumato.data import feed_for, load_images
+from sfumato.data.feed import StreamedFeed
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+images = load_images(sys.argv[1], cache=Path(sys.argv[2]))
+feed = StreamedFeed(images, 0, torch.device("cpu"))
+for start in range(0, 2 * len(images), 64):
+    feed.batch(start, 64)
+own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+workers = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
+print(before / 1e6, own / 1e6, workers / 1e6, len(images))
+"""
+
+
+def memory_row(folder: Path, cache: Path) -> str:
+    """Peak memory of a process that builds a large store and reads two epochs of it, and of its largest worker."""
+    side = 512
+    count = STORE_BYTES // (side * side * 3)
+    source = folder / "large.npy"
+    folder.mkdir(parents=True, exist_ok=True)
+    array = np.lib.format.open_memmap(source, mode="w+", dtype=np.uint8, shape=(count, side, side, 3))
+    random = np.random.default_rng(0)
+    for row in range(0, count, 64):
+        array[row : row + 64] = random.integers(256, size=(min(64, count - row), 1, 1, 3), dtype=np.uint8)
+    del array
+    run = subprocess.run(
+        [sys.executable, "-c", MEMORY, str(source), str(cache)], check=True, capture_output=True, text=True
+    )
+    before, own, worker, images = run.stdout.split()
+    source.unlink()
+    return (
+        f"| a {STORE_BYTES / 1e9:.0f} GB store ({int(images):,} images of {side}x{side}), built and read twice over | "
+        f"{float(own):.2f} GB, of which {float(before):.2f} GB are PyTorch's | {float(worker):.2f} GB |"
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--cifar", type=Path, help="a folder with CIFAR-10's 60,000 JPEGs; without it, made-up ones")
+    parser.add_argument("--skip-memory", action="store_true", help="leave out the 10 GB store")
+    arguments = parser.parse_args()
+    work = Path(tempfile.mkdtemp(prefix="sfumato-data-", dir=os.environ.get("TMPDIR")))
+    cache = work / "cache"
+    try:
+        small = arguments.cifar or work / "small"
+        if arguments.cifar is None:
+            make_jpegs(small, SMALL, 32, 32)
+        make_jpegs(work / "large", LARGE, 1024, 768)
+        versions = f"Python {platform.python_version()}, PyTorch {torch.__version__}, Pillow {PIL.__version__}"
+        print(f"{platform.machine()}, {CORES} cores, {versions}\n")
+        print("| the first time | Pillow and DataLoader | sfumato | | again |\n| --- | --- | --- | --- | --- |")
+        print(build_row(f"{SMALL:,} JPEGs of 32x32", small, None, cache))
+        print(build_row(f"{LARGE:,} JPEGs of 1024x768, to 64x64", work / "large", 64, cache))
+        print("\n| | Pillow and DataLoader | sfumato | |\n| --- | --- | --- | --- |")
+        print("\n".join(epoch_rows(small, cache)))
+        mean, largest = quality(work / "large", cache, 64)
+        print(f"\nPixels of the 64x64 images differ from a Lanczos resize of the whole image by {mean:.2f} of 255 on")
+        print(f"average, {largest} at most.")
+        if not arguments.skip_memory:
+            print("\n| peak memory | the process | its largest worker |\n| --- | --- | --- |")
+            print(memory_row(work / "memory", cache))
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+
+
+if __name__ == "__main__":
+    main()

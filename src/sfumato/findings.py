@@ -1,0 +1,95 @@
+"""What an inspection found, in words."""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+MOST_KINDS = 6
+MOST_CLASSES = 20
+MOST_FILES = 10
+
+IMBALANCE = 10
+"""Classes that differ by this factor deserve a word."""
+
+
+def print_findings(facts: dict[str, Any], written: list[str], as_json: bool) -> None:
+    """Prints the facts of `inspection.inspect`, and where the pictures are, as JSON or as a table."""
+    if as_json:
+        print(json.dumps(facts | {"pictures": written}, ensure_ascii=False))
+        return
+    table = Table(show_header=False, box=None)
+    for name, value in sentences(facts):
+        table.add_row(Text(name, style="bold"), Text(value))
+    if written:
+        table.add_row(Text("look at", style="bold"), Text(", ".join(written)))
+    console = Console(highlight=False)
+    console.print(table)
+    console.print(Text(f"\nTo train on it:\n  {facts['command']}"), soft_wrap=True)
+
+
+def sentences(facts: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """The facts as a person would say them, each under its heading."""
+    size = facts["bytes"]
+    yield "images", f"{facts['images']:,}"
+    yield "sizes", _listed(facts["sizes"], MOST_KINDS)
+    yield "modes", _listed(facts["modes"], MOST_KINDS)
+    yield "depths", _listed(facts["depths"], MOST_KINDS)
+    yield "classes", _classes(facts["classes"])
+    yield "unreadable", _unreadable(facts["unreadable"])
+    yield "duplicates", _duplicates(facts)
+    for notice in facts["notices"]:
+        yield "note", notice
+    yield "learned as", "{width}x{height} pixels, {mode}, {depth}".format(**facts["learned_as"])
+    yield (
+        "memory",
+        f"{_bytes(size['images'])} on disk for the decoded images, and as much on the device if it fits; the network "
+        f"{_bytes(size['network'])} and what a batch needs",
+    )
+
+
+def _listed(counts: dict[str, int], most: int) -> str:
+    shown = ", ".join(f"{count:,} of {name}" for name, count in list(counts.items())[:most])
+    return shown + (f", and {len(counts) - most:,} more kinds" if len(counts) > most else "")
+
+
+def _classes(counts: dict[str, int]) -> str:
+    if not counts:
+        return "none"
+    shown = ", ".join(f"{name} ({count:,})" for name, count in list(counts.items())[:MOST_CLASSES])
+    more = f", and {len(counts) - MOST_CLASSES:,} more" if len(counts) > MOST_CLASSES else ""
+    largest, smallest = max(counts, key=counts.__getitem__), min(counts, key=counts.__getitem__)
+    ratio = counts[largest] / max(counts[smallest], 1)
+    uneven = f"\nuneven: {largest} has {ratio:.0f} times as many images as {smallest}" if ratio >= IMBALANCE else ""
+    return f"{len(counts)}: {shown}{more}{uneven}"
+
+
+def _unreadable(files: list[dict[str, str]]) -> str:
+    if not files:
+        return "none"
+    shown = "\n".join(f"{file['name']}: {file['reason']}" for file in files[:MOST_FILES])
+    more = f"\nand {len(files) - MOST_FILES:,} more (--json has them all)" if len(files) > MOST_FILES else ""
+    return f"{len(files):,}, which training skips\n{shown}{more}"
+
+
+def _duplicates(facts: dict[str, Any]) -> str:
+    same, alike = facts["duplicates"], facts["near_duplicates"]
+    words = [f"{same['images']:,} images share their pixels with another" if same["images"] else "none"]
+    if alike is not None and alike["images"] > same["images"]:
+        words.append(f"{alike['images']:,} images look like another ({alike['groups']:,} groups)")
+    return "; ".join(words)
+
+
+def _bytes(count: int) -> str:
+    """A number of bytes, as a person says it.
+
+    >>> _bytes(184_320_000)
+    '184 MB'
+    """
+    for unit, size in (("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
+        if count >= size:
+            return f"{count / size:.3g} {unit}"
+    return f"{count} bytes"

@@ -1,0 +1,207 @@
+"""What a data set is, before anything is trained on it: facts for a person and for scripts, and pictures."""
+
+import shlex
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from sfumato import pictures
+from sfumato.data import ImageSet, image_set, load_images
+from sfumato.duplicates import Groups, nearly_same, same_pixels
+from sfumato.nn.unet import UNet
+from sfumato.presets import preset_for
+from sfumato.sources import Shape, Source, Unreadable, depth_title, mode_title, open_source
+from sfumato.store import Choices, cache_folder, open_store, suggested_size, survey
+from sfumato.trainer import model_for
+
+LARGEST_SIDE = 128
+"""Images of one size that is not larger than this are learned as they are."""
+
+LARGEST_TINY = 16
+"""The largest side that the preset `tiny` is for."""
+
+SMALL_SET = 5000
+"""Below this many images a model begins to copy them, and augmentation helps."""
+
+MOST_ON_SHEET = 100
+MOST_PAIRS = 24
+
+BYTES_A_WEIGHT = 16
+"""Weights, their average and Adam's two moments, in float32."""
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """What was found.
+
+    Attributes:
+        facts: numbers and names, ready for JSON.
+        images: the images, as the recommended command learns them.
+        same: groups of images with equal pixels.
+        alike: groups of images that look the same, equal ones included; None if that was not asked.
+    """
+
+    facts: dict[str, Any]
+    images: ImageSet
+    same: Groups
+    alike: Groups | None
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """Images, what they were before they were fitted, which could not be read, and what was chosen for them."""
+
+    images: ImageSet
+    shapes: Sequence[Shape]
+    skipped: Sequence[Unreadable]
+    choices: Choices
+
+
+def inspect(
+    source: str,
+    choices: Choices | None = None,
+    *,
+    labels: bool = True,
+    near_duplicates: bool = True,
+    cache: Path | None = None,
+    on_images: Callable[[int, int], None] = lambda *_: None,
+) -> Inspection:
+    """Looks at every image of a source, and keeps the decoded ones for training.
+
+    Args:
+        source: as for `load_images`.
+        choices: what is asked of the images; a size is recommended where none is given.
+        labels: whether sub-folders are classes.
+        near_duplicates: whether to look for images that are nearly the same; takes a while for many.
+        cache: where decoded images are kept; None: SFUMATO_CACHE, or the user's cache.
+        on_images: told how many more images have been compared with all others, of how many.
+
+    Raises:
+        DataError: the images cannot be used.
+    """
+    seen = _seen(source, choices or Choices(), labels, cache)
+    images = seen.images
+    same = same_pixels(images)
+    alike = nearly_same(images, lambda done: on_images(done, len(images))) if near_duplicates else None
+    return Inspection(_facts(source, seen, same, alike), images, same, alike)
+
+
+def save_pictures(found: Inspection, folder: Path) -> list[Path]:
+    """Writes a contact sheet, and one of the images that look the same.
+
+    Returns:
+        The files.
+
+    Raises:
+        RunError: they could not be written.
+    """
+    count = min(len(found.images), MOST_ON_SHEET)
+    spread = torch.linspace(0, len(found.images) - 1, count).round().long()
+    written = [pictures.save_grid(found.images.select(spread).floats(), folder / "sheet.png")]
+    pairs = [group[:2] for group in (found.same if found.alike is None else found.alike)[:MOST_PAIRS]]
+    if pairs:
+        shown = found.images.select(torch.tensor(pairs).flatten())
+        written.append(pictures.save_grid(shown.floats(), folder / "duplicates.png", columns=6))
+    return written
+
+
+def recommended(choices: Choices, shapes: Sequence[Shape]) -> Choices:
+    """The choices with a size: none if the images share a small one, else a suggestion."""
+    sizes = {(shape.width, shape.height) for shape in shapes}
+    share_a_small_one = len(sizes) == 1 and max(map(max, sizes)) <= LARGEST_SIDE
+    if choices.size is not None or not sizes or share_a_small_one:
+        return choices
+    side = suggested_size(shapes)
+    return replace(choices, size=(side, side))
+
+
+def train_command(source: str, choices: Choices, images: ImageSet) -> str:
+    """The `train` command for this data."""
+    words = ["sfumato", "train", source]
+    if choices.size is not None:
+        width, height = choices.size
+        words += ["--size", str(width) if width == height else f"{width}x{height}"]
+    words += ["--fit", choices.fit] if choices.fit != "crop" else []
+    words += ["--channels", choices.channels] if choices.channels != "auto" else []
+    words += ["--preset", "tiny"] if source != "digits" and _is_tiny(images) else []
+    words += ["--augment", "0.12"] if source != "digits" and len(images) < SMALL_SET else []
+    return shlex.join(words)
+
+
+def _is_tiny(images: ImageSet) -> bool:
+    return max(images.image_shape[1:]) <= LARGEST_TINY
+
+
+def _seen(source: str, choices: Choices, labels: bool, cache: Path | None) -> _Seen:
+    if source == "digits":
+        images = load_images(source, size=choices.size, fit=choices.fit, channels=choices.channels, labels=labels)
+        return _Seen(images, [Shape(8, 8, 1, "uint8")] * len(images), [], choices)
+    opened = open_source(source)
+    if choices.size is None:
+        choices = recommended(choices, _surveyed(opened, cache_folder(cache)))
+    store = open_store(opened, choices, cache)
+    return _Seen(image_set(store, opened.title, labels), store.index.shapes, store.index.skipped, choices)
+
+
+def _surveyed(source: Source, cache: Path) -> list[Shape]:
+    """The shape of every image that has one, by its header."""
+    cache.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=cache) as spool:
+        shapes = survey(source.listing(Path(spool)).entries)
+    return [shape for shape in shapes if isinstance(shape, Shape)]
+
+
+def _facts(source: str, seen: _Seen, same: Groups, alike: Groups | None) -> dict[str, Any]:
+    images, shapes = seen.images, seen.shapes
+    channels, height, width = images.image_shape
+    return {
+        "source": source,
+        "images": len(images),
+        "sizes": _counts(f"{shape.width}x{shape.height}" for shape in shapes),
+        "modes": _counts(mode_title(shape.channels) for shape in shapes),
+        "depths": _counts(depth_title(shape.dtype) for shape in shapes),
+        "classes": _class_counts(images),
+        "unreadable": [{"name": file.name, "reason": file.reason} for file in seen.skipped],
+        "duplicates": _group_counts(same),
+        "near_duplicates": None if alike is None else _group_counts(alike),
+        "learned_as": {
+            "width": width,
+            "height": height,
+            "channels": channels,
+            "mode": mode_title(channels),
+            "depth": depth_title(images.depth.dtype),
+        },
+        "bytes": {"images": len(images) * images.pixels.bytes_an_image, "network": _network_bytes(source, images)},
+        "notices": list(images.notices),
+        "command": train_command(source, seen.choices, images),
+    }
+
+
+def _counts(values: Iterable[str]) -> dict[str, int]:
+    """How often each value occurs, the most frequent first."""
+    return dict(Counter(values).most_common())
+
+
+def _class_counts(images: ImageSet) -> dict[str, int]:
+    if images.labels is None or not images.label_names:
+        return {}
+    counts = torch.bincount(images.labels, minlength=len(images.label_names)).tolist()
+    return dict(zip(images.label_names, counts, strict=True))
+
+
+def _group_counts(groups: Groups) -> dict[str, int]:
+    return {"groups": len(groups), "images": sum(map(len, groups))}
+
+
+def _network_bytes(source: str, images: ImageSet) -> int:
+    """Memory of the recommended preset's network while it learns, activations apart."""
+    preset = preset_for(source, "tiny" if _is_tiny(images) else None)
+    config = model_for(preset, images).network
+    with torch.device("meta"):
+        network = UNet(config)
+    return BYTES_A_WEIGHT * sum(parameter.numel() for parameter in network.parameters())

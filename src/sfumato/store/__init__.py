@@ -1,0 +1,17 @@
+"""The decoded images of a source, on disk. Knows nothing of tensors, so that its processes start at once."""
+
+from sfumato.store.folder import Store, cache_folder, open_store
+from sfumato.store.size import Size, parsed_size
+from sfumato.store.survey import ChannelChoice, Choices, suggested_size, survey
+
+__all__ = [
+    "ChannelChoice",
+    "Choices",
+    "Size",
+    "Store",
+    "cache_folder",
+    "open_store",
+    "parsed_size",
+    "suggested_size",
+    "survey",
+]

@@ -1,0 +1,132 @@
+"""`sfumato inspect`: what a person and a script learn of a data set before training."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from cli.conftest import TINY, Command
+from sfumato.store import folder as store_folder
+
+
+def facts(sfumato: Command, *arguments: object) -> dict[str, object]:
+    outcome = sfumato("inspect", *arguments, "--json")
+    assert outcome.code == 0, outcome.error
+    found: dict[str, object] = json.loads(outcome.out)
+    return found
+
+
+@pytest.fixture
+def mixed(tmp_path: Path) -> Path:
+    """Six images of two sizes, three modes and two depths, one twice, and two broken files; classes of 5 and 2."""
+    folder = tmp_path / "mixed"
+    random = np.random.default_rng(0)
+    for name, shape in {"cat/a": (30, 40, 3), "cat/b": (30, 40, 3), "cat/c": (50, 40, 3), "dog/a": (30, 40, 4)}.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(random.integers(256, size=shape, dtype=np.uint8)).save(folder / f"{name}.png")
+    (folder / "cat" / "again.png").write_bytes((folder / "cat" / "a.png").read_bytes())
+    Image.fromarray(random.integers(65536, size=(30, 40), dtype=np.uint16)).save(folder / "dog" / "deep.png")
+    (folder / "dog" / "broken.png").write_text("no image")
+    whole = (folder / "cat" / "b.png").read_bytes()
+    (folder / "dog" / "half.png").write_bytes(whole[: len(whole) // 2])
+    return folder
+
+
+def test_everything_is_counted(sfumato: Command, mixed: Path, tmp_path: Path) -> None:
+    found = facts(sfumato, mixed, "--out", tmp_path / "out")
+    assert found["images"] == 6
+    assert found["sizes"] == {"40x30": 5, "40x50": 1}
+    assert found["modes"] == {"RGB": 4, "RGBA": 1, "grey": 1}
+    assert found["depths"] == {"8 bits": 5, "16 bits": 1}
+    assert found["classes"] == {"cat": 4, "dog": 2}
+    assert found["duplicates"] == {"groups": 1, "images": 2}
+    assert found["near_duplicates"] == {"groups": 1, "images": 2}
+    assert found["learned_as"] == {"width": 16, "height": 16, "channels": 3, "mode": "RGB", "depth": "8 bits"}
+    reasons = {file["name"]: file["reason"] for file in found["unreadable"]}  # type: ignore[attr-defined]
+    assert reasons["dog/broken.png"] == "it is not an image that Pillow can read"
+    assert reasons.keys() == {"dog/broken.png", "dog/half.png"}
+
+
+def test_a_person_reads_the_same_in_words(sfumato: Command, mixed: Path, tmp_path: Path) -> None:
+    text = sfumato("inspect", mixed, "--out", tmp_path / "out").out
+    for words in (
+        "5 of 40x30, 1 of 40x50",
+        "2: cat (4), dog (2)",
+        "2, which training skips",
+        "dog/broken.png: it is not an image that Pillow can read",
+        "2 images share their pixels",
+        "16x16 pixels, RGB, 8 bits",
+        f"sfumato train {mixed} --size 16",
+    ):
+        assert words in text
+
+
+def test_the_pictures_are_a_sheet_and_the_duplicates(sfumato: Command, mixed: Path, tmp_path: Path) -> None:
+    found = facts(sfumato, mixed, "--out", tmp_path / "out")
+    assert found["pictures"] == [str(tmp_path / "out" / name) for name in ("sheet.png", "duplicates.png")]
+    for name in ("sheet.png", "duplicates.png"):
+        with Image.open(tmp_path / "out" / name) as picture:
+            picture.load()
+
+
+def test_no_picture_of_duplicates_without_any(sfumato: Command, photos: Path, tmp_path: Path) -> None:
+    found = facts(sfumato, photos, "--out", tmp_path / "out")
+    assert found["duplicates"] == {"groups": 0, "images": 0}
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["sheet.png"]
+
+
+def test_near_duplicates_can_be_left_out(sfumato: Command, mixed: Path, tmp_path: Path) -> None:
+    found = facts(sfumato, mixed, "--out", tmp_path / "out", "--no-near-duplicates")
+    assert found["near_duplicates"] is None
+    assert found["duplicates"] == {"groups": 1, "images": 2}
+
+
+def test_the_recommended_command_trains_without_decoding_again(
+    sfumato: Command, mixed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command = shlex.split(str(facts(sfumato, mixed, "--out", tmp_path / "out")["command"]))
+    monkeypatch.delattr(store_folder, "build")
+    outcome = sfumato(*command[1:], *TINY, "--images", 4, "--out", tmp_path / "run")
+    assert outcome.code == 0, outcome.error
+
+
+def test_images_of_one_small_size_are_recommended_as_they_are(sfumato: Command, photos: Path, tmp_path: Path) -> None:
+    found = facts(sfumato, photos, "--out", tmp_path / "out")
+    assert "--size" not in str(found["command"])
+    assert "--preset tiny" in str(found["command"])
+
+
+def test_choices_are_passed_on(sfumato: Command, mixed: Path, tmp_path: Path) -> None:
+    asked = ("--size", "24x32", "--fit", "pad", "--channels", "grey")
+    found = facts(sfumato, mixed, "--out", tmp_path / "out", *asked)
+    assert found["learned_as"] == {"width": 24, "height": 32, "channels": 1, "mode": "grey", "depth": "8 bits"}
+    assert "--size 24x32 --fit pad --channels grey" in str(found["command"])
+
+
+def test_an_uneven_set_is_called_so(sfumato: Command, tmp_path: Path) -> None:
+    for label, count in (("many", 20), ("few", 2)):
+        (tmp_path / "data" / label).mkdir(parents=True)
+        for number in range(count):
+            Image.new("L", (8, 8), number).save(tmp_path / "data" / label / f"{number}.png")
+    text = sfumato("inspect", tmp_path / "data", "--out", tmp_path / "out").out
+    assert "many has 10 times as many images as few" in text
+
+
+def test_the_digits(sfumato: Command, tmp_path: Path) -> None:
+    found = facts(sfumato, "digits", "--out", tmp_path / "out", "--no-near-duplicates")
+    assert found["images"] == 1797
+    assert found["sizes"] == {"8x8": 1797}
+    assert found["command"] == "sfumato train digits"
+    assert (tmp_path / "out" / "sheet.png").is_file()
+
+
+def test_what_cannot_be_inspected_is_a_sentence(sfumato: Command, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    outcome = sfumato("inspect", tmp_path / "empty")
+    assert outcome.code == 2
+    assert "holds no images" in outcome.error

@@ -1,0 +1,145 @@
+"""Augmentation in training: a function of seed and position, told to the network, and not to be seen in samples."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from sfumato.data import Purpose, flipped, nonleaking, translated, uniform
+from sfumato.denoiser import NetworkDenoiser, predict_data
+from sfumato.models import load
+from sfumato.sampling import sample
+from sfumato.schedule import schedule_for
+from sfumato.training import augmentation, heldout, step
+from sfumato.training.augmentation import augmented
+from sfumato.training.config import DataConfig, OptimizationConfig, TrainConfig
+from sfumato.training.state import TrainingState
+from sfumato.training.step import training_step
+
+from .conftest import Calls, NewState, Settings, Train
+
+EVERYTHING = DataConfig(flip=True, translate=2, augment=0.3)
+KINDS = [DataConfig(flip=True), DataConfig(translate=2), DataConfig(augment=0.3), EVERYTHING]
+
+IMAGES = torch.linspace(-1, 1, 24 * 3 * 8 * 8).reshape(24, 3, 8, 8)
+
+
+def test_nothing_is_done_unless_asked() -> None:
+    images, told = augmented(IMAGES, DataConfig(), seed=0, start=0)
+    assert images is IMAGES
+    assert told is None
+
+
+@pytest.mark.parametrize("config", KINDS)
+def test_a_batch_cut_in_two_is_augmented_as_the_whole(config: DataConfig) -> None:
+    images, told = augmented(IMAGES, config, seed=3, start=1000)
+    assert not torch.equal(images, IMAGES)
+    (first, told_first), (second, told_second) = (
+        augmented(IMAGES[:7], config, seed=3, start=1000),
+        augmented(IMAGES[7:], config, seed=3, start=1007),
+    )
+    assert torch.equal(torch.cat([first, second]), images)
+    assert (told is None) == (config.augment == 0)
+    if told is not None and told_first is not None and told_second is not None:
+        assert torch.equal(torch.cat([told_first, told_second]), told)
+
+
+@pytest.mark.parametrize("config", KINDS)
+def test_seeds_and_positions_have_augmentations_of_their_own_and_torchs_generator_has_no_part(
+    config: DataConfig,
+) -> None:
+    found = [augmented(IMAGES, config, seed, start)[0] for seed, start in ((0, 0), (0, 24), (1, 0))]
+    assert len({image.numpy().tobytes() for image in found}) == 3
+    torch.manual_seed(99)
+    state = torch.random.get_rng_state()
+    assert torch.equal(augmented(IMAGES, config, 0, 0)[0], found[0])
+    assert torch.equal(torch.random.get_rng_state(), state)
+
+
+def test_flip_translation_and_the_rest_follow_one_another_with_draws_of_their_own() -> None:
+    images, told = augmented(IMAGES, EVERYTHING, seed=3, start=1000)
+    draws = {p: uniform(3, p, 1000, 24, {"FLIP": 1, "TRANSLATION": 2, "NONLEAKING": 12}[p.name]) for p in Purpose}
+    expected = translated(flipped(IMAGES, draws[Purpose.FLIP][:, 0]), draws[Purpose.TRANSLATION], 2)
+    transforms = nonleaking.drawn(draws[Purpose.NONLEAKING], 0.3)
+    assert torch.equal(images, nonleaking.transformed(expected, transforms))
+    assert told is not None
+    assert torch.equal(told, nonleaking.told(transforms))
+
+
+def test_a_step_learns_from_what_belongs_to_the_images_seen_and_tells_it(
+    settings: Settings, new_state: NewState, calls: Calls
+) -> None:
+    config, asked = settings(flip=True, translate=2, augment=0.3, seed=5), calls(step)
+    state = new_state(config)
+    for batch in (IMAGES[:4], IMAGES[4:]):
+        seen = state.counters.images_seen
+        training_step(state, batch, None, config)
+        images, told = augmented(batch, config.data, config.optimization.seed, seen)
+        assert torch.equal(asked[-1].x_0, images)
+        assert told is not None
+        assert torch.equal(asked[-1].told, told)
+    assert state.counters.images_seen == 24
+
+
+def test_the_network_is_made_to_be_told_where_it_is(settings: Settings, new_state: NewState) -> None:
+    for augment, numbers in ((0.0, 0), (0.1, nonleaking.TOLD)):
+        assert new_state(settings(augment=augment)).model.network.config.augmentation == numbers
+
+
+def test_held_out_images_and_previews_are_as_they_are_and_a_saved_model_samples(
+    settings: Settings, go: Train, calls: Calls, tmp_path: Path
+) -> None:
+    plain, asked = settings(images=8, flip=False), calls(heldout)
+    go(plain, tmp_path / "plain")
+    go(replace(plain, data=replace(plain.data, flip=True, translate=2, augment=0.5)), tmp_path / "augmented")
+    assert torch.equal(asked[0].x_0, asked[1].x_0)
+    assert asked[1].told.numel() == 0
+    model = load(tmp_path / "augmented")
+    assert sample(model, 2, labels=model.label_names, steps=3).shape == (2, *model.image_shape)
+
+
+class Perceptron(nn.Module):
+    """A network for images of 1x8x8, fast to train, that is told of augmentation."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        first, last = nn.Linear(64 + 1 + nonleaking.TOLD, 256), nn.Linear(256, 64)
+        self.layers = nn.Sequential(first, nn.SiLU(), nn.Linear(256, 256), nn.SiLU(), last)
+
+    def forward(
+        self, x: Tensor, times: Tensor, labels: Tensor | None = None, augmentation: Tensor | None = None
+    ) -> Tensor:
+        """The clean image."""
+        del labels
+        told = x.new_zeros(len(x), nonleaking.TOLD) if augmentation is None else augmentation
+        seen = torch.cat([x.flatten(1), times[:, None] / 1000, told], dim=1)
+        return self.layers(seen).view_as(x)  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize("is_told", [True, False])
+def test_samples_are_as_the_images_were_if_and_only_if_the_network_is_told(
+    is_told: bool, unchecked: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One image with one bright corner, seen anywhere and anyhow in training, is drawn with that corner bright."""
+    del unchecked  # for speed
+    if not is_told:
+        tell: Callable[..., Tensor] = nonleaking.told
+        monkeypatch.setattr(augmentation.nonleaking, "told", lambda transforms: torch.zeros_like(tell(transforms)))
+    image = torch.full((1, 1, 8, 8), -0.8)
+    image[..., :3, :3] = 0.9
+    config = TrainConfig(
+        "", data=DataConfig(augment=0.5), optimization=OptimizationConfig(learning_rate=2e-3, warmup=0, ema=0.98)
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        state = TrainingState(NetworkDenoiser(Perceptron(), schedule_for("cosine"), predict_data, (1, 8, 8)))
+        for _ in range(400):
+            training_step(state, image.expand(128, 1, 8, 8), None, config)
+    errors = (sample(state.average, 16, steps=10) - image).square().mean(dim=(1, 2, 3)).sqrt()
+    is_right = errors < 0.3
+    assert is_right.double().mean() > 0.9 if is_told else is_right.double().mean() < 0.5
