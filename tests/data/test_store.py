@@ -16,8 +16,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
-from images import noise, npy, png, write
+from images import encoded, noise, npy, png, write
 from sfumato.data import ImageSet, load_images
 from sfumato.errors import DataError
 from sfumato.sources import parallel
@@ -449,8 +450,8 @@ def test_without_a_word_the_cache_is_the_users(monkeypatch: pytest.MonkeyPatch, 
 def test_a_row_without_an_image_moves_no_other(folder: Path, cache: Path) -> None:
     """Headers are whole, so there are rows for them, but no pixels."""
     whole = load_images(folder, cache=cache)
-    for name in ("00a.png", "20a.png", "99.png"):
-        (folder / name).write_bytes(png(IMAGES[0])[:-30])
+    for name in ("00a.bmp", "20a.bmp", "99.bmp"):
+        (folder / name).write_bytes(encoded(Image.fromarray(IMAGES[0]), "BMP")[:-30])
     images = load_images(folder, cache=cache)
     assert images.pixels.shape[0] == COUNT + 3
     assert is_whole(images)
