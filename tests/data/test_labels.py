@@ -61,6 +61,10 @@ def test_a_class_without_readable_images_is_dropped() -> None:
     assert labelling.notices == ("Classes without any readable image were dropped: b9, b10.",)
 
 
+def test_a_path_that_leads_out_is_no_class() -> None:
+    assert label("a/1", "a/2", "c/1", "c/2", unreadable=("../x.png", "/etc/x.png")).notices == ()
+
+
 def test_classes_of_a_single_image_are_refused_by_name() -> None:
     with pytest.raises(DataError, match=r"only 1 in: b, c\. .*--no-labels"):
         label("a/1", "a/2", "b/1", "c/1", unreadable=("b/2",))
