@@ -88,15 +88,17 @@ def save_image(image: Tensor, depth: Depth, path: Path) -> Path:
         RunError: it could not be written.
     """
     pixels = depth.to_pixels(image.detach().cpu()).permute(1, 2, 0).numpy()
-    if depth.dtype == "float32" or pixels.shape[2] not in PNG_CHANNELS:
+    channels = pixels.shape[2]
+    plain = np.ascontiguousarray(pixels[:, :, 0] if channels == 1 else pixels)
+    if depth.dtype == "float32" or channels not in PNG_CHANNELS:
         file = path.with_suffix(".tif")
         content = BytesIO()
-        tifffile.imwrite(content, pixels, photometric="minisblack", planarconfig="contig")
+        order = None if channels == 1 else "contig"
+        tifffile.imwrite(content, plain, photometric="minisblack", planarconfig=order)
         write_whole(file, content.getvalue())
     else:
         file = path.with_suffix(".png")
-        grey_or_colour = pixels[:, :, 0] if pixels.shape[2] == 1 else pixels
-        write_whole(file, bytes(imagecodecs.png_encode(np.ascontiguousarray(grey_or_colour))))
+        write_whole(file, bytes(imagecodecs.png_encode(plain)))
     return file
 
 

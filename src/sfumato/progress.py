@@ -55,7 +55,7 @@ class TrainingProgress:
 
     def say(self, text: str) -> None:
         """A sentence, above the bar."""
-        self.console.print(text, markup=False, soft_wrap=True)
+        self.console.print(text, markup=False, emoji=False, soft_wrap=True)
 
     def advance(self, images_seen: int, images: int, loss: float, waited: float) -> None:
         """A step ended: `images_seen` of `images`, at this loss; `waited` seconds for data since training began."""

@@ -1,4 +1,4 @@
-"""Images in memory."""
+"""A set of images, wherever they are."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from sfumato.conditions import Category, Number
-from sfumato.data import ImageSet, split, to_float, to_uint8
+from sfumato.data import ImageSet, split
+from sfumato.depth import SIXTEEN_BITS
 from sfumato.errors import ConfigError, DataError
 
 
@@ -16,7 +17,12 @@ def numbered(count: int) -> ImageSet:
     """Images whose pixels and labels are their own number, modulo 256 and 2."""
     numbers = torch.arange(count)
     images = (numbers % 256).to(torch.uint8).reshape(-1, 1, 1, 1).repeat(1, 1, 2, 3)
-    return ImageSet(images, numbers % 2, ("even", "odd"), ("a notice",))
+    return ImageSet.of(images, numbers % 2, ("even", "odd"))
+
+
+def with_images(images: ImageSet, pixels: torch.Tensor) -> ImageSet:
+    """The set with other pixels."""
+    return ImageSet.of(pixels, images.labels, images.label_names)
 
 
 def conditioned() -> list[ImageSet]:
@@ -63,8 +69,10 @@ def test_fingerprint_tells_every_difference() -> None:
     assert images.labels is not None
     others = [
         images.select(torch.tensor([1, 0, 2, 3])),
-        replace(images, images=images.images.transpose(2, 3)),
-        replace(images, images=images.images + 1),
+        with_images(images, images.images.transpose(2, 3)),
+        with_images(images, images.images + 1),
+        with_images(images, images.images.flip(0)),
+        ImageSet.of(images.images.to(torch.uint16), images.labels, images.label_names, depth=SIXTEEN_BITS),
         replace(images, labels=images.labels.flip(0)),
         replace(images, labels=None),
         replace(images, label_names=("eve", "nodd")),
@@ -77,11 +85,23 @@ def test_fingerprint_tells_every_difference() -> None:
 def test_fingerprint_ignores_notices_and_memory_layout() -> None:
     images = numbered(4)
     strided = images.images.permute(2, 3, 0, 1).contiguous().permute(2, 3, 0, 1)
-    assert replace(images, images=strided, notices=()).fingerprint() == images.fingerprint()
+    assert with_images(images, strided).fingerprint() == images.fingerprint()
+    assert replace(images, notices=("a notice",)).fingerprint() == images.fingerprint()
+
+
+def test_fingerprint_of_a_selection_is_that_of_its_images() -> None:
+    chosen = numbered(9).select(torch.tensor([4, 2]))
+    assert chosen.labels is not None
+    assert chosen.fingerprint() == ImageSet.of(chosen.images, chosen.labels, chosen.label_names).fingerprint()
+
+
+def test_a_selection_of_a_selection_counts_from_the_first() -> None:
+    chosen = numbered(9).select(torch.tensor([8, 4, 2])).select(torch.tensor([2, 0]))
+    assert chosen.images[:, 0, 0, 0].tolist() == [2, 8]
 
 
 def test_fingerprint_does_not_change_from_one_process_or_version_to_the_next() -> None:
-    assert numbered(4).fingerprint() == "68c4efc9488a21b61e8c8747223add7bd53624710f088144409b5846e1a58819"
+    assert numbered(4).fingerprint() == "2aaceeeaa5f34b0d906c82104500936be01d9b99aaaae63ce0f0d9700e564c22"
 
 
 @pytest.mark.parametrize(
@@ -114,17 +134,3 @@ def test_split_refuses_what_is_no_fraction(holdout: float) -> None:
 def test_split_refuses_a_single_image() -> None:
     with pytest.raises(DataError, match="at least 2"):
         split(numbered(1), 0.5, seed=0)
-
-
-def test_bytes_survive_the_round_trip() -> None:
-    every = torch.arange(256, dtype=torch.uint8)
-    floats = to_float(every)
-    assert floats.dtype == torch.float32
-    assert (floats.min().item(), floats.max().item()) == (-1, 1)
-    assert torch.equal(to_uint8(floats), every)
-
-
-def test_floats_are_clamped_and_rounded_to_the_nearest_byte() -> None:
-    step = 1 / 127.5
-    floats = torch.tensor([-9.0, -1 + 0.4 * step, -1 + 0.6 * step, 1 - 0.4 * step, 1 - 0.6 * step, 9.0])
-    assert to_uint8(floats).tolist() == [0, 0, 1, 255, 254, 255]

@@ -1,16 +1,22 @@
-"""A folder to images in memory."""
+"""From what a person names to a set of images."""
 
 from __future__ import annotations
 
+import builtins
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from sfumato.data import ChannelChoice, load_images
+from images import noise, png, tiff
+from sfumato.data import load_files, load_images
+from sfumato.depth import SIXTEEN_BITS, Depth
 from sfumato.errors import ConfigError, DataError
+from sfumato.sources import Fit
+from sfumato.store import ChannelChoice, Size
 
 Save = Callable[..., Path]
 
@@ -108,7 +114,7 @@ def test_a_class_without_readable_images_is_dropped(save: Save, tmp_path: Path) 
     images = load_images(tmp_path)
     assert images.label_names == ("a", "c")
     assert images.notices == (
-        "1 of 5 files were skipped: b/1.png (the file is empty).",
+        "1 of 5 images were skipped: b/1.png (the file is empty).",
         "Classes without any readable image were dropped: b.",
     )
 
@@ -141,12 +147,12 @@ def test_different_sizes_are_refused_with_a_size_that_suits(
     assert caught.value.remedy.endswith(f"--size {suggestion}.")
 
 
-def test_different_sizes_are_refused_before_the_memory_is_filled(
+def test_different_sizes_are_refused_before_an_image_is_decoded(
     save: Save, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     save("a.png", size=(8, 8))
     save("b.png", size=(8, 9))
-    monkeypatch.delattr("sfumato.data.load.decode")
+    monkeypatch.delattr("sfumato.store.build.converted")
     with pytest.raises(DataError, match="2 different sizes"):
         load_images(tmp_path)
 
@@ -166,7 +172,7 @@ def test_the_first_five_unreadable_files_are_named_with_their_reasons(save: Save
         (tmp_path / f"{number}.png").touch()
     (tmp_path / "0.png").write_text("no image")
     (notice,) = load_images(tmp_path).notices
-    assert notice.startswith("7 of 9 files were skipped: 0.png (it is not an image that Pillow can read), 1.png (the ")
+    assert notice.startswith("7 of 9 images were skipped: 0.png (it is not an image that Pillow can read), 1.png (the ")
     assert notice.endswith("4.png (the file is empty) and 2 more.")
 
 
@@ -178,23 +184,37 @@ def test_a_bomb_is_skipped_without_a_warning(
     save("c.png", size=(10, 10))
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 99)
     images = load_images(tmp_path)
-    assert images.notices == ("1 of 3 files were skipped: c.png (it has more than 99 pixels).",)
+    assert images.notices == ("1 of 3 images were skipped: c.png (it has more than 99 pixels).",)
     assert not recwarn.list
 
 
+def test_a_file_that_may_not_be_read_is_skipped(save: Save, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in "abc":
+        save(f"{name}.png")
+    permitted = builtins.open
+
+    def refuse(path: Path, *args: object, **options: object) -> object:
+        if str(path).endswith("c.png"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return permitted(path, *args, **options)  # type: ignore[call-overload]
+
+    monkeypatch.setattr(builtins, "open", refuse)
+    assert load_images(tmp_path).notices == ("1 of 3 images were skipped: c.png (permission denied).",)
+
+
 def test_a_folder_that_does_not_exist(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"no folder .*gone to read\. Name a folder of images, or the word digits"):
+    with pytest.raises(DataError, match=r"no file or folder .*gone\. Name a folder of .*, or the word digits"):
         load_images(tmp_path / "gone")
 
 
 @pytest.mark.parametrize("name", ["x" * 5000, "x\0y"])
 def test_a_name_that_cannot_be_one(name: str) -> None:
-    with pytest.raises(DataError, match="no folder"):
+    with pytest.raises(DataError, match="no file or folder"):
         load_images(name)
 
 
 def test_a_file_for_a_folder(save: Save) -> None:
-    with pytest.raises(DataError, match="is a file, but a folder is expected"):
+    with pytest.raises(DataError, match=r"is a single image\. Name a folder with at least 2 images"):
         load_images(save("a.png"))
 
 
@@ -207,7 +227,7 @@ def test_a_folder_without_images(tmp_path: Path) -> None:
 def test_a_folder_without_readable_images(tmp_path: Path) -> None:
     (tmp_path / "a.png").touch()
     (tmp_path / "b.png").write_text("no image")
-    with pytest.raises(DataError, match=r"None of the 2 image files .*: a\.png \(the file is empty\), b\.png"):
+    with pytest.raises(DataError, match=r"None of the 2 images in the folder .*: a\.png \(the file is empty\), b\.png"):
         load_images(tmp_path)
 
 
@@ -232,13 +252,92 @@ def test_images_too_small_to_learn_from(save: Save, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("source", ["digits", "anywhere"])
-@pytest.mark.parametrize("size", [-1, 0, 3])
-def test_a_size_below_four(source: str, size: int) -> None:
-    with pytest.raises(ConfigError, match=f"The size is {size}, but images must be at least 4"):
+@pytest.mark.parametrize("size", [-1, 0, 3, "3", "3x64", (64, 3), 99999, "64x99999"])
+def test_a_size_that_is_too_small_or_too_large(source: str, size: Size) -> None:
+    with pytest.raises(ConfigError, match=r"--size .* is too small or too large\. Choose 4 to 16384 pixels a side"):
         load_images(source, size=size)
+
+
+@pytest.mark.parametrize("size", ["", "x", "64x", "x64", "6 4", "64x64x64", "-8", "8.5", "9" * 20])
+def test_a_size_that_is_none(size: str) -> None:
+    with pytest.raises(ConfigError, match=r"is no size\. Give a side such as 64, or width and height such as 64x96"):
+        load_images("digits", size=size)
+
+
+@pytest.mark.parametrize("size", ["8x4", "8X4", "8×4", (8, 4)])
+def test_a_size_is_width_and_then_height(save: Save, tmp_path: Path, size: Size) -> None:
+    save("a.png", size=(20, 10))
+    save("b.png", size=(3, 5))
+    assert load_images(tmp_path, size=size).image_shape == (3, 4, 8)
+
+
+@pytest.mark.parametrize(("fit", "corner"), [("crop", 99), ("pad", 0), ("resize", 99)])
+def test_the_fit_is_honoured(save: Save, tmp_path: Path, fit: Fit, corner: int) -> None:
+    for name in ("a.png", "b.png"):
+        save(name, "L", size=(20, 10), colour=99)
+    images = load_images(tmp_path, size=8, fit=fit).images
+    assert images.shape == (2, 1, 8, 8)
+    assert images[0, 0, 0, 0] == corner
+    assert images[0, 0, 4, 4] == 99
 
 
 @pytest.mark.usefixtures("unchecked")
 def test_unknown_channels() -> None:
     with pytest.raises(ConfigError, match=r"'cmyk'\. Choose one of auto, grey, rgb, rgba"):
         load_images("digits", channels="cmyk")  # type: ignore[arg-type]
+
+
+@pytest.mark.usefixtures("unchecked")
+def test_an_unknown_fit() -> None:
+    with pytest.raises(ConfigError, match=r"'squeeze'\. Choose one of crop, pad, resize"):
+        load_images("digits", fit="squeeze")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32"])
+@pytest.mark.parametrize("channels", [1, 3, 4, 5])
+def test_every_depth_and_number_of_channels_is_kept_exactly(tmp_path: Path, dtype: str, channels: int) -> None:
+    pixels = noise(3, 6, 7, channels, dtype=dtype)
+    layout = {} if channels == 1 else {"planarconfig": "contig"}
+    for number, image in enumerate(pixels):
+        (tmp_path / f"{number}.tif").write_bytes(tiff(image.squeeze(), photometric="minisblack", **layout))
+    images = load_images(tmp_path)
+    assert images.depth.dtype == dtype
+    assert torch.equal(images.images, torch.from_numpy(pixels.transpose(0, 3, 1, 2).copy()))
+    assert images.notices == ()
+
+
+def test_the_most_common_depth_wins_and_others_are_converted_with_a_notice(tmp_path: Path) -> None:
+    for name in "ab":
+        (tmp_path / f"{name}.png").write_bytes(png(noise(4, 4, dtype="uint16")))
+    (tmp_path / "c.png").write_bytes(png(np.full((4, 4), 255, np.uint8)))
+    images = load_images(tmp_path)
+    assert images.depth == SIXTEEN_BITS
+    assert (images.images[2] == 65535).all()
+    assert images.notices == ("1 of 3 images were converted from 8 bits to 16 bits.",)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "range_"), [(0.1, 0.9, (0, 1)), (-0.5, 0.9, (-1, 1)), (-3, 7, (-3, 7)), (0.5, 300, (0.5, 300))]
+)
+def test_floats_have_the_range_that_suits_them(
+    tmp_path: Path, low: float, high: float, range_: tuple[float, float]
+) -> None:
+    images = np.stack([np.full((4, 5), value, np.float32) for value in (high, low, (low + high) / 2)])
+    np.save(tmp_path / "x.npy", images)
+    loaded = load_images(tmp_path / "x.npy")
+    assert (loaded.depth.low, loaded.depth.high) == pytest.approx(range_)
+    assert torch.equal(loaded.images[:, 0], torch.from_numpy(images))
+
+
+def test_files_are_loaded_as_a_model_has_them(save: Save) -> None:
+    paths = [save("a.png", size=(20, 10), colour=(255, 0, 0)), save("b.png", "L", size=(3, 5), colour=255)]
+    loaded = load_files(paths, (3, 4, 8), Depth())
+    assert loaded.dtype == torch.float32
+    assert loaded[:, :, 1, 1].tolist() == [[1, -1, -1], [1, 1, 1]]
+    assert load_files(paths, (1, 4, 4), SIXTEEN_BITS)[1].unique().tolist() == [1]
+
+
+def test_a_file_that_cannot_be_loaded_is_named(save: Save, tmp_path: Path) -> None:
+    (tmp_path / "b.png").write_text("no image")
+    with pytest.raises(DataError, match=r"b\.png cannot be read: it is not an image .*\. Name an image"):
+        load_files([save("a.png"), tmp_path / "b.png"], (3, 4, 4), Depth())

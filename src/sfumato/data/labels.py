@@ -93,7 +93,7 @@ def _beside(title: str, count: int) -> str:
 
 
 def _dropped(names: tuple[str, ...], unreadable: Sequence[str]) -> tuple[str, ...]:
-    classes = {name.split("/")[0] for name in unreadable if "/" in name}
+    classes = {name.split("/")[0] for name in unreadable if "/" in name} - {"", ".."}  # which lead out of an archive
     dropped = sorted(classes - set(names), key=natural_key)
     return (f"Classes without any readable image were dropped: {', '.join(dropped)}.",) if dropped else ()
 

@@ -10,7 +10,7 @@ import tarfile
 import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from io import BufferedIOBase
 from pathlib import Path
@@ -54,18 +54,18 @@ class ZipEntry(Entry):
 
     def read(self, most: int = MOST_BYTES) -> Content:
         """The content of the member, unpacked no further than an image may be large."""
-        opened = _zip(self.archive)
+        opened = _zip(self.archive, stat_signature(self.archive))
+        told = opened.infolist()[self.index]
+        refuse_size(told.file_size)  # more than that is never unpacked
         try:
-            with opened.open(opened.infolist()[self.index]) as member:
+            with opened.open(told) as member:
                 if self.name.lower().endswith(".npy"):
                     return read_array(member)
-                content = member.read(most + 1)
-                refuse_size(len(content))
-                return content
-        except RuntimeError as error:
-            raise BadImageError("it is encrypted") from error
+                return member.read(most)
         except NotImplementedError as error:
             raise BadImageError("its compression is unknown") from error
+        except RuntimeError as error:
+            raise BadImageError("it is encrypted") from error
         except (zipfile.BadZipFile, EOFError, ValueError, lzma.LZMAError, zlib.error) as error:
             raise BadImageError("it is damaged within the archive") from error
 
@@ -78,7 +78,7 @@ class ZipSource(Source):
     """
 
     def __init__(self, path: Path) -> None:
-        self.title = f"the zip {path}"
+        self.title = f"the zip {printable(str(path))}"
         self.identity = str(path.resolve())
         self.path = path
 
@@ -104,7 +104,7 @@ class TarSource(Source):
     """
 
     def __init__(self, path: Path) -> None:
-        self.title = f"the tar {path}"
+        self.title = f"the tar {printable(str(path))}"
         self.identity = str(path.resolve())
         self.path = path
 
@@ -113,14 +113,16 @@ class TarSource(Source):
         return stat_signature(self.path)
 
     def listing(self, spool: Path) -> Listing:
-        """Its members, with what metadata files say of them. Links and devices are no images."""
+        """Its members, with what metadata files say of them. Links and sparse files are not read."""
         plain = self._uncompressed(spool)
         try:
             with tarfile.open(plain, "r:") as opened:
-                members = [member for member in opened if member.isreg()]
+                members = list(opened)
         except (tarfile.TarError, OSError, ValueError, EOFError) as error:
             raise DataError(f"{self.path} is not a tar, or only a part of one", "Copy it anew.") from error
-        return _listed([_tar_entry(plain, member) for member in members])
+        plain_files = [member for member in members if member.isreg() and not member.issparse()]
+        others = [member.name for member in members if member.issym() or member.islnk() or member.issparse()]
+        return _listed([_tar_entry(plain, member) for member in plain_files], others)
 
     def _uncompressed(self, spool: Path) -> Path:
         with self.path.open("rb") as file:
@@ -147,26 +149,41 @@ class ArraySlice(SliceEntry):
             return read_array(file)
 
 
-def _listed(files: Sequence[Entry]) -> Listing:
-    """Those members of an archive that are images, and what its metadata files say of them."""
-    entries: list[Entry] = []
-    unusable: list[Unreadable] = []
+def _listed(files: Sequence[Entry], others: Sequence[str] = ()) -> Listing:
+    """Those members of an archive that are images, and what its metadata files say of them.
+
+    A folder that holds all of them is left out of their names: archives of a folder often begin with its name.
+    """
+    entries: dict[str, Entry] = {}
     tables: dict[str, Callable[[], bytes]] = {}
-    for file in _last_of_each_name(files):
-        if posixpath.basename(file.name) in METADATA:
-            tables[file.name] = partial(_whole, file)
-        elif not is_image_name(file.name) or _is_hidden(file.name):
+    unusable = [Unreadable(printable(name), "it is a link or a sparse file") for name in others if _is_image(name)]
+    for name, file in _by_name(files).items():
+        if posixpath.basename(name) in METADATA and not _is_hidden(name):
+            tables[name] = partial(_whole, file)
+        elif not _is_image(name):
             continue
-        elif _escapes(file.name):
-            unusable.append(Unreadable(printable(file.name), "its path leads out of the archive"))
+        elif _escapes(name):
+            unusable.append(Unreadable(printable(name), "its path leads out of the archive"))
         else:
-            entries.append(file)
-    return described(sorted(entries, key=lambda entry: entry.name), tables, unusable)
+            entries[name] = file
+    shared = _shared_folder([*entries, *tables])
+    kept = [replace(file, name=name.removeprefix(shared)) for name, file in sorted(entries.items())]
+    return described(kept, {name.removeprefix(shared): read for name, read in tables.items()}, unusable)
 
 
-def _last_of_each_name(files: Iterable[Entry]) -> Iterable[Entry]:
+def _by_name(files: Iterable[Entry]) -> dict[str, Entry]:
     """A name that occurs twice means what was added last, as for the tools that unpack archives."""
-    return {file.name: file for file in files}.values()
+    return {posixpath.normpath(file.name): file for file in files}
+
+
+def _is_image(name: str) -> bool:
+    return is_image_name(name) and not _is_hidden(name)
+
+
+def _shared_folder(names: Iterable[str]) -> str:
+    """The first folder of all names, with a slash; nothing if they have none in common."""
+    first = {"".join(name.partition("/")[:2]) if "/" in name else "" for name in names}
+    return first.pop() if len(first) == 1 else ""
 
 
 def _whole(file: Entry) -> bytes:
@@ -180,15 +197,19 @@ def _whole(file: Entry) -> bytes:
 
 def _is_hidden(name: str) -> bool:
     """Hidden files, and the shadows that macOS puts into zips."""
-    return any((part.startswith(".") and part not in (".", "..")) or part == "__MACOSX" for part in name.split("/"))
+    return any((part.startswith(".") and part not in (".", "..")) or part == "__MACOSX" for part in _parts(name))
 
 
 def _escapes(name: str) -> bool:
-    parts = name.replace("\\", "/").split("/")
+    parts = _parts(name)
     return ".." in parts or name.startswith(("/", "\\")) or parts[0].endswith(":")
 
 
+def _parts(name: str) -> list[str]:
+    return name.replace("\\", "/").split("/")
+
+
 @lru_cache(maxsize=1)
-def _zip(path: Path) -> zipfile.ZipFile:
+def _zip(path: Path, signature: str) -> zipfile.ZipFile:  # noqa: ARG001 (another archive may lie there later)
     """The open archive, kept for the members that follow."""
     return zipfile.ZipFile(path)

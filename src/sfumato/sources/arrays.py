@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,12 +10,22 @@ from dataclasses import dataclass
 from functools import partial
 from io import BufferedIOBase
 from pathlib import Path
-from typing import NamedTuple, cast
+from typing import cast
 
 import numpy as np
 
 from sfumato.errors import DataError
-from sfumato.sources.entry import MOST_BYTES, Content, Entry, array_fault
+from sfumato.sources.entry import (
+    MOST_BYTES,
+    ArrayHeader,
+    BadImageError,
+    Content,
+    Entry,
+    array_header,
+    printable,
+    read_array,
+)
+from sfumato.sources.frame import RGBA
 from sfumato.sources.source import Cell, Listing, Source, stat_signature
 from sfumato.sources.spool import unpacked
 
@@ -22,14 +33,6 @@ IMAGES, LABELS = "images", "labels"
 UNLABELLED = -1
 
 REMEDY = "Save images as (N, H, W, C), (N, C, H, W) or (N, H, W), of uint8, uint16 or floats."
-
-
-class Header(NamedTuple):
-    """What the head of a `.npy` says: the array's shape, its dtype, and where its numbers begin."""
-
-    shape: tuple[int, ...]
-    dtype: np.dtype[np.generic]
-    offset: int
 
 
 @dataclass(frozen=True)
@@ -41,22 +44,19 @@ class RowEntry(Entry):
         offset: Where the image begins.
         shape: Of the image, in the file's order of axes.
         dtype: Of its numbers.
-        channels_first: Whether the file has the channels before height and width.
     """
 
     path: Path
     offset: int
     shape: tuple[int, ...]
     dtype: str
-    channels_first: bool
 
     def read(self, most: int = MOST_BYTES) -> Content:  # noqa: ARG002
-        """The pixels, (H, W, C)."""
+        """The pixels."""
         with self.path.open("rb", buffering=0) as file:
             file.seek(self.offset)
-            content = file.read(int(np.prod(self.shape)) * np.dtype(self.dtype).itemsize)
-        pixels = np.frombuffer(content, self.dtype).reshape(self.shape)
-        return np.moveaxis(pixels, 0, -1) if self.channels_first else pixels.reshape(*self.shape[:2], -1)
+            content = file.read(math.prod(self.shape) * np.dtype(self.dtype).itemsize)
+        return np.frombuffer(content, self.dtype).reshape(self.shape)
 
 
 class ArraySource(Source):
@@ -67,7 +67,7 @@ class ArraySource(Source):
     """
 
     def __init__(self, path: Path) -> None:
-        self.title = f"the array {path}"
+        self.title = f"the array {printable(str(path))}"
         self.identity = str(path.resolve())
         self.path = path
 
@@ -106,10 +106,9 @@ def _member(path: Path, name: str) -> Iterator[BufferedIOBase]:
 def _loaded(path: Path, archive: zipfile.ZipFile, name: str) -> np.ndarray:
     try:
         with archive.open(f"{name}.npy") as file:
-            array: np.ndarray = np.load(file)
-            return array
-    except (ValueError, EOFError) as error:
-        raise DataError(f"the array {name} of {path} cannot be read: {array_fault(error)}", REMEDY) from error
+            return read_array(file)
+    except BadImageError as error:
+        raise DataError(f"the array {name} of {path} cannot be read: {error}", "Save it anew.") from error
 
 
 def _cells(path: Path, labels: np.ndarray, count: int) -> list[Cell]:
@@ -125,42 +124,31 @@ def _cells(path: Path, labels: np.ndarray, count: int) -> list[Cell]:
 def _entries(file: Path, origin: Path) -> Iterator[RowEntry]:
     """The rows of the array in `file`, which came from `origin`."""
     header = _header(file, origin)
-    count, shape, channels_first = _layout(header, origin)
-    stride = int(np.prod(shape)) * header.dtype.itemsize
+    count, shape = _layout(header.shape, origin)
+    stride = math.prod(shape) * header.dtype.itemsize
     if file.stat().st_size < header.offset + count * stride:
         raise DataError(f"{origin} ends before its array does", "Copy or save it anew.")
     for row in range(count):
-        place = header.offset + row * stride
-        yield RowEntry(f"#{row}", file, place, shape, header.dtype.str, channels_first)
+        yield RowEntry(f"#{row}", file, header.offset + row * stride, shape, header.dtype.str)
 
 
-def _header(file: Path, origin: Path) -> Header:
+def _header(file: Path, origin: Path) -> ArrayHeader:
     try:
         with file.open("rb") as opened:
-            version = np.lib.format.read_magic(opened)
-            read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-            shape, is_fortran, dtype = read(opened)
-            offset = opened.tell()
-    except (ValueError, EOFError, OSError) as error:
-        raise DataError(f"{origin} cannot be read: {array_fault(error)}", REMEDY) from error
-    if dtype.hasobject:
-        raise DataError(f"{origin} holds Python objects, which are never unpickled", REMEDY)
-    if dtype.kind not in "uifb":
-        raise DataError(f"{origin} holds {dtype}, which are no pixels", REMEDY)
-    if is_fortran and len(shape) > 1:
+            header = array_header(opened)
+    except (BadImageError, OSError) as error:
+        raise DataError(f"{origin} cannot be read: {error}", REMEDY) from error
+    if header.dtype.kind not in "uifb":
+        raise DataError(f"{origin} holds {header.dtype}, which are no pixels", REMEDY)
+    if header.is_fortran and len(header.shape) > 1:
         raise DataError(f"{origin} is stored column by column", "Save it with numpy.ascontiguousarray.")
-    return Header(shape, dtype, offset)
+    return header
 
 
-def _layout(header: Header, origin: Path) -> tuple[int, tuple[int, ...], bool]:
-    """(count, shape of one image in the file, whether channels come first). The channels are the shorter end."""
-    count, *shape = header.shape or (0,)
-    match shape:
-        case [_, _]:
-            return count, tuple(shape), False
-        case [first, _, last] if first != last:
-            return count, tuple(shape), first < last
-        case [first, _, last] if first <= 4:
-            return count, tuple(shape), False
-        case _:
-            raise DataError(f"{origin} has the shape {header.shape}, which is not that of images", REMEDY)
+def _layout(whole: tuple[int, ...], origin: Path) -> tuple[int, tuple[int, ...]]:
+    """(count, shape of one image). Of three axes, the channels must be the shorter end."""
+    count, *shape = whole or (0,)
+    is_image = len(shape) == 2 or (len(shape) == 3 and (shape[0] != shape[2] or shape[0] <= RGBA))
+    if not is_image or min(whole) < 0 or 0 in shape:
+        raise DataError(f"{origin} has the shape {whole}, which is not that of images", REMEDY)
+    return count, tuple(shape)

@@ -89,7 +89,8 @@ def pixels_of(content: Content, frame: Frame | None = None) -> np.ndarray:
             least = least if (width, height) == image.size else least[::-1]
             image.draft(None, (FINER * least[0], FINER * least[1]))
         try:
-            return _shown(ImageOps.exif_transpose(image))
+            image.load()
+            return _shown(_upright(image))
         except BadImageError:
             raise
         except Exception as error:
@@ -153,8 +154,21 @@ def _plain_jpeg(content: bytes, frame: Frame | None) -> np.ndarray:
 def _upright_size(image: Image.Image) -> tuple[int, int]:
     if image.format == "TIFF":  # Pillow has turned this size already
         return image.size
-    turned = image.getexif().get(ExifTags.Base.Orientation) in SIDEWAYS
+    try:
+        turned = image.getexif().get(ExifTags.Base.Orientation) in SIDEWAYS
+    except OSError:  # of a part of a file, which does not show whether it is turned
+        raise
+    except Exception:  # what is broken says nothing
+        turned = False
     return (image.height, image.width) if turned else image.size
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    """A decoded image, turned as EXIF says, unless what EXIF says is broken."""
+    try:
+        return ImageOps.exif_transpose(image)
+    except Exception:
+        return image
 
 
 def _native(image: Image.Image) -> tuple[int, Dtype]:

@@ -7,6 +7,7 @@ import struct
 from typing import TYPE_CHECKING
 
 import numpy as np
+from PIL import ExifTags, Image
 
 from sfumato.sources.entry import BadImageError
 from sfumato.sources.frame import GREY, RGB, RGBA
@@ -16,9 +17,6 @@ if TYPE_CHECKING:
     from tifffile import TiffPage
 
 PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
-PNG_CHANNELS = {2: RGB, 4: RGBA, 6: RGBA}
-"""Channels of PNG's colour types that are not grey alone; grey with opacity is shown as RGBA."""
-
 TIFF_MAGICS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 
 TURNS = {
@@ -65,32 +63,68 @@ def _png_shape(content: bytes) -> tuple[int, int, int, Dtype] | None:
     if len(content) < 26:
         return None
     width, height, depth, colour = struct.unpack(">IIBB", content[16:26])
-    if depth != 16 or colour not in PNG_CHANNELS:
+    channels = _png_channels(content, colour)
+    if depth != 16 or channels == GREY:
         return None
     refuse_bomb(width, height)
-    return width, height, PNG_CHANNELS[colour], "uint16"
+    return *_turned_size(width, height, _png_orientation(content)), channels, "uint16"
+
+
+def _png_channels(content: bytes, colour: int) -> int:
+    """Channels of an image of one of PNG's colour types; grey with opacity is shown as RGBA."""
+    has_opacity = colour in (4, 6) or _has_before_pixels(content, b"tRNS")
+    return RGBA if has_opacity else RGB if colour == 2 else GREY
+
+
+def _has_before_pixels(content: bytes, chunk: bytes) -> bool:
+    return content.find(chunk, 0, content.find(b"IDAT")) >= 0
 
 
 def _png_pixels(content: bytes) -> np.ndarray:
     import imagecodecs
 
     pixels: np.ndarray = imagecodecs.png_decode(content)
-    if pixels.shape[2] == 2:
-        pixels = np.concatenate([pixels[:, :, :1].repeat(3, axis=2), pixels[:, :, 1:]], axis=2)
-    return pixels
+    return _turned(_coloured(pixels) if pixels.shape[2] == 2 else pixels, _png_orientation(content))
+
+
+def _png_orientation(content: bytes) -> int:
+    """What EXIF says, if it stands before the pixels."""
+    if not _has_before_pixels(content, b"eXIf"):
+        return 1
+    try:
+        with Image.open(io.BytesIO(content)) as image:
+            return int(image.getexif().get(ExifTags.Base.Orientation, 1))
+    except Exception:  # what is broken says nothing
+        return 1
 
 
 def _tiff_shape(content: bytes) -> tuple[int, int, int, Dtype] | None:
     page = _first_page(content)
-    if page is None or page.dtype is None:
+    if page is None or page.dtype is None or _is_pillows(page):
         return None
-    channels = page.samplesperpixel
-    if page.dtype == np.uint8 and channels in (GREY, RGB, RGBA):
-        return None
+    channels = RGBA if _is_grey_with_opacity(page) else page.samplesperpixel
     refuse_bomb(page.imagewidth * channels, page.imagelength)
-    sideways = _orientation(page) > 4
-    size = (page.imagelength, page.imagewidth) if sideways else (page.imagewidth, page.imagelength)
-    return *size, channels, kept_dtype(page.dtype)
+    return *_turned_size(page.imagewidth, page.imagelength, _orientation(page)), channels, kept_dtype(page.dtype)
+
+
+def _is_pillows(page: TiffPage) -> bool:
+    """Whether Pillow loses nothing, as of 8 bits or 1 in grey or colour, or alone knows the colours, such as inks."""
+    from tifffile import PHOTOMETRIC
+
+    match page.photometric:
+        case PHOTOMETRIC.RGB:
+            is_known = page.samplesperpixel in (RGB, RGBA)
+        case PHOTOMETRIC.MINISBLACK | PHOTOMETRIC.MINISWHITE:
+            is_known = page.samplesperpixel == GREY or _is_grey_with_opacity(page)
+        case _:
+            return True
+    return is_known and page.dtype in (np.uint8, np.bool_)
+
+
+def _is_grey_with_opacity(page: TiffPage) -> bool:
+    from tifffile import EXTRASAMPLE
+
+    return page.samplesperpixel == 2 and page.extrasamples == (EXTRASAMPLE.UNASSALPHA,)
 
 
 def _tiff_pixels(content: bytes) -> np.ndarray:
@@ -99,14 +133,26 @@ def _tiff_pixels(content: bytes) -> np.ndarray:
     page = _first_page(content)
     assert page is not None
     array = page.asarray()
-    pixels = (
-        array.reshape(page.imagelength, page.imagewidth, -1) if page.planarconfig == 1 else np.moveaxis(array, 0, 2)
-    )
+    is_planar = page.planarconfig == 2 and page.samplesperpixel > 1
+    pixels = np.moveaxis(array, 0, 2) if is_planar else array.reshape(page.imagelength, page.imagewidth, -1)
     if page.photometric == PHOTOMETRIC.MINISWHITE and pixels.dtype.kind == "u":
         pixels = np.iinfo(pixels.dtype).max - pixels
-    turns, mirrored = TURNS.get(_orientation(page), (0, False))
+    return as_pixels(_turned(_coloured(pixels) if _is_grey_with_opacity(page) else pixels, _orientation(page)))
+
+
+def _coloured(pixels: np.ndarray) -> np.ndarray:
+    """Grey with opacity as RGBA."""
+    return np.concatenate([pixels[:, :, :1].repeat(3, axis=2), pixels[:, :, 1:]], axis=2)
+
+
+def _turned(pixels: np.ndarray, orientation: int) -> np.ndarray:
+    turns, mirrored = TURNS.get(orientation, (0, False))
     pixels = np.rot90(pixels, turns)
-    return as_pixels(pixels[:, ::-1] if mirrored else pixels)
+    return pixels[:, ::-1] if mirrored else pixels
+
+
+def _turned_size(width: int, height: int, orientation: int) -> tuple[int, int]:
+    return (height, width) if TURNS.get(orientation, (0, False))[0] % 2 else (width, height)
 
 
 def _first_page(content: bytes) -> TiffPage | None:

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import math
 import os
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from io import BufferedIOBase
 from pathlib import Path, PurePosixPath
-from typing import IO
+from typing import IO, NamedTuple
 
 import numpy as np
 
 Content = bytes | np.ndarray
 """An encoded file, or pixels of shape (H, W), (H, W, C) or (C, H, W)."""
+
+ReadableFile = IO[bytes] | BufferedIOBase
+"""A file that is open, or a member of an archive."""
 
 MOST_BYTES = 2**30
 """A single encoded image may not be larger, so that a zip bomb is met with a sentence."""
@@ -102,6 +107,15 @@ class SliceEntry(Entry):
             return file.read(min(self.size, most))
 
 
+class ArrayHeader(NamedTuple):
+    """What the head of a `.npy` says: the array's shape, whether it lies column by column, its dtype and its place."""
+
+    shape: tuple[int, ...]
+    is_fortran: bool
+    dtype: np.dtype[np.generic]
+    offset: int
+
+
 def refuse_size(size: int) -> None:
     """Refuse what is empty, or larger than an image may be.
 
@@ -113,28 +127,51 @@ def refuse_size(size: int) -> None:
     """
     if size == 0:
         raise BadImageError("the file is empty")
+    refuse_large(size)
+
+
+def refuse_large(size: int) -> None:
+    """Refuse what has more bytes than an image may have.
+
+    Raises:
+        BadImageError: It has.
+    """
     if size > MOST_BYTES:
         raise BadImageError(f"it has more than {MOST_BYTES >> 20} MiB")
 
 
-def read_array(file: IO[bytes]) -> np.ndarray:
+def read_array(file: ReadableFile) -> np.ndarray:
     """The array of an open `.npy` file, which is never unpickled.
 
     Raises:
         BadImageError: It is no array of numbers, or larger than an image may be.
     """
+    start = file.tell()
+    header = array_header(file)
+    refuse_large(math.prod(header.shape) * header.dtype.itemsize)
+    file.seek(start)
     try:
-        array: np.ndarray = np.load(file)
+        array: np.ndarray = np.lib.format.read_array(file)
     except (ValueError, EOFError, MemoryError) as error:
-        raise BadImageError(array_fault(error)) from error
+        raise BadImageError("it is only a part of a NumPy array") from error
     return array
 
 
-def array_fault(error: Exception) -> str:
-    """Why an array could not be loaded, as the end of a sentence."""
-    if "Object arrays" in str(error) or "pickle" in str(error):
-        return "it holds Python objects, which are never unpickled"
-    return "it is not a NumPy array, or only a part of one"
+def array_header(file: ReadableFile) -> ArrayHeader:
+    """The head of an open `.npy` file.
+
+    Raises:
+        BadImageError: There is none, or it promises Python objects, which are never unpickled.
+    """
+    try:
+        version = np.lib.format.read_magic(file)
+        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        header = ArrayHeader(*read(file), file.tell())
+    except Exception as error:  # the head is a piece of Python, which is parsed
+        raise BadImageError("it is not a NumPy array, or only a part of one") from error
+    if header.dtype.hasobject:
+        raise BadImageError("it holds Python objects, which are never unpickled")
+    return header
 
 
 def printable(text: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import stat
 from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +12,7 @@ from pathlib import Path
 from PIL import Image
 
 from sfumato.errors import DataError
-from sfumato.sources.entry import FileEntry
+from sfumato.sources.entry import FileEntry, printable
 from sfumato.sources.metadata import METADATA, described
 from sfumato.sources.source import Listing, Source
 
@@ -34,14 +35,14 @@ class FolderSource(Source):
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self.title = f"the folder {root}"
+        self.title = f"the folder {printable(str(root))}"
         self.identity = str(root.resolve())
         try:
             self.found = sorted(_walk(str(root)))
         except OSError as error:
             raise DataError(
-                f"{error.filename} cannot be read ({error.strerror})",
-                f"Change its permissions, or move it out of {root}.",
+                f"{printable(str(error.filename))} cannot be read ({error.strerror})",
+                f"Change its permissions, or move it out of {printable(str(root))}.",
             ) from error
 
     def signature(self) -> str:
@@ -89,11 +90,19 @@ def _walk(root: str) -> Iterator[Found]:
                 if child.name.startswith("."):
                     continue
                 name = folder + child.name
-                if child.is_dir():
+                if _is_folder(child):
                     if not _is_made_by_sfumato(child.path):
                         (pending.append if child.is_symlink() else pending.appendleft)(name + "/")
                 elif (is_image_name(name) or _is_metadata(name)) and _is_file(child):
                     yield name, _facts(child)
+
+
+def _is_folder(child: os.DirEntry[str]) -> bool:
+    """Whether to look into it; a link that leads to itself, or to where nobody may look, is no folder."""
+    try:
+        return child.is_dir()
+    except OSError:
+        return False
 
 
 def _is_made_by_sfumato(folder: str) -> bool:
@@ -108,7 +117,10 @@ def _is_made_by_sfumato(folder: str) -> bool:
 
 def _is_file(child: os.DirEntry[str]) -> bool:
     """Whether to open it: a broken link counts, and is reported as unreadable; a pipe or a device does not."""
-    return child.is_file() or not Path(child.path).exists()
+    try:
+        return stat.S_ISREG(child.stat().st_mode)
+    except OSError:
+        return True
 
 
 def _facts(child: os.DirEntry[str]) -> str:

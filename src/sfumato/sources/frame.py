@@ -102,8 +102,9 @@ def _rounded(values: np.ndarray, like: np.ndarray) -> np.ndarray:
 def _middle(width: int, height: int, frame: Frame) -> Box:
     """The largest box of the frame's shape about the centre."""
     scale = min(width / frame.width, height / frame.height)
-    left, upper = (width - frame.width * scale) / 2, (height - frame.height * scale) / 2
-    return left, upper, left + frame.width * scale, upper + frame.height * scale
+    across, down = min(frame.width * scale, width), min(frame.height * scale, height)  # which rounding may exceed
+    left, upper = (width - across) / 2, (height - down) / 2
+    return left, upper, min(left + across, width), min(upper + down, height)
 
 
 def _padded(pixels: np.ndarray, frame: Frame) -> np.ndarray:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sfumato.errors import DataError
-from sfumato.sources.entry import MOST_BYTES, BadImageError, Content, Entry, FileEntry
+from sfumato.sources.entry import MOST_BYTES, BadImageError, Content, Entry, FileEntry, printable
 from sfumato.sources.parquet import EXTRA, image_bytes, named_cells
 from sfumato.sources.source import Listing, Source
 
@@ -53,7 +53,7 @@ class HubSource(Source):
     """
 
     def __init__(self, name: str) -> None:
-        self.title = f"the data set {name}"
+        self.title = f"the data set {printable(name)}"
         self.identity = PREFIX + name
         self.rows = _loaded(name)
         self.column = _image_column(self.rows, name)

@@ -60,10 +60,17 @@ def _add(rows: dict[str, Row], folder: str, row: Row, place: str) -> None:
     if not isinstance(file, str) or not file:
         raise DataError(f"{place} names no file", f"Fill in its {FILE_NAME}, or remove the row.")
     path = posixpath.normpath(posixpath.join(folder, file.replace("\\", "/")))
-    if rows.setdefault(path, row) != row:
+    if not _is_same(rows.setdefault(path, row), row):
         raise DataError(
             f"{place} says something else of {printable(file)} than an earlier row", "Keep one row for each file."
         )
+
+
+def _is_same(one: Row, other: Row) -> bool:
+    """Whether two rows say the same; what is not a number is like its kind."""
+    return one.keys() == other.keys() and all(
+        one[name] == other[name] or (one[name] != one[name] and other[name] != other[name]) for name in one
+    )
 
 
 def _notices(tables: Sequence[str], mentioned: Iterable[str], names: set[str]) -> list[str]:
@@ -166,13 +173,13 @@ def _integer(cell: str) -> int:
 
 def _json_rows(title: str, text: str) -> Iterator[tuple[str, Row]]:
     """The rows of a JSON lines file; values that are neither text nor numbers are left out."""
-    for number, line in enumerate(text.splitlines(), 1):
+    for number, line in enumerate(text.split("\n"), 1):
         if not line.strip():
             continue
         place = f"line {number} of {title}"
         try:
             row = json.loads(line)
-        except (json.JSONDecodeError, RecursionError) as error:
+        except (ValueError, RecursionError) as error:  # numbers may have too many digits
             raise DataError(f"{place} is not JSON: {error}", 'Write lines such as {"file_name": "a.png"}.') from error
         if not isinstance(row, dict):
             raise DataError(f"{place} is no JSON object", 'Write lines such as {"file_name": "a.png"}.')

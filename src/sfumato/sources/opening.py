@@ -9,6 +9,7 @@ from pathlib import Path
 from sfumato.errors import DataError
 from sfumato.sources.archives import COMPRESSED, TarSource, ZipSource
 from sfumato.sources.arrays import ArraySource
+from sfumato.sources.entry import printable
 from sfumato.sources.folder import FolderSource, is_image_name
 from sfumato.sources.hub import PREFIX, HubSource
 from sfumato.sources.parquet import ParquetSource
@@ -30,16 +31,16 @@ def open_source(name: str | Path) -> Source:
     """
     if str(name).startswith(PREFIX):
         return HubSource(str(name).removeprefix(PREFIX))
-    path = Path(name)
+    path, title = Path(name), printable(str(name))
     try:
         path.stat()
     except (OSError, ValueError) as error:
-        raise DataError(f"There is no file or folder {path}", REMEDY) from error
+        raise DataError(f"There is no file or folder {title}", REMEDY) from error
     if path.is_dir():
         return _folder(path)
     if not path.is_file():
-        raise DataError(f"{path} is neither a file nor a folder", REMEDY)
-    return _file(path)
+        raise DataError(f"{title} is neither a file nor a folder", REMEDY)
+    return _file(path, title)
 
 
 def _folder(path: Path) -> Source:
@@ -49,14 +50,14 @@ def _folder(path: Path) -> Source:
     return source
 
 
-def _file(path: Path) -> Source:
+def _file(path: Path, title: str) -> Source:
     """By its extension, or else by how it begins."""
     try:
         with path.open("rb") as file:
             start = file.read(8)
         is_tar = tarfile.is_tarfile(path) if not start.startswith(tuple(COMPRESSED)) else True
     except OSError as error:
-        raise DataError(f"{path} cannot be read ({error.strerror})", "Change its permissions.") from error
+        raise DataError(f"{title} cannot be read ({error.strerror})", "Change its permissions.") from error
     match path.suffix.lower():
         case ".npy" | ".npz":
             return ArraySource(path)
@@ -67,9 +68,9 @@ def _file(path: Path) -> Source:
         case ".tar" | ".tgz" | ".gz" | ".xz" | ".txz" | ".bz2" | ".tbz2":
             return TarSource(path)
     if is_image_name(path.name):
-        raise DataError(f"{path} is a single image", "Name a folder with at least 2 images.")
+        raise DataError(f"{title} is a single image", "Name a folder with at least 2 images.")
     if zipfile.is_zipfile(path):
         return ZipSource(path)
     if is_tar:
         return TarSource(path)
-    raise DataError(f"{path} is a file that holds no images", REMEDY)
+    raise DataError(f"{title} is a file that holds no images", REMEDY)

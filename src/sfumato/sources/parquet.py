@@ -39,7 +39,8 @@ class ParquetEntry(Entry):
 
     def read(self, most: int = MOST_BYTES) -> Content:  # noqa: ARG002
         """The encoded image of the row."""
-        return image_bytes(_group(self.path, self.column, self.group)[self.row].as_py())
+        group = _group(self.path, stat_signature(self.path), self.column, self.group)
+        return image_bytes(group[self.row].as_py())
 
 
 class ParquetSource(Source):
@@ -54,7 +55,7 @@ class ParquetSource(Source):
 
     def __init__(self, path: Path) -> None:
         require_pyarrow("Parquet files")
-        self.title = f"the Parquet data {path}"
+        self.title = f"the Parquet data {printable(str(path))}"
         self.identity = str(path.resolve())
         self.path = path
         self.files = sorted(path.rglob("*.parquet")) if path.is_dir() else [path]
@@ -74,7 +75,7 @@ class ParquetSource(Source):
             entries += _rows(file, image, opened)
             names = class_names(schema)
             for name in _described(schema, image):
-                cells = named_cells(opened.read(columns=[name]).column(0).to_pylist(), names.get(name))
+                cells = named_cells(_column(file, opened, name), names.get(name))
                 before = len(entries) - opened.metadata.num_rows
                 columns.setdefault(name, [None] * before).extend(cells)
             for cells in columns.values():
@@ -164,9 +165,23 @@ def _open(file: Path) -> ParquetFile:
     try:
         return parquet.ParquetFile(file)
     except (ArrowException, OSError) as error:
-        raise DataError(
-            f"{printable(str(file))} is not a Parquet file, or only a part of one", "Restore it from its origin."
-        ) from error
+        raise _broken(file) from error
+
+
+def _column(file: Path, opened: ParquetFile, name: str) -> list[Any]:
+    from pyarrow import ArrowException
+
+    try:
+        cells: list[Any] = opened.read(columns=[name]).column(0).to_pylist()
+    except (ArrowException, OSError, ValueError) as error:
+        raise _broken(file) from error
+    return cells
+
+
+def _broken(file: Path) -> DataError:
+    return DataError(
+        f"{printable(str(file))} is not a Parquet file, or only a part of one", "Restore it from its origin."
+    )
 
 
 def _rows(file: Path, image: str, opened: ParquetFile) -> list[Entry]:
@@ -195,11 +210,11 @@ def _is_plain(kind: pa.DataType) -> bool:
 
 
 @lru_cache(maxsize=1)
-def _group(path: Path, column: str, group: int) -> pa.ChunkedArray:
+def _group(path: Path, signature: str, column: str, group: int) -> pa.ChunkedArray:  # noqa: ARG001
     """The images of one row group; neighbours are read together, so the last one is kept."""
     from pyarrow import ArrowException
 
     try:
         return _open(path).read_row_group(group, columns=[column]).column(0)
-    except (ArrowException, DataError) as error:
+    except (ArrowException, OSError, DataError) as error:
         raise BadImageError("its row group cannot be read") from error

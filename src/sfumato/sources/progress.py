@@ -38,7 +38,7 @@ def byte_bar(title: str) -> Iterator[Callable[[int], None]]:
 @contextmanager
 def _bar(title: str, total: int | None, *more: ProgressColumn) -> Iterator[Callable[[int], None]]:
     console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), *more)
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), *more)
     bar = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
     begun = time.monotonic()
     task = bar.add_task(title, total=total)
@@ -56,4 +56,4 @@ def _bar(title: str, total: int | None, *more: ProgressColumn) -> Iterator[Calla
 
 def tell(sentence: str) -> None:
     """A sentence on stderr."""
-    Console(stderr=True).print(sentence, markup=False, soft_wrap=True)
+    Console(stderr=True).print(sentence, markup=False, emoji=False, soft_wrap=True)

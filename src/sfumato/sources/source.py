@@ -62,6 +62,12 @@ class Source(ABC):
 
 
 def stat_signature(path: Path) -> str:
-    """Size and times of a file; changing it changes them, and so does putting another file in its place."""
-    facts = path.stat()
+    """Size and times of a file; changing it changes them, and so does putting another file in its place.
+
+    What is not there has a signature too: that it is missing will be said when it is read.
+    """
+    try:
+        facts = path.stat()
+    except OSError:
+        return "gone"
     return f"{facts.st_size} {facts.st_mtime_ns} {facts.st_ctime_ns}"

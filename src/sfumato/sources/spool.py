@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import gzip
 import lzma
 import shutil
+import zipfile
 import zlib
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -45,7 +45,9 @@ def unpacked(origin: Path, opened: Callable[[], AbstractContextManager[BufferedI
                 _refuse(origin, written, packed, room)
                 file.write(piece)
                 on_bytes(len(piece))
-    except (EOFError, lzma.LZMAError, zlib.error, gzip.BadGzipFile) as error:
+    except (EOFError, lzma.LZMAError, zlib.error, zipfile.BadZipFile, OSError) as error:
+        if isinstance(error, OSError) and error.errno is not None:  # of the disk, not of the content
+            raise
         raise DataError(f"{origin} is damaged, or only a part of an archive", "Copy it anew.") from error
     return target
 

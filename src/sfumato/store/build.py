@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from sfumato.errors import DataError
-from sfumato.sources import Entry, Listing, Source, Unreadable, printable
+from sfumato.sources import Cell, Entry, Listing, Source, Unreadable, printable
 from sfumato.sources.decode import Shape, reason_of
 from sfumato.sources.parallel import in_parallel
 from sfumato.store.convert import converted
@@ -131,7 +131,7 @@ def decode_piece(piece: Piece, layout: Layout, folder: Path) -> tuple[int, list[
     shape = (len(piece.entries), layout.channels, layout.frame.height, layout.frame.width)
     pixels = np.zeros(shape, layout.dtype)
     outcomes = [_decode(entry, layout, place) for entry, place in zip(piece.entries, pixels, strict=True)]
-    with (folder / PIXELS).open("r+b", buffering=0) as file:
+    with (folder / PIXELS).open("r+b") as file:
         file.seek(piece.first * _bytes_an_image(layout))
         file.write(pixels.data)
     note = _note(piece, folder)
@@ -209,7 +209,10 @@ def _index(
         sizes=[(shape.width, shape.height) for shape in kept],
         channels=[shape.channels for shape in kept],
         dtypes=[shape.dtype for shape in kept],
-        columns={name: [cells[index] for index in good] for name, cells in listing.columns.items()},
+        columns={
+            printable(name): [_printable_cell(cells[index]) for index in good]
+            for name, cells in listing.columns.items()
+        },
         unreadable=[(file.name, file.reason) for file in skipped],
         notices=[
             *([f"{len(skipped)} of {total} images were skipped: {named(skipped)}."] if skipped else []),
@@ -217,6 +220,10 @@ def _index(
             *listing.notices,
         ],
     )
+
+
+def _printable_cell(cell: Cell) -> Cell:
+    return printable(cell) if isinstance(cell, str) else cell
 
 
 def _require_enough(source: Source, readable: int, skipped: Sequence[Unreadable]) -> None:

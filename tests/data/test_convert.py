@@ -1,0 +1,85 @@
+"""One image to what it becomes in a store."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from images import noise, png
+from sfumato.sources import BadImageError, Frame
+from sfumato.sources.entry import FileEntry
+from sfumato.store.convert import WHITE, converted, in_channels, in_depth
+from sfumato.store.survey import Layout
+
+
+@pytest.mark.parametrize(
+    ("colour", "wanted", "expected"),
+    [
+        ([50], 3, [50, 50, 50]),
+        ([50], 4, [50, 50, 50, 255]),
+        ([255, 0, 0], 1, [76]),
+        ([0, 255, 0], 1, [150]),
+        ([0, 0, 255], 1, [29]),
+        ([1, 2, 3], 4, [1, 2, 3, 255]),
+        ([255, 0, 0, 255], 3, [255, 0, 0]),
+        ([0, 0, 0, 51], 3, [204, 204, 204]),
+        ([0, 0, 0, 0], 3, [255, 255, 255]),
+        ([0, 0, 0, 51], 1, [204]),
+        ([9, 8, 7, 6], 4, [9, 8, 7, 6]),
+        ([1, 2, 3, 4, 5], 5, [1, 2, 3, 4, 5]),
+    ],
+)
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32"])
+def test_channels_are_converted_and_transparency_lies_on_white(
+    colour: list[int], wanted: int, expected: list[int], dtype: str
+) -> None:
+    pixels = in_depth(np.full((2, 3, len(colour)), colour, np.uint8), dtype)
+    converted = in_channels(pixels, wanted)
+    assert converted.shape == (2, 3, wanted)
+    assert converted.dtype == dtype
+    one = WHITE[dtype] / 255
+    assert np.abs(converted[0, 0] / one - expected).max() < (0.5 if dtype == "uint8" else 0.51)
+
+
+@pytest.mark.parametrize(("present", "wanted"), [(2, 1), (5, 3), (3, 5), (1, 2)])
+def test_other_numbers_of_channels_are_not_guessed(present: int, wanted: int) -> None:
+    with pytest.raises(BadImageError, match=r"it has .*, and most of the images"):
+        in_channels(noise(4, 4, present), wanted)
+
+
+def test_eight_bits_at_sixteen_and_back_are_the_same() -> None:
+    every = np.arange(256, dtype=np.uint8).reshape(16, 16, 1)
+    sixteen = in_depth(every, "uint16")
+    assert np.array_equal(sixteen, every.astype(np.uint16) * 257)
+    assert np.array_equal(in_depth(sixteen, "uint8"), every)
+    assert np.array_equal(in_depth(in_depth(every, "float32"), "uint8"), every)
+
+
+def test_sixteen_bits_become_the_nearest_of_eight() -> None:
+    values = np.array([[[0], [128], [129], [257], [32896], [65406], [65407], [65535]]], np.uint16)
+    assert in_depth(values, "uint8").ravel().tolist() == [0, 0, 1, 1, 128, 254, 255, 255]
+
+
+def test_every_sixteen_bits_survive_as_floats() -> None:
+    every = np.arange(65536, dtype=np.uint16).reshape(256, 256, 1)
+    floats = in_depth(every, "float32")
+    assert (floats.min(), floats.max()) == (0, 1)
+    assert np.array_equal(in_depth(floats, "uint16"), every)
+
+
+@pytest.mark.parametrize("values", [[-0.1, 0.5], [0.5, 1.5]])
+def test_floats_whose_white_is_unknown_are_not_converted(values: list[float]) -> None:
+    floats = np.array(values, np.float32).reshape(1, 2, 1)
+    assert in_depth(floats, "float32") is floats
+    with pytest.raises(BadImageError, match=r"floats outside 0..1, and most of the images have 8 bits"):
+        in_depth(floats, "uint8")
+
+
+def test_the_image_of_an_entry_has_channels_first(tmp_path: Path) -> None:
+    pixels = noise(5, 7, 3)
+    (tmp_path / "x.png").write_bytes(png(pixels))
+    entry = FileEntry("x.png", tmp_path / "x.png")
+    assert np.array_equal(converted(entry, Layout(Frame(7, 5), 3, "uint8")), pixels.transpose(2, 0, 1))
+    assert converted(entry, Layout(Frame(4, 6, "pad"), 1, "uint16")).shape == (1, 6, 4)

@@ -1,0 +1,60 @@
+"""Pixels on files and floats in [-1, 1]: there and back again."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from sfumato.depth import EIGHT_BITS, SIXTEEN_BITS, Depth, depth_of_floats
+from sfumato.errors import ConfigError
+
+EVERY = {
+    EIGHT_BITS: torch.arange(256, dtype=torch.uint8),
+    SIXTEEN_BITS: torch.arange(65536, dtype=torch.int32).to(torch.uint16),
+}
+
+
+@pytest.mark.parametrize("depth", EVERY, ids=lambda depth: depth.dtype)
+def test_every_pixel_survives_the_round_trip(depth: Depth) -> None:
+    floats = depth.to_float(EVERY[depth])
+    assert floats.dtype == torch.float32
+    assert (floats.min().item(), floats.max().item()) == (-1, 1)
+    assert torch.equal(depth.to_pixels(floats), EVERY[depth])
+
+
+@pytest.mark.parametrize("depth", [Depth("float32", 0, 1), Depth("float32", -1, 1), Depth("float32", -3, 250)])
+def test_floats_survive_the_round_trip_to_their_rounding(depth: Depth) -> None:
+    pixels = torch.linspace(depth.low, depth.high, 1001)
+    floats = depth.to_float(pixels)
+    assert (floats.min().item(), floats.max().item()) == (-1, 1)
+    back = depth.to_pixels(floats)
+    assert back.dtype == torch.float32
+    assert (back - pixels).abs().max() <= 1e-6 * max(abs(depth.low), abs(depth.high))
+
+
+@pytest.mark.parametrize("depth", EVERY, ids=lambda depth: depth.dtype)
+def test_floats_are_clamped_and_rounded_to_the_nearest_pixel(depth: Depth) -> None:
+    step, most = 2 / depth.high, int(depth.high)
+    floats = torch.tensor([-9.0, -1 + 0.4 * step, -1 + 0.6 * step, 1 - 0.4 * step, 1 - 0.6 * step, 9.0])
+    assert depth.to_pixels(floats.double()).tolist() == [0, 0, 1, most, most - 1, most]
+
+
+def test_pixels_are_left_as_they_are() -> None:
+    pixels = torch.tensor([0.0, 1.0])
+    Depth("float32", 0, 1).to_float(pixels)
+    assert pixels.tolist() == [0, 1]
+
+
+@pytest.mark.parametrize(("low", "high"), [(1.0, 1.0), (2.0, 1.0), (float("nan"), 1.0)])
+def test_a_depth_without_a_range_is_refused(low: float, high: float) -> None:
+    with pytest.raises(ConfigError, match="have no range"):
+        Depth("float32", low, high)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "expected"),
+    [(0, 1, (0, 1)), (0.2, 0.3, (0, 1)), (-0.1, 0.5, (-1, 1)), (-1, 1, (-1, 1)), (0, 1.1, (0, 1.1)), (-5, 0, (-5, 0))],
+)
+def test_usual_ranges_of_floats_are_kept_whole(low: float, high: float, expected: tuple[float, float]) -> None:
+    depth = depth_of_floats(low, high)
+    assert depth == Depth("float32", *expected)

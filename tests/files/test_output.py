@@ -1,0 +1,62 @@
+"""Samples on disk: what is written is read back by our own sources, to the last bit."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from images import noise
+from sfumato.conditions import Category
+from sfumato.data import load_images
+from sfumato.depth import EIGHT_BITS, SIXTEEN_BITS, Depth
+from sfumato.output import save_image, write_samples
+from sfumato.sources.decode import pixels_of, shape_of
+
+FLOATS = Depth("float32", 0.0, 1.0)
+SIGNED = Depth("float32", -1.0, 1.0)
+CLASSES = [Category("label", ("cat", "dog"))]
+DEPTHS = [EIGHT_BITS, SIXTEEN_BITS, FLOATS, SIGNED]
+
+
+def samples(depth: Depth, *shape: int) -> torch.Tensor:
+    """Random pixels of the depth, as floats in [-1, 1]."""
+    return depth.to_float(torch.from_numpy(noise(*shape, dtype=depth.dtype)))
+
+
+@pytest.mark.parametrize("depth", DEPTHS, ids=str)
+@pytest.mark.parametrize("channels", [1, 2, 3, 4, 5, 8])
+@pytest.mark.parametrize("size", [(6, 9), (4, 4), (1, 8), (8, 1), (3, 3)])
+def test_an_image_is_read_back_exactly(depth: Depth, channels: int, size: tuple[int, int], tmp_path: Path) -> None:
+    image = samples(depth, channels, *size)
+    file = save_image(image, depth, tmp_path / "folder" / "000000")
+    content = file.read_bytes()
+    shape = shape_of(content)
+    assert (shape.height, shape.width, shape.channels, shape.dtype) == (*size, channels, depth.dtype)
+    assert np.array_equal(pixels_of(content), depth.to_pixels(image).permute(1, 2, 0).numpy())
+
+
+@pytest.mark.parametrize("depth", DEPTHS, ids=str)
+@pytest.mark.parametrize("channels", [1, 3, 4, 5])
+def test_samples_of_a_folder_are_data_again(depth: Depth, channels: int, tmp_path: Path) -> None:
+    images = samples(depth, 4, channels, 6, 7)
+    names = torch.tensor([0, 1, 1, 0])
+    batches = iter([(images[:3], names[:3]), (images[3:], names[3:])])
+    write_samples(batches, tmp_path / "out", CLASSES, depth)
+    assert torch.equal(load_images(tmp_path / "out" / "images").images, depth.to_pixels(images))
+
+
+@pytest.mark.parametrize("depth", DEPTHS, ids=str)
+@pytest.mark.parametrize("channels", [1, 3, 4, 5])
+def test_samples_of_an_archive_are_data_again(depth: Depth, channels: int, tmp_path: Path) -> None:
+    images = samples(depth, 4, channels, 6, 7)
+    write_samples([(images, torch.tensor([0, 1, 1, 0]))], tmp_path / "out.npz", CLASSES, depth)
+    assert torch.equal(load_images(tmp_path / "out.npz").images, depth.to_pixels(images))
+
+
+def test_the_suffix_says_what_it_is(tmp_path: Path) -> None:
+    assert save_image(samples(EIGHT_BITS, 3, 4, 4), EIGHT_BITS, tmp_path / "a").name == "a.png"
+    assert save_image(samples(EIGHT_BITS, 5, 4, 4), EIGHT_BITS, tmp_path / "a").name == "a.tif"
+    assert save_image(samples(FLOATS, 1, 4, 4), FLOATS, tmp_path / "a").name == "a.tif"

@@ -1,0 +1,205 @@
+"""One array of many images."""
+
+from __future__ import annotations
+
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from images import noise, npy
+from sfumato.errors import DataError
+
+from .containers import listing, pixels
+
+DTYPES = ["uint8", "uint16", "float16", "float32", "float64", "bool"]
+
+
+def array(shape: tuple[int, ...], dtype: str) -> np.ndarray:
+    return noise(*shape) > 99 if dtype == "bool" else noise(*shape, dtype=dtype)
+
+
+def kept(values: np.ndarray) -> np.ndarray:
+    """The values as they are kept: truth as black and white, floats in single precision."""
+    if values.dtype == bool:
+        return np.where(values, 255, 0).astype(np.uint8)
+    return values.astype(np.float32) if values.dtype.kind == "f" else values
+
+
+def saved(path: Path, **arrays: np.ndarray) -> Path:
+    if path.suffix == ".npz":
+        np.savez_compressed(path, **arrays)
+    else:
+        np.save(path, arrays["images"])
+    return path
+
+
+@pytest.mark.parametrize("suffix", ["npy", "npz"])
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("channels", [1, 3, 4, 5])
+@pytest.mark.parametrize("first", [False, True], ids=["NHWC", "NCHW"])
+def test_every_layout_and_dtype_is_read_exactly(
+    suffix: str, dtype: str, channels: int, first: bool, tmp_path: Path
+) -> None:
+    images = array((3, 6, 7, channels), dtype)
+    stored = np.ascontiguousarray(images.transpose(0, 3, 1, 2)) if first else images
+    found = listing(saved(tmp_path / f"x.{suffix}", images=stored), tmp_path)
+    assert [entry.name for entry in found.entries] == ["#0", "#1", "#2"]
+    for read, image in zip(pixels(found.entries), kept(images), strict=True):
+        assert read.dtype == image.dtype
+        assert np.array_equal(read, image)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_grey_images_need_no_axis_of_channels(dtype: str, tmp_path: Path) -> None:
+    images = array((3, 6, 7), dtype)
+    found = listing(saved(tmp_path / "x.npy", images=images), tmp_path)
+    assert np.array_equal(np.stack(pixels(found.entries))[..., 0], kept(images))
+
+
+def test_channels_first_are_put_last_once(tmp_path: Path) -> None:
+    """Of 5 channels and a height of 4, the height is the shorter end of what comes out."""
+    images = noise(2, 5, 4, 8)
+    found = listing(saved(tmp_path / "x.npy", images=images), tmp_path)
+    assert np.array_equal(np.stack(pixels(found.entries)), images.transpose(0, 2, 3, 1))
+
+
+def test_images_may_be_as_deep_as_they_are_wide_up_to_four(tmp_path: Path) -> None:
+    images = noise(2, 4, 5, 4)
+    assert np.array_equal(np.stack(pixels(listing(saved(tmp_path / "x.npy", images=images), tmp_path).entries)), images)
+
+
+@pytest.mark.parametrize(
+    ("labels", "expected"),
+    [
+        (np.array([2, 0, 2]), [2, 0, 2]),
+        (np.array([2, 0, 2], np.uint8), [2, 0, 2]),
+        (np.array(["b", "ä", "b"]), ["b", "ä", "b"]),
+        (np.array([True, False, True]), [True, False, True]),
+        (np.array([-1, 0, 1]), [None, 0, 1]),
+    ],
+)
+def test_labels_come_with_the_images(labels: np.ndarray, expected: list[object], tmp_path: Path) -> None:
+    found = listing(saved(tmp_path / "x.npz", images=noise(3, 4, 5), labels=labels), tmp_path)
+    assert found.columns == {"label": expected}
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        (np.array([1, 2]), r"3 images, but its labels have the shape \(2,\)"),
+        (np.eye(3), r"its labels have the shape \(3, 3\)"),
+        (np.array([0.5, 1, 2]), "labels of .* are float64"),
+        (np.array([b"a", b"b", b"c"]), r"labels of .* are \|S1"),
+    ],
+)
+def test_labels_that_do_not_suit_are_refused(labels: np.ndarray, message: str, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=message):
+        listing(saved(tmp_path / "x.npz", images=noise(3, 4, 5), labels=labels), tmp_path)
+
+
+@pytest.mark.parametrize("shape", [(), (3,), (3, 4), (3, 5, 4, 5), (2, 2, 4, 4, 3), (3, 0, 4), (3, 4, 4, 0)], ids=str)
+@pytest.mark.parametrize("suffix", ["npy", "npz"])
+def test_shapes_that_are_none_of_images_are_refused(shape: tuple[int, ...], suffix: str, tmp_path: Path) -> None:
+    path = saved(tmp_path / f"x.{suffix}", images=np.zeros(shape, np.uint8))
+    with pytest.raises(DataError, match=rf"x\.{suffix} has the shape .*\. Save images as \(N, H, W, C\)"):
+        listing(path, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        (np.zeros((2, 4, 4), complex), "complex128, which are no pixels"),
+        (np.zeros((2, 4, 4), "U2"), "<U2, which are no pixels"),
+        (np.zeros((2, 4, 4), "S2"), "no pixels"),
+        (np.zeros((2, 4, 4), "datetime64[s]"), "no pixels"),
+        (np.zeros((2, 4, 4), [("red", "u1"), ("blue", "u1")]), "no pixels"),
+        (np.asfortranarray(noise(2, 4, 4)), "stored column by column.* numpy.ascontiguousarray"),
+    ],
+)
+@pytest.mark.parametrize("suffix", ["npy", "npz"])
+def test_numbers_that_are_no_pixels_are_refused(values: np.ndarray, message: str, suffix: str, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=message):
+        listing(saved(tmp_path / f"x.{suffix}", images=values), tmp_path)
+
+
+@pytest.mark.parametrize("suffix", ["npy", "npz"])
+@pytest.mark.parametrize("name", ["images", "labels"])
+def test_objects_are_never_unpickled(suffix: str, name: str, tmp_path: Path) -> None:
+    planted = tmp_path / "planted"
+
+    class Trap:
+        def __reduce__(self) -> tuple[object, tuple[str, str]]:
+            return open, (str(planted), "w")
+
+    arrays = {"images": noise(2, 4, 4), "labels": np.arange(2), name: np.array([Trap(), Trap()], object)}
+    if suffix == "npy" and name == "labels":
+        pytest.skip("a .npy has no labels")
+    with pytest.raises(DataError, match="Python objects, which are never unpickled"):
+        listing(saved(tmp_path / f"x.{suffix}", **arrays), tmp_path)
+    assert not planted.exists()
+
+
+@pytest.mark.parametrize("content", [b"", b"\x93NUMPY", b"\x93NUMPY\x09\x09", b"text", npy(noise(2, 4, 4))[:100]])
+def test_what_is_no_array_says_so(content: bytes, tmp_path: Path) -> None:
+    (tmp_path / "x.npy").write_bytes(content)
+    with pytest.raises(DataError, match=r"x\.npy cannot be read: it is not a NumPy array, or only a part of one"):
+        listing(tmp_path / "x.npy", tmp_path)
+
+
+@pytest.mark.parametrize(
+    "shape", ["(-1, 4, 4)", "(2, -4, -4)", "(1.5, 4, 4)", "(((((((((", "(2, 4, 10**9)", "(2, 4, 99999999999)"]
+)
+def test_a_head_that_lies_is_refused(shape: str, tmp_path: Path) -> None:
+    content = npy(noise(2, 4, 4))
+    start, end = content.index(b"(2, 4, 4)"), content.index(b"\n")
+    lie = content[:start] + f"{shape}, }}".encode().ljust(end - start) + content[end:]
+    (tmp_path / "x.npy").write_bytes(lie)
+    with pytest.raises(DataError, match=r"x\.npy"):
+        listing(tmp_path / "x.npy", tmp_path)
+
+
+@pytest.mark.parametrize("share", [0.3, 0.6, 0.99])
+@pytest.mark.parametrize("suffix", ["npy", "npz"])
+def test_a_part_of_a_file_is_refused(suffix: str, share: float, tmp_path: Path) -> None:
+    path = saved(tmp_path / f"x.{suffix}", images=noise(9, 8, 8, 3))
+    whole = path.read_bytes()
+    path.write_bytes(whole[: int(share * len(whole))])
+    with pytest.raises(DataError, match=rf"x\.{suffix} (.*anew\.|cannot be read: .* only a part of one)"):
+        listing(path, tmp_path)
+
+
+def test_damage_within_an_npz_is_told(tmp_path: Path) -> None:
+    path = saved(tmp_path / "x.npz", images=noise(9, 8, 8, 3))
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 0xFF
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=r"x\.npz is damaged"):
+        listing(path, tmp_path / "spool")
+
+
+def test_an_npz_without_images_says_what_it_has(tmp_path: Path) -> None:
+    np.savez(tmp_path / "x.npz", a=noise(2, 4, 4), b=noise(2, 4, 4))
+    with pytest.raises(DataError, match=r"has no array images, only: a, b\. Name the array images"):
+        listing(tmp_path / "x.npz", tmp_path)
+    zipfile.ZipFile(tmp_path / "y.npz", "w").close()
+    with pytest.raises(DataError, match="only: none"):
+        listing(tmp_path / "y.npz", tmp_path)
+
+
+def test_labels_that_promise_more_than_memory_are_refused(tmp_path: Path) -> None:
+    lie = npy(np.arange(2)).replace(b"(2,), }" + b" " * 16, b"(222222222222222,), }  ")
+    with zipfile.ZipFile(tmp_path / "x.npz", "w") as archive:
+        archive.writestr("images.npy", npy(noise(2, 4, 4)))
+        archive.writestr("labels.npy", lie)
+    with pytest.raises(DataError, match=r"the array labels of .* cannot be read"):
+        listing(tmp_path / "x.npz", tmp_path)
+
+
+def test_no_more_than_a_row_is_read_for_an_image(tmp_path: Path) -> None:
+    path = saved(tmp_path / "x.npy", images=noise(5, 4, 4))
+    third = listing(path, tmp_path).entries[2]
+    with path.open("r+b") as file:
+        file.truncate(len(npy(noise(5, 4, 4))) - 2 * 16)
+    assert np.array_equal(pixels([third])[0][..., 0], noise(5, 4, 4)[2])

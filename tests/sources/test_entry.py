@@ -1,0 +1,98 @@
+"""One image of a source, as a file."""
+
+from __future__ import annotations
+
+import builtins
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from images import noise, npy, png
+from sfumato.sources import BadImageError, printable
+from sfumato.sources.decode import reason_of
+from sfumato.sources.entry import FileEntry
+
+
+def entry(path: Path) -> FileEntry:
+    return FileEntry(path.name, path)
+
+
+def reason(path: Path) -> str:
+    """Why a file cannot be read."""
+    with pytest.raises((BadImageError, OSError)) as caught:
+        entry(path).read()
+    return reason_of(caught.value)
+
+
+def test_a_file_is_its_bytes(tmp_path: Path) -> None:
+    (tmp_path / "x.png").write_bytes(png(noise(4, 4)))
+    assert entry(tmp_path / "x.png").read() == png(noise(4, 4))
+    assert entry(tmp_path / "x.png").read(most=10) == png(noise(4, 4))[:10]
+
+
+@pytest.mark.parametrize("name", ["x.npy", "x.NPY"])
+def test_an_array_is_its_numbers(name: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_bytes(npy(noise(4, 5, 3)))
+    assert np.array_equal(entry(tmp_path / name).read(), noise(4, 5, 3))
+
+
+def test_an_archive_of_arrays_is_no_array(tmp_path: Path) -> None:
+    np.savez(tmp_path / "x.npz", noise(4, 4))
+    (tmp_path / "x.npz").rename(tmp_path / "x.npy")
+    assert reason(tmp_path / "x.npy") == "it is not a NumPy array, or only a part of one"
+
+
+def test_an_empty_file(tmp_path: Path) -> None:
+    (tmp_path / "x.png").touch()
+    assert reason(tmp_path / "x.png") == "the file is empty"
+
+
+@pytest.mark.parametrize("name", ["x.png", "x.npy"])
+def test_a_file_larger_than_an_image_may_be(name: str, tmp_path: Path) -> None:
+    with (tmp_path / name).open("wb") as file:
+        file.write(npy(noise(4, 4)).replace(b"(4, 4), }" + b" " * 12, b"(44444, 44444), }    "))
+        file.truncate(2**31)
+    assert reason(tmp_path / name) == "it has more than 1024 MiB"
+
+
+def test_a_missing_file_and_a_link_to_itself(tmp_path: Path) -> None:
+    (tmp_path / "self.png").symlink_to(tmp_path / "self.png")
+    assert reason(tmp_path / "gone.png") == "no such file or directory"
+    assert "symbolic links" in reason(tmp_path / "self.png")
+
+
+def test_a_file_without_permission(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(path: Path, *_: object, **__: object) -> None:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(builtins, "open", refuse)
+    assert reason(tmp_path / "x.png") == "permission denied"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("plain ünïcödé 🙂 [red]", "plain ünïcödé 🙂 [red]"),
+        ("a\nb\tc", r"a\nb\tc"),
+        ("\x1b[31mred", r"\x1b[31mred"),
+        ("caf\udce9", r"caf\udce9"),
+        ("\u202egnp.exe", r"\u202egnp.exe"),
+    ],
+)
+def test_what_cannot_be_printed_is_escaped(text: str, expected: str) -> None:
+    assert printable(text) == expected
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (BadImageError("a reason"), "a reason"),
+        (MemoryError(), "it does not fit into memory"),
+        (OSError(5, "Input/output error"), "input/output error"),
+        (OSError("truncated\nfile"), "truncated file"),
+        (KeyError(), "KeyError"),
+    ],
+)
+def test_reasons_are_the_end_of_a_sentence(error: Exception, expected: str) -> None:
+    assert reason_of(error) == expected

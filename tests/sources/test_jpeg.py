@@ -1,0 +1,100 @@
+"""JPEGs: the fast path of plain ones, Pillow's for the others, and fractions of large ones."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from images import encoded, noise, smooth
+from sfumato.sources.decode import FINER, pixels_of, shape_of
+from sfumato.sources.frame import SHARPEST, Fit, Frame
+
+from .decoding import shape_is_true, turned
+
+
+def cmyk_noise() -> Image.Image:
+    """Random inks."""
+    return Image.merge("CMYK", [Image.fromarray(noise(8, 16, seed=ink)) for ink in range(4)])
+
+
+@pytest.mark.parametrize("subsampling", ["4:4:4", "4:2:2", "4:2:0"])
+@pytest.mark.parametrize("progressive", [False, True])
+@pytest.mark.parametrize("size", [(16, 16), (33, 17), (5, 3), (1, 1)])
+def test_colour_is_what_pillow_decodes(subsampling: str, progressive: bool, size: tuple[int, int]) -> None:
+    content = encoded(
+        Image.fromarray(noise(size[1], size[0], 3)), "JPEG", subsampling=subsampling, progressive=progressive
+    )
+    assert np.array_equal(shape_is_true(content), np.asarray(Image.open(io.BytesIO(content))))
+
+
+@pytest.mark.parametrize("quality", [30, 95])
+def test_grey_is_what_pillow_decodes(quality: int) -> None:
+    content = encoded(Image.fromarray(noise(17, 33)), "JPEG", quality=quality)
+    assert np.array_equal(shape_is_true(content)[:, :, 0], np.asarray(Image.open(io.BytesIO(content))))
+
+
+def test_cmyk_with_adobes_mark_is_shown_as_pillow_shows_it() -> None:
+    content = encoded(Image.new("CMYK", (16, 8), (0, 255, 255, 0)), "JPEG", quality=100)
+    assert b"Adobe" in content
+    assert np.abs(shape_is_true(content).astype(int) - [255, 0, 0]).max() < 4
+
+
+def test_cmyk_without_adobes_mark_is_shown_as_pillow_shows_it() -> None:
+    content = encoded(cmyk_noise(), "JPEG")
+    start = content.index(b"\xff\xee")
+    length = int.from_bytes(content[start + 2 : start + 4], "big")
+    bare = content[:start] + content[start + 2 + length :]
+    assert b"Adobe" not in bare
+    with Image.open(io.BytesIO(bare)) as image:
+        assert np.abs(shape_is_true(bare).astype(int) - np.asarray(image.convert("RGB"))).max() <= 3
+
+
+def test_rgb_with_adobes_mark_is_what_pillow_decodes() -> None:
+    content = encoded(Image.fromarray(noise(8, 16, 3)), "JPEG", keep_rgb=True)
+    assert np.array_equal(shape_is_true(content), np.asarray(Image.open(io.BytesIO(content))))
+
+
+@pytest.mark.parametrize("orientation", [1, 6])
+def test_the_path_through_pillow_gives_the_same_pixels(orientation: int) -> None:
+    image, exif = Image.fromarray(smooth(40, 64)), Image.Exif()
+    exif[0x0112] = orientation
+    with_exif = shape_is_true(encoded(image, "JPEG", exif=exif))
+    assert np.array_equal(with_exif, turned(pixels_of(encoded(image, "JPEG")), orientation))
+
+
+@pytest.mark.parametrize("exif", [False, True], ids=["plain", "with EXIF"])
+@pytest.mark.parametrize("fit", ["crop", "pad", "resize"])
+@pytest.mark.parametrize("size", [(512, 384), (384, 512), (300, 300), (100, 900)])
+def test_a_fraction_never_has_less_than_is_wanted(size: tuple[int, int], fit: Fit, exif: bool) -> None:
+    tags = Image.Exif()
+    tags[0x0112] = 6
+    options = {"exif": tags} if exif else {}
+    content = encoded(Image.fromarray(smooth(size[1], size[0])), "JPEG", **options)
+    frame = Frame(32, 24, fit)
+    height, width = pixels_of(content, frame).shape[:2]
+    whole = shape_of(content)
+    least = frame.least(whole.width, whole.height)
+    assert width >= min(FINER * least[0], whole.width)
+    assert height >= min(FINER * least[1], whole.height)
+    assert abs(width / height / (whole.width / whole.height) - 1) < 0.05
+
+
+def test_a_fraction_is_taken_where_it_can_be() -> None:
+    content = encoded(Image.fromarray(smooth(512, 512)), "JPEG")
+    assert pixels_of(content, Frame(32, 32)).shape == (64, 64, 3)
+    assert pixels_of(content, Frame(33, 33)).shape == (128, 128, 3)
+    assert pixels_of(content, Frame(512, 512)).shape == (512, 512, 3)
+
+
+@pytest.mark.parametrize(("textured", "bound"), [(False, 0.7), (True, 1.5)])
+def test_a_fraction_looks_like_the_whole(textured: bool, bound: float) -> None:
+    image = smooth(512, 768)
+    if textured:
+        image = np.clip(image.astype(int) + noise(512, 768, 3) // 4 - 32, 0, 255).astype(np.uint8)
+    content = encoded(Image.fromarray(image), "JPEG", quality=90)
+    draft = Image.fromarray(pixels_of(content, Frame(96, 64, "resize"))).resize((96, 64), SHARPEST)
+    whole = Image.open(io.BytesIO(content)).resize((96, 64), SHARPEST)
+    assert np.abs(np.asarray(draft).astype(int) - np.asarray(whole)).mean() < bound

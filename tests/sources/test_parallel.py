@@ -1,0 +1,83 @@
+"""Many pieces of work at once."""
+
+from __future__ import annotations
+
+import os
+import time
+import warnings
+
+import pytest
+
+from sfumato.sources import parallel, progress
+from sfumato.sources.parallel import in_parallel
+
+PIECES = list(range(20))
+
+
+def late(piece: int) -> int:
+    """The piece, after a moment."""
+    time.sleep(0.002)
+    return piece
+
+
+def process_of(piece: int) -> int:
+    """The process that the piece is worked on in."""
+    return os.getpid() + 0 * piece
+
+
+def warn(piece: int) -> None:
+    """Says what nobody wants to hear."""
+    warnings.warn(str(piece), stacklevel=1)
+
+
+def test_results_come_in_order_while_one_process_is_enough() -> None:
+    assert list(in_parallel(late, PIECES, PIECES, "Testing")) == PIECES
+
+
+def test_work_that_takes_long_goes_to_other_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parallel, "PATIENCE", -1.0)
+    assert sorted(in_parallel(abs, PIECES, PIECES, "Testing")) == PIECES
+    assert os.getpid() not in set(in_parallel(eval, ["__import__('os').getpid()"] * 3, [1] * 3, "Testing"))
+
+
+def test_a_single_piece_stays_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parallel, "PATIENCE", -1.0)
+    assert list(in_parallel(process_of, [1], [1], "Testing")) == [os.getpid()]
+
+
+def test_nothing_to_do_is_done_at_once() -> None:
+    assert list(in_parallel(late, [], [], "Testing")) == []
+
+
+def test_warnings_of_decoders_are_silenced_and_only_theirs() -> None:
+    list(in_parallel(warn, PIECES, PIECES, "Testing"))
+    with pytest.raises(UserWarning):
+        warnings.warn("still an error", stacklevel=1)
+
+
+@pytest.mark.parametrize(("patience", "terminal", "shown"), [(0.0, "1", True), (0.0, "", False), (60.0, "1", False)])
+def test_a_bar_appears_on_a_terminal_when_it_takes_long(
+    patience: float, terminal: str, shown: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(progress, "PATIENCE", patience)
+    monkeypatch.delenv("TTY_COMPATIBLE", raising=False)
+    monkeypatch.setenv("FORCE_COLOR", terminal)
+    monkeypatch.setenv("TERM", "xterm")
+    list(in_parallel(late, PIECES, [1] * len(PIECES), "Testing"))
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert ("Testing" in printed.err) == shown == (printed.err != "")
+
+
+def test_what_a_bar_is_called_is_no_markup(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(progress, "PATIENCE", 0.0)
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("TERM", "xterm")
+    with progress.byte_bar("Unpacking [/red].tar.gz") as advance:
+        advance(1)
+    assert "Unpacking [/red].tar.gz" in capsys.readouterr().err
+
+
+def test_a_sentence_is_no_markup(capsys: pytest.CaptureFixture[str]) -> None:
+    progress.tell("[red]a[/red] :smile: b.png")
+    assert capsys.readouterr().err == "[red]a[/red] :smile: b.png\n"

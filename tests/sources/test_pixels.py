@@ -1,0 +1,85 @@
+"""Pixels that come as arrays."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from images import noise, npy
+from sfumato.sources.decode import pixels_of
+from sfumato.sources.entry import BadImageError, read_array
+
+from .decoding import shape_is_true
+
+
+@pytest.mark.parametrize(
+    ("shape", "expected"),
+    [
+        ((4, 6), (4, 6, 1)),
+        ((4, 6, 3), (4, 6, 3)),
+        ((3, 4, 6), (4, 6, 3)),
+        ((5, 9, 9), (9, 9, 5)),
+        ((4, 4, 4), (4, 4, 4)),
+        ((1, 8, 8), (8, 8, 1)),
+        ((8, 8, 1), (8, 8, 1)),
+        ((70, 2, 80), (70, 2, 80)),
+    ],
+)
+def test_the_channels_are_the_shorter_end(shape: tuple[int, ...], expected: tuple[int, ...]) -> None:
+    array = noise(*shape)
+    pixels = shape_is_true(array)
+    assert pixels.shape == expected
+    is_first = shape != expected and len(shape) == 3
+    assert np.array_equal(pixels, np.moveaxis(array, 0, 2) if is_first else array.reshape(expected))
+
+
+@pytest.mark.parametrize(
+    ("values", "dtype", "expected"),
+    [
+        (np.array([[0, 255]], np.uint8), "uint8", [0, 255]),
+        (np.array([[False, True]]), "uint8", [0, 255]),
+        (np.array([[0, 65535]], np.uint16), "uint16", [0, 65535]),
+        (np.array([[0, 65535]], ">u2"), "uint16", [0, 65535]),
+        (np.array([[0, 65535]], np.int64), "uint16", [0, 65535]),
+        (np.array([[0.5, -2]], np.float16), "float32", [0.5, -2]),
+        (np.array([[0.5, 1e9]], np.float64), "float32", [0.5, 1e9]),
+        (np.array([[0.5, 1.5]], ">f4"), "float32", [0.5, 1.5]),
+    ],
+)
+def test_numbers_are_kept_at_their_depth(values: np.ndarray, dtype: str, expected: list[float]) -> None:
+    pixels = shape_is_true(values)
+    assert pixels.dtype == dtype
+    assert pixels.dtype.isnative
+    assert pixels.ravel().tolist() == expected
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        (np.array([[np.nan, 0]]), "not finite"),
+        (np.array([[np.inf, 0]], np.float32), "not finite"),
+        (np.array([[1e300, 0]]), "not finite"),
+        (np.array([[-1, 0]]), "outside 0..65535"),
+        (np.array([[65536, 0]]), "outside 0..65535"),
+        (np.array([[1j, 0]]), "complex128, which are no pixels"),
+        (np.array([["a", "b"]]), "<U1, which are no pixels"),
+        (np.array([["2020-01-01"]], "datetime64[D]"), "no pixels"),
+        (np.zeros((2, 2), [("red", "u1")]), "no pixels"),
+        (np.zeros(3), r"the shape \(3,\)"),
+        (np.zeros(()), r"the shape \(\)"),
+        (np.zeros((2, 2, 2, 2)), r"the shape \(2, 2, 2, 2\)"),
+        (np.zeros((0, 4)), r"the shape \(0, 4, 1\)"),
+    ],
+)
+def test_what_is_no_image_is_refused(values: np.ndarray, message: str) -> None:
+    with pytest.raises(BadImageError, match=message):
+        pixels_of(values)
+
+
+def test_the_array_of_a_file_in_fortran_order_keeps_its_pixels(tmp_path: Path) -> None:
+    pixels = noise(4, 6, 3)
+    (tmp_path / "x.npy").write_bytes(npy(np.asfortranarray(pixels)))
+    with (tmp_path / "x.npy").open("rb") as file:
+        assert np.array_equal(pixels_of(read_array(file)), pixels)
