@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 
 from images import noise, png
 from sfumato.sources import BadImageError, Frame
-from sfumato.sources.entry import FileEntry
+from sfumato.sources.decode import opened
 from sfumato.store.convert import WHITE, converted, in_channels, in_depth
 from sfumato.store.survey import Layout
 
@@ -77,9 +75,8 @@ def test_floats_whose_white_is_unknown_are_not_converted(values: list[float]) ->
         in_depth(floats, "uint8")
 
 
-def test_the_image_of_an_entry_has_channels_first(tmp_path: Path) -> None:
+def test_a_picture_has_channels_first_when_converted() -> None:
     pixels = noise(5, 7, 3)
-    (tmp_path / "x.png").write_bytes(png(pixels))
-    entry = FileEntry("x.png", tmp_path / "x.png")
-    assert np.array_equal(converted(entry, Layout(Frame(7, 5), 3, "uint8")), pixels.transpose(2, 0, 1))
-    assert converted(entry, Layout(Frame(4, 6, "pad"), 1, "uint16")).shape == (1, 6, 4)
+    picture = opened(png(pixels))
+    assert np.array_equal(converted(picture, Layout(Frame(7, 5), 3, "uint8")), pixels.transpose(2, 0, 1))
+    assert converted(picture, Layout(Frame(4, 6, "pad"), 1, "uint16")).shape == (1, 6, 4)

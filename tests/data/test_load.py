@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import builtins
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -191,14 +191,14 @@ def test_a_bomb_is_skipped_without_a_warning(
 def test_a_file_that_may_not_be_read_is_skipped(save: Save, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in "abc":
         save(f"{name}.png")
-    permitted = builtins.open
+    permitted = os.open
 
     def refuse(path: Path, *args: object, **options: object) -> object:
         if str(path).endswith("c.png"):
             raise PermissionError(13, "Permission denied", str(path))
         return permitted(path, *args, **options)  # type: ignore[call-overload]
 
-    monkeypatch.setattr(builtins, "open", refuse)
+    monkeypatch.setattr(os, "open", refuse)
     assert load_images(tmp_path).notices == ("1 of 3 images were skipped: c.png (permission denied).",)
 
 

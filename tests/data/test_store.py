@@ -21,11 +21,12 @@ from PIL import Image
 from images import encoded, noise, npy, png, write
 from sfumato.data import ImageSet, load_images
 from sfumato.errors import DataError
-from sfumato.sources import parallel
+from sfumato.sources import Entry, parallel
 from sfumato.store import build
 from sfumato.store import folder as store
-from sfumato.store.build import JOURNAL, PIXELS, SPOOL
+from sfumato.store.build import JOURNAL, PIXELS, SPOOL, Outcome
 from sfumato.store.index import INDEX
+from sfumato.store.survey import Layout
 
 COUNT = 40
 IMAGES = noise(COUNT, 6, 7, 3)
@@ -48,13 +49,13 @@ def decoded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The names of the images that were decoded, in pieces of eight."""
     names: list[str] = []
     monkeypatch.setattr(build, "MOST_IN_PIECE", 8)
-    decode = build.converted
+    decode = build._decode
 
-    def count(entry: object, layout: object) -> np.ndarray:
-        names.append(entry.name)  # type: ignore[attr-defined]
-        return decode(entry, layout)  # type: ignore[arg-type]
+    def count(entry: Entry, layout: Layout, place: np.ndarray) -> Outcome:
+        names.append(entry.name)
+        return decode(entry, layout, place)
 
-    monkeypatch.setattr(build, "converted", count)
+    monkeypatch.setattr(build, "_decode", count)
     return names
 
 

@@ -15,7 +15,7 @@ from sfumato.data.labels import LABEL, Labelling, label_by_columns, label_by_fol
 from sfumato.depth import EIGHT_BITS, SIXTEEN_BITS, Depth, depth_of_floats
 from sfumato.errors import ConfigError, DataError
 from sfumato.sources import Cell, Fit, Frame, open_source
-from sfumato.sources.decode import reason_of
+from sfumato.sources.decode import opened, reason_of
 from sfumato.sources.entry import FileEntry
 from sfumato.store import ChannelChoice, Choices, Size, Store, open_store, parsed_size
 from sfumato.store.convert import converted
@@ -62,8 +62,8 @@ def load_images(
         names = [str(label) for label in digits.labels.tolist()]
         labelling = label_by_columns({LABEL: names}, wanted) if wanted else Labelling()
         return ImageSet.of(digits.images, labelling.labels, labelling.names)
-    opened = open_source(source)
-    return image_set(open_store(opened, choices, cache), opened.title, labels, condition)
+    found = open_source(source)
+    return image_set(open_store(found, choices, cache), found.title, labels, condition)
 
 
 def image_set(store: Store, title: str, labels: bool = True, condition: Sequence[str] = ()) -> ImageSet:
@@ -131,7 +131,7 @@ def load_files(paths: Sequence[Path], image_shape: tuple[int, int, int], depth: 
     images = np.empty((len(paths), *image_shape), depth.dtype)
     for place, path in zip(images, paths, strict=True):
         try:
-            place[:] = converted(FileEntry(path.name, path), layout)
+            place[:] = converted(opened(FileEntry(path.name, path).read()), layout)
         except Exception as error:  # decoders meet broken data with whatever their code runs into
             raise DataError(f"{path} cannot be read: {reason_of(error)}", "Name an image that Pillow reads.") from error
     return depth.to_float(torch.from_numpy(images))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-import re
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,7 +21,7 @@ SIDEWAYS = (5, 6, 7, 8)  # the EXIF orientations that swap width and height
 FINER = 2
 """A JPEG is decoded at a half, a quarter or an eighth of its size where that is this many times what is needed."""
 
-SPECIAL_JPEG = re.compile(rb"Exif\0\0|ICC_PROFILE\0|Adobe[\0\1]")
+SPECIAL_JPEG = (b"Exif\0\0", b"ICC_PROFILE\0", b"Adobe\0", b"Adobe\1")
 """Marks of what only Pillow's decoder heeds: orientation, colour profiles, and unusual colour models."""
 
 START_OF_SCAN = b"\xff\xda"
@@ -45,56 +45,53 @@ class Shape:
     dtype: Dtype
 
 
-def shape_of(content: Content) -> Shape:
-    """The shape of an image, from its header alone.
+class Picture(ABC):
+    """An image that has been opened: its shape is known, and its pixels can be had.
+
+    Attributes:
+        shape: What it will be when decoded.
+    """
+
+    shape: Shape
+
+    @abstractmethod
+    def pixels(self, frame: Frame | None = None) -> np.ndarray:
+        """Decode it.
+
+        Args:
+            frame: What the pixels will be fitted to; lets large JPEGs be decoded at a fraction of their size.
+
+        Returns:
+            (H, W, C) uint8, uint16 or float32.
+
+        Raises:
+            BadImageError: It is only a part of an image, or damaged.
+        """
+
+
+def opened(content: Content) -> Picture:
+    """Opens an image, looking no further than its header.
 
     Raises:
-        BadImageError: There is none.
+        BadImageError: There is none, or one that is too large.
     """
     if isinstance(content, np.ndarray):
-        height, width, channels = arranged(content).shape
-        return Shape(width, height, channels, kept_dtype(content.dtype))
-    if (deep := deep_shape(content)) is not None:
-        return Shape(*deep)
+        return _Array(content)
     if _is_plain_jpeg(content):
-        height, width, colours, _ = simplejpeg.decode_jpeg_header(content)
-        return Shape(width, height, GREY if colours == "Gray" else RGB, "uint8")
-    with _opened(content) as image:
-        return Shape(*_upright_size(image), *_native(image))
+        return _PlainJpeg(content)
+    if (deep := deep_shape(content)) is not None:
+        return _Deep(content, Shape(*deep))
+    return _Pillow(content)
+
+
+def shape_of(content: Content) -> Shape:
+    """The shape of an image, from its header alone; see `opened`."""
+    return opened(content).shape
 
 
 def pixels_of(content: Content, frame: Frame | None = None) -> np.ndarray:
-    """Decode an image.
-
-    Args:
-        content: An encoded image, or an array.
-        frame: What the pixels will be fitted to; lets large JPEGs be decoded at a fraction of their size.
-
-    Returns:
-        (H, W, C) uint8, uint16 or float32.
-
-    Raises:
-        BadImageError: There is no image, only a part of one, or one that is too large.
-    """
-    if isinstance(content, np.ndarray):
-        return as_pixels(arranged(content))
-    if deep_shape(content) is not None:
-        return deep_pixels(content)
-    if _is_plain_jpeg(content):
-        return _plain_jpeg(content, frame)
-    with _opened(content) as image:
-        if frame is not None and image.format == "JPEG":
-            width, height = _upright_size(image)
-            least = frame.least(width, height)
-            least = least if (width, height) == image.size else least[::-1]
-            image.draft(None, (FINER * least[0], FINER * least[1]))
-        try:
-            image.load()
-            return _shown(_upright(image))
-        except BadImageError:
-            raise
-        except Exception as error:
-            raise BadImageError(reason_of(error)) from error
+    """The pixels of an image; see `opened` and `Picture.pixels`."""
+    return opened(content).pixels(frame)
 
 
 def reason_of(error: Exception) -> str:
@@ -117,38 +114,88 @@ def reason_of(error: Exception) -> str:
             return " ".join(str(error).split()) or type(error).__name__
 
 
-def _opened(content: bytes) -> Image.Image:
-    try:
-        image = Image.open(io.BytesIO(content))
-    except Exception as error:
-        raise BadImageError(reason_of(error)) from error
-    refuse_bomb(*image.size)
-    return image
+class _Array(Picture):
+    """Pixels that need no decoding."""
+
+    def __init__(self, array: np.ndarray) -> None:
+        self._array = arranged(array)
+        height, width, channels = self._array.shape
+        self.shape = Shape(width, height, channels, kept_dtype(array.dtype))
+
+    def pixels(self, frame: Frame | None = None) -> np.ndarray:  # noqa: ARG002
+        return as_pixels(self._array)
+
+
+class _Deep(Picture):
+    """An image that Pillow would flatten."""
+
+    def __init__(self, content: bytes, shape: Shape) -> None:
+        self._content = content
+        self.shape = shape
+
+    def pixels(self, frame: Frame | None = None) -> np.ndarray:  # noqa: ARG002
+        return deep_pixels(self._content)
+
+
+class _PlainJpeg(Picture):
+    """A JPEG that says nothing about orientation and colour."""
+
+    def __init__(self, content: bytes) -> None:
+        try:
+            height, width, colours, _ = simplejpeg.decode_jpeg_header(content)
+        except ValueError as error:
+            raise BadImageError(reason_of(error)) from error
+        refuse_bomb(width, height)
+        self._content = content
+        self.shape = Shape(width, height, GREY if colours == "Gray" else RGB, "uint8")
+
+    def pixels(self, frame: Frame | None = None) -> np.ndarray:
+        width, height = self.shape.width, self.shape.height
+        least = (width, height) if frame is None else frame.least(width, height)
+        try:
+            decoded = simplejpeg.decode_jpeg(
+                self._content,
+                "GRAY" if self.shape.channels == GREY else "RGB",
+                min_width=min(width, FINER * least[0]),
+                min_height=min(height, FINER * least[1]),
+            )
+        except ValueError as error:
+            raise BadImageError(reason_of(error)) from error
+        return np.asarray(decoded)
+
+
+class _Pillow(Picture):
+    """Whatever Pillow reads."""
+
+    def __init__(self, content: bytes) -> None:
+        try:
+            self._image = Image.open(io.BytesIO(content))
+            refuse_bomb(*self._image.size)
+            self.shape = Shape(*_upright_size(self._image), *_native(self._image))
+        except Exception as error:
+            raise BadImageError(reason_of(error)) from error
+
+    def pixels(self, frame: Frame | None = None) -> np.ndarray:
+        image = self._image
+        if frame is not None and image.format == "JPEG":
+            least = frame.least(self.shape.width, self.shape.height)
+            least = least if (self.shape.width, self.shape.height) == image.size else least[::-1]
+            image.draft(None, (FINER * least[0], FINER * least[1]))
+        try:
+            image.load()
+            return _shown(_upright(image))
+        except BadImageError:
+            raise
+        except Exception as error:
+            raise BadImageError(reason_of(error)) from error
 
 
 def _is_plain_jpeg(content: bytes) -> bool:
     """Whether a JPEG says nothing about orientation and colour, so that it can be decoded without ceremony."""
     if not content.startswith(b"\xff\xd8\xff"):
         return False
-    head = content.find(START_OF_SCAN)
-    return SPECIAL_JPEG.search(content, 0, len(content) if head < 0 else head) is None
-
-
-def _plain_jpeg(content: bytes, frame: Frame | None) -> np.ndarray:
-    try:
-        height, width, colours, _ = simplejpeg.decode_jpeg_header(content)
-        refuse_bomb(width, height)
-        least = (width, height) if frame is None else frame.least(width, height)
-        return np.asarray(
-            simplejpeg.decode_jpeg(
-                content,
-                "GRAY" if colours == "Gray" else "RGB",
-                min_width=min(width, FINER * least[0]),
-                min_height=min(height, FINER * least[1]),
-            )
-        )
-    except ValueError as error:
-        raise BadImageError(reason_of(error)) from error
+    head = content[: content.find(START_OF_SCAN)]
+    return not any(mark in head for mark in SPECIAL_JPEG)
 
 
 def _upright_size(image: Image.Image) -> tuple[int, int]:

@@ -7,7 +7,7 @@ import os
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from io import BufferedIOBase
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import IO, NamedTuple
 
 import numpy as np
@@ -61,7 +61,7 @@ class Entry(ABC):
     @property
     def folder(self) -> str | None:
         """The first folder of the name; None when there is none."""
-        first, *rest = PurePosixPath(self.name).parts
+        first, *rest = [part for part in self.name.split("/") if part not in ("", ".")]
         return printable(first) if rest else None
 
 
@@ -77,12 +77,16 @@ class FileEntry(Entry):
 
     def read(self, most: int = MOST_BYTES) -> Content:
         """The bytes of the file, or the array of a `.npy`."""
-        with open(self.path, "rb", buffering=0) as file:  # noqa: PTH123 (twice as fast)
-            if self.name.lower().endswith(".npy"):
+        if self.name.lower().endswith(".npy"):
+            with self.path.open("rb") as file:
                 return read_array(file)
-            size = os.fstat(file.fileno()).st_size
+        descriptor = os.open(self.path, os.O_RDONLY)  # a third of the time that a file object takes
+        try:
+            size = os.fstat(descriptor).st_size
             refuse_size(size)
-            return file.read(min(size, most))
+            return os.read(descriptor, min(size, most))
+        finally:
+            os.close(descriptor)
 
 
 @dataclass(frozen=True)

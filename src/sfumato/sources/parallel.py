@@ -13,11 +13,14 @@ P = TypeVar("P")
 R = TypeVar("R")
 
 PATIENCE = 0.7
-"""Seconds of work in this process before others are started, which takes about as long."""
+"""Seconds after which it is judged how long the work will take."""
+
+WORTH = 5.0
+"""Seconds of work left at which other processes are started: each takes about one to begin."""
 
 
 def in_parallel(function: Callable[[P], R], pieces: Sequence[P], sizes: Sequence[int], title: str) -> Iterator[R]:
-    """Applies `function` to every piece of work: here for a moment, then in as many processes as there are cores.
+    """Applies `function` to every piece of work: here, or in as many processes as there are cores if it takes long.
 
     Warnings are silenced meanwhile: what a decoder has to say about a file, `function` returns.
 
@@ -33,14 +36,18 @@ def in_parallel(function: Callable[[P], R], pieces: Sequence[P], sizes: Sequence
     begun = time.monotonic()
     with image_bar(title, sum(sizes)) as on_images:
         for index, piece in enumerate(pieces):
-            if time.monotonic() - begun > PATIENCE and len(pieces) - index > 1:
-                rest = _in_processes(function, list(enumerate(pieces))[index:])
-                for done, result in rest:
+            if _is_long(time.monotonic() - begun, sum(sizes[:index]), sum(sizes[index:])) and len(pieces) - index > 1:
+                for done, result in _in_processes(function, list(enumerate(pieces))[index:]):
                     on_images(sizes[done])
                     yield result
                 return
             yield _quietly(function, piece)
             on_images(sizes[index])
+
+
+def _is_long(elapsed: float, done: int, left: int) -> bool:
+    """Whether what is left will take long, by what was done in the seconds that have elapsed."""
+    return elapsed > PATIENCE and elapsed * left > WORTH * done
 
 
 def _quietly(function: Callable[[P], R], piece: P) -> R:

@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -14,7 +15,7 @@ import numpy as np
 
 from sfumato.errors import DataError
 from sfumato.sources import Cell, Entry, Listing, Source, Unreadable, printable
-from sfumato.sources.decode import Shape, reason_of
+from sfumato.sources.decode import Shape, opened, reason_of
 from sfumato.sources.parallel import in_parallel
 from sfumato.store.convert import converted
 from sfumato.store.digest import digest_of
@@ -27,6 +28,9 @@ SPOOL = "spool"
 
 PIECE_BYTES = 32 << 20
 MOST_IN_PIECE = 256
+
+SAMPLE = 512
+"""Images whose headers tell what the others are likely to be."""
 
 NAMED_FILES = 5
 SPARE = 64 << 20
@@ -47,12 +51,21 @@ class Piece:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one image: a digest of its pixels and the range of floats, or a reason why there are none."""
+    """What became of one image.
 
+    Attributes:
+        shape: Of the image before it was fitted; None where not even its header could be read.
+        reason: Why it has no pixels; None where it has.
+        digest: Of its pixels, in hexadecimal digits.
+        low: The least value of its pixels, if they are floats.
+        high: The greatest.
+    """
+
+    shape: Shape | None
+    reason: str | None
     digest: str = ""
     low: float = 0.0
     high: float = 0.0
-    reason: str | None = None
 
 
 def build(source: Source, choices: Choices, folder: Path) -> Index:
@@ -70,20 +83,35 @@ def build(source: Source, choices: Choices, folder: Path) -> Index:
         DataError: Fewer than 2 images can be read; their sizes differ, and no size is asked; the disk is too small.
         OSError: The folder cannot be written.
     """
-    (folder / JOURNAL).mkdir(parents=True, exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
     listing = source.listing(folder / SPOOL)
     if not listing.entries:
         raise DataError(_nothing(source, listing), "Name one that holds image files, such as PNG or JPEG.")
-    shapes = survey(listing.entries)
-    seen = [index for index, shape in enumerate(shapes) if isinstance(shape, Shape)]
-    if not seen:
-        _require_enough(source, 0, [*listing.unusable, *(s for s in shapes if isinstance(s, Unreadable))])
-    measured = [shape for shape in shapes if isinstance(shape, Shape)]
-    layout = lay_out(source.title, measured, choices)
-    pieces = list(_pieces([listing.entries[index] for index in seen], layout))
-    _make_room(folder / PIXELS, len(seen), layout)
-    outcomes = _decoded(pieces, layout, folder)
-    return _index(source, listing, shapes, layout, choices, dict(zip(seen, outcomes, strict=True)))
+    layout = _guessed(source, listing, choices)
+    outcomes = _decoded(listing.entries, layout, folder)
+    shapes = [outcome.shape for outcome in outcomes if outcome.shape is not None]
+    if shapes and (found := lay_out(source.title, shapes, choices)) != layout:
+        shutil.rmtree(folder / JOURNAL)
+        layout, outcomes = found, _decoded(listing.entries, found, folder)
+    return _index(source, listing, layout, choices, outcomes)
+
+
+def _guessed(source: Source, listing: Listing, choices: Choices) -> Layout:
+    """What the images will become if a sample of them tells the truth; else every header is read.
+
+    Raises:
+        DataError: No image can be read; or sizes differ, and none is asked.
+    """
+    stride = max(1, len(listing.entries) // SAMPLE)
+    sample = [shape for shape in survey(listing.entries[::stride]) if isinstance(shape, Shape)]
+    if sample:
+        with suppress(DataError):
+            return lay_out(source.title, sample, choices)
+    every = survey(listing.entries)
+    shapes = [shape for shape in every if isinstance(shape, Shape)]
+    unreadable = [shape for shape in every if isinstance(shape, Unreadable)]
+    _require_enough(source, len(shapes), [*listing.unusable, *unreadable])
+    return lay_out(source.title, shapes, choices)
 
 
 def _nothing(source: Source, listing: Listing) -> str:
@@ -117,8 +145,11 @@ def _make_room(path: Path, count: int, layout: Layout) -> None:
         file.truncate(wanted)
 
 
-def _decoded(pieces: Sequence[Piece], layout: Layout, folder: Path) -> list[Outcome]:
+def _decoded(entries: Sequence[Entry], layout: Layout, folder: Path) -> list[Outcome]:
     """What became of every image, in order; pieces that are done already are only checked."""
+    (folder / JOURNAL).mkdir(parents=True, exist_ok=True)
+    _make_room(folder / PIXELS, len(entries), layout)
+    pieces = _pieces(entries, layout)
     done = {piece.first: outcomes for piece in pieces if (outcomes := _finished(piece, layout, folder)) is not None}
     rest = [piece for piece in pieces if piece.first not in done]
     decode = partial(decode_piece, layout=layout, folder=folder)
@@ -136,18 +167,28 @@ def decode_piece(piece: Piece, layout: Layout, folder: Path) -> tuple[int, list[
         file.write(pixels.data)
     note = _note(piece, folder)
     temporary = note.with_suffix(".unfinished")
-    temporary.write_text(json.dumps([[o.digest, o.low, o.high, o.reason] for o in outcomes]), encoding="utf-8")
+    temporary.write_text(json.dumps([_noted(outcome) for outcome in outcomes]), encoding="utf-8")
     temporary.replace(note)
     return piece.first, outcomes
 
 
 def _decode(entry: Entry, layout: Layout, place: np.ndarray) -> Outcome:
+    shape = None
     try:
-        place[:] = converted(entry, layout)
+        picture = opened(entry.read())
+        shape = picture.shape
+        place[:] = converted(picture, layout)
     except Exception as error:  # decoders meet broken data with whatever their code runs into
-        return Outcome(reason=reason_of(error))
+        return Outcome(shape, reason_of(error))
     low, high = (float(place.min()), float(place.max())) if place.dtype.kind == "f" else (0.0, 0.0)
-    return Outcome(_hex_digest(place), low, high)
+    return Outcome(shape, None, _hex_digest(place), low, high)
+
+
+def _noted(outcome: Outcome) -> list[object]:
+    """An outcome for the journal; `Outcome(*...)` after the shape is one again makes it anew."""
+    shape = outcome.shape
+    fields = None if shape is None else [shape.width, shape.height, shape.channels, shape.dtype]
+    return [fields, outcome.reason, outcome.digest, outcome.low, outcome.high]
 
 
 def _hex_digest(image: np.ndarray) -> str:
@@ -161,7 +202,8 @@ def _note(piece: Piece, folder: Path) -> Path:
 def _finished(piece: Piece, layout: Layout, folder: Path) -> list[Outcome] | None:
     """What became of a piece that an interrupted build has finished, if its pixels are what it noted."""
     try:
-        outcomes = [Outcome(*fields) for fields in json.loads(_note(piece, folder).read_text(encoding="utf-8"))]
+        notes = json.loads(_note(piece, folder).read_text(encoding="utf-8"))
+        outcomes = [Outcome(shape and Shape(*shape), *others) for shape, *others in notes]
         size = _bytes_an_image(layout)
         with (folder / PIXELS).open("rb") as file:
             file.seek(piece.first * size)
@@ -175,50 +217,32 @@ def _finished(piece: Piece, layout: Layout, folder: Path) -> list[Outcome] | Non
     return outcomes if intact else None
 
 
-def _index(
-    source: Source,
-    listing: Listing,
-    shapes: Sequence[Shape | Unreadable],
-    layout: Layout,
-    choices: Choices,
-    outcomes: dict[int, Outcome],
-) -> Index:
-    """The index of all images that could be decoded; `outcomes` has those that had a header, in the file's order."""
-    row_of = {index: row for row, index in enumerate(outcomes)}
-    good = [index for index, outcome in outcomes.items() if outcome.reason is None]
-    entries = listing.entries
-    failed = [
-        Unreadable(printable(entries[index].name), outcome.reason)
-        for index, outcome in outcomes.items()
-        if outcome.reason is not None
-    ]
-    skipped = [*listing.unusable, *(shape for shape in shapes if isinstance(shape, Unreadable)), *failed]
-    skipped.sort(key=lambda file: file.name)
+def _index(source: Source, listing: Listing, layout: Layout, choices: Choices, outcomes: Sequence[Outcome]) -> Index:
+    """The index of all images that could be decoded."""
+    names = [printable(entry.name) for entry in listing.entries]
+    good = [row for row, outcome in enumerate(outcomes) if outcome.reason is None]
+    failed = [Unreadable(name, o.reason) for name, o in zip(names, outcomes, strict=True) if o.reason is not None]
+    skipped = sorted([*listing.unusable, *failed], key=lambda file: file.name)
     _require_enough(source, len(good), skipped)
-    kept = [shape for index in good if isinstance(shape := shapes[index], Shape)]
-    total = len(good) + len(skipped)
+    shapes = [shape for row in good if (shape := outcomes[row].shape) is not None]
+    skipping = f"{len(skipped)} of {len(good) + len(skipped)} images were skipped: {named(skipped)}."
     return Index(
         shape=(len(outcomes), layout.channels, layout.frame.height, layout.frame.width),
         dtype=layout.dtype,
-        low=min(outcomes[index].low for index in good),
-        high=max(outcomes[index].high for index in good),
-        rows=[row_of[index] for index in good],
-        names=[printable(entries[index].name) for index in good],
-        folders=[entries[index].folder for index in good],
-        digests=[outcomes[index].digest for index in good],
-        sizes=[(shape.width, shape.height) for shape in kept],
-        channels=[shape.channels for shape in kept],
-        dtypes=[shape.dtype for shape in kept],
+        low=min(outcomes[row].low for row in good),
+        high=max(outcomes[row].high for row in good),
+        rows=good,
+        names=[names[row] for row in good],
+        folders=[listing.entries[row].folder for row in good],
+        digests=[outcomes[row].digest for row in good],
+        sizes=[(shape.width, shape.height) for shape in shapes],
+        channels=[shape.channels for shape in shapes],
+        dtypes=[shape.dtype for shape in shapes],
         columns={
-            printable(name): [_printable_cell(cells[index]) for index in good]
-            for name, cells in listing.columns.items()
+            printable(name): [_printable_cell(cells[row]) for row in good] for name, cells in listing.columns.items()
         },
         unreadable=[(file.name, file.reason) for file in skipped],
-        notices=[
-            *([f"{len(skipped)} of {total} images were skipped: {named(skipped)}."] if skipped else []),
-            *conversions(kept, layout, choices),
-            *listing.notices,
-        ],
+        notices=[*([skipping] if skipped else []), *conversions(shapes, layout, choices), *listing.notices],
     )
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from PIL import Image
 
-from sfumato.sources import BadImageError, Entry, depth_title, fitted, mode_title
-from sfumato.sources.decode import pixels_of
+from sfumato.sources import BadImageError, depth_title, fitted, mode_title
+from sfumato.sources.decode import Picture
 from sfumato.sources.frame import GREY, RGB, RGBA
 from sfumato.sources.pixels import Dtype
 from sfumato.store.survey import Layout
@@ -18,16 +18,16 @@ LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)
 """How bright red, green and blue look (ITU-R 601-2), as Pillow has it."""
 
 
-def converted(entry: Entry, layout: Layout) -> np.ndarray:
-    """The image of an entry: decoded, fitted, of the wanted channels and dtype.
+def converted(picture: Picture, layout: Layout) -> np.ndarray:
+    """An image: decoded, fitted, of the wanted channels and dtype.
 
     Returns:
         (C, H, W).
 
     Raises:
-        BadImageError: There is none, or it cannot become what is wanted.
+        BadImageError: It is damaged, or cannot become what is wanted.
     """
-    pixels = fitted(pixels_of(entry.read(), layout.frame), layout.frame)
+    pixels = fitted(picture.pixels(layout.frame), layout.frame)
     return in_channels(in_depth(pixels, layout.dtype), layout.channels).transpose(2, 0, 1)
 
 

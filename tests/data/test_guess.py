@@ -1,0 +1,66 @@
+"""What images become is decided by all of them; a sample only guesses, and a wrong guess is made good."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from images import noise, png, write
+from sfumato.data import load_images
+from sfumato.errors import DataError
+from sfumato.store import build
+
+GREY, COLOUR = noise(12, 6, 7), noise(12, 6, 7, 3)
+DEEP = (GREY.astype(np.uint16)) * 257
+
+
+@pytest.fixture(autouse=True)
+def two_are_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The sample is the first and the seventh of twelve images."""
+    monkeypatch.setattr(build, "SAMPLE", 2)
+
+
+def folder(place: Path, unlike: np.ndarray, others: np.ndarray) -> Path:
+    """A folder of twelve images, of which the sampled ones are unlike the others."""
+    pictures = {f"{n:02}.png": png((unlike if n % 6 == 0 else others)[n]) for n in range(12)}
+    return write(place, pictures)
+
+
+@pytest.mark.parametrize(("unlike", "others"), [(GREY, COLOUR), (COLOUR, GREY), (DEEP, GREY), (GREY, DEEP)])
+def test_a_wrong_guess_changes_nothing(
+    unlike: np.ndarray, others: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    photos = folder(tmp_path / "photos", unlike, others)
+    guessed = load_images(photos, cache=tmp_path / "guessed")
+    monkeypatch.setattr(build, "SAMPLE", 12)
+    known = load_images(photos, cache=tmp_path / "known")
+    assert guessed.fingerprint() == known.fingerprint()
+    assert guessed.notices == known.notices
+    assert guessed.images.dtype == known.images.dtype
+    assert guessed.image_shape[0] == (3 if others.ndim == 4 else 1)
+
+
+def test_images_of_a_kind_that_no_other_can_become_are_the_ones_skipped(tmp_path: Path) -> None:
+    five = noise(12, 6, 7, 5)
+    for number in range(12):
+        np.save(tmp_path / f"{number:02}.npy", COLOUR[number] if number % 6 == 0 else five[number])
+    images = load_images(tmp_path)
+    assert images.image_shape[0] == 5
+    assert len(images) == 10
+    assert "2 of 12 images were skipped: 00.npy (it has RGB" in images.notices[0]
+
+
+def test_another_size_among_those_not_looked_at_is_refused_with_all_counts(tmp_path: Path) -> None:
+    folder(tmp_path, COLOUR, COLOUR)
+    (tmp_path / "03.png").write_bytes(png(noise(9, 8, 3)))
+    with pytest.raises(DataError, match=r"2 different sizes \(most often: 11 of 7 x 6, 1 of 8 x 9 pixels\)"):
+        load_images(tmp_path)
+
+
+def test_a_sample_without_an_image_says_nothing(tmp_path: Path) -> None:
+    folder(tmp_path, COLOUR, COLOUR)
+    for name in ("00.png", "06.png"):
+        (tmp_path / name).write_text("no image")
+    assert len(load_images(tmp_path)) == 10
