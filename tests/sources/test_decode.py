@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import io
+from pathlib import Path
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -9,6 +12,7 @@ from PIL import Image
 from images import encoded, noise, png, smooth, tiff
 from sfumato.sources.decode import pixels_of
 from sfumato.sources.entry import BadImageError
+from sfumato.sources.folder import FolderSource
 
 from .decoding import shape_is_true, turned
 
@@ -208,3 +212,12 @@ def test_a_decoder_that_fails_in_its_own_way(monkeypatch: pytest.MonkeyPatch) ->
 
     monkeypatch.setattr("sfumato.sources.decode.in_srgb", fail)
     assert reason(encoded(Image.new("L", (4, 4)), "PNG")) == "KeyError"
+
+
+def test_postscript_is_never_run(tmp_path: Path) -> None:
+    content = io.BytesIO()
+    Image.new("L", (8, 8)).save(content, "EPS")
+    with pytest.raises(BadImageError, match="not an image that Pillow can read"):
+        pixels_of(content.getvalue())
+    (tmp_path / "x.eps").write_bytes(content.getvalue())
+    assert not FolderSource(tmp_path).found

@@ -16,6 +16,10 @@ from sfumato.sources.entry import BadImageError, Content
 from sfumato.sources.frame import GREY, RGB, RGBA, Frame
 from sfumato.sources.pixels import Dtype, arranged, as_pixels, kept_dtype, refuse_bomb
 
+Image.init()
+SAFE_FORMATS = tuple(sorted(set(Image.OPEN) - {"EPS"}))
+"""What Pillow reads, without PostScript, which it would hand to Ghostscript: a program, and no picture."""
+
 SIDEWAYS = (5, 6, 7, 8)  # the EXIF orientations that swap width and height
 
 FINER = 2
@@ -118,6 +122,8 @@ class _Array(Picture):
     """Pixels that need no decoding."""
 
     def __init__(self, array: np.ndarray) -> None:
+        if array.dtype.kind in "ui" and array.dtype.itemsize > 2:
+            raise BadImageError(f"it holds {array.dtype}, whose white is unknown; save it as uint8, uint16 or floats")
         self._array = arranged(array)
         height, width, channels = self._array.shape
         self.shape = Shape(width, height, channels, kept_dtype(array.dtype))
@@ -169,7 +175,7 @@ class _Pillow(Picture):
 
     def __init__(self, content: bytes) -> None:
         try:
-            self._image = Image.open(io.BytesIO(content))
+            self._image = Image.open(io.BytesIO(content), formats=SAFE_FORMATS)
             refuse_bomb(*self._image.size)
             self.shape = Shape(*_upright_size(self._image), *_native(self._image))
         except Exception as error:

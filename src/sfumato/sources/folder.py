@@ -12,6 +12,7 @@ from pathlib import Path
 from PIL import Image
 
 from sfumato.errors import DataError
+from sfumato.sources.decode import SAFE_FORMATS
 from sfumato.sources.entry import FileEntry, printable
 from sfumato.sources.metadata import METADATA, described
 from sfumato.sources.source import Listing, Source
@@ -65,7 +66,7 @@ def is_image_name(name: str) -> bool:
 def _readable_extensions() -> set[str]:
     if not _EXTENSIONS:
         known = Image.registered_extensions()
-        _EXTENSIONS.update({extension for extension, kind in known.items() if kind in Image.OPEN} | {".npy"})
+        _EXTENSIONS.update({extension for extension, kind in known.items() if kind in SAFE_FORMATS} | {".npy"})
     return _EXTENSIONS
 
 

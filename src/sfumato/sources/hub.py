@@ -54,7 +54,8 @@ class HubSource(Source):
 
     def __init__(self, name: str) -> None:
         self.title = f"the data set {printable(name)}"
-        self.identity = PREFIX + name
+        path = Path(name.partition(":")[0])
+        self.identity = PREFIX + (f"{path.resolve()}:{name.partition(':')[2]}" if path.exists() else name)
         self.rows = _loaded(name)
         self.column = _image_column(self.rows, name)
 
