@@ -283,7 +283,10 @@ NUMBERS = {
     "dates": (npy(np.zeros((8, 8), "datetime64[s]")), "it holds datetime64[s], which are no pixels"),
     "structured": (npy(np.zeros((8, 8), [("r", "u1"), ("g", "u1")])), "it holds [('r', 'u1'), ('g', 'u1')]"),
     "negative": (npy(np.full((8, 8), -1, np.int16)), "its values lie outside 0..65535"),
-    "more than 16 bits": (npy(np.full((8, 8), 70_000)), "int64, whose white is unknown"),
+    "more than 16 bits": (
+        npy(np.full((8, 8), 70_000)),
+        "it holds int64, whose white is unknown; save it as uint8, uint16 or floats",
+    ),
     "a head that lies": (
         patched(npy(EXTRA), b"(8, 8, 3), }" + b" " * 18, b"(88888888, 88888888, 3), }    "),
         "it has more than 1024 MiB",

@@ -122,9 +122,9 @@ class _Array(Picture):
     """Pixels that need no decoding."""
 
     def __init__(self, array: np.ndarray) -> None:
+        self._array = arranged(array)
         if array.dtype.kind in "ui" and array.dtype.itemsize > 2:
             raise BadImageError(f"it holds {array.dtype}, whose white is unknown; save it as uint8, uint16 or floats")
-        self._array = arranged(array)
         height, width, channels = self._array.shape
         self.shape = Shape(width, height, channels, kept_dtype(array.dtype))
 
