@@ -39,6 +39,7 @@ def sentences(facts: dict[str, Any]) -> Iterator[tuple[str, str]]:
     yield "modes", _listed(facts["modes"], MOST_KINDS)
     yield "depths", _listed(facts["depths"], MOST_KINDS)
     yield "classes", _classes(facts["classes"])
+    yield "columns", "\n".join(facts["columns"].values()) or "none"
     yield "unreadable", _unreadable(facts["unreadable"])
     yield "duplicates", _duplicates(facts)
     for notice in facts["notices"]:

@@ -3,7 +3,7 @@
 import shlex
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -11,8 +11,10 @@ from typing import Any
 import torch
 
 from sfumato import pictures
+from sfumato.conditions import Cell, column_of
 from sfumato.data import ImageSet, image_set, load_images
 from sfumato.duplicates import Groups, nearly_same, same_pixels
+from sfumato.errors import DataError
 from sfumato.nn.unet import UNet
 from sfumato.presets import preset_for
 from sfumato.sources import Shape, Source, Unreadable, depth_title, mode_title, open_source
@@ -54,10 +56,11 @@ class Inspection:
 
 @dataclass(frozen=True)
 class _Seen:
-    """Images, what they were before they were fitted, which could not be read, and what was chosen for them."""
+    """Images, what they were before they were fitted, their table, which could not be read, and what was chosen."""
 
     images: ImageSet
     shapes: Sequence[Shape]
+    columns: Mapping[str, Sequence[Cell]]
     skipped: Sequence[Unreadable]
     choices: Choices
 
@@ -140,12 +143,13 @@ def _is_tiny(images: ImageSet) -> bool:
 def _seen(source: str, choices: Choices, labels: bool, cache: Path | None) -> _Seen:
     if source == "digits":
         images = load_images(source, size=choices.size, fit=choices.fit, channels=choices.channels, labels=labels)
-        return _Seen(images, [Shape(8, 8, 1, "uint8")] * len(images), [], choices)
+        return _Seen(images, [Shape(8, 8, 1, "uint8")] * len(images), {}, [], choices)
     opened = open_source(source)
     if choices.size is None:
         choices = recommended(choices, _surveyed(opened, cache_folder(cache)))
     store = open_store(opened, choices, cache)
-    return _Seen(image_set(store, opened.title, labels), store.index.shapes, store.index.skipped, choices)
+    index = store.index
+    return _Seen(image_set(store, opened.title, labels), index.shapes, index.columns, index.skipped, choices)
 
 
 def _surveyed(source: Source, cache: Path) -> list[Shape]:
@@ -166,6 +170,7 @@ def _facts(source: str, seen: _Seen, same: Groups, alike: Groups | None) -> dict
         "modes": _counts(mode_title(shape.channels) for shape in shapes),
         "depths": _counts(depth_title(shape.dtype) for shape in shapes),
         "classes": _class_counts(images),
+        "columns": {name: _spoken(name, cells) for name, cells in seen.columns.items()},
         "unreadable": [{"name": file.name, "reason": file.reason} for file in seen.skipped],
         "duplicates": _group_counts(same),
         "near_duplicates": None if alike is None else _group_counts(alike),
@@ -192,6 +197,14 @@ def _class_counts(images: ImageSet) -> dict[str, int]:
         return {}
     counts = torch.bincount(images.labels, minlength=len(images.label_names)).tolist()
     return dict(zip(images.label_names, counts, strict=True))
+
+
+def _spoken(name: str, cells: Sequence[Cell]) -> str:
+    """What a column would tell a network, or why it cannot."""
+    try:
+        return str(column_of(name, cells))
+    except DataError as error:
+        return error.problem
 
 
 def _group_counts(groups: Groups) -> dict[str, int]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -130,3 +131,17 @@ def test_what_cannot_be_inspected_is_a_sentence(sfumato: Command, tmp_path: Path
     outcome = sfumato("inspect", tmp_path / "empty")
     assert outcome.code == 2
     assert "holds no images" in outcome.error
+
+
+def test_the_columns_beside_the_images_are_described(sfumato: Command, photos: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "described"
+    shutil.copytree(photos, folder)
+    rows = [f"cat/{n}.png,{n}.5,{'red' if n % 2 else 'blue'},x{n}" for n in range(6)]
+    (folder / "metadata.csv").write_text("\n".join(["file_name,weight,colour,nothing", *rows]).replace(",x", ","))
+    found = facts(sfumato, folder, "--out", tmp_path / "out")
+    assert found["columns"] == {
+        "weight": "weight (0.5 to 5.5)",
+        "colour": "colour (blue, red)",
+        "nothing": "nothing (0, 1, 2, 3, 4, 5)",
+    }
+    assert "colour (blue, red)" in sfumato("inspect", folder, "--out", tmp_path / "out").out

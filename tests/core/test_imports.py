@@ -65,7 +65,9 @@ MAY_IMPORT: dict[str, set[str]] = {
         "training",
     },
     "duplicates": {"data"},
-    "inspection": {"data", "duplicates", "nn", "pictures", "presets", "sources", "store", "trainer"},
+    "inspection": {
+        *("conditions", "data", "duplicates", "errors", "nn", "pictures", "presets", "sources", "store", "trainer"),
+    },
     "findings": set(),
     "devices": {"errors"},
     "interrupts": set(),
