@@ -44,7 +44,7 @@ class TrainingProgress:
         )
         self.task = self.bar.add_task("training", total=None, loss=float("nan"), waiting=0.0, visible=False)
         self.line_at, self.line_images, self.smooth_loss = time.monotonic(), 0, float("nan")
-        self.begun, self.waiting = time.monotonic(), 0.0
+        self.begun, self.waited_before, self.waiting = time.monotonic(), 0.0, 0.0
 
     def __enter__(self) -> "TrainingProgress":
         self.bar.start()
@@ -61,7 +61,11 @@ class TrainingProgress:
         """A step ended: `images_seen` of `images`, at this loss; `waited` seconds for data since training began."""
         is_first = self.smooth_loss != self.smooth_loss
         self.smooth_loss = loss if is_first else 0.98 * self.smooth_loss + 0.02 * loss
-        self.waiting = 0.0 if is_first else waited / (time.monotonic() - self.begun)
+        if is_first:
+            self.begun, self.waited_before = time.monotonic(), waited
+            self.line_at, self.line_images = self.begun, images_seen
+        elapsed = time.monotonic() - self.begun
+        self.waiting = (waited - self.waited_before) / elapsed if elapsed else 0.0
         self.bar.update(
             self.task,
             completed=images_seen,
@@ -70,9 +74,6 @@ class TrainingProgress:
             waiting=self.waiting,
             visible=True,
         )
-        if is_first:
-            self.begun = time.monotonic() - waited
-            self.line_at, self.line_images = time.monotonic(), images_seen
         if not self.console.is_terminal and time.monotonic() - self.line_at > SECONDS_A_LINE:
             self._print_line(images_seen, images)
 
