@@ -88,9 +88,8 @@ class ResidentFeed(Feed):
 
     def _batch(self, start: int, count: int) -> Batch:
         indices = self._order(start, count).to(self.device, non_blocking=True)
-        gathered = self._pixels[indices].view(getattr(torch, self.images.depth.dtype))
         labels = None if self._labels is None else self._labels[indices]
-        return Batch(self.images.depth.to_float(gathered), labels)
+        return Batch(self.images.depth.to_float(_unsigned(self._pixels[indices])), labels)
 
 
 class StreamedFeed(Feed):
@@ -109,11 +108,11 @@ class StreamedFeed(Feed):
         self._next = self._reader.submit(self._read, *self._expected)
         moved = read.images.to(self.device, non_blocking=True)
         labels = None if read.labels is None else read.labels.to(self.device, non_blocking=True)
-        return Batch(self.images.depth.to_float(moved), labels)
+        return Batch(self.images.depth.to_float(_unsigned(moved)), labels)
 
     def _read(self, start: int, count: int) -> Batch:
         chosen = self.images.select(self._order(start, count))
-        pixels, labels = chosen.images, chosen.labels
+        pixels, labels = _signed(chosen.images), chosen.labels
         if self.device.type == "cuda":
             return Batch(pixels.pin_memory(), None if labels is None else labels.pin_memory())
         return Batch(pixels, labels)
@@ -136,9 +135,19 @@ def free_memory(device: torch.device) -> int:
 
 
 def _on_device(images: ImageSet, device: torch.device) -> torch.Tensor:
-    """The pixels of the set, piece by piece; 16 bits travel as signed ones, which every device can gather."""
-    dtype = torch.int16 if images.depth.dtype == "uint16" else getattr(torch, images.depth.dtype)
+    """The pixels of the set, piece by piece."""
+    dtype = _signed(images.select(torch.arange(1)).images).dtype
     pixels = torch.empty((len(images), *images.image_shape), dtype=dtype, device=device)
     for rows in torch.arange(len(images)).split(PIECE):
-        pixels[rows[0] : rows[-1] + 1] = images.select(rows).images.view(dtype)
+        pixels[rows[0] : rows[-1] + 1] = _signed(images.select(rows).images)
     return pixels
+
+
+def _signed(pixels: torch.Tensor) -> torch.Tensor:
+    """Pixels as they travel: 16 bits as signed ones, for not every device knows the others."""
+    return pixels.view(torch.int16) if pixels.dtype == torch.uint16 else pixels
+
+
+def _unsigned(pixels: torch.Tensor) -> torch.Tensor:
+    """The numbers that pixels stood for before they travelled."""
+    return pixels.to(torch.int32) & 0xFFFF if pixels.dtype == torch.int16 else pixels
