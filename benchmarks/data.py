@@ -180,11 +180,12 @@ def memory_row(folder: Path, cache: Path) -> str:
     count = STORE_BYTES // (side * side * 3)
     source = folder / "large.npy"
     folder.mkdir(parents=True, exist_ok=True)
-    array = np.lib.format.open_memmap(source, mode="w+", dtype=np.uint8, shape=(count, side, side, 3))
+    header = {"descr": "|u1", "fortran_order": False, "shape": (count, side, side, 3)}
     random = np.random.default_rng(0)
-    for row in range(0, count, 64):
-        array[row : row + 64] = random.integers(256, size=(min(64, count - row), 1, 1, 3), dtype=np.uint8)
-    del array
+    with source.open("wb") as file:  # written, not mapped: a process inherits the peak memory of the one that starts it
+        np.lib.format.write_array_header_2_0(file, header)
+        for _ in range(count):
+            file.write(np.tile(random.integers(256, size=(side, 1, 3), dtype=np.uint8), (1, side, 1)).data)
     run = subprocess.run(
         [sys.executable, "-c", MEMORY, str(source), str(cache)], check=True, capture_output=True, text=True
     )
