@@ -27,7 +27,10 @@ JOURNAL = "pieces"
 SPOOL = "spool"
 
 PIECE_BYTES = 32 << 20
-MOST_IN_PIECE = 256
+LEAST_IN_PIECE, MOST_IN_PIECE = 8, 256
+
+MANY_PIECES = 256
+"""So many keep all cores busy to the end, move the bar, and lose little when they are interrupted."""
 
 SAMPLE = 512
 """Images whose headers tell what the others are likely to be."""
@@ -124,7 +127,8 @@ def _bytes_an_image(layout: Layout) -> int:
 
 
 def _pieces(entries: Sequence[Entry], layout: Layout) -> list[Piece]:
-    length = min(max(PIECE_BYTES // _bytes_an_image(layout), 1), MOST_IN_PIECE)
+    length = min(max(len(entries) // MANY_PIECES, LEAST_IN_PIECE), MOST_IN_PIECE)
+    length = max(min(length, PIECE_BYTES // _bytes_an_image(layout)), 1)
     return [Piece(start, entries[start : start + length]) for start in range(0, len(entries), length)]
 
 
