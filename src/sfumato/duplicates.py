@@ -1,7 +1,7 @@
 """Which images of a set are the same picture: pixel by pixel, or nearly so (another encoding, size or brightness)."""
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 
 import numpy as np
 import torch
@@ -27,6 +27,9 @@ CLEAREST = 0.3
 
 PIECE = 1024
 
+MOST_COMPARED = 1 << 22
+"""Pairs of hashes in memory at a time."""
+
 Groups = list[list[int]]
 """Places in a set, those of the same picture together, the largest groups first."""
 
@@ -51,17 +54,30 @@ def nearly_same(images: ImageSet, on_images: Callable[[int], None] = lambda _: N
     """
     thumbs = thumbnails(images)
     hashes = perceptual_hashes(thumbs)
-    pairs = []
-    for start in range(0, len(hashes), PIECE):
-        part = hashes[start : start + PIECE]
-        distance = np.bitwise_count(part[:, None] ^ hashes[None, start:])
-        first, second = np.nonzero(distance <= MOST_BITS)
-        later = second > first
-        pairs.append(np.stack([first[later], second[later]], axis=1) + start)
+    groups = np.arange(len(hashes))
+    length = max(1, MOST_COMPARED // len(hashes))
+    for start in range(0, len(hashes), length):
+        part = hashes[start : start + length]
+        is_near = np.bitwise_count(part[:, None] ^ hashes[None]) <= MOST_BITS
+        for place, row in enumerate(is_near, start):
+            _join(groups, thumbs, place, np.flatnonzero(row))
         on_images(len(part))
-    candidates = torch.from_numpy(np.concatenate(pairs))
-    alike = [_look_alike(thumbs, some) for some in candidates.split(PIECE)]
-    return _joined(candidates[torch.cat(alike)].tolist() if alike else [])
+    return _places(groups)
+
+
+def _join(groups: np.ndarray, thumbs: Tensor, place: int, near: np.ndarray) -> None:
+    """Puts those of the images `near` that look like the one at `place` into its group, if they are in another."""
+    later = near[(near > place) & (groups[near] != groups[place])]
+    for some in torch.from_numpy(later).split(PIECE):
+        alike = some[_look_alike(thumbs[place], thumbs[some])].numpy()
+        groups[np.isin(groups, groups[alike])] = groups[place]
+
+
+def _places(groups: np.ndarray) -> Groups:
+    places: dict[int, list[int]] = defaultdict(list)
+    for place, group in enumerate(groups.tolist()):
+        places[group].append(place)
+    return _largest_first(places.values())
 
 
 def thumbnails(images: ImageSet) -> Tensor:
@@ -88,31 +104,12 @@ def _cosines() -> Tensor:
     return torch.cos(torch.pi * frequency * (2 * place + 1) / (2 * THUMB))
 
 
-def _look_alike(thumbs: Tensor, pairs: Tensor) -> Tensor:
-    """Whether each pair (n, 2) of thumbnails differs little, brightness apart; bool, (n,)."""
-    one, other = (thumbs[pairs[:, side]] for side in (0, 1))
-    one, other = (each - each.mean(1, keepdim=True) for each in (one, other))
-    difference = (one - other).square().mean(1).sqrt()
-    contrast = torch.minimum(one.square().mean(1), other.square().mean(1)).sqrt()
+def _look_alike(thumb: Tensor, others: Tensor) -> Tensor:
+    """Whether each of the other thumbnails (n, 1024) differs little from one (1024,), brightness apart; bool, (n,)."""
+    one, others = thumb - thumb.mean(), others - others.mean(1, keepdim=True)
+    difference = (one - others).square().mean(1).sqrt()
+    contrast = torch.minimum(one.square().mean(), others.square().mean(1)).sqrt()
     return (difference <= MOST_DIFFERENCE) & (difference <= CLEAREST * contrast + 1e-6)
-
-
-def _joined(pairs: Iterable[Sequence[int]]) -> Groups:
-    """Pairs that share an image, as groups."""
-    leader: dict[int, int] = {}
-
-    def lead(place: int) -> int:
-        while leader.setdefault(place, place) != place:
-            leader[place] = leader[leader[place]]
-            place = leader[place]
-        return place
-
-    for first, second in pairs:
-        leader[lead(second)] = lead(first)
-    groups: dict[int, list[int]] = defaultdict(list)
-    for place in sorted(leader):
-        groups[lead(place)].append(place)
-    return _largest_first(groups.values())
 
 
 def _largest_first(groups: Iterable[list[int]]) -> Groups:

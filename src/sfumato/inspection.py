@@ -18,7 +18,7 @@ from sfumato.errors import DataError
 from sfumato.nn.unet import UNet
 from sfumato.presets import preset_for
 from sfumato.sources import Shape, Source, Unreadable, depth_title, mode_title, open_source
-from sfumato.store import Choices, cache_folder, open_store, suggested_size, survey
+from sfumato.store import Choices, cache_folder, kept_in, open_store, suggested_size, survey
 from sfumato.trainer import model_for
 
 LARGEST_SIDE = 128
@@ -154,9 +154,10 @@ def _seen(source: str, choices: Choices, labels: bool, cache: Path | None) -> _S
 
 def _surveyed(source: Source, cache: Path) -> list[Shape]:
     """The shape of every image that has one, by its header."""
-    cache.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=cache) as spool:
-        shapes = survey(source.listing(Path(spool)).entries)
+    with kept_in(cache, source):
+        cache.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=cache) as spool:
+            shapes = survey(source.listing(Path(spool)).entries)
     return [shape for shape in shapes if isinstance(shape, Shape)]
 
 

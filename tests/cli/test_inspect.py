@@ -145,3 +145,13 @@ def test_the_columns_beside_the_images_are_described(sfumato: Command, photos: P
         "nothing": "nothing (0, 1, 2, 3, 4, 5)",
     }
     assert "colour (blue, red)" in sfumato("inspect", folder, "--out", tmp_path / "out").out
+
+
+@pytest.mark.parametrize("size", [[], ["--size", 8]])
+def test_a_cache_that_cannot_be_is_a_sentence(
+    sfumato: Command, photos: Path, tmp_path: Path, size: list[object]
+) -> None:
+    (tmp_path / "file").write_text("no folder")
+    outcome = sfumato("inspect", photos, *size, "--cache", tmp_path / "file" / "cache", "--out", tmp_path / "out")
+    assert outcome.code == 2
+    assert "--cache" in outcome.error

@@ -11,6 +11,7 @@ import torch
 from PIL import Image, ImageEnhance
 from sklearn.datasets import load_sample_images
 
+from sfumato import duplicates
 from sfumato.data import ImageSet
 from sfumato.duplicates import nearly_same, same_pixels
 
@@ -87,3 +88,17 @@ def test_the_count_of_compared_images_adds_up() -> None:
     told: list[int] = []
     nearly_same(set_of(scenes()), told.append)
     assert sum(told) == 40
+
+
+def test_a_thousand_equal_images_are_compared_with_the_first_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    looks = 0
+
+    def counted(thumb: torch.Tensor, others: torch.Tensor) -> torch.Tensor:
+        nonlocal looks
+        looks += len(others)
+        return look_alike(thumb, others)
+
+    look_alike = duplicates._look_alike
+    monkeypatch.setattr(duplicates, "_look_alike", counted)
+    assert nearly_same(set_of([scenes()[0]] * 1000)) == [[*range(1000)]]
+    assert looks == 999

@@ -11,7 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
-from images import noise, png, tiff
+from images import noise, npy, png, tiff, write
 from sfumato.data import load_files, load_images
 from sfumato.depth import SIXTEEN_BITS, Depth
 from sfumato.errors import ConfigError, DataError
@@ -341,3 +341,16 @@ def test_a_file_that_cannot_be_loaded_is_named(save: Save, tmp_path: Path) -> No
     (tmp_path / "b.png").write_text("no image")
     with pytest.raises(DataError, match=r"b\.png cannot be read: it is not an image .*\. Name an image"):
         load_files([save("a.png"), tmp_path / "b.png"], (3, 4, 4), Depth())
+
+
+def test_a_file_of_eight_bits_keeps_black_and_white_among_floats_of_any_range(save: Save) -> None:
+    paths = [save("black.png", "L", size=(5, 4), colour=0), save("white.png", "L", size=(5, 4), colour=255)]
+    loaded = load_files(paths, (1, 4, 5), Depth("float32", -20.0, 80.0))
+    assert loaded[:, 0, 0, 0].tolist() == [-1, 1]
+
+
+def test_eight_bits_among_floats_of_a_range_of_their_own_are_skipped(tmp_path: Path) -> None:
+    floats = {f"{n}.npy": npy(np.full((4, 5), 100.0 * n, np.float32)) for n in range(3)}
+    loaded = load_images(write(tmp_path / "x", floats | {"a.png": png(noise(4, 5))}))
+    assert len(loaded) == 3
+    assert "a.png (it has 8 bits, and the others are floats outside 0..1)" in loaded.notices[0]

@@ -21,7 +21,8 @@ from PIL import Image
 from images import encoded, noise, npy, png, write
 from sfumato.data import ImageSet, load_images
 from sfumato.errors import DataError
-from sfumato.sources import Entry, parallel
+from sfumato.sources import Entry, Frame, parallel
+from sfumato.sources.entry import FileEntry
 from sfumato.store import build
 from sfumato.store import folder as store
 from sfumato.store.build import JOURNAL, PIXELS, SPOOL, Outcome
@@ -286,6 +287,19 @@ def test_a_damaged_store_is_built_anew(harm: str, folder: Path, cache: Path, dec
     assert not decoded
 
 
+@pytest.mark.parametrize(("count", "pieces"), [(1, 1), (9, 2), (600, 75), (5120, 256), (60_000, 257)])
+def test_pieces_are_many_and_neither_tiny_nor_huge(count: int, pieces: int) -> None:
+    entries = [FileEntry(str(number), Path(str(number))) for number in range(count)]
+    found = build._pieces(entries, Layout(Frame(32, 32), 3, "uint8"))
+    assert len(found) == pieces
+    assert [entry for piece in found for entry in piece.entries] == entries
+
+
+def test_a_piece_of_large_images_is_one_image() -> None:
+    entries = [FileEntry(str(number), Path(str(number))) for number in range(3)]
+    assert len(build._pieces(entries, Layout(Frame(8192, 8192), 3, "uint8"))) == 3
+
+
 def test_processes_write_what_one_writes(folder: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (folder / "bad.png").write_bytes(b"no image")
     one = load_images(folder, cache=cache)
@@ -331,7 +345,7 @@ def test_two_processes_at_once_build_once_and_agree(folder: Path, cache: Path) -
     outputs = [process.communicate(timeout=60) for process in two]
     printed = [out.split() for out, _ in outputs]
     assert [process.returncode for process in two] == [0, 0]
-    assert sum(line == "decoded" for lines in printed for line in lines) == 1
+    assert sorted(lines.count("decoded") for lines in printed) == [0, COUNT // build.LEAST_IN_PIECE]
     assert printed[0][-1] == printed[1][-1] == load_images(folder, cache=cache).fingerprint()
     assert "Traceback" not in "".join(err for _, err in outputs)
 
@@ -405,7 +419,8 @@ def test_pixels_that_do_not_fit_on_the_disk_are_not_taken_for_written(
             load_images(folder, cache=cache)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
-    assert not list(cache.rglob(f"{JOURNAL}/*"))
+    noted = sorted(int(note.stem) for note in cache.rglob(f"{JOURNAL}/*"))
+    assert noted == [0, 8, 16]  # eight images take 1,008 bytes
     assert is_whole(load_images(folder, cache=cache))
 
 

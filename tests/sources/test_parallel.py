@@ -8,6 +8,7 @@ import warnings
 
 import pytest
 
+from sfumato.errors import DataError
 from sfumato.sources import parallel, progress
 from sfumato.sources.parallel import in_parallel
 
@@ -38,6 +39,13 @@ def test_work_that_takes_long_goes_to_other_processes(monkeypatch: pytest.Monkey
     monkeypatch.setattr(parallel, "PATIENCE", -1.0)
     assert sorted(in_parallel(abs, PIECES, PIECES, "Testing")) == PIECES
     assert os.getpid() not in set(in_parallel(eval, ["__import__('os').getpid()"] * 3, [1] * 3, "Testing"))
+
+
+def test_a_process_that_is_killed_ends_in_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parallel, "PATIENCE", -1.0)
+    with pytest.raises(DataError, match=r"was killed.*Give the same command again"):
+        list(in_parallel(eval, ["__import__('os').kill(__import__('os').getpid(), 9)"] * 3, [1] * 3, "Testing"))
+    assert sorted(in_parallel(abs, PIECES, PIECES, "Testing")) == PIECES
 
 
 def test_a_single_piece_stays_here(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -22,6 +22,9 @@ from sfumato.store.convert import converted
 from sfumato.store.index import Index
 from sfumato.store.survey import Layout
 
+DEPTHS = {"uint8": EIGHT_BITS, "uint16": SIXTEEN_BITS}
+"""What is known of pixels by their dtype alone."""
+
 
 def load_images(
     source: str | Path,
@@ -103,13 +106,7 @@ def _labelling(index: Index, title: str, labels: bool, condition: Sequence[str])
 
 def depth_of(index: Index) -> Depth:
     """How the pixels of a store are written."""
-    match index.dtype:
-        case "uint8":
-            return EIGHT_BITS
-        case "uint16":
-            return SIXTEEN_BITS
-        case "float32":
-            return depth_of_floats(index.low, index.high)
+    return DEPTHS.get(index.dtype) or depth_of_floats(index.low, index.high)
 
 
 def load_files(paths: Sequence[Path], image_shape: tuple[int, int, int], depth: Depth) -> torch.Tensor:
@@ -127,14 +124,19 @@ def load_files(paths: Sequence[Path], image_shape: tuple[int, int, int], depth: 
         DataError: A file cannot be read.
     """
     channels, height, width = image_shape
-    layout = Layout(Frame(width, height), channels, depth.dtype)
-    images = np.empty((len(paths), *image_shape), depth.dtype)
-    for place, path in zip(images, paths, strict=True):
-        try:
-            place[:] = converted(opened(FileEntry(path.name, path).read()), layout)
-        except Exception as error:  # decoders meet broken data with whatever their code runs into
-            raise DataError(f"{path} cannot be read: {reason_of(error)}", "Name an image that Pillow reads.") from error
-    return depth.to_float(torch.from_numpy(images))
+    return torch.stack([_floats_of(path, Frame(width, height), channels, depth) for path in paths])
+
+
+def _floats_of(path: Path, frame: Frame, channels: int, depth: Depth) -> torch.Tensor:
+    """One image file for a model; among floats, whose black and white may be any, it keeps its own."""
+    try:
+        picture = opened(FileEntry(path.name, path).read())
+        if depth.dtype == "float32":
+            depth = DEPTHS.get(picture.shape.dtype, depth)
+        pixels = converted(picture, Layout(frame, channels, depth.dtype))
+    except Exception as error:  # decoders meet broken data with whatever their code runs into
+        raise DataError(f"{path} cannot be read: {reason_of(error)}", "Name an image that Pillow reads.") from error
+    return depth.to_float(torch.from_numpy(np.array(pixels)))
 
 
 def checked_choices(size: Size, fit: Fit, channels: ChannelChoice) -> Choices:

@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 
+from sfumato.errors import DataError
 from sfumato.sources.progress import image_bar
 
 P = TypeVar("P")
@@ -32,6 +33,9 @@ def in_parallel(function: Callable[[P], R], pieces: Sequence[P], sizes: Sequence
 
     Yields:
         The results, as they come.
+
+    Raises:
+        DataError: A process was killed.
     """
     begun = time.monotonic()
     with image_bar(title, sum(sizes)) as on_images:
@@ -62,6 +66,13 @@ def _numbered(function: Callable[[P], R], index: int, piece: P) -> tuple[int, R]
 
 def _in_processes(function: Callable[[P], R], pieces: Sequence[tuple[int, P]]) -> Iterator[tuple[int, R]]:
     from joblib import Parallel, delayed
+    from joblib.externals.loky.process_executor import BrokenProcessPool
 
     workers = Parallel(n_jobs=-1, return_as="generator_unordered", batch_size=1, max_nbytes=None)
-    yield from workers(delayed(_numbered)(function, index, piece) for index, piece in pieces)
+    try:
+        yield from workers(delayed(_numbered)(function, index, piece) for index, piece in pieces)
+    except BrokenProcessPool as error:
+        raise DataError(
+            "A process that read images was killed, as happens when memory runs out",
+            "Give the same command again: it goes on with the images that are left.",
+        ) from error

@@ -1,6 +1,6 @@
 """The decoded images of a source, on disk. Knows nothing of tensors, so that its processes start at once."""
 
-from sfumato.store.folder import Store, cache_folder, open_store
+from sfumato.store.folder import Store, cache_folder, kept_in, open_store
 from sfumato.store.size import Size, parsed_size
 from sfumato.store.survey import ChannelChoice, Choices, suggested_size, survey
 
@@ -10,6 +10,7 @@ __all__ = [
     "Size",
     "Store",
     "cache_folder",
+    "kept_in",
     "open_store",
     "parsed_size",
     "suggested_size",

@@ -7,14 +7,14 @@ import os
 import shutil
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from sfumato.errors import DataError
-from sfumato.sources import Cell, Entry, Listing, Source, Unreadable, printable
+from sfumato.sources import Cell, Entry, Listing, Source, Unreadable, depth_title, printable
 from sfumato.sources.decode import Shape, opened, reason_of
 from sfumato.sources.parallel import in_parallel
 from sfumato.store.convert import converted
@@ -27,7 +27,10 @@ JOURNAL = "pieces"
 SPOOL = "spool"
 
 PIECE_BYTES = 32 << 20
-MOST_IN_PIECE = 256
+LEAST_IN_PIECE, MOST_IN_PIECE = 8, 256
+
+MANY_PIECES = 256
+"""So many keep all cores busy to the end, move the bar, and lose little when they are interrupted."""
 
 SAMPLE = 512
 """Images whose headers tell what the others are likely to be."""
@@ -93,6 +96,7 @@ def build(source: Source, choices: Choices, folder: Path) -> Index:
     if shapes and (found := lay_out(source.title, shapes, choices)) != layout:
         shutil.rmtree(folder / JOURNAL)
         layout, outcomes = found, _decoded(listing.entries, found, folder)
+    outcomes = _without_foreign_whites(outcomes, layout)
     return _index(source, listing, layout, choices, outcomes)
 
 
@@ -124,7 +128,8 @@ def _bytes_an_image(layout: Layout) -> int:
 
 
 def _pieces(entries: Sequence[Entry], layout: Layout) -> list[Piece]:
-    length = min(max(PIECE_BYTES // _bytes_an_image(layout), 1), MOST_IN_PIECE)
+    length = min(max(len(entries) // MANY_PIECES, LEAST_IN_PIECE), MOST_IN_PIECE)
+    length = max(min(length, PIECE_BYTES // _bytes_an_image(layout)), 1)
     return [Piece(start, entries[start : start + length]) for start in range(0, len(entries), length)]
 
 
@@ -215,6 +220,19 @@ def _finished(piece: Piece, layout: Layout, folder: Path) -> list[Outcome] | Non
         for outcome, image in zip(outcomes, images, strict=True)
     )
     return outcomes if intact else None
+
+
+def _without_foreign_whites(outcomes: list[Outcome], layout: Layout) -> list[Outcome]:
+    """Among floats beyond 0..1, whose black and white are unknown, images of 8 or 16 bits cannot have theirs."""
+    good = [outcome for outcome in outcomes if outcome.reason is None]
+    if layout.dtype != "float32" or all(outcome.low >= 0 and outcome.high <= 1 for outcome in good):
+        return outcomes
+    return [
+        replace(outcome, reason=f"it has {depth_title(outcome.shape.dtype)}, and the others are floats outside 0..1")
+        if outcome.reason is None and outcome.shape is not None and outcome.shape.dtype != "float32"
+        else outcome
+        for outcome in outcomes
+    ]
 
 
 def _index(source: Source, listing: Listing, layout: Layout, choices: Choices, outcomes: Sequence[Outcome]) -> Index:

@@ -13,7 +13,8 @@ import json
 import os
 import re
 import shutil
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -74,18 +75,29 @@ def open_store(source: Source, choices: Choices, cache: Path | None = None) -> S
     folder = _place(source, choices, cache_folder(cache))
     if (store := _complete(folder)) is not None:
         return store
-    try:
+    with kept_in(folder, source):
         folder.parent.mkdir(parents=True, exist_ok=True)
         with _locked(folder, source):
             if (store := _complete(folder)) is None:
                 store = _built(source, choices, folder)
         _remove_former(folder)
+    return store
+
+
+@contextmanager
+def kept_in(folder: Path, source: Source) -> Iterator[None]:
+    """For what is written to a folder of the cache.
+
+    Raises:
+        DataError: It could not be written.
+    """
+    try:
+        yield
     except OSError as error:
         raise DataError(
             f"The decoded images of {source.title} could not be kept in {folder}: {error.strerror or error}",
             f"Free space, or name a folder that you may write to with --cache or {VARIABLE}.",
         ) from error
-    return store
 
 
 def _place(source: Source, choices: Choices, cache: Path) -> Path:
