@@ -158,7 +158,7 @@ def quality(folder: Path, cache: Path, size: int) -> tuple[float, int]:
 
 
 MEMORY = """
-import resource, sys
+import resource, sys, time
 from pathlib import Path
 import psutil, torch
 from sfumato.data import feed_for, load_images
@@ -168,6 +168,7 @@ images = load_images(sys.argv[1], cache=Path(sys.argv[2]))
 feed = StreamedFeed(images, 0, torch.device("cpu"))
 for start in range(0, 2 * len(images), 64):
     feed.batch(start, 64)
+time.sleep(8)  # for the processes that decoded to have ended
 own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 workers = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
 print(before / 1e6, own / 1e6, workers / 1e6, len(images))

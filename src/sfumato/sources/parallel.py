@@ -20,6 +20,10 @@ WORTH = 5.0
 """Seconds of work left at which other processes are started: each takes about one to begin."""
 
 
+IDLE = 5.0
+"""Seconds without work after which a process ends, and its memory is free for training."""
+
+
 def in_parallel(function: Callable[[P], R], pieces: Sequence[P], sizes: Sequence[int], title: str) -> Iterator[R]:
     """Applies `function` to every piece of work: here, or in as many processes as there are cores if it takes long.
 
@@ -68,7 +72,9 @@ def _in_processes(function: Callable[[P], R], pieces: Sequence[tuple[int, P]]) -
     from joblib import Parallel, delayed
     from joblib.externals.loky.process_executor import BrokenProcessPool
 
-    workers = Parallel(n_jobs=-1, return_as="generator_unordered", batch_size=1, max_nbytes=None)
+    workers = Parallel(
+        n_jobs=-1, return_as="generator_unordered", batch_size=1, max_nbytes=None, idle_worker_timeout=IDLE
+    )
     try:
         yield from workers(delayed(_numbered)(function, index, piece) for index, piece in pieces)
     except BrokenProcessPool as error:
