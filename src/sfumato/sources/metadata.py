@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import posixpath
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import PurePosixPath
 
@@ -150,7 +151,7 @@ def _typed(cells: list[str], name: str) -> list[Cell]:
     if name == FILE_NAME:
         return list(cells)
     filled = [cell for cell in cells if cell]
-    for kind in (_integer, float):
+    for kind in (_integer, _fraction):
         try:
             for cell in filled:
                 kind(cell)
@@ -161,7 +162,7 @@ def _typed(cells: list[str], name: str) -> list[Cell]:
 
 
 def _integer(cell: str) -> int:
-    """The integer of a cell that is written as one; "007" is a name.
+    """The integer of a cell that is written as one.
 
     >>> _integer("-12")
     -12
@@ -169,6 +170,17 @@ def _integer(cell: str) -> int:
     if str(int(cell)) != cell:
         raise ValueError(cell)
     return int(cell)
+
+
+def _fraction(cell: str) -> float:
+    """The number of a cell; "007" and "1_0" are names.
+
+    >>> _fraction("-0.5")
+    -0.5
+    """
+    if "_" in cell or re.match(r"[+-]?0\d", cell):
+        raise ValueError(cell)
+    return float(cell)
 
 
 def _json_rows(title: str, text: str) -> Iterator[tuple[str, Row]]:
