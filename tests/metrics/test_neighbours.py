@@ -78,7 +78,7 @@ def test_progress_counts_every_query_once() -> None:
 @pytest.mark.parametrize(
     ("queries", "base", "k", "message"),
     [
-        (points(5, 2, 0), points(5, 3, 0), 1, r"2 numbers are compared with points of 3"),
+        (points(5, 2, 0), points(5, 3, 0), 1, r"2 numbers are compared with features of 3"),
         (points(5, 2, 0), points(5, 2, 0), 6, r"6 nearest .* among 5 points\. Choose 1 to 5"),
         (points(5, 2, 0), points(5, 2, 0), 0, r"0 nearest"),
         (points(0, 2, 0), points(5, 2, 0), 1, r"no points"),

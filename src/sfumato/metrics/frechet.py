@@ -12,6 +12,7 @@ from torch import Tensor
 
 from sfumato.errors import DataError
 from sfumato.metrics.moments import Moments
+from sfumato.metrics.widths import refuse_other_widths
 
 REPLICATES = 1000
 MOST_PIECES = 4
@@ -35,7 +36,7 @@ def frechet_distance(one: Moments, other: Moments) -> float:
     Raises:
         DataError: The features differ in width, or a set has fewer than 2 images.
     """
-    _refuse_widths(one, other)
+    refuse_other_widths(one.mean, other.mean)
     shared = torch.linalg.svdvals(one.root.T @ other.root).sum()
     between = (one.mean - other.mean).square().sum() + one.covariance.trace() + other.covariance.trace()
     return float(between - 2 * shared)
@@ -143,11 +144,3 @@ def frechet_limit(
         distances.append(sum(found) / pieces)
     _, distance = np.polyfit(inverses, distances, 1)
     return Limit(float(distance), tuple(round(1 / inverse) for inverse in inverses), tuple(distances))
-
-
-def _refuse_widths(one: Moments, other: Moments) -> None:
-    if len(one.mean) != len(other.mean):
-        raise DataError(
-            f"Features of {len(one.mean)} numbers are compared with features of {len(other.mean)}",
-            "Make both by the same network.",
-        )

@@ -11,6 +11,7 @@ from jaxtyping import Float, Float64
 from torch import Tensor
 
 from sfumato.errors import DataError
+from sfumato.metrics.widths import refuse_other_widths
 
 BLOCK = 1000
 FEWEST_BLOCKS = 10
@@ -44,9 +45,10 @@ def kernel_distance(
     """The squared maximum mean discrepancy under the kernel (x.y / d + 1)^3, estimated without bias.
 
     With Inception's features this is the KID of Binkowski et al. (arXiv 1801.01401, section 4). Both sets are put in
-    random order and cut into as many blocks of one size, at most 1,000; each pair of blocks gives one estimate. No image
-    is in two blocks, so that the estimates are independent and the standard error of their mean is honest; the paper's
-    overlapping subsets would make it too small. Images beyond as many blocks as the smaller set has are not used.
+    random order and cut into as many blocks of one size, at most 1,000; each pair of blocks gives one estimate. No
+    image is in two blocks, so that the estimates are independent and the standard error of their mean is honest; the
+    paper's overlapping subsets would make it too small. Images beyond as many blocks as the smaller set fills are not
+    used.
 
     Args:
         one: Features, in any order.
@@ -63,11 +65,7 @@ def kernel_distance(
             f"{fewest} images are too few for a kernel distance with an error",
             f"Give at least {FEWEST_BLOCKS * SMALLEST_BLOCK} of each kind.",
         )
-    if one.shape[1] != other.shape[1]:
-        raise DataError(
-            f"Features of {one.shape[1]} numbers are compared with features of {other.shape[1]}",
-            "Make both by the same network.",
-        )
+    refuse_other_widths(one, other)
     block = min(BLOCK, fewest // FEWEST_BLOCKS)
     blocks = fewest // block
     generator = np.random.Generator(np.random.Philox(seed))

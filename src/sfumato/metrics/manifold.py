@@ -13,6 +13,7 @@ from jaxtyping import Float, Float32, Int64
 from torch import Tensor
 
 from sfumato.metrics.neighbours import BASE, QUERIES, RANKED, nearest
+from sfumato.metrics.widths import refuse_other_widths
 
 UNSURE = 1e-5
 """Of the squared norms of two points: how well products know the squared distance between them."""
@@ -119,7 +120,11 @@ def balls_around(
         centres: Of the balls.
         radii: Of the balls.
         on_points: Told how many more points are done.
+
+    Raises:
+        DataError: The points differ in width from the centres.
     """
+    refuse_other_widths(points, centres)
     middle = centres.mean(0)
     reach = (radii * LEEWAY).square()
     found = []

@@ -56,7 +56,8 @@ class Moments:
         """A matrix R with R R^T = covariance, and as many columns as its rank."""
         values, vectors = torch.linalg.eigh(self.covariance)
         kept = values > len(values) * torch.finfo(values.dtype).eps * values[-1]
-        return vectors[:, kept] * values[kept].sqrt()
+        root: Tensor = vectors[:, kept] * values[kept].sqrt()
+        return root
 
     def __add__(self, other: Moments) -> Moments:
         """The moments of both sets together.

@@ -10,6 +10,7 @@ from jaxtyping import Float, Float32, Int64
 from torch import Tensor
 
 from sfumato.errors import DataError
+from sfumato.metrics.widths import refuse_other_widths
 
 QUERIES = 2048
 BASE = 4096
@@ -77,11 +78,7 @@ def _check(queries: Tensor, base: Tensor, k: int, most: int) -> None:
         raise DataError(f"{k} nearest neighbours are asked for among {most} points", f"Choose 1 to {max(most, 1)}.")
     if not len(queries):
         raise DataError("There are no points to find the neighbours of", "Give at least one.")
-    if queries.shape[1] != base.shape[1]:
-        raise DataError(
-            f"Points of {queries.shape[1]} numbers are compared with points of {base.shape[1]}",
-            "Make both by the same features.",
-        )
+    refuse_other_widths(queries, base)
 
 
 def _candidates(
