@@ -50,6 +50,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "store": {"errors", "sources"},
     "data": {"conditions", "depth", "errors", "natural", "sources", "store"},
     "storage": {"errors"},
+    "metrics": {"data", "depth", "errors", "storage", "store"},
     "pictures": {"depth", "storage"},
     "models": {"conditions", "denoiser", "depth", "errors", "nn", "schedule", "storage"},
     "training": {

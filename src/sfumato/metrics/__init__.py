@@ -1,0 +1,1 @@
+"""How good images are, measured on features: distances between distributions, fidelity, coverage, neighbours."""
