@@ -103,7 +103,11 @@ def coverage(bench: Bench) -> Facts:
 
 def _covered(real: Tensor, rows: Tensor) -> Facts | None:
     return _or_none(
-        lambda: {"images": len(rows), **precision_recall(real, rows)._asdict(), **density_coverage(real, rows)._asdict()}
+        lambda: {
+            "images": len(rows),
+            **precision_recall(real, rows)._asdict(),
+            **density_coverage(real, rows)._asdict(),
+        }
     )
 
 
