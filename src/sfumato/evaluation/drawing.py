@@ -53,14 +53,13 @@ def drawn(
     file, size = folder / SAMPLES, _bytes_an_image(model, depth)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        done = min(file.stat().st_size // size if file.exists() else 0, count)
-        batches = sample_batches(
-            model, count, route, labels=labels, seed=seed, batch=batch, first=done, on_step=on_step
-        )
-        with file.open("r+b" if done else "wb") as opened:
+        with file.open("ab") as opened:
+            done = opened.tell() // size
             opened.truncate(done * size)
-            opened.seek(done * size)
-            for images, _ in batches:
+            on_step(min(done, count) * (len(route.stops) - 1))
+            for images, _ in sample_batches(
+                model, count, route, labels=labels, seed=seed, batch=batch, first=done, on_step=on_step
+            ):
                 opened.write(depth.to_pixels(images).numpy().tobytes())
                 opened.flush()
     except OSError as error:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -34,18 +34,19 @@ SMALL_SET = 5_000
 BATCH = 256
 PAIRS = 16
 
+T = TypeVar("T")
+
 Facts = dict[str, Any]
 
 
 @dataclass(frozen=True)
 class Bench:
-    """What all measures share: the subject, its features, where to compute, and whom to tell."""
+    """What all measures share: the subject, its features, where to compute, and where to keep what was."""
 
     subject: Subject
     features: Features
     device: torch.device
     cache: Path | None
-    say: Callable[[str], None]
 
     def rows(self, images: ImageSet) -> Tensor:
         """The features of real images, from the cache if they are there; (n, d)."""
@@ -61,11 +62,13 @@ def distance(bench: Bench) -> Facts:
     subject = bench.subject
     reference = reference_moments(subject.train, bench.features, bench.device, bench.cache)
     real = bench.rows(first(subject.train, MOST_COMPARED))
+    sampled, held_out = bench.sampled(), bench.rows(subject.held_out)
     return {
         "features": bench.features.name,
         "reference": len(subject.train),
-        "samples": _distances(reference, real, bench.sampled()),
-        "held_out": _distances(reference, real, bench.rows(subject.held_out)),
+        "samples": _distances(reference, real, sampled),
+        "held_out": _distances(reference, real, held_out),
+        "as_many": _as_many(reference, sampled, held_out),
     }
 
 
@@ -77,7 +80,14 @@ def _distances(reference: Moments, real: Tensor, rows: Tensor) -> Facts:
     return found
 
 
-def _or_none(measure: Callable[[], Any]) -> Any:  # noqa: ANN401 (whatever JSON can hold)
+def _as_many(reference: Moments, sampled: Tensor, held_out: Tensor) -> Facts:
+    """The Frechet distances of as many samples as held-out images, since it grows when there are few."""
+    images = min(len(sampled), len(held_out))
+    both = (frechet_distance(reference, Moments.of(rows[:images])) for rows in (sampled, held_out))
+    return {"images": images} | dict(zip(("samples", "held_out"), both, strict=True))
+
+
+def _or_none(measure: Callable[[], T]) -> T | None:
     """What is measured; None where there are too few images to."""
     try:
         return measure()
@@ -102,13 +112,11 @@ def coverage(bench: Bench) -> Facts:
 
 
 def _covered(real: Tensor, rows: Tensor) -> Facts | None:
-    return _or_none(
-        lambda: {
-            "images": len(rows),
-            **precision_recall(real, rows)._asdict(),
-            **density_coverage(real, rows)._asdict(),
-        }
-    )
+    def measure() -> Facts:
+        fidelity, spread = precision_recall(real, rows), density_coverage(real, rows)
+        return {"images": len(rows)} | fidelity._asdict() | spread._asdict()
+
+    return _or_none(measure)
 
 
 def agreement(bench: Bench) -> Facts:

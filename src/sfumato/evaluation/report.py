@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -15,8 +16,11 @@ Row = tuple[str, str, str]
 """A quantity, its value for the samples, and its value for held-out real images."""
 
 
-def print_report(facts: dict[str, Any], written: list[str]) -> None:
-    """Prints the table, the verdicts, and where the pictures are."""
+def print_report(facts: dict[str, Any], as_json: bool) -> None:
+    """Prints the facts as JSON, or the table, the verdicts, and where the pictures are."""
+    if as_json:
+        print(json.dumps(facts, ensure_ascii=False))
+        return
     console = Console(highlight=False)
     table = Table(box=None, pad_edge=False)
     for title in ("", "samples", "held-out real images"):
@@ -26,8 +30,7 @@ def print_report(facts: dict[str, Any], written: list[str]) -> None:
     console.print(table)
     for sentence in sentences(facts):
         console.print(Text("\n" + sentence), soft_wrap=True)
-    if written:
-        console.print(Text("\nLook at " + ", ".join(written)), soft_wrap=True)
+    console.print(Text("\nLook at " + ", ".join(facts["pictures"])), soft_wrap=True)
 
 
 def rows(facts: dict[str, Any]) -> Iterator[Row]:
@@ -37,6 +40,8 @@ def rows(facts: dict[str, Any]) -> Iterator[Row]:
     if found := metrics.get("distance"):
         samples, real = found["samples"], found["held_out"]
         yield f"Frechet distance ({found['features']})", _with_interval(samples), _with_interval(real)
+        same = found["as_many"]
+        yield f"  of {same['images']:,} images each", _number(same["samples"]), _number(same["held_out"])
         yield "  for infinitely many", _number(samples["frechet_limit"]), _number(real["frechet_limit"])
         yield "kernel distance", _with_error(samples["kernel"]), _with_error(real["kernel"])
     if found := metrics.get("coverage"):

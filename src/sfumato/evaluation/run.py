@@ -18,12 +18,13 @@ from sfumato.denoiser import Denoiser, NetworkDenoiser
 from sfumato.errors import ConfigError, DataError
 from sfumato.evaluation.drawing import drawn
 from sfumato.evaluation.evaluate import MEASURES, METRICS, Bench, memorization, sheet, usual_metrics
-from sfumato.evaluation.subject import Subject, first
+from sfumato.evaluation.subject import Subject, first, subject_of_images
 from sfumato.likelihood import flow_likelihood
 from sfumato.models import images_seen
 from sfumato.runs import read_record
 from sfumato.sampling import Route
 from sfumato.storage import cannot_write
+from sfumato.store import ChannelChoice, Size
 
 EVALUATIONS = "evaluations"
 RECORD = "evaluations.jsonl"
@@ -32,6 +33,8 @@ MOST_MEASURED = 128
 """Held-out images whose likelihood is measured, which takes hundreds of evaluations each."""
 
 SHOWN = 64
+
+CHANNELS: dict[int, ChannelChoice] = {1: "grey", 3: "rgb", 4: "rgba"}
 
 
 @dataclass(frozen=True)
@@ -105,6 +108,25 @@ def subject_of_run(
     return Subject(str(run), samples, train, held_out)
 
 
+def subject_of_files(samples: str, data: str, size: Size, cache: Path | None) -> Subject:
+    """Samples in files, beside real images, which are brought to their size and channels.
+
+    Args:
+        samples: a folder, archive or `.npz`.
+        data: as for `load_images`.
+        size: that both are brought to; None: the size of the samples.
+        cache: where decoded images are kept.
+
+    Raises:
+        DataError: they cannot be read, or compared.
+    """
+    drawn_by_others = load_images(samples, size=size, cache=cache)
+    channels, height, width = drawn_by_others.image_shape
+    kind: ChannelChoice = CHANNELS.get(channels, "auto")
+    real = load_images(data, size=(width, height), channels=kind, cache=cache)
+    return subject_of_images(samples, drawn_by_others, real)
+
+
 def _key(run: Path, drawing: Drawing) -> str:
     """What the samples depend on, as a name."""
     text = json.dumps([images_seen(run), drawing.seed, *map(str, drawing.settings)])
@@ -135,7 +157,6 @@ def judged(bench: Bench, metrics: Sequence[str], model: NetworkDenoiser | None, 
     found: dict[str, Any] = {}
     written = [pictures.save_grid(first(subject.samples, SHOWN).floats(), out / "samples.png")]
     for name in metrics or usual_metrics(subject, bench.features):
-        bench.say(name)
         if name == "memorization":
             found[name], by_pixels = memorization(bench)
             written.append(pictures.save_grid(sheet(subject, by_pixels), out / "closest.png", columns=4))
