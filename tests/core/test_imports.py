@@ -66,6 +66,10 @@ MAY_IMPORT: dict[str, set[str]] = {
         "training",
     },
     "duplicates": {"data"},
+    "evaluation": {
+        *("data", "denoiser", "depth", "errors", "likelihood", "metrics", "models", "pictures", "runs", "sampling"),
+        *("storage", "store"),
+    },
     "inspection": {
         *("conditions", "data", "duplicates", "errors", "nn", "pictures", "presets", "sources", "store", "trainer"),
     },
@@ -94,6 +98,7 @@ MAY_IMPORT: dict[str, set[str]] = {
             "output",
         ),
         *("presets", "progress", "runs", "sampling", "solvers", "sphere", "steering", "summary", "trainer", "training"),
+        *("evaluation", "metrics"),
     },
 }
 """What each room, a module or a package, may know of sfumato besides itself."""
