@@ -64,10 +64,6 @@ ROOMS = {
     "grids": Room(("grids.py", "named.py"), ("core/test_grids.py", "core/test_named.py")),
     "guidance": Room(("guidance/*.py",), ("core/test_guidance*.py", "core/test_clipping.py")),
     "likelihood": Room(("likelihood/*.py",), ("core/test_likelihood*.py",)),
-    "metrics": Room(
-        ("metrics/*.py", "metrics/features/fitting.py", "metrics/features/pixels.py"),
-        ("metrics/test_[f-r]*.py", "metrics/features/test_pixels.py"),
-    ),
     "sampling": Room(("sampling.py", "latents.py"), ("core/test_sampling.py", "core/test_latents.py")),
 }
 
