@@ -53,6 +53,8 @@ def frechet_interval(
     a draw, and be too large, as the distance of the images itself is, for the bias of few images (see
     `frechet_limit`) comes a second time. So the interval is that of the distance at this number of images.
 
+    For images of the reference's own distribution, where the first order vanishes, it is some 1.4 times too wide.
+
     Args:
         reference: Of the images compared with.
         features: From 2 images.
