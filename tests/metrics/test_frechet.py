@@ -54,6 +54,20 @@ def test_the_distance_of_scaled_draws_follows_from_the_scale(width: int) -> None
     assert frechet_distance(one, other) == pytest.approx(expected.item(), rel=1e-6)
 
 
+@pytest.mark.parametrize("constant", ["reference", "generated", "both"])
+def test_constant_images_are_at_a_distance_too(constant: str) -> None:
+    """|m_1 - m_2|^2 + tr(C), as a point is a Gaussian without spread."""
+    same, spread = torch.full((50, 3), 0.5), draws(50, 3, 0)
+    reference, generated = spread if constant == "generated" else same, spread if constant == "reference" else same
+    one, other = Moments.of(reference), Moments.of(generated)
+    expected = (one.mean - other.mean).square().sum() + (one.covariance + other.covariance).trace()
+    assert frechet_distance(one, other) == pytest.approx(expected.item(), abs=1e-12)
+    low, high = frechet_interval(one, generated)
+    assert low <= expected + 1e-12
+    assert high >= expected - 1e-12
+    assert (high - low < 1e-12) == (constant != "reference")
+
+
 def test_any_two_gaussians_against_scipys_root() -> None:
     c, d = covariance(20, 40, 1), covariance(20, 40, 2)
     root = scipy.linalg.sqrtm((c @ d).numpy())

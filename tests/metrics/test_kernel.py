@@ -24,6 +24,12 @@ def test_the_estimate_is_the_mean_over_pairs_of_different_images() -> None:
     assert discrepancy(*columns) == pytest.approx(within_x + within_y - 2 * between)
 
 
+def test_the_kernel_is_of_the_mean_product_of_features() -> None:
+    """Of two equal images x and two equal y: k(x, x) + k(y, y) - 2 k(x, y), with k = (x.y / d + 1)^3."""
+    x, y = torch.ones(2, 3, dtype=torch.float64), 2 * torch.ones(2, 3, dtype=torch.float64)
+    assert discrepancy(x, y) == pytest.approx((3 / 3 + 1) ** 3 + (12 / 3 + 1) ** 3 - 2 * (6 / 3 + 1) ** 3)
+
+
 @pytest.mark.parametrize("shift", [0.0, 0.5])
 def test_no_bias_is_left_over_many_draws(shift: float) -> None:
     """E (xy + 1)^3 of independent normal x and y with means a and b: by the moments of each, k = 0 ... 3.

@@ -85,7 +85,7 @@ def test_a_copy_of_the_real_set_has_it_all(width: int) -> None:
     """Every k-th neighbour is on the edge of a ball, where rounding decides unless it is seen to."""
     real = draws(200, width, 0) + 10
     assert precision_recall(real, real.clone()) == (1, 1)
-    density, coverage = density_coverage(real, real.clone(), k=5)
+    density, coverage = density_coverage(real, real.clone())
     assert density == pytest.approx(1 + 1 / 5)
     assert coverage == 1
 
@@ -119,6 +119,17 @@ def test_points_on_the_edge_of_a_ball_are_within() -> None:
     points = torch.tensor([[1000.0 + 3.0, 4.0], [1000.0 + 3.001, 4.0]])
     centres, radii = torch.tensor([[1000.0, 0.0], [1000.0, 4.0]]), torch.tensor([5.0, 3.0])
     assert balls_around(points, centres, radii).tolist() == [2, 0]
+
+
+def test_a_real_image_whose_ball_just_reaches_a_generated_one_is_covered() -> None:
+    """Of 0 and 1.7, each with a ball of radius 1.7, the second reaches 3.4."""
+    assert density_coverage(torch.tensor([[0.0], [1.7]]), torch.tensor([[3.4]]), k=1) == (1, 0.5)
+
+
+def test_balls_reach_as_far_as_in_the_papers() -> None:
+    real, generated = draws(200, 3, 0), 0.7 * draws(150, 3, 1) + 0.3
+    assert precision_recall(real, generated) == pytest.approx(by_definition(real, generated, 3)[:2])
+    assert density_coverage(real, generated) == pytest.approx(by_definition(real, generated, 5)[2:])
 
 
 def test_progress_counts_the_images() -> None:

@@ -48,6 +48,24 @@ def test_distances_far_below_the_rounding_of_products_are_right() -> None:
     torch.testing.assert_close(found.distances.double(), expected, rtol=1e-5, atol=0)
 
 
+def test_candidates_are_right_without_spare_ones_far_from_the_origin(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Products of points that are not centred would be off by more than distances differ."""
+    monkeypatch.setattr(neighbours, "SPARE", 0)
+    queries, base = points(50, 3, 0) + 30_000, points(100, 3, 1) + 30_000
+    expected = all_distances(queries, base).sort(1)
+    assert (nearest(queries, base, 3).indices == expected.indices[:, :3]).all()
+
+
+def test_of_points_that_products_cannot_tell_apart_the_nearest_is_found() -> None:
+    """At 0.001 to 0.006 from queries of norm 55, whose products are known to some 1e-4 of squared distance."""
+    queries, away = points(30, 3072, 0), points(1, 3072, 1) / 3072**0.5
+    for query in queries.split(1):
+        close = query + torch.tensor([6.0, 3, 1, 4, 5, 2])[:, None] * 1e-3 * away
+        base = torch.cat([points(40, 3072, 2), close])
+        assert nearest(query, base, 1).indices.item() == 42
+        assert nearest(query, base, 6).indices[0].tolist() == [42, 45, 41, 43, 44, 40]
+
+
 def test_a_point_is_not_its_own_neighbour_if_it_is_left_out() -> None:
     both = points(60, 3, 0)
     expected = all_distances(both, both).fill_diagonal_(math.inf).sort(1)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import torch
-from jaxtyping import Float, Float64
+from jaxtyping import Bool, Float, Float64
 from torch import Tensor
 
 from sfumato.errors import DataError
@@ -55,7 +55,7 @@ class Moments:
     def root(self) -> Float64[Tensor, "d rank"]:
         """A matrix R with R R^T = covariance, and as many columns as its rank."""
         values, vectors = torch.linalg.eigh(self.covariance)
-        kept = values > len(values) * torch.finfo(values.dtype).eps * values[-1]
+        kept = above_rounding(values)
         root: Tensor = vectors[:, kept] * values[kept].sqrt()
         return root
 
@@ -69,6 +69,12 @@ class Moments:
         apart = other.mean - self.mean
         between = torch.outer(apart, apart) * (self.count * other.count / count)
         return Moments(count, self.mean + apart * (other.count / count), self.scatter + other.scatter + between)
+
+
+def above_rounding(eigenvalues: Float64[Tensor, " d"]) -> Bool[Tensor, " d"]:
+    """Which of the ascending eigenvalues of a covariance cannot be zeros that were rounded."""
+    greatest = eigenvalues[-1:].sum()  # 0 where there are none
+    return eigenvalues > len(eigenvalues) * torch.finfo(eigenvalues.dtype).eps * greatest
 
 
 def moments_of(batches: Iterable[Float[Tensor, "_ d"]]) -> Moments:

@@ -87,11 +87,18 @@ def test_other_channels_are_no_pictures() -> None:
         as_rgb(images(1, 2, 4))
 
 
-def test_shrinking_averages_and_one_size_stays() -> None:
-    stripes = torch.tensor([-1.0, 1.0]).repeat(32).expand(1, 1, 64, 64)
-    assert resized(stripes, 8, 8)[..., 2:-2, 2:-2].abs().max() < 0.05
-    assert resized(stripes, None, 64) is stripes
-    assert resized(stripes, None, 32).shape == (1, 1, 64, 32)
+def test_shrinking_averages_all_pixels() -> None:
+    lines = torch.tensor([1.0, -1, -1, -1, -1, -1, -1, -1]).repeat(8).expand(1, 1, 64, 64)
+    inner = resized(lines, 8, 8)[..., 2:-2, 2:-2]
+    torch.testing.assert_close(inner, torch.full_like(inner, -0.75), rtol=0, atol=0.05)
+
+
+def test_a_side_without_a_size_stays_as_it_is() -> None:
+    wide = images(1, 1, 8).reshape(1, 1, 4, 16)
+    assert resized(wide, None, 16) is wide
+    assert resized(wide, 4, None) is wide
+    assert resized(wide, None, 8).shape == (1, 1, 4, 8)
+    assert resized(wide, 2, None).shape == (1, 1, 2, 16)
 
 
 def test_features_that_are_not_known_are_refused_with_those_that_are() -> None:

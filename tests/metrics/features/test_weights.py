@@ -47,8 +47,8 @@ def test_inception_sees_images_in_eight_bits(cache: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr(inception, "content_digest", lambda _: "6726825d")
     features = features_for("inception")
     assert (features.name, features.width) == ("inception", 2048)
-    found = features(torch.tensor([-1.0, 1.0, 0.5]).reshape(3, 1, 1, 1).expand(3, 1, 8, 8))
-    assert found[:, 0].tolist() == [0, 255, 191]  # 0.75 * 255 = 191.25
+    found = features(torch.tensor([-1.0, 1.0, -0.5]).reshape(3, 1, 1, 1).expand(3, 1, 8, 8))
+    assert found[:, 0].tolist() == [0, 255, 64]  # 0.25 * 255 = 63.75
 
 
 def test_other_weights_have_another_name(cache: Path) -> None:
