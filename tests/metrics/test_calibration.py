@@ -92,4 +92,5 @@ def test_a_rate_is_a_share(rate: float) -> None:
 
 def test_the_ratio_is_of_the_nearest_to_the_mean_of_the_next() -> None:
     distances = torch.tensor([[1.0, 2.0, 4.0], [0.0, 0.0, 5.0], [3.0, 3.0, 3.0], [0.0, 0.0, 0.0]])
-    assert ratios(distances).tolist() == pytest.approx([1 / 3, 0, 1, 1])
+    assert ratios(distances, 0.0).tolist() == pytest.approx([1 / 3, 0, 1, 1])
+    assert ratios(distances, 0.5).tolist() == pytest.approx([1.5 / 3.5, 0.5 / 3, 1, 1])

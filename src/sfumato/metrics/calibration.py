@@ -49,9 +49,10 @@ class Threshold:
 
     def chance_with_repeats(self, flagged: int, count: int) -> float:
         """The same of images that repeat training images as often as the held-out ones do."""
-        if self.rank is None:
+        real = self.held_out + self.repeats
+        if real < LEAST_HELD_OUT:
             return self.chance(flagged, count)
-        return beyond_rank(flagged, count, self.rank + self.repeats, self.held_out + self.repeats)
+        return beyond_rank(flagged, count, self.repeats + (self.rank or 1), real)
 
 
 def threshold_for(held_out: Float[Tensor, " m"], rate: float) -> Threshold:
@@ -103,11 +104,15 @@ def _log_choose(count: int, some: int) -> float:
     return lgamma(count + 1) - lgamma(some + 1) - lgamma(count - some + 1)
 
 
-def ratios(distances: Float[Tensor, "m k"]) -> Float[Tensor, " m"]:
+def ratios(distances: Float[Tensor, "m k"], unseen: float) -> Float[Tensor, " m"]:
     """The distance to the nearest, as a share of the mean distance to those that follow it; 1 where all are 0.
 
     That of Carlini et al. 2023 (arXiv 2301.13188, section 5.1) without its constant: flat and common images are close
     to many, a copy is close to one.
+
+    Args:
+        distances: of the nearest, the nearest first.
+        unseen: a distance that nobody sees, added to all: which of many flat images is nearest says nothing.
     """
-    others = distances[:, 1:].mean(1)
-    return torch.where(others > 0, distances[:, 0] / others, 1.0)
+    nearest, others = distances[:, 0] + unseen, distances[:, 1:].mean(1) + unseen
+    return torch.where(others > 0, nearest / others, 1.0)

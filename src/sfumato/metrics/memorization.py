@@ -22,6 +22,9 @@ from sfumato.metrics.neighbours import nearest
 NEIGHBOURS = 10
 """The training images after the nearest, by whose distance it is judged."""
 
+UNSEEN = 0.01
+"""A root mean square difference of pixels, black to white being 1, that nobody sees."""
+
 RATE = 0.001
 """Of fresh images, that may be taken for copies."""
 
@@ -42,7 +45,8 @@ class Match:
         image: Its index.
         train: That of the training image; of equal ones the first.
         distance: Of pixels, their root mean square difference, black to white being 1; of features, Euclidean.
-        ratio: The distance as a share of the mean distance to the next 10: near 1 is usual, near 0 a copy.
+        ratio: The distance as a share of the mean distance to the next 10: near 1 is usual, near 0 a copy. Of pixels,
+            0.01 is added to both, which nobody sees.
         flagged: Whether the ratio is too small: a sample is taken for a copy, or a held-out image repeats a training
             image and is left out of the calibration.
         move: What the training image has gone through to look like it; of features, nothing.
@@ -116,7 +120,7 @@ def of_images(
         flips=flips,
         on_queries=on_images,
     )
-    return _judged(samples, held_out, search, kept, rate)
+    return _judged(samples, held_out, search, kept, UNSEEN, rate)
 
 
 def of_features(
@@ -135,7 +139,7 @@ def of_features(
         found = nearest(queries, base, NEIGHBOURS + 1, on_queries=on_images)
         return Closest(found.distances, found.indices, (STILL,) * len(queries))
 
-    return _judged(samples, held_out, search, kept, rate)
+    return _judged(samples, held_out, search, kept, 0.0, rate)
 
 
 def closest_pairs(
@@ -175,12 +179,12 @@ def _at(train: Tensor, kept: Int64[Tensor, " kept"]) -> Tensor:
 
 
 def _judged(
-    samples: Tensor, held_out: Tensor, search: Search, kept: Int64[Tensor, " kept"], rate: float
+    samples: Tensor, held_out: Tensor, search: Search, kept: Int64[Tensor, " kept"], unseen: float, rate: float
 ) -> Memorization:
     """What the nearest training images of samples and of held-out images, if there are any, amount to."""
     usual = search(held_out) if len(held_out) else None
-    threshold = threshold_for(torch.empty(0) if usual is None else ratios(usual.distances), rate)
-    copies = _matches(search(samples), kept, threshold.below)
+    threshold = threshold_for(torch.empty(0) if usual is None else ratios(usual.distances, unseen), rate)
+    copies = _matches(search(samples), kept, unseen, threshold.below)
     flagged, count = sum(match.flagged for match in copies), len(samples)
     chance = threshold.chance(flagged, count)
     with_repeats = threshold.chance_with_repeats(flagged, count)
@@ -193,15 +197,15 @@ def _judged(
         chance,
         threshold,
         copies,
-        () if usual is None else _matches(usual, kept, COPY),
+        () if usual is None else _matches(usual, kept, unseen, COPY),
     )
 
 
-def _matches(found: Closest, kept: Int64[Tensor, " kept"], below: float) -> tuple[Match, ...]:
+def _matches(found: Closest, kept: Int64[Tensor, " kept"], unseen: float, below: float) -> tuple[Match, ...]:
     numbers = zip(
         kept[found.indices[:, 0]].tolist(),
         found.distances[:, 0].tolist(),
-        ratios(found.distances).tolist(),
+        ratios(found.distances, unseen).tolist(),
         found.moves,
         strict=True,
     )
@@ -217,15 +221,16 @@ def _sentence(verdict: Verdict, flagged: int, count: int, threshold: Threshold, 
     of_all = f"{begins}: {flagged:,} of {count:,} samples"
     real, repeats = threshold.held_out + threshold.repeats, threshold.repeats
     if threshold.rank is None:
-        return (
+        sentences = [
             f"{of_all} are three times closer to one training image than to the next {NEIGHBOURS}. This is a rule of "
             f"thumb: {threshold.held_out:,} held-out images that repeat no training image are too few to say what "
             f"chance does, {LEAST_HELD_OUT} are needed."
-        )
-    sentences = [
-        f"{of_all} are closer to a training image than {_percent(1 - threshold.rate)} of held-out images are, where "
-        f"chance alone gives {_few(threshold.rate * count)}."
-    ]
+        ]
+    else:
+        sentences = [
+            f"{of_all} are closer to a training image than {_percent(1 - threshold.rate)} of held-out images are, "
+            f"where chance alone gives {_few(threshold.rate * count)}."
+        ]
     if repeats:
         sentences.append(f"{repeats:,} of {real:,} held-out images repeat a training image and were left out.")
         if verdict == "unclear":
