@@ -102,17 +102,19 @@ def closest(
     pixels = middle.shape[1]
     sketch = Sketch(middle[:: -(-len(base) // LEARNED)])
     sketches = torch.cat([sketch(part) for part in middle.split(max(1, HELD // pixels))])
-    distances, indices, best = [], [], []
+    # Written in place: small results that stay, between large ones that go, would leave holes in memory.
+    distances = base.new_empty(len(queries), count)
+    indices = torch.empty(len(queries), count, dtype=torch.int64, device=base.device)
+    best: list[Move] = []
     for part in queries.split(max(1, HELD // (len(moves) * max(pixels, len(base))))):
         windows = torch.stack([window(part, reach, move).flatten(1) for move in moves], 1)
         bounds = _bounds(sketch(windows.flatten(0, 1)), sketches).unflatten(0, windows.shape[:2]).amin(1)
         for some, bound in zip(windows, bounds, strict=True):
-            nearest, which, how = _compared(some, bound, middle, count)
-            distances.append(nearest)
-            indices.append(which)
+            row = len(best)
+            distances[row], indices[row], how = _compared(some, bound, middle, count)
             best.append(moves[how])
         on_queries(len(part))
-    return Closest(torch.stack(distances) / 2, torch.stack(indices), tuple(best))
+    return Closest(distances / 2, indices, tuple(best))
 
 
 def _check(queries: Tensor, base: Tensor, count: int) -> None:
