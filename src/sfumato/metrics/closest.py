@@ -177,4 +177,5 @@ def _differences(
 
 def _squares(rows: Float[Tensor, "n d"]) -> Float[Tensor, " n"]:
     """The squared norm of each row."""
-    return torch.linalg.vector_norm(rows, dim=1).square()
+    norms: Tensor = torch.linalg.vector_norm(rows, dim=1)
+    return norms.square()
