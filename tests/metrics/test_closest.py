@@ -72,6 +72,17 @@ def test_sketches_are_never_farther_apart_than_the_images() -> None:
     assert (bounds / distances)[:, 1:].quantile(0.1) > 0.8
 
 
+def test_a_sketch_knows_how_much_it_leaves_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of images that are alike within the subspace of the sketch, and differ in strength beyond it."""
+    monkeypatch.setattr(room, "WIDTH", 2)
+    learned = torch.zeros(10, 50)
+    learned[:, :2] = noise(torch.empty(10, 2), 1.0, 0)
+    weak, strong = learned[:1].clone(), learned[:1].clone()
+    weak[0, 7], strong[0, 7] = 1.0, 4.0
+    sketch = room.Sketch(learned)
+    torch.testing.assert_close(room._bounds(sketch(weak), sketch(strong)), torch.tensor([[9.0]]), rtol=1e-3, atol=0)
+
+
 def test_a_copy_is_found_as_it_was_flipped_and_shifted_at_distance_0() -> None:
     base = blobs(60, 1)
     moves = moves_within(2, flips=True)

@@ -161,7 +161,7 @@ def test_the_sentence_names_the_largest_change() -> None:
     size, error = (100 * getattr(change(found, "brightness in blue"), of) for of in ("change", "error"))
     assert found.sentence == f"Samples are {-size:.1f} % darker in blue than the data (standard error {error:.1f} %)."
     blurry = drift(look(blurred(FRESH)), look(DATA)).sentence
-    assert " % less fine detail than the data" in blurry
+    assert " % less detail than the data" in blurry
     assert "significant changes." in blurry
 
 

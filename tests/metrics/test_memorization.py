@@ -119,6 +119,15 @@ def test_an_image_that_all_training_images_nearby_equal_is_no_copy_of_one() -> N
     assert of_images(TRAIN[:1], train, HELD_OUT).samples[0].ratio == 1
 
 
+def test_the_training_image_is_named_by_its_place_among_all_duplicates_included() -> None:
+    """The first of equal ones."""
+    train = torch.cat([TRAIN[:5], TRAIN[:5], TRAIN])
+    found = of_images(TRAIN[[3, 5, 299]], train, HELD_OUT)
+    assert [match.train for match in found.samples] == [3, 15, 309]
+    features = of_features(described(TRAIN[[3, 5, 299]]), described(train), described(HELD_OUT))
+    assert [match.train for match in features.samples] == [3, 15, 309]
+
+
 @pytest.mark.parametrize("copies", [1, 40])
 def test_duplicates_in_the_training_set_hide_no_copy(copies: int) -> None:
     train = torch.cat([TRAIN, *[TRAIN[:100]] * copies])

@@ -18,6 +18,9 @@ WIDTH = 256
 LEARNED = 1024
 """Images that the sketch is learned from."""
 
+ITERATIONS = 2
+"""By which the sketch is learned."""
+
 HELD = 1 << 23
 """Numbers that are held at once: of windows, of sketches' distances, of candidates."""
 
@@ -47,20 +50,22 @@ class Sketch:
 
     For any orthonormal P, |a - b|^2 = |Pa - Pb|^2 + |ra - rb|^2 with r what P leaves out, where |ra - rb| is at least
     ||ra| - |rb||. So the distances of (Pa, |ra|) bound those of a from below, and closely where P holds most of the
-    variance: it is the principal components of some images.
+    variance: it is about the principal components of some images, by subspace iteration.
     """
 
     def __init__(self, images: Float[Tensor, "n d"]) -> None:
         self._centre = images.mean(0)
         centred = images - self._centre
-        combinations = torch.linalg.eigh(centred @ centred.T).eigenvectors[:, -WIDTH:]
-        self._basis = torch.linalg.qr(centred.T @ combinations).Q.T
+        basis = centred[:WIDTH].T
+        for _ in range(ITERATIONS):
+            basis = torch.linalg.qr(centred.T @ (centred @ basis)).Q
+        self._basis = basis
 
     def __call__(self, images: Float[Tensor, "n d"]) -> Float[Tensor, "n s"]:
         """The sketches of images."""
         centred = images - self._centre
-        inside = centred @ self._basis.T
-        outside = (centred.square().sum(1) - inside.square().sum(1)).clamp(min=0).sqrt()
+        inside = centred @ self._basis
+        outside = (_squares(centred) - _squares(inside)).clamp(min=0).sqrt()
         return torch.cat([inside, outside[:, None]], 1)
 
 
@@ -93,22 +98,23 @@ def closest(
     _check(queries, base, count)
     check_reach(reach, base)
     moves = moves_within(reach, flips)
-    middle = window(base, reach)
-    sketch = Sketch(middle[:: -(-len(base) // LEARNED)].flatten(1))
-    pixels = middle[0].numel()
-    parts = middle.split(max(1, HELD // pixels))
-    sketches = torch.cat([sketch(part.flatten(1)) for part in parts])
-    distances, indices, best = [], [], []
+    middle = window(base, reach).flatten(1)
+    pixels = middle.shape[1]
+    sketch = Sketch(middle[:: -(-len(base) // LEARNED)])
+    sketches = torch.cat([sketch(part) for part in middle.split(max(1, HELD // pixels))])
+    # Written in place: small results that stay, between large ones that go, would leave holes in memory.
+    distances = base.new_empty(len(queries), count)
+    indices = torch.empty(len(queries), count, dtype=torch.int64, device=base.device)
+    best: list[Move] = []
     for part in queries.split(max(1, HELD // (len(moves) * max(pixels, len(base))))):
         windows = torch.stack([window(part, reach, move).flatten(1) for move in moves], 1)
         bounds = _bounds(sketch(windows.flatten(0, 1)), sketches).unflatten(0, windows.shape[:2]).amin(1)
         for some, bound in zip(windows, bounds, strict=True):
-            nearest, which, how = _compared(some, bound, middle, count)
-            distances.append(nearest)
-            indices.append(which)
+            row = len(best)
+            distances[row], indices[row], how = _compared(some, bound, middle, count)
             best.append(moves[how])
         on_queries(len(part))
-    return Closest(torch.stack(distances) / 2, torch.stack(indices), tuple(best))
+    return Closest(distances / 2, indices, tuple(best))
 
 
 def _check(queries: Tensor, base: Tensor, count: int) -> None:
@@ -129,13 +135,13 @@ def _check(queries: Tensor, base: Tensor, count: int) -> None:
 
 def _bounds(one: Float[Tensor, "m s"], other: Float[Tensor, "n s"]) -> Float[Tensor, "m n"]:
     """Squared distances that are never greater than those of the images, in spite of rounding."""
-    squares, others = one.square().sum(1), other.square().sum(1)
+    squares, others = _squares(one), _squares(other)
     slack = ROUNDING * torch.maximum(squares.max(), others.max())
     return torch.addmm(others - slack, one, other.T, alpha=-2) + squares[:, None]
 
 
 def _compared(
-    windows: Float[Tensor, "v d"], bounds: Float[Tensor, " n"], middle: Float[Tensor, "n c h w"], count: int
+    windows: Float[Tensor, "v d"], bounds: Float[Tensor, " n"], middle: Float[Tensor, "n d"], count: int
 ) -> tuple[Float[Tensor, " k"], Int64[Tensor, " k"], int]:
     """The closest images to one query: their root mean square differences, their indices, the first one's move.
 
@@ -150,7 +156,7 @@ def _compared(
     start, size = 0, max(FIRST, count)
     while start < len(order) and (len(squares) < count or bounds[order[start]] <= squares[count - 1]):
         some = order[start : start + size].sort().values
-        found, how = _differences(windows, middle[some].flatten(1))
+        found, how = _differences(windows, middle.index_select(0, some))
         squares, ranks = torch.cat([squares, found]).sort(stable=True)
         squares, ranks = squares[:count], ranks[:count]
         indices, hows = torch.cat([indices, some])[ranks], torch.cat([hows, how])[ranks]
@@ -165,5 +171,11 @@ def _differences(
 
     Products, which round, choose the window; the difference, in which nothing cancels, is the distance.
     """
-    how = torch.addmm(windows.square().sum(1)[:, None], windows, images.T, alpha=-2).argmin(0)
-    return (windows[how] - images).square().sum(1), how
+    how = torch.addmm(_squares(windows)[:, None], windows, images.T, alpha=-2).argmin(0)
+    return _squares(windows.index_select(0, how) - images), how
+
+
+def _squares(rows: Float[Tensor, "n d"]) -> Float[Tensor, " n"]:
+    """The squared norm of each row."""
+    norms: Tensor = torch.linalg.vector_norm(rows, dim=1)
+    return norms.square()
