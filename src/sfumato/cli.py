@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
@@ -16,6 +16,12 @@ from sfumato.errors import ConfigError, LabelError, SfumatoError
 from sfumato.presets import preset_for
 from sfumato.steering import ConditionConfig, GuidanceConfig, RouteConfig
 from sfumato.training.config import TrainConfig
+
+if TYPE_CHECKING:
+    import torch
+
+    from sfumato.denoiser import NetworkDenoiser
+    from sfumato.evaluation.subject import Subject
 
 USER_ERROR = 2
 
@@ -255,6 +261,84 @@ class Show:
 
 
 @dataclass(frozen=True)
+class Eval:
+    """Judge a model, or images that anyone made: how good and varied they are, and whether they are copies.
+
+    sfumato eval runs/flowers
+    sfumato eval drawn/ photos/ --features inception
+    sfumato eval runs/flowers --metrics distance memorization --count 10000 --json
+    """
+
+    subject: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN|IMAGES")]
+    """A run directory, or a folder, archive or .npz of samples."""
+    data: Annotated[str | None, tyro.conf.Positional, tyro.conf.arg(metavar="DATA")] = None
+    """Real images, as for `sfumato train`; for a run, without it, those that it learned from."""
+    count: int | None = None
+    """How many samples of a run are drawn; without it, 10,000 on a GPU and 1,000 elsewhere."""
+    metrics: tuple[str, ...] = ()
+    """What is measured: distance, coverage, agreement, memorization, drift, likelihood; without it, what is quick."""
+    features: str = "pixels"
+    """What distances are measured in: pixels, inception (FID), dinov2, or an exported network (.pt2 or .onnx)."""
+    weights: Path | None = None
+    """The weights of inception or dinov2, if they are not in their cache."""
+    size: Annotated[int | str | None, tyro.conf.arg(metavar="SIDE|WIDTHxHEIGHT")] = None
+    """For images: bring both sides to this size."""
+    guidance: GuidanceConfig = field(default_factory=GuidanceConfig)
+    route: RouteConfig = field(default_factory=RouteConfig)
+    seed: int = 0
+    """Of the samples."""
+    batch: int = 64
+    """Samples drawn at a time."""
+    out: Path | None = None
+    """The folder for pictures and evaluations.jsonl; without it, evaluations/ of the run, or evaluated/."""
+    device: str = "auto"
+    """cpu, cuda, cuda:1, mps; auto takes the fastest one here."""
+    cache: Path | None = None
+    """Where decoded images and features are kept; without it, $SFUMATO_CACHE or your cache folder."""
+    json: bool = False
+    """Print JSON for scripts."""
+
+    def run(self) -> int:
+        """Evaluates."""
+        from sfumato.devices import choose_device, out_of_memory
+        from sfumato.evaluation.evaluate import Bench
+        from sfumato.evaluation.report import print_report
+        from sfumato.evaluation.run import EVALUATIONS, judged
+        from sfumato.metrics import features_for
+        from sfumato.runs import CONFIG
+
+        device = choose_device(self.device)
+        features = features_for(self.features, self.weights)
+        is_run = (self.subject / CONFIG).is_file()
+        with out_of_memory("Choose a smaller --batch or --count."):
+            subject, model = self._of_run(device) if is_run else (self._of_images(), None)
+            out = self.out or (self.subject / EVALUATIONS if is_run else Path("evaluated"))
+            facts = judged(Bench(subject, features, device, self.cache), self.metrics, model, out)
+        print_report(facts, self.json)
+        return 0
+
+    def _of_run(self, device: "torch.device") -> "tuple[Subject, NetworkDenoiser]":
+        from sfumato.evaluation.run import Drawing, subject_of_run, usual_count
+        from sfumato.models import load
+        from sfumato.progress import sampling_bar
+
+        base = load(self.subject, device)
+        count = usual_count(device) if self.count is None else self.count
+        route = self.route.route(base.schedule)
+        settings = (self.route, self.guidance)
+        drawing = Drawing(base, self.guidance.guided(base, self.device), route, count, self.seed, settings)
+        with sampling_bar(count, len(route.stops) - 1) as on_step:
+            return subject_of_run(self.subject, self.data, drawing, self.cache, self.batch, on_step), base
+
+    def _of_images(self) -> "Subject":
+        from sfumato.evaluation.run import subject_of_files
+
+        if self.data is None:
+            raise ConfigError("images are judged beside real ones, but none were named", "Give IMAGES and DATA.")
+        return subject_of_files(str(self.subject), self.data, self.size, self.cache)
+
+
+@dataclass(frozen=True)
 class Explain:
     """Draw what diffusion does: to the images of a folder, or in a trained model.
 
@@ -303,7 +387,7 @@ def run_name(source: str) -> str:
     return ARCHIVE.sub("", name) or "images"
 
 
-Verb = Inspect | Train | Sample | Interpolate | Show | Explain
+Verb = Inspect | Train | Sample | Interpolate | Show | Eval | Explain
 
 DESCRIPTION = """Train, sample and explain diffusion models on your own images.
 
@@ -361,6 +445,7 @@ def _parse_with(arguments: list[str], preset: TrainConfig) -> Verb:
         | Annotated[Sample, tyro.conf.subcommand("sample")]
         | Annotated[Interpolate, tyro.conf.subcommand("interpolate")]
         | Annotated[Show, tyro.conf.subcommand("show")]
+        | Annotated[Eval, tyro.conf.subcommand("eval")]
         | Annotated[Explain, tyro.conf.subcommand("explain")]
     )
     return tyro.cli(

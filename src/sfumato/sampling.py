@@ -137,11 +137,13 @@ def sample_batches(
     labels: Wanted | None = None,
     seed: int = 0,
     batch: int = 64,
+    first: int = 0,
     on_step: Callable[[int], None] | None = None,
 ) -> Iterator[tuple[Images, Labels | None]]:
     """Like `sample`, a batch at a time: yields ((n, C, H, W) float32 in [-1, 1] on the CPU, labels or None).
 
-    Arguments and errors are those of `sample`; counts, labels and steps that cannot be are refused at once.
+    Begins with image number `first`, since each is a function of (seed, its number). The other arguments and the errors
+    are those of `sample`; counts, labels and steps that cannot be are refused at once.
     """
     wanted = labels_for(denoiser, labels, count)
     if batch < 1:
@@ -157,7 +159,7 @@ def sample_batches(
                 on_step(len(indices))
         return moment.x_t.float().clamp(-1, 1).cpu(), chosen
 
-    return evaluated(denoiser, (partial(draw, start) for start in range(0, count, batch)))
+    return evaluated(denoiser, (partial(draw, start) for start in range(first, count, batch)))
 
 
 def sample(

@@ -50,6 +50,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "store": {"errors", "sources"},
     "data": {"conditions", "depth", "errors", "natural", "sources", "store"},
     "storage": {"errors"},
+    "metrics": {"data", "depth", "errors", "storage", "store"},
     "pictures": {"depth", "storage"},
     "models": {"conditions", "denoiser", "depth", "errors", "nn", "schedule", "storage"},
     "training": {
@@ -65,6 +66,10 @@ MAY_IMPORT: dict[str, set[str]] = {
         "training",
     },
     "duplicates": {"data"},
+    "evaluation": {
+        *("data", "denoiser", "depth", "errors", "likelihood", "metrics", "models", "pictures", "runs", "sampling"),
+        *("storage", "store"),
+    },
     "inspection": {
         *("conditions", "data", "duplicates", "errors", "nn", "pictures", "presets", "sources", "store", "trainer"),
     },
@@ -93,6 +98,7 @@ MAY_IMPORT: dict[str, set[str]] = {
             "output",
         ),
         *("presets", "progress", "runs", "sampling", "solvers", "sphere", "steering", "summary", "trainer", "training"),
+        *("evaluation", "metrics"),
     },
 }
 """What each room, a module or a package, may know of sfumato besides itself."""

@@ -53,7 +53,7 @@ class MappedPixels(Pixels):
     """Pixels in a file, mapped into memory. What was read is given back at once, so that memory stays flat.
 
     Args:
-        path: The file, which holds the images one after the other.
+        path: The file, which holds the images one after the other, these or more.
         shape: (N, C, H, W).
         dtype: Of the numbers.
     """
@@ -63,7 +63,7 @@ class MappedPixels(Pixels):
         self.dtype = np.dtype(dtype)
         with path.open("rb") as file:
             self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-        self._array = np.frombuffer(self._map, self.dtype).reshape(shape)
+        self._array = np.frombuffer(self._map, self.dtype, int(np.prod(shape))).reshape(shape)
 
     def take(self, rows: np.ndarray) -> np.ndarray:
         """A copy of the images at `rows`."""

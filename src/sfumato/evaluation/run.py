@@ -1,0 +1,207 @@
+"""From a run, or a folder of anybody's samples, to facts and pictures."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from sfumato import pictures
+from sfumato.data import ImageSet, load_images, split
+from sfumato.denoiser import Denoiser, NetworkDenoiser
+from sfumato.errors import ConfigError, DataError
+from sfumato.evaluation.drawing import drawn
+from sfumato.evaluation.evaluate import MEASURES, METRICS, Bench, memorization, sheet, usual_metrics
+from sfumato.evaluation.subject import Subject, first, subject_of_images
+from sfumato.likelihood import flow_likelihood
+from sfumato.models import images_seen
+from sfumato.runs import read_record
+from sfumato.sampling import Route
+from sfumato.storage import cannot_write
+from sfumato.store import ChannelChoice, Size
+
+EVALUATIONS = "evaluations"
+RECORD = "evaluations.jsonl"
+
+MOST_MEASURED = 128
+"""Held-out images whose likelihood is measured, which takes hundreds of evaluations each."""
+
+SHOWN = 64
+
+CHANNELS: dict[int, ChannelChoice] = {1: "grey", 3: "rgb", 4: "rgba"}
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """How samples of a run are drawn.
+
+    Attributes:
+        base: the model itself.
+        model: the same, guided.
+        route: from noise to images.
+        count: how many.
+        seed: image i is a function of (seed, i).
+        settings: all that the samples depend on beside the model, for the name of their folder.
+    """
+
+    base: NetworkDenoiser
+    model: Denoiser
+    route: Route
+    count: int
+    seed: int
+    settings: Sequence[object]
+
+
+def subject_of_run(
+    run: Path, data: str | None, drawing: Drawing, cache: Path | None, batch: int, on_step: Callable[[int], None]
+) -> Subject:
+    """The samples of a run, beside the images that it learned from and those that it held out.
+
+    Args:
+        run: the run directory.
+        data: the images, if they have moved; None: where they were.
+        drawing: how samples are drawn.
+        cache: where decoded images are kept.
+        batch: samples drawn at a time.
+        on_step: told after every step how many images took it.
+
+    Raises:
+        RunError: there is no run.
+        DataError: the images are not there, or are not those of the run.
+    """
+    record = read_record(run)
+    config = record.config
+    images = load_images(
+        data or config.source,
+        size=config.data.size,
+        fit=config.data.fit,
+        channels=config.data.channels,
+        labels=config.data.labels,
+        condition=config.data.condition,
+        cache=cache,
+    )
+    if images.fingerprint() != record.learned.fingerprint:
+        raise DataError(
+            f"{data or config.source} does not hold the images that {run} learned from",
+            "Name the same images, or judge samples by others: sfumato sample RUN --out drawn, then sfumato eval drawn "
+            "DATA.",
+        )
+    train, held_out = split(images, config.data.holdout, config.optimization.seed)
+    folder = run / EVALUATIONS / _key(run, drawing)
+    samples = drawn(
+        drawing.model,
+        drawing.base.depth,
+        drawing.count,
+        drawing.route,
+        folder,
+        labels=drawing.model.label_names or None,
+        seed=drawing.seed,
+        batch=batch,
+        on_step=on_step,
+    )
+    return Subject(str(run), samples, train, held_out)
+
+
+def subject_of_files(samples: str, data: str, size: Size, cache: Path | None) -> Subject:
+    """Samples in files, beside real images, which are brought to their size and channels.
+
+    Args:
+        samples: a folder, archive or `.npz`.
+        data: as for `load_images`.
+        size: that both are brought to; None: the size of the samples.
+        cache: where decoded images are kept.
+
+    Raises:
+        DataError: they cannot be read, or compared.
+    """
+    drawn_by_others = load_images(samples, size=size, cache=cache)
+    channels, height, width = drawn_by_others.image_shape
+    kind: ChannelChoice = CHANNELS.get(channels, "auto")
+    real = load_images(data, size=(width, height), channels=kind, cache=cache)
+    return subject_of_images(samples, drawn_by_others, real)
+
+
+def _key(run: Path, drawing: Drawing) -> str:
+    """What the samples depend on, as a name."""
+    text = json.dumps([images_seen(run), drawing.seed, *map(str, drawing.settings)])
+    return hashlib.blake2b(text.encode(), digest_size=6).hexdigest()
+
+
+def judged(bench: Bench, metrics: Sequence[str], model: NetworkDenoiser | None, out: Path) -> dict[str, Any]:
+    """Measures what is asked, writes pictures to `out` and a line to its `evaluations.jsonl`.
+
+    Args:
+        bench: the subject and how to look at it.
+        metrics: names in `METRICS`; none: the usual ones.
+        model: that made the samples, for its likelihood; None if it is not known.
+        out: a folder; made if need be.
+
+    Returns:
+        The facts, ready for JSON, with the pictures' paths.
+
+    Raises:
+        ConfigError: an unknown metric, or one that these images do not allow.
+        DataError: there are too few images.
+        RunError: something could not be written.
+    """
+    unknown = [name for name in metrics if name not in METRICS]
+    if unknown:
+        raise ConfigError(f"there is no metric {unknown[0]!r}", f"Choose among: {', '.join(METRICS)}.")
+    subject = bench.subject
+    found: dict[str, Any] = {}
+    written = [pictures.save_grid(first(subject.samples, SHOWN).floats(), out / "samples.png")]
+    for name in metrics or usual_metrics(subject, bench.features):
+        if name == "memorization":
+            found[name], by_pixels = memorization(bench)
+            written.append(pictures.save_grid(sheet(subject, by_pixels), out / "closest.png", columns=4))
+        elif name == "likelihood":
+            found[name] = likelihood(model, subject.held_out)
+        else:
+            found[name] = MEASURES[name](bench)
+    facts = {
+        "subject": subject.name,
+        "samples": len(subject.samples),
+        "train": len(subject.train),
+        "held_out": len(subject.held_out),
+        "features": bench.features.name,
+        "metrics": found,
+        "pictures": [str(path) for path in written],
+    }
+    _record(facts, out)
+    return facts
+
+
+def likelihood(model: NetworkDenoiser | None, held_out: ImageSet) -> dict[str, Any]:
+    """Bits per dimension of held-out images under the model's flow, with the standard error of their mean.
+
+    Raises:
+        ConfigError: the model is not known.
+    """
+    if model is None:
+        raise ConfigError("likelihood was asked of images whose model is not known", "Name a run instead.")
+    images = first(held_out, MOST_MEASURED)
+    device = next(model.parameters()).device
+    labels = None if images.labels is None or not model.is_conditional else images.labels.to(device)
+    bits = flow_likelihood(model, images.floats().to(device), labels=labels)
+    error = bits.std().item() / len(bits) ** 0.5 if len(bits) > 1 else float("inf")
+    return {"bits": bits.mean().item(), "error": error, "images": len(bits)}
+
+
+def _record(facts: dict[str, Any], out: Path) -> None:
+    line = json.dumps({"time": f"{datetime.now():%Y-%m-%d %H:%M:%S}"} | facts, ensure_ascii=False)
+    try:
+        with (out / RECORD).open("a", encoding="utf-8") as file:
+            file.write(line + "\n")
+    except OSError as error:
+        raise cannot_write(out / RECORD, error) from error
+
+
+def usual_count(device: torch.device) -> int:
+    """How many samples are drawn if nothing is said."""
+    return 10_000 if device.type == "cuda" else 1_000

@@ -1,0 +1,67 @@
+"""What is judged: samples, the images they should resemble, and those they have never seen."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+
+from sfumato.data import ImageSet, split
+from sfumato.errors import DataError
+
+HELD_OUT = 0.1
+"""Of images whose model is not known, the share that serves as the yardstick."""
+
+
+@dataclass(frozen=True)
+class Subject:
+    """Samples beside real images.
+
+    Attributes:
+        name: Of what is judged.
+        samples: Made by a model.
+        train: Real images, which it may have learned from.
+        held_out: Real images that it has not, as the yardstick.
+    """
+
+    name: str
+    samples: ImageSet
+    train: ImageSet
+    held_out: ImageSet
+
+
+def subject_of_images(name: str, samples: ImageSet, data: ImageSet) -> Subject:
+    """Images that anyone's model made; a tenth of the data, at most 1,024 images, is put aside as the yardstick.
+
+    Raises:
+        DataError: They differ from the data in size or channels.
+    """
+    if samples.image_shape != data.image_shape:
+        one, other = (_spoken(images) for images in (samples, data))
+        raise DataError(
+            f"{name} has images of {one}, and the data of {other}",
+            "Bring both to one size with --size, and to the same channels.",
+        )
+    train, held_out = split(data, HELD_OUT, seed=0)
+    return Subject(name, samples, train, held_out)
+
+
+def of_class(images: ImageSet, index: int) -> ImageSet:
+    """The images of one class."""
+    assert images.labels is not None
+    return images.select((images.labels == index).nonzero()[:, 0])
+
+
+def without_labels(images: ImageSet) -> ImageSet:
+    """The images, whatever their labels."""
+    return replace(images, labels=None, label_names=(), columns=())
+
+
+def first(images: ImageSet, count: int) -> ImageSet:
+    """The first images, or all if there are fewer."""
+    return images.select(torch.arange(min(count, len(images))))
+
+
+def _spoken(images: ImageSet) -> str:
+    channels, height, width = images.image_shape
+    return f"{width}x{height} pixels and {channels} channels"

@@ -1,0 +1,32 @@
+"""How good images are, measured on features: distances between distributions, fidelity, coverage, neighbours."""
+
+from sfumato.metrics.features import Features, Look, features_for
+from sfumato.metrics.frechet import Interval, Limit, frechet_distance, frechet_interval, frechet_limit
+from sfumato.metrics.kernel import KernelDistance, kernel_distance
+from sfumato.metrics.manifold import DensityCoverage, PrecisionRecall, density_coverage, precision_recall
+from sfumato.metrics.moments import Moments, moments_of
+from sfumato.metrics.neighbours import Neighbours, nearest
+from sfumato.metrics.reference import features_of, reference_moments
+
+__all__ = [
+    "DensityCoverage",
+    "Features",
+    "Interval",
+    "KernelDistance",
+    "Limit",
+    "Look",
+    "Moments",
+    "Neighbours",
+    "PrecisionRecall",
+    "density_coverage",
+    "features_for",
+    "features_of",
+    "frechet_distance",
+    "frechet_interval",
+    "frechet_limit",
+    "kernel_distance",
+    "moments_of",
+    "nearest",
+    "precision_recall",
+    "reference_moments",
+]

@@ -1,0 +1,100 @@
+"""What a set of images is in features: computed as it streams by, and kept in the cache for the next time.
+
+CACHE/features/NAME/FINGERPRINT.KIND.safetensors    NAME is the features', FINGERPRINT the images', KIND rows or moments
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import torch
+from jaxtyping import Float32
+from torch import Tensor
+
+from sfumato.data import ImageSet
+from sfumato.errors import DataError, RunError
+from sfumato.metrics.features import Features
+from sfumato.metrics.moments import Moments, moments_of
+from sfumato.storage import read_tensors, write_tensors
+from sfumato.store import cache_folder
+
+VERSION = 1
+"""Raised when features of former versions, or how images are brought to them, no longer count."""
+
+BATCH = 256
+
+
+def features_of(
+    images: ImageSet,
+    features: Features,
+    device: torch.device | str = "cpu",
+    cache: Path | None = None,
+    on_images: Callable[[int], None] = lambda _: None,
+) -> Float32[Tensor, "n d"]:
+    """The features of all images, on the CPU; from the cache if they are there.
+
+    Args:
+        images: From 1.
+        features: Which.
+        device: Where they are computed.
+        cache: The folder of all that is kept; None: SFUMATO_CACHE, or the user's cache.
+        on_images: Told how many more images are done.
+
+    Raises:
+        DataError: There are no images, or their features are not finite.
+        RunError: The network fails, or the cache cannot be written.
+    """
+    place = _place(images, features, "rows", cache)
+    kept = _kept(place, {"rows"})
+    if kept is not None:
+        on_images(len(images))
+        return kept["rows"]
+    rows = torch.cat(list(_streamed(images, features, device, on_images)))
+    write_tensors(place, {"rows": rows}, _format(), {})
+    return rows
+
+
+def reference_moments(
+    images: ImageSet,
+    features: Features,
+    device: torch.device | str = "cpu",
+    cache: Path | None = None,
+    on_images: Callable[[int], None] = lambda _: None,
+) -> Moments:
+    """The moments of the features of all images, which are never held together; arguments and errors are the same."""
+    place = _place(images, features, "moments", cache)
+    kept = _kept(place, {"mean", "scatter"})
+    if kept is not None:
+        on_images(len(images))
+        return Moments(len(images), kept["mean"], kept["scatter"])
+    moments = moments_of(_streamed(images, features, device, on_images))
+    write_tensors(place, {"mean": moments.mean, "scatter": moments.scatter}, _format(), {})
+    return moments
+
+
+def _streamed(
+    images: ImageSet, features: Features, device: torch.device | str, on_images: Callable[[int], None]
+) -> Iterator[Float32[Tensor, "_ d"]]:
+    if not len(images):
+        raise DataError("There are no images to take features of", "Give at least one.")
+    for places in torch.arange(len(images)).split(BATCH):
+        yield features(images.select(places).floats().to(device)).cpu()
+        on_images(len(places))
+
+
+def _place(images: ImageSet, features: Features, kind: str, cache: Path | None) -> Path:
+    return cache_folder(cache) / "features" / features.name / f"{images.fingerprint()}.{kind}.safetensors"
+
+
+def _format() -> str:
+    return f"sfumato features {VERSION}"
+
+
+def _kept(place: Path, names: set[str]) -> dict[str, Tensor] | None:
+    """What is kept there; None where there is nothing, or nothing that is whole."""
+    try:
+        tensors, _ = read_tensors(place, _format())
+    except RunError:
+        return None
+    return tensors if set(tensors) == names else None

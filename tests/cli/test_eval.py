@@ -1,0 +1,132 @@
+"""`sfumato eval`: how good a run or a folder of samples is, in a table, as JSON, and on disk."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from cli.conftest import TINY, Command, run_main
+
+
+@pytest.fixture(scope="session")
+def faces(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Forty images of 8x8 random pixels in each of two classes."""
+    folder = tmp_path_factory.mktemp("eval") / "faces"
+    random = np.random.default_rng(0)
+    for label, brightness in (("dark", 0), ("light", 128)):
+        (folder / label).mkdir(parents=True)
+        for number in range(40):
+            pixels = random.integers(brightness, brightness + 128, (8, 8, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(folder / label / f"{number:02}.png")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def trained(faces: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run on these; not to be changed but for its evaluations."""
+    out = tmp_path_factory.mktemp("eval") / "run"
+    flags = ["--images", "40", "--holdout", "0.3", *TINY]
+    assert run_main(["train", str(faces), "--out", str(out), *flags]) == 0
+    return out
+
+
+QUICK = ("--steps", "4", "--count", "30", "--device", "cpu")
+
+
+def facts(sfumato: Command, *arguments: object) -> dict[str, object]:
+    outcome = sfumato("eval", *arguments, "--json")
+    assert outcome.code == 0, outcome.error
+    found: dict[str, object] = json.loads(outcome.out)
+    return found
+
+
+def test_a_run_is_judged_beside_its_own_held_out_images(sfumato: Command, trained: Path, tmp_path: Path) -> None:
+    found = facts(sfumato, trained, *QUICK, "--out", tmp_path)
+    assert (found["samples"], found["train"], found["held_out"]) == (30, 56, 24)
+    metrics = found["metrics"]
+    assert isinstance(metrics, dict)
+    assert list(metrics) == ["distance", "coverage", "memorization", "drift"]
+    assert set(metrics["coverage"]["classes"]) == {"dark", "light"}
+    assert metrics["memorization"]["pixels"]["verdict"] == "no sign"
+    assert [Path(path).name for path in found["pictures"]] == ["samples.png", "closest.png"]  # type: ignore[attr-defined]
+    for picture in found["pictures"]:  # type: ignore[attr-defined]
+        with Image.open(picture) as image:
+            image.load()
+    (line,) = (tmp_path / "evaluations.jsonl").read_text().splitlines()
+    assert json.loads(line)["metrics"] == metrics
+
+
+def test_a_person_reads_a_table_and_sentences(sfumato: Command, trained: Path, tmp_path: Path) -> None:
+    text = sfumato("eval", trained, *QUICK, "--metrics", "distance", "drift", "likelihood", "--out", tmp_path).out
+    for words in (
+        "held-out real images",
+        "Frechet distance (pixels)",
+        "of 24 images each",
+        "bits per dimension",
+        "these are of 30 samples",
+        "samples.png",
+    ):
+        assert words in text
+
+
+def test_the_same_evaluation_draws_nothing_again(
+    sfumato: Command, trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = facts(sfumato, trained, *QUICK, "--seed", 5, "--metrics", "drift", "--out", tmp_path)
+    monkeypatch.setattr("sfumato.sampling.begin", None)
+    again = facts(sfumato, trained, *QUICK, "--seed", 5, "--metrics", "drift", "--out", tmp_path)
+    assert first["metrics"] == again["metrics"]
+
+
+def test_an_interrupted_evaluation_goes_on_from_its_samples(sfumato: Command, trained: Path, tmp_path: Path) -> None:
+    asked = (trained, *QUICK, "--metrics", "distance", "--out", tmp_path)
+    whole = facts(sfumato, *asked, "--seed", 6)
+    (samples,) = [path for path in (trained / "evaluations").glob("*/samples.bin") if is_of_seed(path, whole)]
+    content = samples.read_bytes()
+    samples.write_bytes(content[: 11 * 8 * 8 * 3 + 7])
+    assert facts(sfumato, *asked, "--seed", 6)["metrics"] == whole["metrics"]
+    assert samples.read_bytes() == content
+
+
+def is_of_seed(path: Path, found: dict[str, object]) -> bool:
+    """The newest samples are those of the last evaluation."""
+    newest = max(path.parent.parent.glob("*/samples.bin"), key=lambda file: file.stat().st_mtime_ns)
+    return bool(found) and path == newest
+
+
+def test_anybodys_samples_are_judged_beside_any_images(sfumato: Command, faces: Path, tmp_path: Path) -> None:
+    random = np.random.default_rng(1)
+    np.savez(tmp_path / "drawn.npz", images=random.integers(256, size=(30, 8, 8, 3), dtype=np.uint8))
+    found = facts(sfumato, tmp_path / "drawn.npz", faces, "--out", tmp_path, "--device", "cpu")
+    assert (found["samples"], found["train"], found["held_out"]) == (30, 72, 8)
+
+
+def test_copies_are_found(sfumato: Command, faces: Path, tmp_path: Path) -> None:
+    found = facts(sfumato, faces, faces, "--metrics", "memorization", "--out", tmp_path, "--device", "cpu")
+    assert found["metrics"]["memorization"]["pixels"]["verdict"] == "copies"  # type: ignore[index]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["{run}", "--metrics", "beauty"], "no metric 'beauty'"),
+        (["{run}", "--metrics", "agreement"], "examples/features.py"),
+        (["{run}", "--features", "nowhere.pt2"], "nowhere.pt2"),
+        (["{run}", "{faces}/dark"], "does not hold the images that"),
+        (["{faces}"], "Give IMAGES and DATA"),
+        (["{faces}", "{faces}", "--metrics", "likelihood"], "whose model is not known"),
+        (["nowhere", "{faces}"], "no file or folder nowhere"),
+        (["{run}", "--count", "0"], "Ask for at least 1"),
+    ],
+)
+def test_what_cannot_be_judged_is_a_sentence(
+    arguments: list[str], message: str, sfumato: Command, trained: Path, faces: Path, tmp_path: Path
+) -> None:
+    filled = [argument.format(run=trained, faces=faces) for argument in arguments]
+    outcome = sfumato("eval", *QUICK, "--out", tmp_path, *filled)
+    assert outcome.code == 2
+    assert message in outcome.error

@@ -1,0 +1,36 @@
+"""Gaussians, their moments and their draws."""
+
+import torch
+from jaxtyping import Float64
+from torch import Tensor
+
+from sfumato.metrics.moments import Moments
+
+EXACT = 10**12
+"""As many images as leave no bias."""
+
+
+def draws(count: int, width: int, seed: int) -> Tensor:
+    """Standard normal float32, (count, width)."""
+    return torch.randn(count, width, generator=torch.Generator().manual_seed(seed))
+
+
+def moments(mean: Float64[Tensor, " d"], covariance: Float64[Tensor, "d d"]) -> Moments:
+    """The moments of a Gaussian itself."""
+    return Moments(EXACT, mean, covariance * (EXACT - 1))
+
+
+def standard(width: int) -> Moments:
+    """The moments of the standard Gaussian."""
+    return moments(torch.zeros(width).double(), torch.eye(width).double())
+
+
+def rotation(width: int, seed: int) -> Float64[Tensor, "d d"]:
+    """A random orthogonal matrix."""
+    return torch.linalg.qr(draws(width, width, seed).double()).Q
+
+
+def covariance(width: int, rank: int, seed: int) -> Float64[Tensor, "d d"]:
+    """A random covariance of that rank."""
+    factor = draws(width, rank, seed).double()
+    return factor @ factor.T

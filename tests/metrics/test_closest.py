@@ -1,0 +1,143 @@
+"""The search among flips and shifts, against all differences in float64."""
+
+import math
+
+import pytest
+import torch
+from torch import Tensor
+
+from metrics.made import blobs, noise
+from sfumato.errors import DataError
+from sfumato.metrics import closest as room
+from sfumato.metrics.closest import closest
+from sfumato.metrics.moves import Move, moved, moves_within
+
+
+def all_distances(queries: Tensor, base: Tensor, reach: int, flips: bool) -> tuple[Tensor, Tensor]:
+    """By the definition: of each pair (m, n) the least root mean square difference, and the place of its move."""
+    height, width = base.shape[2:]
+    middle = base[:, :, reach : height - reach, reach : width - reach]
+    found = []
+    for flipped, down, right in moves_within(reach, flips):
+        seen = queries[:, :, reach + down : height - reach + down, reach + right : width - reach + right]
+        seen = seen.flip(3) if flipped else seen
+        found.append(((seen[:, None].double() - middle.double()) / 2).square().mean((2, 3, 4)).sqrt())
+    distances, places = torch.stack(found).min(0)
+    return distances, places
+
+
+@pytest.mark.parametrize(("reach", "flips"), [(0, False), (0, True), (1, False), (2, True)])
+@pytest.mark.parametrize("kind", ["images", "white noise"])
+def test_the_search_finds_what_comparing_all_finds(
+    kind: str, reach: int, flips: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With sketches far too narrow, in many rounds and blocks; in white noise sketches say nothing."""
+    monkeypatch.setattr(room, "WIDTH", 6)
+    monkeypatch.setattr(room, "LEARNED", 40)
+    monkeypatch.setattr(room, "FIRST", 8)
+    monkeypatch.setattr(room, "HELD", 200_000)
+    queries, base = blobs(30, 0), blobs(150, 1)
+    if kind == "white noise":
+        queries, base = noise(queries, 0.5, 0), noise(base, 0.5, 1)
+    distances, places = all_distances(queries, base, reach, flips)
+    expected = distances.sort(1)
+    found = closest(queries, base, 7, reach=reach, flips=flips)
+    torch.testing.assert_close(found.distances.double(), expected.values[:, :7], rtol=1e-5, atol=0)
+    assert (found.indices == expected.indices[:, :7]).all()
+    moves = moves_within(reach, flips)
+    assert found.moves == tuple(moves[places[i, j]] for i, j in enumerate(expected.indices[:, 0]))
+
+
+def test_few_images_are_compared_pixel_by_pixel(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The sketches spare most of the work, else they would only cost."""
+    compared = []
+    exact = room._differences
+
+    def counted(windows: Tensor, images: Tensor) -> tuple[Tensor, Tensor]:
+        compared.append(len(images))
+        return exact(windows, images)
+
+    monkeypatch.setattr(room, "_differences", counted)
+    monkeypatch.setattr(room, "FIRST", 8)
+    closest(blobs(20, 0), blobs(600, 1), 3, reach=1)
+    assert sum(compared) < 0.1 * 20 * 600
+
+
+def test_sketches_are_never_farther_apart_than_the_images() -> None:
+    base, others = blobs(300, 0).flatten(1), blobs(50, 1).flatten(1)
+    base[0] = others[0]
+    bounds = room._bounds(room.Sketch(base[:100])(others), room.Sketch(base[:100])(base))
+    distances = torch.cdist(others.double(), base.double(), compute_mode="donot_use_mm_for_euclid_dist").square()
+    assert (bounds <= distances).all()
+    assert (bounds / distances)[:, 1:].quantile(0.1) > 0.8
+
+
+def test_a_sketch_knows_how_much_it_leaves_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of images that are alike within the subspace of the sketch, and differ in strength beyond it."""
+    monkeypatch.setattr(room, "WIDTH", 2)
+    learned = torch.zeros(10, 50)
+    learned[:, :2] = noise(torch.empty(10, 2), 1.0, 0)
+    weak, strong = learned[:1].clone(), learned[:1].clone()
+    weak[0, 7], strong[0, 7] = 1.0, 4.0
+    sketch = room.Sketch(learned)
+    torch.testing.assert_close(room._bounds(sketch(weak), sketch(strong)), torch.tensor([[9.0]]), rtol=1e-3, atol=0)
+
+
+def test_a_copy_is_found_as_it_was_flipped_and_shifted_at_distance_0() -> None:
+    base = blobs(60, 1)
+    moves = moves_within(2, flips=True)
+    copies = torch.stack([moved(image, move) for image, move in zip(base, moves, strict=False)])
+    found = closest(copies, base, 2, reach=2)
+    assert found.indices[:, 0].tolist() == list(range(len(moves)))
+    assert found.moves == moves
+    assert (found.distances[:, 0] == 0).all()
+
+
+def test_black_and_white_are_1_apart() -> None:
+    found = closest(torch.ones(1, 3, 4, 4), -torch.ones(2, 3, 4, 4), 1, reach=1)
+    assert found.distances.item() == 1
+
+
+def test_batches_change_no_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    queries, base = blobs(40, 0), blobs(100, 1)
+    whole = closest(queries, base, 5, reach=1)
+    parts = [closest(part, base, 5, reach=1) for part in queries.split(7)]
+    monkeypatch.setattr(room, "HELD", 1)
+    singly = closest(queries, base, 5, reach=1)
+    for distances in (torch.cat([part.distances for part in parts]), singly.distances):
+        torch.testing.assert_close(distances, whole.distances, rtol=1e-6, atol=0)
+    assert (singly.indices == whole.indices).all()
+    assert (torch.cat([part.indices for part in parts]) == whole.indices).all()
+    assert sum((part.moves for part in parts), ()) == whole.moves
+
+
+def test_progress_counts_every_query(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(room, "HELD", 100_000)
+    told: list[int] = []
+    closest(blobs(25, 0), blobs(30, 1), 1, reach=1, on_queries=told.append)
+    assert sum(told) == 25
+    assert len(told) > 1
+
+
+def test_constant_images_are_compared_like_others() -> None:
+    greys = torch.linspace(-1, 1, 12).reshape(12, 1, 1, 1).expand(12, 1, 6, 6)
+    found = closest(greys[3:5] + 0.01, greys, 2, reach=1)
+    assert found.indices.tolist() == [[3, 4], [4, 5]]
+    assert found.moves == (Move(),) * 2
+
+
+@pytest.mark.parametrize(
+    ("queries", "base", "count", "problem"),
+    [
+        (blobs(2, 0), blobs(5, 1, side=12), 1, "3x16x16 .* 3x12x12"),
+        (blobs(2, 0, channels=1), blobs(5, 1), 1, "1x16x16 .* 3x16x16"),
+        (blobs(2, 0)[:0], blobs(5, 1), 1, "for 0 images"),
+        (blobs(2, 0), blobs(5, 1), 6, "6 closest of 5"),
+        (blobs(2, 0) * math.nan, blobs(5, 1), 1, "NaN"),
+        (blobs(2, 0), blobs(5, 1) * math.inf, 1, "NaN or infinities"),
+    ],
+)
+@pytest.mark.usefixtures("unchecked")
+def test_images_that_cannot_be_compared_are_refused(queries: Tensor, base: Tensor, count: int, problem: str) -> None:
+    with pytest.raises(DataError, match=problem):
+        closest(queries, base, count, reach=1)
