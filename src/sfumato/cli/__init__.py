@@ -1,0 +1,82 @@
+"""The command line: each verb is a few lines over the Python API."""
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Annotated
+
+import tyro
+
+from sfumato.cli.looking import Eval, Explain, Inspect, Show
+from sfumato.cli.making import Interpolate, Sample, Train
+from sfumato.errors import ConfigError, SfumatoError
+from sfumato.presets import preset_for
+from sfumato.training.config import TrainConfig
+
+USER_ERROR = 2
+
+Verb = Inspect | Train | Sample | Interpolate | Show | Eval | Explain
+
+DESCRIPTION = """Train, sample and explain diffusion models on your own images.
+
+  sfumato inspect photos/             look at the images first
+  sfumato train photos/ --size 64     learn from a folder of images (or from the word: digits)
+  sfumato sample runs/photos          draw new ones
+  sfumato interpolate runs/photos     go from one to the next
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one command and returns its exit code: 0 done, 2 a mistake that the message explains, 130 interrupted."""
+    os.environ.setdefault("GOMP_SPINCOUNT", "2000")  # idle threads soon sleep; see benchmarks/idle_threads.py
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        return parse(arguments).run()
+    except SfumatoError as error:
+        print(f"sfumato: {error}", file=sys.stderr)
+        return USER_ERROR
+    except KeyboardInterrupt:
+        print("sfumato: interrupted", file=sys.stderr)
+        return 130
+
+
+def parse(arguments: list[str]) -> Verb:
+    """The verb with its flags; `train` begins from the preset that is named, or else that suits the data."""
+    for flag, example in (("--label", "cat dog"), ("--condition", "age=30 colour=red")):
+        if sum(argument == flag or argument.startswith(f"{flag}=") for argument in arguments) > 1:
+            raise ConfigError(f"{flag} was given more than once", f"Give all names after one: {flag} {example}.")
+    named = _named_preset(arguments)
+    verb = _parse_with(arguments, preset_for("", named))
+    if isinstance(verb, Train) and named is None:
+        suited = preset_for(verb.config.source)
+        return _parse_with(arguments, suited)
+    return verb
+
+
+def _named_preset(arguments: list[str]) -> str | None:
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--preset", nargs="?")
+    known, _ = parser.parse_known_args(arguments)
+    return None if known.preset is None else str(known.preset)
+
+
+def _parse_with(arguments: list[str], preset: TrainConfig) -> Verb:
+    train = tyro.conf.subcommand("train", default=Train(replace(preset, source=tyro.MISSING)))
+    verbs = (
+        Annotated[Inspect, tyro.conf.subcommand("inspect")]
+        | Annotated[Train, train]
+        | Annotated[Sample, tyro.conf.subcommand("sample")]
+        | Annotated[Interpolate, tyro.conf.subcommand("interpolate")]
+        | Annotated[Show, tyro.conf.subcommand("show")]
+        | Annotated[Eval, tyro.conf.subcommand("eval")]
+        | Annotated[Explain, tyro.conf.subcommand("explain")]
+    )
+    return tyro.cli(
+        verbs,
+        args=arguments,
+        prog="sfumato",
+        description=DESCRIPTION,
+        config=(tyro.conf.OmitArgPrefixes, tyro.conf.OmitSubcommandPrefixes, tyro.conf.PositionalRequiredArgs),
+    )

@@ -1,0 +1,209 @@
+"""The verbs that look at something: data, a run, samples. Heavy imports wait until one runs."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import tyro
+
+from sfumato.cli.making import Run
+from sfumato.errors import ConfigError
+from sfumato.steering import GuidanceConfig, RouteConfig
+
+if TYPE_CHECKING:
+    import torch
+
+    from sfumato.denoiser import NetworkDenoiser
+    from sfumato.evaluation.subject import Subject
+
+
+@dataclass(frozen=True)
+class Inspect:
+    """Look at images before any training: sizes, modes, classes, duplicates, what cannot be read, and how to train.
+
+    The images are decoded on the way, so that training on them begins at once.
+
+      sfumato inspect photos/
+      sfumato inspect photos.zip --size 64x96 --fit pad
+    """
+
+    source: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="DATA")]
+    """A folder, zip, tar, .npz, .npy or .parquet file, hf:NAME, or the word `digits`, as for `sfumato train`."""
+    size: Annotated[int | str | None, tyro.conf.arg(metavar="SIDE|WIDTHxHEIGHT")] = None
+    """Bring the images to this size; without it, one is recommended."""
+    fit: Literal["crop", "pad", "resize"] = "crop"
+    """How: crop keeps the middle, pad adds borders, resize stretches."""
+    channels: Literal["auto", "grey", "rgb", "rgba"] = "auto"
+    """Convert the images; auto: what most of them are."""
+    labels: bool = True
+    """Take the names of the first sub-folders as classes."""
+    near_duplicates: bool = True
+    """Look for images that are nearly the same, too."""
+    out: Path = Path("inspected")
+    """The folder for the pictures: a contact sheet, and the duplicates."""
+    cache: Path | None = None
+    """Where decoded images are kept; without it, $SFUMATO_CACHE or your cache folder."""
+    json: bool = False
+    """Print JSON for scripts."""
+
+    def run(self) -> int:
+        """Inspects."""
+        from sfumato.data import checked_choices
+        from sfumato.findings import print_findings
+        from sfumato.inspection import inspect, save_pictures
+        from sfumato.progress import comparison_bar
+
+        with comparison_bar() as on_images:
+            found = inspect(
+                self.source,
+                checked_choices(self.size, self.fit, self.channels),
+                labels=self.labels,
+                near_duplicates=self.near_duplicates,
+                cache=self.cache,
+                on_images=on_images,
+            )
+        written = save_pictures(found, self.out)
+        print_findings(found.facts, [str(path) for path in written], self.json)
+        return 0
+
+
+@dataclass(frozen=True)
+class Show:
+    """Say what a run is: its data, model, progress and losses.
+
+    It only reads, so it can be used while the run is training.
+
+      sfumato show runs/digits
+    """
+
+    run_directory: Run
+    json: bool = False
+    """Print JSON for scripts."""
+
+    def run(self) -> int:
+        """Shows."""
+        from sfumato.summary import print_summary, summarize
+
+        print_summary(summarize(self.run_directory), self.json)
+        return 0
+
+
+@dataclass(frozen=True)
+class Eval:
+    """Judge a model, or images that anyone made: how good and varied they are, and whether they are copies.
+
+    sfumato eval runs/flowers
+    sfumato eval drawn/ photos/ --features inception
+    sfumato eval runs/flowers --metrics distance memorization --count 10000 --json
+    """
+
+    subject: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN|IMAGES")]
+    """A run directory, or a folder, archive or .npz of samples."""
+    data: Annotated[str | None, tyro.conf.Positional, tyro.conf.arg(metavar="DATA")] = None
+    """Real images, as for `sfumato train`; for a run, without it, those that it learned from."""
+    count: int | None = None
+    """How many samples of a run are drawn; without it, 10,000 on a GPU and 1,000 elsewhere."""
+    metrics: tuple[str, ...] = ()
+    """What is measured: distance, coverage, agreement, memorization, drift, likelihood; without it, what is quick."""
+    features: str = "pixels"
+    """What distances are measured in: pixels, inception (FID), dinov2, or an exported network (.pt2 or .onnx)."""
+    weights: Path | None = None
+    """The weights of inception or dinov2, if they are not in their cache."""
+    size: Annotated[int | str | None, tyro.conf.arg(metavar="SIDE|WIDTHxHEIGHT")] = None
+    """For images: bring both sides to this size."""
+    guidance: GuidanceConfig = field(default_factory=GuidanceConfig)
+    route: RouteConfig = field(default_factory=RouteConfig)
+    seed: int = 0
+    """Of the samples."""
+    batch: int = 64
+    """Samples drawn at a time."""
+    out: Path | None = None
+    """The folder for pictures and evaluations.jsonl; without it, evaluations/ of the run, or evaluated/."""
+    device: str = "auto"
+    """cpu, cuda, cuda:1, mps; auto takes the fastest one here."""
+    cache: Path | None = None
+    """Where decoded images and features are kept; without it, $SFUMATO_CACHE or your cache folder."""
+    json: bool = False
+    """Print JSON for scripts."""
+
+    def run(self) -> int:
+        """Evaluates."""
+        from sfumato.devices import choose_device, out_of_memory
+        from sfumato.evaluation.evaluate import Bench
+        from sfumato.evaluation.report import print_report
+        from sfumato.evaluation.run import EVALUATIONS, judged
+        from sfumato.metrics import features_for
+        from sfumato.runs import CONFIG
+
+        device = choose_device(self.device)
+        features = features_for(self.features, self.weights)
+        is_run = (self.subject / CONFIG).is_file()
+        with out_of_memory("Choose a smaller --batch or --count."):
+            subject, model = self._of_run(device) if is_run else (self._of_images(), None)
+            out = self.out or (self.subject / EVALUATIONS if is_run else Path("evaluated"))
+            facts = judged(Bench(subject, features, device, self.cache), self.metrics, model, out)
+        print_report(facts, self.json)
+        return 0
+
+    def _of_run(self, device: "torch.device") -> "tuple[Subject, NetworkDenoiser]":
+        from sfumato.evaluation.run import Drawing, subject_of_run, usual_count
+        from sfumato.models import load
+        from sfumato.progress import sampling_bar
+
+        base = load(self.subject, device)
+        count = usual_count(device) if self.count is None else self.count
+        route = self.route.route(base.schedule)
+        settings = (self.route, self.guidance)
+        drawing = Drawing(base, self.guidance.guided(base, self.device), route, count, self.seed, settings)
+        with sampling_bar(count, len(route.stops) - 1) as on_step:
+            return subject_of_run(self.subject, self.data, drawing, self.cache, self.batch, on_step), base
+
+    def _of_images(self) -> "Subject":
+        from sfumato.evaluation.run import subject_of_files
+
+        if self.data is None:
+            raise ConfigError("images are judged beside real ones, but none were named", "Give IMAGES and DATA.")
+        return subject_of_files(str(self.subject), self.data, self.size, self.cache)
+
+
+@dataclass(frozen=True)
+class Explain:
+    """Draw what diffusion does: to the images of a folder, or in a trained model.
+
+    Writes the forward process, the reverse process with its estimates, the schedule's curves, and the loss of a run.
+
+      sfumato explain runs/digits --out pictures
+      sfumato explain photos/ --size 64 --out pictures
+    """
+
+    source: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="RUN|DATA")]
+    """A run directory, or images as for `sfumato train`."""
+    out: Path = Path("explained")
+    """The folder for the pictures."""
+    size: Annotated[int | str | None, tyro.conf.arg(metavar="SIDE|WIDTHxHEIGHT")] = None
+    """For data: bring the images to this size; None: their own common size."""
+    device: str = "auto"
+    """For a run: cpu, cuda, cuda:1, mps; auto takes the fastest one here."""
+
+    def run(self) -> int:
+        """Explains."""
+        from sfumato.data import load_images
+        from sfumato.devices import choose_device
+        from sfumato.explain import explain_data, explain_run, steps_of
+        from sfumato.models import load
+        from sfumato.progress import sampling_bar
+        from sfumato.runs import CONFIG, learned_images
+
+        run = Path(self.source)
+        if (run / CONFIG).is_file():
+            model, images = load(run, choose_device(self.device)), learned_images(run)
+            if images is None:
+                print("The images it learned from are not there any more; its own samples take their place.")
+            with sampling_bar(2, steps_of(model.schedule)) as on_step:
+                written = explain_run(model, run, images, self.out, on_step)
+        else:
+            images = load_images(self.source, size=self.size)
+            print(*images.notices, sep="\n", end="\n" if images.notices else "")
+            written = explain_data(images, self.out)
+        print("Look at", ", ".join(str(path) for path in written))
+        return 0

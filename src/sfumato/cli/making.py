@@ -1,0 +1,188 @@
+"""The verbs that make something: a model, images, the images between images. Heavy imports wait until one runs."""
+
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from sfumato.errors import LabelError
+from sfumato.steering import ConditionConfig, GuidanceConfig, RouteConfig
+from sfumato.training.config import TrainConfig
+
+ARCHIVE = re.compile(r"(\.tar)?\.(zip|tar|gz|tgz|xz|txz|bz2|tbz2|npz|npy|parquet)$", re.IGNORECASE)
+
+Run = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN", help="The run directory.")]
+
+
+@dataclass(frozen=True)
+class Train:
+    """Train a model on a folder of images, or go on training it.
+
+    Stop it with Ctrl-C whenever you like: the same command goes on at the very image it stopped at.
+
+      sfumato train photos/ --size 64
+      sfumato train digits
+    """
+
+    config: TrainConfig
+    out: Path | None = None
+    """The run directory; without it, runs/ and the name of the data."""
+    device: str = "auto"
+    """cpu, cuda, cuda:1, mps; auto takes the fastest one here."""
+    cache: Path | None = None
+    """Where decoded images are kept; without it, $SFUMATO_CACHE or your cache folder."""
+
+    def run(self) -> int:
+        """Trains."""
+        from sfumato.interrupts import stop_wish
+        from sfumato.progress import TrainingProgress
+        from sfumato.trainer import train
+
+        out = self.out or Path("runs") / run_name(self.config.source)
+        with stop_wish() as wish, TrainingProgress() as progress:
+            state = train(self.config, out, device=self.device, cache=self.cache, reporter=progress, should_stop=wish)
+            seen, images = state.counters.images_seen, self.config.optimization.images
+            if seen == 0:
+                progress.say("Stopped before the first step. To begin, give the same command.")
+            elif seen < images:
+                progress.say(f"Stopped and saved after {seen:,} of {images:,} images. To go on, give the same command.")
+            else:
+                progress.say(f"Done: {seen:,} images. To draw new ones: sfumato sample {out}")
+        return wish.exit_code if seen < images else 0
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Draw new images from a trained model.
+
+    A run directory describes itself, so nothing else needs to be said.
+
+      sfumato sample runs/digits
+      sfumato sample runs/flowers --label rose tulip --guidance 2 --count 100 --out flowers.npz
+      sfumato sample runs/faces --condition age=30 hair=red hair=black
+    """
+
+    run_directory: Run
+    out: Path | None = None
+    """A new folder (PNGs and a grid) or a .npz file; without it, samples/ and the name of the run."""
+    count: int = 64
+    """How many images."""
+    label: tuple[str, ...] = ()
+    """Class names, which take turns; without it, every class the model knows."""
+    conditions: ConditionConfig = field(default_factory=ConditionConfig)
+    guidance: GuidanceConfig = field(default_factory=GuidanceConfig)
+    route: RouteConfig = field(default_factory=RouteConfig)
+    seed: int = 0
+    """Image i is a function of (seed, i) alone, whatever the count and the batch."""
+    batch: int = 64
+    """Images at a time."""
+    device: str = "auto"
+    """cpu, cuda, cuda:1, mps; auto takes the fastest one here."""
+
+    def run(self) -> int:
+        """Samples."""
+        from sfumato.devices import choose_device, out_of_memory
+        from sfumato.models import load
+        from sfumato.output import free_folder, refuse_existing, write_samples
+        from sfumato.progress import sampling_bar
+        from sfumato.sampling import sample_batches
+
+        base = load(self.run_directory, choose_device(self.device))
+        model = self.guidance.guided(base, self.device)
+        route = self.route.route(model.schedule)
+        if self.out is not None:
+            refuse_existing(self.out)
+        wanted = self.conditions.wanted(model, self.label) or model.label_names
+        turns = _turns(wanted)
+        with sampling_bar(self.count, len(route.stops) - 1) as on_step, out_of_memory("Choose a smaller --batch."):
+            batches = sample_batches(
+                model, self.count, route, labels=wanted, seed=self.seed, batch=self.batch, on_step=on_step
+            )
+            out = self.out or free_folder(self.run_directory.resolve().name)
+            grid_columns = turns if 1 < turns <= 16 else None
+            look_at = write_samples(batches, out, model.known_columns, base.depth, grid_columns)
+        print(f"Images are in {out}. Look at {look_at}")
+        return 0
+
+
+@dataclass(frozen=True)
+class Interpolate:
+    """Draw the images between images: between your own, or between new ones.
+
+    Each image is one noise, carried along the model's flow; halfway between two noises lies another image.
+
+      sfumato interpolate runs/flowers
+      sfumato interpolate runs/flowers rose.jpg tulip.jpg --frames 16 --out rose-to-tulip
+    """
+
+    run_directory: Run
+    images: Annotated[
+        tuple[Path, ...],
+        tyro.conf.Positional,
+        tyro.conf.arg(metavar="IMAGE", help="Two or more image files to go between; without any, new images."),
+    ] = ()
+    out: Path | None = None
+    """A new folder (PNGs, a grid and an animation); without it, samples/ and the name of the run."""
+    frames: int = 9
+    """Images from one end to the next, both included."""
+    count: int = 5
+    """How many new images to go between, where no files are given."""
+    label: str | None = None
+    """The class of all images; without it, of no class in particular."""
+    conditions: ConditionConfig = field(default_factory=ConditionConfig)
+    guidance: GuidanceConfig = field(default_factory=GuidanceConfig)
+    route: RouteConfig = field(default_factory=lambda: RouteConfig(solver="heun", grid="logsnr", steps=50, clip="none"))
+    seed: int = 0
+    """Of the new images."""
+    batch: int = 64
+    """Images at a time."""
+    device: str = "auto"
+    """cpu, cuda, cuda:1, mps; auto takes the fastest one here."""
+
+    def run(self) -> int:
+        """Interpolates."""
+        from sfumato.data import load_files
+        from sfumato.devices import choose_device, out_of_memory
+        from sfumato.guidance import Watched
+        from sfumato.latents import encode, interpolate
+        from sfumato.models import load
+        from sfumato.output import free_folder, refuse_no_folder, write_frames
+        from sfumato.progress import evaluations_bar
+        from sfumato.sampling import ImageNoise
+        from sfumato.sphere import refuse_no_way
+
+        refuse_no_way(len(self.images) or self.count, self.frames)
+        base = load(self.run_directory, choose_device(self.device))
+        model = self.guidance.guided(base, self.device)
+        route = self.route.route(model.schedule)
+        if self.out is not None:
+            refuse_no_folder(self.out)
+        wanted = self.conditions.wanted(model, () if self.label is None else (self.label,))
+        if _turns(wanted) > 1:
+            raise LabelError("several values of a column were given for one way", "Give one value for each column.")
+        with evaluations_bar() as on_evaluation, out_of_memory("Choose a smaller --batch."):
+            watched = Watched(model, on_evaluation)
+            if self.images:
+                ends = load_files(self.images, base.image_shape, base.depth)
+                latents = encode(watched, ends, labels=wanted, route=route, batch=self.batch)
+            else:
+                latents = ImageNoise(self.seed, range(self.count), model.image_shape)()
+            between = interpolate(watched, latents, self.frames, labels=wanted, route=route, batch=self.batch)
+        out = self.out or free_folder(self.run_directory.resolve().name)
+        print(f"Images are in {out}. Look at {write_frames(between, self.frames, out, base.depth)}")
+        return 0
+
+
+def run_name(source: str) -> str:
+    """What a run on this data is called: the name of the folder, file or data set, without its extension."""
+    name = re.split(r"[/:]", source.rstrip("/"))[-1] if source.startswith("hf:") else Path(source).resolve().name
+    return ARCHIVE.sub("", name) or "images"
+
+
+def _turns(wanted: Sequence[str] | dict[str, list[str]]) -> int:
+    """After how many images the labels or conditions begin anew."""
+    return math.lcm(*map(len, wanted.values())) if isinstance(wanted, dict) else len(wanted)
