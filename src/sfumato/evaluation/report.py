@@ -63,6 +63,10 @@ def sentences(facts: dict[str, Any]) -> Iterator[str]:
         )
     if found := metrics.get("memorization"):
         yield from (f"By {name}: {result['sentence']}" for name, result in found.items())
+        yield (
+            "closest.png shows the closest samples, each beside its training image, and then the closest held-out "
+            "images beside theirs."
+        )
     if found := metrics.get("drift"):
         yield found["sentence"]
 
