@@ -13,12 +13,25 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from sfumato import conditions, errors, grids, guidance, latents, likelihood, objective, oracle, schedule, solvers
+    from sfumato import (
+        conditions,
+        errors,
+        grids,
+        guidance,
+        latents,
+        likelihood,
+        metrics,
+        objective,
+        oracle,
+        schedule,
+        solvers,
+    )
     from sfumato.conversions import convert
     from sfumato.data import ImageSet, load_images
     from sfumato.denoiser import Denoiser, Rescheduled
     from sfumato.errors import SfumatoError
     from sfumato.gaussian import Gaussian
+    from sfumato.inspection import inspect
     from sfumato.latents import decode, encode, interpolate
     from sfumato.models import load
     from sfumato.pictures import save_grid
@@ -47,6 +60,7 @@ _HOMES = {
     "convert": "conversions",
     "decode": "latents",
     "encode": "latents",
+    "inspect": "inspection",
     "interpolate": "latents",
     "load": "models",
     "load_images": "data",
@@ -64,6 +78,7 @@ _MODULES = (
     "guidance",
     "latents",
     "likelihood",
+    "metrics",
     "objective",
     "oracle",
     "schedule",
@@ -90,11 +105,13 @@ __all__ = [
     "errors",
     "grids",
     "guidance",
+    "inspect",
     "interpolate",
     "latents",
     "likelihood",
     "load",
     "load_images",
+    "metrics",
     "objective",
     "oracle",
     "preset_for",
