@@ -158,20 +158,23 @@ def quality(folder: Path, cache: Path, size: int) -> tuple[float, int]:
 
 
 MEMORY = """
-import resource, sys, time
+import re, resource, sys, time
 from pathlib import Path
-import psutil, torch
-from sfumato.data import feed_for, load_images
+import torch
+from sfumato.data import load_images
 from sfumato.data.feed import StreamedFeed
-before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+def peak():
+    return int(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1]) / 1e6
+Path("/proc/self/clear_refs").write_text("5")  # forget the peak of the process that started this one
+before = peak()
 images = load_images(sys.argv[1], cache=Path(sys.argv[2]))
 feed = StreamedFeed(images, 0, torch.device("cpu"))
 for start in range(0, 2 * len(images), 64):
     feed.batch(start, 64)
-time.sleep(8)  # for the processes that decoded to have ended
-own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+own = peak()
+time.sleep(8)  # for the processes that decoded to end
 workers = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
-print(before / 1e6, own / 1e6, workers / 1e6, len(images))
+print(before, own, workers / 1e6, len(images))
 """
 
 

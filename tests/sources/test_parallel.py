@@ -38,13 +38,17 @@ def test_results_come_in_order_while_one_process_is_enough() -> None:
 def test_work_that_takes_long_goes_to_other_processes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(parallel, "PATIENCE", -1.0)
     assert sorted(in_parallel(abs, PIECES, PIECES, "Testing")) == PIECES
-    assert os.getpid() not in set(in_parallel(eval, ["__import__('os').getpid()"] * 3, [1] * 3, "Testing"))
+    who = "__import__('time').sleep(0.05) or __import__('os').getpid()"
+    processes = set(in_parallel(eval, [who] * 80, [1] * 80, "Testing"))
+    assert os.getpid() in processes, "it goes on while others begin"
+    assert len(processes) > 1
 
 
 def test_a_process_that_is_killed_ends_in_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(parallel, "PATIENCE", -1.0)
+    other = f"__import__('os').getpid() != {os.getpid()} and __import__('os').kill(__import__('os').getpid(), 9)"
     with pytest.raises(DataError, match=r"was killed.*Give the same command again"):
-        list(in_parallel(eval, ["__import__('os').kill(__import__('os').getpid(), 9)"] * 3, [1] * 3, "Testing"))
+        list(in_parallel(eval, [f"__import__('time').sleep(0.05) or {other}"] * 80, [1] * 80, "Testing"))
     assert sorted(in_parallel(abs, PIECES, PIECES, "Testing")) == PIECES
 
 

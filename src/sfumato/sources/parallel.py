@@ -16,7 +16,7 @@ R = TypeVar("R")
 PATIENCE = 0.7
 """Seconds after which it is judged how long the work will take."""
 
-WORTH = 5.0
+WORTH = 2.0
 """Seconds of work left at which other processes are started: each takes about one to begin."""
 
 
@@ -69,16 +69,26 @@ def _numbered(function: Callable[[P], R], index: int, piece: P) -> tuple[int, R]
 
 
 def _in_processes(function: Callable[[P], R], pieces: Sequence[tuple[int, P]]) -> Iterator[tuple[int, R]]:
-    from joblib import Parallel, delayed
-    from joblib.externals.loky.process_executor import BrokenProcessPool
+    """The results of numbered pieces; while the processes begin, this one goes on from the end."""
+    from loky import as_completed, get_reusable_executor
+    from loky.process_executor import BrokenProcessPool
 
-    workers = Parallel(
-        n_jobs=-1, return_as="generator_unordered", batch_size=1, max_nbytes=None, idle_worker_timeout=IDLE
-    )
+    executor = get_reusable_executor(timeout=IDLE)
+    pending = [executor.submit(_numbered, function, index, piece) for index, piece in pieces]
     try:
-        yield from workers(delayed(_numbered)(function, index, piece) for index, piece in pieces)
+        for future, (index, piece) in reversed(list(zip(pending, pieces, strict=True))):
+            if future.cancel():
+                pending.remove(future)
+                yield index, _quietly(function, piece)
+                for done in [other for other in pending if other.done()]:
+                    pending.remove(done)
+                    yield done.result()
+        yield from (future.result() for future in as_completed(pending))
     except BrokenProcessPool as error:
         raise DataError(
             "A process that read images was killed, as happens when memory runs out",
             "Give the same command again: it goes on with the images that are left.",
         ) from error
+    finally:
+        for future in pending:
+            future.cancel()
