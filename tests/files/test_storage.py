@@ -205,7 +205,7 @@ def test_every_way_to_unpickle_is_seen(code: str) -> None:
 
 
 def is_restricted(call: ast.AST) -> bool:
-    """Whether a call is `torch.load(..., weights_only=True)`, which reads the weights that others publish, no programs."""
+    """Whether a call is `torch.load(..., weights_only=True)`, which reads published weights, and no programs."""
     match call:
         case ast.Call(func=ast.Attribute(value=ast.Name(id="torch"), attr="load"), keywords=keywords):
             return any(ast.unparse(keyword) == "weights_only=True" for keyword in keywords)
