@@ -20,7 +20,7 @@ import tomli_w
 from filelock import FileLock, Timeout
 
 from sfumato.conditions import Column
-from sfumato.data import ImageSet, load_images
+from sfumato.data import Fit, ImageSet, load_images
 from sfumato.errors import DataError, RunError
 from sfumato.models import WEIGHTS, ModelConfig, images_seen, save_description, save_weights
 from sfumato.storage import UNFINISHED, cannot_write, read_text, validated, write_whole
@@ -130,6 +130,15 @@ def learned_images(path: str | Path, cache: Path | None = None) -> ImageSet | No
     except DataError:
         return None
     return images if Learned.of(images) == record.learned else None
+
+
+def learned_fit(path: str | Path) -> Fit:
+    """How the run at `path` brought its images to one size; "crop" for a model without its run.
+
+    Raises:
+        RunError: its config.toml is broken or foreign.
+    """
+    return read_record(path).config.data.fit if (Path(path) / CONFIG).is_file() else "crop"
 
 
 class Run:

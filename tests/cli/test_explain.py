@@ -44,3 +44,8 @@ def test_a_run_whose_data_are_gone_is_explained_by_its_own_samples(
     outcome = sfumato("explain", copy, "--out", tmp_path / "out")
     assert outcome.code == 0, outcome.error
     assert (tmp_path / "out" / "forward.png").is_file()
+
+
+def test_the_images_are_kept_where_they_are_asked_to_be(sfumato: Command, photos: Path, tmp_path: Path) -> None:
+    assert sfumato("explain", photos, "--out", tmp_path / "out", "--cache", tmp_path / "cache").code == 0
+    assert len(list((tmp_path / "cache" / "stores").iterdir())) == 1

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from .conftest import Command
+from sfumato.data import load_files
+from sfumato.depth import Depth
+from sfumato.runs import learned_fit
+
+from .conftest import TINY, Command
 
 QUICK = ("--steps", 4, "--device", "cpu")
 
@@ -53,6 +58,22 @@ def test_own_images_are_the_ends(sfumato: Command, run: Path, photos: Path, tmp_
     assert outcome.code == 0, outcome.error
     for frame, end in zip((0, 2), ends, strict=True):
         assert np.abs(pixels(tmp_path / "out" / "frames" / f"{frame:06d}.png") - pixels(end)).mean() < 12
+
+
+def test_own_images_are_fitted_as_those_that_were_learned(sfumato: Command, photos: Path, tmp_path: Path) -> None:
+    padded = tmp_path / "padded"
+    assert sfumato("train", photos, "--out", padded, "--images", 4, "--size", 16, "--fit", "pad", *TINY).code == 0
+    shutil.copytree(padded / "model", tmp_path / "model")
+    assert learned_fit(padded) == "pad"
+    assert learned_fit(tmp_path / "model") == "crop"
+    Image.new("L", (40, 10), 255).save(tmp_path / "wide.png")
+    for fit, edge in (("pad", -1), ("crop", 1), ("resize", 1)):
+        (image,) = load_files([tmp_path / "wide.png"], (1, 16, 16), Depth(), fit)
+        assert image[0, 0, 0] == edge
+    ends = (tmp_path / "wide.png", tmp_path / "wide.png")
+    assert sfumato("interpolate", padded, *ends, "--out", tmp_path / "out", "--frames", 2, "--steps", 40).code == 0
+    frame = pixels(tmp_path / "out" / "frames" / "000000.png")
+    assert frame[:4].mean() < 64 < 192 < frame[7:9].mean()
 
 
 MISTAKES = [

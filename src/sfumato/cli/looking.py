@@ -182,6 +182,8 @@ class Explain:
     """The folder for the pictures."""
     size: Annotated[int | str | None, tyro.conf.arg(metavar="SIDE|WIDTHxHEIGHT")] = None
     """For data: bring the images to this size; None: their own common size."""
+    cache: Path | None = None
+    """Where decoded images are kept; without it, $SFUMATO_CACHE or your cache folder."""
     device: str = "auto"
     """For a run: cpu, cuda, cuda:1, mps; auto takes the fastest one here."""
 
@@ -196,13 +198,13 @@ class Explain:
 
         run = Path(self.source)
         if (run / CONFIG).is_file():
-            model, images = load(run, choose_device(self.device)), learned_images(run)
+            model, images = load(run, choose_device(self.device)), learned_images(run, self.cache)
             if images is None:
                 print("The images it learned from are not there any more; its own samples take their place.")
             with sampling_bar(2, steps_of(model.schedule)) as on_step:
                 written = explain_run(model, run, images, self.out, on_step)
         else:
-            images = load_images(self.source, size=self.size)
+            images = load_images(self.source, size=self.size, cache=self.cache)
             print(*images.notices, sep="\n", end="\n" if images.notices else "")
             written = explain_data(images, self.out)
         print("Look at", ", ".join(str(path) for path in written))

@@ -152,6 +152,7 @@ class Interpolate:
         from sfumato.models import load
         from sfumato.output import free_folder, refuse_no_folder, write_frames
         from sfumato.progress import evaluations_bar
+        from sfumato.runs import learned_fit
         from sfumato.sampling import ImageNoise
         from sfumato.sphere import refuse_no_way
 
@@ -167,7 +168,7 @@ class Interpolate:
         with evaluations_bar() as on_evaluation, out_of_memory("Choose a smaller --batch."):
             watched = Watched(model, on_evaluation)
             if self.images:
-                ends = load_files(self.images, base.image_shape, base.depth)
+                ends = load_files(self.images, base.image_shape, base.depth, learned_fit(self.run_directory))
                 latents = encode(watched, ends, labels=wanted, route=route, batch=self.batch)
             else:
                 latents = ImageNoise(self.seed, range(self.count), model.image_shape)()

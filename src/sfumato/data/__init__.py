@@ -6,10 +6,12 @@ from sfumato.data.draws import Purpose, uniform
 from sfumato.data.feed import Batch, Feed, feed_for
 from sfumato.data.imageset import ImageSet, split
 from sfumato.data.load import checked_choices, image_set, load_files, load_images
+from sfumato.sources import Fit
 
 __all__ = [
     "Batch",
     "Feed",
+    "Fit",
     "ImageSet",
     "Purpose",
     "batch_indices",

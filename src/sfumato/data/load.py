@@ -109,13 +109,16 @@ def depth_of(index: Index) -> Depth:
     return DEPTHS.get(index.dtype) or depth_of_floats(index.low, index.high)
 
 
-def load_files(paths: Sequence[Path], image_shape: tuple[int, int, int], depth: Depth) -> torch.Tensor:
+def load_files(
+    paths: Sequence[Path], image_shape: tuple[int, int, int], depth: Depth, fit: Fit = "crop"
+) -> torch.Tensor:
     """Load image files for a model of images of one shape.
 
     Args:
         paths: The files.
-        image_shape: (C, H, W), which images are resized and cropped to.
+        image_shape: (C, H, W), which images are brought to.
         depth: How its pixels are written.
+        fit: How they are brought there.
 
     Returns:
         float32 in [-1, 1], (n, C, H, W).
@@ -124,7 +127,7 @@ def load_files(paths: Sequence[Path], image_shape: tuple[int, int, int], depth: 
         DataError: A file cannot be read.
     """
     channels, height, width = image_shape
-    return torch.stack([_floats_of(path, Frame(width, height), channels, depth) for path in paths])
+    return torch.stack([_floats_of(path, Frame(width, height, fit), channels, depth) for path in paths])
 
 
 def _floats_of(path: Path, frame: Frame, channels: int, depth: Depth) -> torch.Tensor:
