@@ -58,3 +58,9 @@ def test_a_depth_without_a_range_is_refused(low: float, high: float) -> None:
 def test_usual_ranges_of_floats_are_kept_whole(low: float, high: float, expected: tuple[float, float]) -> None:
     depth = depth_of_floats(low, high)
     assert depth == Depth("float32", *expected)
+
+
+@pytest.mark.parametrize("depth", [*EVERY, Depth("float32", -3, 250)], ids=lambda depth: depth.dtype)
+def test_numpy_makes_the_same_floats(depth: Depth) -> None:
+    pixels = EVERY.get(depth, torch.linspace(-3, 250, 1001))
+    assert torch.equal(torch.from_numpy(depth.to_float_array(pixels.numpy())), depth.to_float(pixels))

@@ -75,7 +75,8 @@ class HostFeed(Feed):
     def _batch(self, start: int, count: int) -> Batch:
         indices = self._order(start, count)
         labels = None if self.images.labels is None else self.images.labels[indices]
-        return Batch(self.images.depth.to_float(torch.from_numpy(self._pixels[indices.numpy()])), labels)
+        floats = self.images.depth.to_float_array(self._pixels[indices.numpy()])
+        return Batch(torch.from_numpy(floats), labels)
 
 
 class ResidentFeed(Feed):
