@@ -50,7 +50,7 @@ class Depth:
 
     def to_float_array(self, pixels: np.ndarray) -> np.ndarray:
         """The same as `to_float`, by NumPy, whose one thread waits for no other: for batches on a processor."""
-        floats = np.subtract(pixels, np.float32(self._middle), dtype=np.float32)
+        floats: np.ndarray = np.subtract(pixels, np.float32(self._middle), dtype=np.float32)
         floats /= np.float32(self._half)
         return floats
 
