@@ -80,7 +80,8 @@ def _duplicates(facts: dict[str, Any]) -> str:
     same, alike = facts["duplicates"], facts["near_duplicates"]
     words = [f"{same['images']:,} images share their pixels with another" if same["images"] else "none"]
     if alike is not None and alike["images"] > same["images"]:
-        words.append(f"{alike['images']:,} images look like another ({alike['groups']:,} groups)")
+        groups = f"{alike['groups']:,} group{'s' if alike['groups'] > 1 else ''}"
+        words.append(f"{alike['images']:,} images look like another ({groups})")
     return "; ".join(words)
 
 
