@@ -109,6 +109,25 @@ def _is_measurement(line: object) -> bool:
     return line.get("kind") == "train" and {"loss", "steps", "seconds", "skipped"} <= line.keys()
 
 
+def configured_images(config: TrainConfig, cache: Path | None = None) -> ImageSet:
+    """The images that a run of this configuration learns from; errors are those of `load_images`.
+
+    Args:
+        config: names the source, and says what is asked of the images.
+        cache: where decoded images are kept; None: SFUMATO_CACHE, or the user's cache.
+    """
+    data = config.data
+    return load_images(
+        config.source,
+        size=data.size,
+        fit=data.fit,
+        channels=data.channels,
+        labels=data.labels,
+        condition=data.condition,
+        cache=cache,
+    )
+
+
 def learned_images(path: str | Path, cache: Path | None = None) -> ImageSet | None:
     """The images that the run at `path` learned from, or None if they are no longer there or no longer the same.
 
@@ -116,17 +135,8 @@ def learned_images(path: str | Path, cache: Path | None = None) -> ImageSet | No
         RunError: there is no run.
     """
     record = read_record(path)
-    data = record.config.data
     try:
-        images = load_images(
-            record.config.source,
-            size=data.size,
-            fit=data.fit,
-            channels=data.channels,
-            labels=data.labels,
-            condition=data.condition,
-            cache=cache,
-        )
+        images = configured_images(record.config, cache)
     except DataError:
         return None
     return images if Learned.of(images) == record.learned else None

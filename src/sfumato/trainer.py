@@ -10,12 +10,12 @@ from typing import Protocol, runtime_checkable
 import torch
 
 from sfumato import pictures
-from sfumato.data import Feed, ImageSet, feed_for, load_images, nonleaking, split
+from sfumato.data import Feed, ImageSet, feed_for, nonleaking, split
 from sfumato.devices import choose_device, out_of_memory
 from sfumato.errors import TrainingError
 from sfumato.models import ModelConfig, build
 from sfumato.nn.unet import UNetConfig
-from sfumato.runs import Learned, Run
+from sfumato.runs import Learned, Run, configured_images
 from sfumato.sampling import route_for, sample
 from sfumato.sources import depth_title, mode_title
 from sfumato.training.config import TrainConfig
@@ -92,15 +92,7 @@ def train(
     reporter = reporter or Silent()
     place = choose_device(device)
     data = config.data
-    images = load_images(
-        config.source,
-        size=data.size,
-        fit=data.fit,
-        channels=data.channels,
-        labels=data.labels,
-        condition=data.condition,
-        cache=cache,
-    )
+    images = configured_images(config, cache)
     model_config = model_for(config, images)
     route_for(model_config.built_schedule(), steps=config.watch.preview_steps)  # refuses what no preview can have
     with Run(Path(out), config, Learned.of(images)) as run, out_of_memory(OUT_OF_MEMORY):

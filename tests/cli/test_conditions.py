@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from lit import lit_halves
-from sfumato import runs, trainer
+from sfumato import runs
 
 from .conftest import TINY, Command, Outcome, run_main
 
@@ -22,7 +22,7 @@ def lit(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of six steps on the columns light and side; not to be changed."""
     out = tmp_path_factory.mktemp("runs") / "lit"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(trainer, "load_images", lambda *_, **__: lit_halves(40))
+        patch.setattr(runs, "load_images", lambda *_, **__: lit_halves(40))
         flags = [*TINY, "--out", str(out), "--images", "24", "--condition", "light,side"]
         assert run_main(["train", "lit", *flags]) == 0
     return out

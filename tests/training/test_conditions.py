@@ -29,8 +29,7 @@ COUNT = 400
 @pytest.fixture(autouse=True)
 def lit(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever is loaded are the images of `lit_halves`."""
-    for module in (trainer, runs):
-        monkeypatch.setattr(module, "load_images", lambda *_, **__: lit_halves(COUNT))
+    monkeypatch.setattr(runs, "load_images", lambda *_, **__: lit_halves(COUNT))
 
 
 @pytest.fixture
@@ -53,7 +52,7 @@ def learned(tmp_path_factory: pytest.TempPathFactory) -> Denoiser:
     )
     run = tmp_path_factory.mktemp("runs") / "lit"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(trainer, "load_images", lambda *_, **__: lit_halves(COUNT))
+        patch.setattr(runs, "load_images", lambda *_, **__: lit_halves(COUNT))
         trainer.train(config, run, device="cpu")
     return load(run)
 
@@ -128,7 +127,7 @@ def test_a_run_does_not_go_on_with_other_columns(
     go(short, tmp_path / "run")
     with pytest.raises(RunError, match=r"--condition: \('light', 'side'\) -> \('light',\)"):
         go(settings(images=40, flip=False, condition=("light",)), tmp_path / "run")
-    monkeypatch.setattr(trainer, "load_images", lambda *_, **__: lit_halves(COUNT, "light"))
+    monkeypatch.setattr(runs, "load_images", lambda *_, **__: lit_halves(COUNT, "light"))
     with pytest.raises(RunError, match=r"\(columns: light \(0.* to .*\), side \(left, right\) -> light \(0.* to .*\)"):
         go(short, tmp_path / "run")
 
@@ -136,7 +135,7 @@ def test_a_run_does_not_go_on_with_other_columns(
 def test_one_category_alone_is_classes_whose_column_is_remembered(
     settings: Settings, go: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(trainer, "load_images", lambda *_, **__: lit_halves(COUNT, "side"))
+    monkeypatch.setattr(runs, "load_images", lambda *_, **__: lit_halves(COUNT, "side"))
     go(settings(images=40, condition=("side",)), tmp_path / "run")
     model = load(tmp_path / "run")
     assert (model.label_names, model.columns, model.label_column) == (("left", "right"), (), "side")

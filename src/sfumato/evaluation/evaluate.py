@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -52,8 +53,9 @@ class Bench:
         """The features of real images, from the cache if they are there; (n, d)."""
         return features_of(images, self.features, self.device, self.cache)
 
+    @cached_property
     def sampled(self) -> Tensor:
-        """The features of the samples, (n, d)."""
+        """The features of the samples, (n, d), which several measures need."""
         return torch.cat([self.features(batch.to(self.device)).cpu() for batch in batches(self.subject.samples)])
 
 
@@ -62,7 +64,7 @@ def distance(bench: Bench) -> Facts:
     subject = bench.subject
     reference = reference_moments(subject.train, bench.features, bench.device, bench.cache)
     real = bench.rows(first(subject.train, MOST_COMPARED))
-    sampled, held_out = bench.sampled(), bench.rows(subject.held_out)
+    sampled, held_out = bench.sampled, bench.rows(subject.held_out)
     return {
         "features": bench.features.name,
         "reference": len(subject.train),
@@ -98,7 +100,7 @@ def _or_none(measure: Callable[[], T]) -> T | None:
 def coverage(bench: Bench) -> Facts:
     """Precision, recall, density and coverage, of the samples and of the held-out images; per class where known."""
     subject, real = bench.subject, bench.rows(first(bench.subject.train, MOST_COMPARED))
-    sampled, held_out = bench.sampled()[:MOST_COMPARED], bench.rows(subject.held_out)
+    sampled, held_out = bench.sampled[:MOST_COMPARED], bench.rows(subject.held_out)
     found: Facts = {"features": bench.features.name, "reference": len(real)}
     found |= {"samples": _covered(real, sampled), "held_out": _covered(real, held_out)}
     labels, known = subject.samples.labels, first(subject.train, MOST_COMPARED).labels
@@ -151,7 +153,7 @@ def memorization(bench: Bench) -> tuple[Facts, Memorization]:
     """Whether samples copy training images, by their pixels and by their features; the whole result by pixels."""
     subject = bench.subject
     by_pixels = of_images(subject.samples.floats(), subject.train.floats(), subject.held_out.floats())
-    by_features = of_features(bench.sampled(), bench.rows(subject.train), bench.rows(subject.held_out))
+    by_features = of_features(bench.sampled, bench.rows(subject.train), bench.rows(subject.held_out))
     return {"pixels": told(by_pixels), bench.features.name: told(by_features)}, by_pixels
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from sfumato.evaluation.evaluate import MEASURES, METRICS, Bench, memorization, 
 from sfumato.evaluation.subject import Subject, first, subject_of_images
 from sfumato.likelihood import flow_likelihood
 from sfumato.models import images_seen
-from sfumato.runs import read_record
+from sfumato.runs import configured_images, read_record
 from sfumato.sampling import Route
 from sfumato.storage import cannot_write
 from sfumato.store import ChannelChoice, Size
@@ -77,15 +77,7 @@ def subject_of_run(
     """
     record = read_record(run)
     config = record.config
-    images = load_images(
-        data or config.source,
-        size=config.data.size,
-        fit=config.data.fit,
-        channels=config.data.channels,
-        labels=config.data.labels,
-        condition=config.data.condition,
-        cache=cache,
-    )
+    images = configured_images(replace(config, source=data or config.source), cache)
     if images.fingerprint() != record.learned.fingerprint:
         raise DataError(
             f"{data or config.source} does not hold the images that {run} learned from",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 
@@ -44,17 +44,6 @@ def subject_of_images(name: str, samples: ImageSet, data: ImageSet) -> Subject:
         )
     train, held_out = split(data, HELD_OUT, seed=0)
     return Subject(name, samples, train, held_out)
-
-
-def of_class(images: ImageSet, index: int) -> ImageSet:
-    """The images of one class."""
-    assert images.labels is not None
-    return images.select((images.labels == index).nonzero()[:, 0])
-
-
-def without_labels(images: ImageSet) -> ImageSet:
-    """The images, whatever their labels."""
-    return replace(images, labels=None, label_names=(), columns=())
 
 
 def first(images: ImageSet, count: int) -> ImageSet:
