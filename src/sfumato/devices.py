@@ -1,7 +1,7 @@
 """Which device to compute on, and what to say when its memory is full."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import torch
 
@@ -28,6 +28,23 @@ def choose_device(name: str) -> torch.device:
     if device is None or device.type not in available or (device.index or 0) >= _count(device.type):
         raise ConfigError(f"the device {name!r} is not here", f"Choose among: auto, {', '.join(available)}.")
     return device
+
+
+def autocast(precision: str, device: torch.device) -> AbstractContextManager[object]:
+    """Runs networks in bfloat16 where that was asked for, or where the device is a GPU that has it in hardware.
+
+    Cast weights are not kept from call to call: a CUDA graph would go on reading old ones.
+
+    Args:
+        precision: auto, float32 or bfloat16.
+        device: that computes.
+    """
+    automatic = (
+        precision == "auto" and device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+    )
+    if precision == "bfloat16" or automatic:
+        return torch.autocast(device.type, torch.bfloat16, cache_enabled=False)
+    return nullcontext()
 
 
 def _count(family: str) -> int:

@@ -54,7 +54,19 @@ MAY_IMPORT: dict[str, set[str]] = {
     "pictures": {"depth", "storage"},
     "models": {"conditions", "denoiser", "depth", "errors", "nn", "schedule", "storage"},
     "training": {
-        *("data", "denoiser", "errors", "models", "objective", "sampling", "schedule", "shapes", "storage", "store"),
+        *(
+            "data",
+            "denoiser",
+            "devices",
+            "errors",
+            "models",
+            "objective",
+            "sampling",
+            "schedule",
+            "shapes",
+            "storage",
+            "store",
+        ),
     },
     "steering": {
         *("conditions", "defaults", "denoiser", "devices", "errors", "guidance", "models", "sampling", "schedule"),
@@ -75,6 +87,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
     "findings": set(),
     "devices": {"errors"},
+    "capture": set(),
     "interrupts": set(),
     "progress": set(),
     "output": {"conditions", "depth", "errors", "pictures", "shapes", "storage"},

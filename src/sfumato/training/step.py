@@ -1,11 +1,11 @@
 """One training step: Algorithm 1 of DDPM for any objective, its randomness a function of seed and images seen."""
 
-from contextlib import AbstractContextManager, nullcontext
 from typing import NamedTuple
 
 import numpy as np
 import torch
 
+from sfumato.devices import autocast
 from sfumato.objective import dropped, independent, stratified, times_for, weight_for, weighted_loss
 from sfumato.shapes import Images, Labels
 from sfumato.training.augmentation import augmented
@@ -66,13 +66,3 @@ def step_seed(seed: int, images_seen: int) -> int:
 def learning_rate(config: OptimizationConfig, images: int) -> float:
     """The learning rate of the step that ends at `images`: a straight rise over the warm-up, then constant."""
     return config.learning_rate * min(1.0, images / config.warmup) if config.warmup else config.learning_rate
-
-
-def autocast(precision: str, device: torch.device) -> AbstractContextManager[object]:
-    """Runs the network in bfloat16 where that was asked for, or where the device has it in hardware."""
-    automatic = (
-        precision == "auto" and device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
-    )
-    if precision == "bfloat16" or automatic:
-        return torch.autocast(device.type, torch.bfloat16)
-    return nullcontext()

@@ -1,0 +1,36 @@
+"""Functions of tensors as CUDA graphs: the host launches them whole, and waits for nothing."""
+
+from collections.abc import Callable
+
+import torch
+
+WARM_UPS = 3
+"""Runs before a capture, in which libraries choose their algorithms and PyTorch compiles."""
+
+
+def captured(function: Callable[[], None], device: torch.device) -> Callable[[], None]:
+    """The function as the replay of one CUDA graph, after some runs of it; on other devices the function itself.
+
+    It reads and writes tensors that stay where they are. Random numbers are fresh in every replay: PyTorch registers
+    the device's default generator, so that a replay after `torch.manual_seed` draws what the function would draw.
+
+    Args:
+        function: without synchronisation with the host.
+        device: of all its tensors.
+
+    Raises:
+        torch.OutOfMemoryError: it does not fit; what it had taken is free again.
+    """
+    if device.type != "cuda":
+        return function
+    with torch.cuda.device(device):
+        stream = torch.cuda.Stream()
+        stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(stream):
+            for _ in range(WARM_UPS):
+                function()
+        torch.cuda.current_stream().wait_stream(stream)
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph):
+            function()
+    return graph.replay
