@@ -183,27 +183,23 @@ class NetworkDenoiser(Denoiser):
     def forward(self, x_t: Images, t: Times, labels: Labels | None = None) -> Images:
         """c_skip x_t + c_out F."""
         c = self.parametrization(self.schedule, t)
-        return over(c.skip, x_t) * x_t + over(c.out, x_t) * self._output(x_t, c, labels)
-
-    def predict(self, x_t: Images, t: Times, labels: Labels | None = None, augmentation: Told | None = None) -> Images:
-        """The network's own output F(c_in x_t, c_noise), in the dtype of x_t."""
-        return self._output(x_t, self.parametrization(self.schedule, t), labels, augmentation)
-
-    def _output(self, x_t: Images, c: Coefficients, labels: Labels | None, augmentation: Told | None = None) -> Images:
         times = c.noise.float().to(x_t.device).expand(len(x_t))
-        told = () if augmentation is None else (augmentation,)
-        output: Images = self.network(over(c.input, x_t) * x_t, times, labels, *told)
-        return output.to(x_t.dtype)
+        output: Images = self.network(over(c.input, x_t) * x_t, times, labels)
+        return over(c.skip, x_t) * x_t + over(c.out, x_t) * output.to(x_t.dtype)
 
     def target(self, x_0: Images, noise: Images, t: Times) -> Images:
-        """What F should have said: (x_0 - c_skip x_t) / c_out with x_t = alpha x_0 + sigma noise put in.
+        """What F should have said: (x_0 - c_skip x_t) / c_out with x_t = alpha x_0 + sigma noise put in."""
+        of_data, of_noise = self.target_factors(t)
+        return over(of_data, x_0) * x_0 + over(of_noise, x_0) * noise
 
-        The two factors are taken together in float64, so that F = noise is met exactly for DDPM.
+    def target_factors(self, t: Times) -> tuple[Times, Times]:
+        """How much of x_0 and how much of the noise is in what F should have said.
+
+        Taken together in float64, so that F = noise is met exactly for DDPM.
         """
         c = self.parametrization(self.schedule, t)
         of_data = (1 - c.skip * self.schedule.alpha(t)) / c.out
-        of_noise = -c.skip * self.schedule.sigma(t) / c.out
-        return over(of_data, x_0) * x_0 + over(of_noise, x_0) * noise
+        return of_data, -c.skip * self.schedule.sigma(t) / c.out
 
 
 class Rescheduled(Denoiser):

@@ -8,6 +8,7 @@ paper's where times are uniform.
 import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Float, Float64
@@ -17,10 +18,13 @@ from sfumato.denoiser import Coefficients, NetworkDenoiser
 from sfumato.errors import ConfigError
 from sfumato.named import named
 from sfumato.schedule import Schedule
-from sfumato.shapes import Images, Labels, Times, Told, over, unlabelled
+from sfumato.shapes import Images, Labels, Times, Told, unlabelled
 
 Shares = Float64[Tensor, " n"]
 """Numbers in [0, 1] that a density turns into times."""
+
+Level = Float[Tensor, "..."]
+"""A number for the batch or one an image, of the images' dtype."""
 
 
 def independent(count: int) -> Shares:
@@ -288,6 +292,58 @@ def dropped(labels: Labels, probability: float) -> Labels:
     return torch.where(each, unlabelled(labels), labels)
 
 
+class Levels(NamedTuple):
+    """All that the loss needs to know of the times of a batch, as numbers that multiply images; each () or (n,).
+
+    Attributes:
+        alpha: the signal in x_t = alpha x_0 + sigma noise.
+        sigma: the noise in it.
+        input: c_in, which multiplies x_t before the network sees it.
+        noise: c_noise, which tells the network the time.
+        of_data: how much of x_0 is in what the network should say.
+        of_noise: how much of the noise is in it.
+        weight: how much the squared error counts.
+    """
+
+    alpha: Level
+    sigma: Level
+    input: Level
+    noise: Level
+    of_data: Level
+    of_noise: Level
+    weight: Level
+
+
+def levels_at(denoiser: NetworkDenoiser, t: Times, images: Images, weight: Weight = WEIGHTS["simple"]) -> Levels:
+    """The noise levels at times () or (n,), of the dtype and on the device of `images`, in one transfer."""
+    schedule = denoiser.schedule
+    coefficients = denoiser.parametrization(schedule, t)
+    told = (coefficients.input, coefficients.noise)
+    counts = weight(schedule, t, coefficients)
+    rows = torch.stack([schedule.alpha(t), schedule.sigma(t), *told, *denoiser.target_factors(t), counts])
+    return Levels(*rows.to(images.dtype).to(images.device, non_blocking=True))
+
+
+def weighted_loss(
+    denoiser: NetworkDenoiser,
+    x_0: Images,
+    levels: Levels,
+    noise: Images,
+    labels: Labels | None = None,
+    augmentation: Told | None = None,
+) -> Float[Tensor, " n"]:
+    """Mean squared error of the network's output at x_t times its weight, one value an image, float32.
+
+    DDPM eq. 14, where the network says the noise and the weight is 1. Nothing in it waits for the device.
+    """
+    alpha, sigma, scale, _, of_data, of_noise, _ = (level.reshape(-1, 1, 1, 1) for level in levels)
+    times = levels.noise.float().expand(len(x_0))
+    told = () if augmentation is None else (augmentation,)
+    output = denoiser.network(scale * (alpha * x_0 + sigma * noise), times, labels, *told)
+    error = output.to(x_0.dtype) - (of_data * x_0 + of_noise * noise)
+    return levels.weight.float() * error.float().square().mean(dim=(1, 2, 3))
+
+
 def simple_loss(
     denoiser: NetworkDenoiser,
     x_0: Images,
@@ -297,22 +353,4 @@ def simple_loss(
     augmentation: Told | None = None,
 ) -> Float[Tensor, " n"]:
     """Mean squared error of the network's output at x_t, one value an image, float32. DDPM eq. 14 where it is noise."""
-    schedule = denoiser.schedule
-    x_t = over(schedule.alpha(t), x_0) * x_0 + over(schedule.sigma(t), x_0) * noise
-    error = denoiser.predict(x_t, t, labels, augmentation) - denoiser.target(x_0, noise, t)
-    return error.float().square().mean(dim=(1, 2, 3))
-
-
-def weighted_loss(
-    denoiser: NetworkDenoiser,
-    x_0: Images,
-    t: Times,
-    noise: Images,
-    labels: Labels | None,
-    weight: Weight,
-    augmentation: Told | None = None,
-) -> Float[Tensor, " n"]:
-    """`simple_loss` times the weight of each image's time, float32."""
-    loss = simple_loss(denoiser, x_0, t, noise, labels, augmentation)
-    counts = weight(denoiser.schedule, t, denoiser.parametrization(denoiser.schedule, t))
-    return counts.float().to(loss.device) * loss
+    return weighted_loss(denoiser, x_0, levels_at(denoiser, t, x_0), noise, labels, augmentation)

@@ -1,11 +1,21 @@
 """Every setting of a training run, written once: the flags of `sfumato train`, the tables of `config.toml`, the API."""
 
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, astuple, dataclass, field
 from typing import Annotated, Any, ClassVar, Literal
 
 import tyro
 
 from sfumato.errors import ConfigError
+
+
+SOUND = {
+    ("adam", "constant"),
+    ("adam", "constant:decay=0.995"),
+    ("muon", "power"),
+    ("linear", False, 1.0, "noise", "uniform", False, "simple"),
+    ("edm", False, 1.0, "edm", "log-normal:mean=-0.5", True, "simple"),
+}
+"""Names in the presets, which are known to be right: `sfumato --help` need not wait for PyTorch to say so."""
 
 
 def require(holds: bool, given: str, expected: str) -> None:
@@ -57,23 +67,33 @@ class DataConfig:
 
 @dataclass(frozen=True)
 class NetworkConfig:
-    """The UNet."""
+    """The network. What is None follows from the images, the budget and the device (`sfumato.rules`)."""
 
     __pydantic_config__: ClassVar = {"extra": "forbid"}
 
-    width: int = 128
-    """Channels at full resolution."""
-    multipliers: tuple[int, ...] = (1, 2, 2, 2)
+    backbone: Literal["unet", "convnet"] = "unet"
+    """unet is DDPM's; convnet is a UNet of fewer, wider parts, made for the matrix units of GPUs."""
+    width: int | None = 128
+    """Channels of the first level."""
+    multipliers: tuple[int, ...] | None = (1, 2, 2, 2)
     """Channels of each level in units of the width; every level halves the resolution."""
-    blocks: int = 2
-    """Residual blocks a level."""
+    blocks: tuple[int, ...] | None = (2,)
+    """Residual blocks a level: one number for all levels, or one for each."""
     attention: tuple[int, ...] = (16,)
     """Self-attention at the levels whose feature maps are about this many pixels wide."""
+    patch: int | None = 1
+    """The first level sees squares of so many pixels a side (convnet only)."""
     dropout: float = 0.1
     """Dropout probability inside the residual blocks."""
 
     def __post_init__(self) -> None:
         require(min(self.attention, default=1) >= 1, f"--attention {self.attention} is no size", "Choose 1 or more.")
+        blocks, levels = self.blocks, self.multipliers
+        fits = blocks is None or len(blocks) == 1 or (levels is not None and len(blocks) == len(levels))
+        require(fits, f"--blocks {blocks} of levels {levels}", "Give one number, or one for each level.")
+        require(
+            self.backbone == "convnet" or self.patch == 1, f"--patch {self.patch}", "Choose 1, or --backbone convnet."
+        )
         require(0 <= self.dropout < 1, f"--dropout {self.dropout} is not a probability", "Choose 0 or more, below 1.")
 
 
@@ -104,8 +124,8 @@ class DiffusionConfig:
     soft-min-snr, snr, elbo (for likelihoods) or sigmoid (for large images). With settings: min-snr:gamma=1."""
 
     def __post_init__(self) -> None:
-        if all(getattr(self, field.name) == field.default for field in fields(self)):
-            return  # the defaults are sound, and `sfumato --help` need not wait for PyTorch to say so
+        if astuple(self) in SOUND:
+            return
         from sfumato.models import checked_schedule
         from sfumato.objective import times_for, weight_for
 
@@ -116,20 +136,28 @@ class DiffusionConfig:
 
 @dataclass(frozen=True)
 class OptimizationConfig:
-    """How the network learns. Progress is counted in images."""
+    """How long and how the network learns. What is None follows from the preset and the rules (`sfumato.rules`)."""
 
     __pydantic_config__: ClassVar = {"extra": "forbid"}
 
-    images: int = 102_400_000
-    """Images to train on, repeats counted."""
-    batch: int = 128
+    minutes: float | None = None
+    """Minutes of training, over all the times that you go on with it. Preparation and previews are not counted."""
+    images: int | None = None
+    """Images to train on, repeats counted, instead (or whichever is reached first)."""
+    batch: int | None = 128
     """Images a step."""
+    optimizer: str = "adam"
+    """adam, or muon for the matrices inside the network with Adam for the rest (learns faster). With settings:
+    muon:rate=0.01, adam:beta2=0.99."""
     learning_rate: float = 2e-4
-    """Adam's learning rate, after the warm-up."""
-    warmup: int = 640_000
-    """Images over which the learning rate rises from 0."""
-    ema: float = 0.9999
-    """Decay a step of the averaged weights, which are the ones that sample (rises to this value at the start)."""
+    """Adam's learning rate at its peak."""
+    warmup: float = 0.00625
+    """Share of the run over which the learning rate rises from 0."""
+    decay: float = 0.0
+    """Share of the run, its last, over which the learning rate falls to 0."""
+    ema: str = "constant"
+    """Averaging of the weights, which gives those that sample: constant (with a decay a step, as in DDPM), or power
+    (over the same share of any run, EDM2). With settings: constant:decay=0.999, power:length=0.1."""
     clip_gradient: float = 1.0
     """Largest norm of the gradient; larger ones are scaled down to it."""
     label_dropout: float = 0.1
@@ -140,11 +168,14 @@ class OptimizationConfig:
     """Of everything random: weights, order, noise, previews."""
 
     def __post_init__(self) -> None:
-        require(self.images >= 1, f"--images {self.images} is nothing to train on", "Choose 1 or more.")
-        require(1 <= self.batch <= 2**20, f"--batch {self.batch} is no batch", "Choose 1 to 2^20.")
+        minutes, images, batch = self.minutes, self.images, self.batch
+        require(minutes is None or 0 < minutes < 10**7, f"--minutes {minutes} is no time to train", "Choose above 0.")
+        require(images is None or images >= 1, f"--images {images} is nothing to train on", "Choose 1 or more.")
+        require(batch is None or 1 <= batch <= 2**20, f"--batch {batch} is no batch", "Choose 1 to 2^20.")
         require(self.learning_rate > 0, f"--learning-rate {self.learning_rate} learns nothing", "Choose above 0.")
-        require(self.warmup >= 0, f"--warmup {self.warmup} is negative", "Choose 0 images or more.")
-        require(0 <= self.ema < 1, f"--ema {self.ema} is not a decay", "Choose 0 or more, below 1.")
+        for name in ("warmup", "decay"):
+            share = getattr(self, name)
+            require(0 <= share <= 1, f"--{name} {share} is not a share of the run", "Choose 0 to 1.")
         require(self.clip_gradient > 0, f"--clip-gradient {self.clip_gradient} stops learning", "Choose above 0.")
         require(
             0 <= self.label_dropout < 1,
@@ -152,6 +183,12 @@ class OptimizationConfig:
             "Choose 0 or more, below 1.",
         )
         require(0 <= self.seed < 2**63, f"--seed {self.seed} is out of range", "Choose 0 to 2^63 - 1.")
+        if (self.optimizer, self.ema) not in SOUND:
+            from sfumato.training.ema import average_for
+            from sfumato.training.optimizers import optimizer_for
+
+            optimizer_for(self.optimizer)
+            average_for(self.ema)
 
 
 @dataclass(frozen=True)
@@ -172,11 +209,15 @@ class WatchConfig:
     """Minutes between two checkpoints; 0: one after every step."""
     keep: int = 2
     """Checkpoints to keep."""
+    guide_at: float = 0.15
+    """Share of the run after which the averaged weights are kept beside the model, as the weaker self that guides it
+    away from its mistakes (autoguidance); 0: never."""
 
     def __post_init__(self) -> None:
         for name in ("watch_every", "preview_count", "preview_steps", "heldout_count", "keep"):
             value = getattr(self, name)
             require(value is None or value >= 1, f"--{name.replace('_', '-')} {value} is too few", "Choose 1 or more.")
+        require(0 <= self.guide_at < 1, f"--guide-at {self.guide_at} is not a share", "Choose 0 or more, below 1.")
         require(self.save_minutes >= 0, f"--save-minutes {self.save_minutes} is negative", "Choose 0 or more.")
 
 
@@ -189,8 +230,9 @@ class TrainConfig:
     source: Annotated[str, tyro.conf.arg(metavar="DATA")]
     """A folder of images, searched recursively; a zip or tar of one; an .npz, .npy or .parquet file; hf:NAME (a data
     set of the Hugging Face Hub); or the word `digits` (1,797 handwritten digits, built in)."""
-    preset: Annotated[str, tyro.conf.arg(metavar="{ddpm,tiny}")] = "ddpm"
-    """The named configuration that the other settings start from; `tiny` for digits unless one is named."""
+    preset: Annotated[str, tyro.conf.arg(metavar="{default,ddpm,tiny}")] = "ddpm"
+    """The named configuration that the other settings start from: default makes the most of the minutes that you give
+    it, ddpm is the paper's; tiny for digits unless one is named."""
     data: DataConfig = field(default_factory=DataConfig)
     network: NetworkConfig = field(default_factory=NetworkConfig)
     diffusion: DiffusionConfig = field(default_factory=DiffusionConfig)
@@ -198,7 +240,7 @@ class TrainConfig:
     watch: WatchConfig = field(default_factory=WatchConfig)
 
 
-FREE_TO_CHANGE = {"watch", "optimization.images", "source"}
+FREE_TO_CHANGE = {"watch", "optimization.images", "optimization.minutes", "source"}
 """Settings (or whole tables) that may differ when a run goes on: they do not change what it has learned so far."""
 
 

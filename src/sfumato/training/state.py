@@ -5,12 +5,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import ClassVar
 
-import torch
 from torch import Tensor
 
 from sfumato.denoiser import NetworkDenoiser
 from sfumato.models import check_tensors, load_tensors
 from sfumato.storage import read_tensors, validated, write_tensors
+from sfumato.training.config import OptimizationConfig
+from sfumato.training.optimizers import optimizer_for
 
 KIND = "sfumato-checkpoint"
 
@@ -39,12 +40,13 @@ class TrainingState:
 
     Args:
         model: freshly built, on its device.
+        settings: name the optimizer.
     """
 
-    def __init__(self, model: NetworkDenoiser) -> None:
+    def __init__(self, model: NetworkDenoiser, settings: OptimizationConfig) -> None:
         self.model = model.train()
         self.average = deepcopy(model).eval().requires_grad_(False)
-        self.optimizer = torch.optim.Adam(model.network.parameters())
+        self.optimizer = optimizer_for(settings.optimizer).built(model.network, settings.learning_rate)
         self.counters = Counters()
 
     def save(self, path: Path) -> None:
@@ -70,25 +72,22 @@ class TrainingState:
     def _tensors(self) -> dict[str, Tensor]:
         tensors = {f"model.{name}": tensor for name, tensor in self.model.network.state_dict().items()}
         tensors |= {f"average.{name}": tensor for name, tensor in self.average.network.state_dict().items()}
-        for name, parameter in self.model.network.named_parameters():
-            for quantity, tensor in self.optimizer.state[parameter].items():
-                tensors[f"optimizer.{name}.{quantity}"] = tensor
-        return tensors
+        return tensors | {f"optimizer.{name}": tensor for name, tensor in self._memory().items()}
+
+    def _memory(self) -> dict[str, Tensor]:
+        """The optimizer's own tensors, by the names of parameters and of what is remembered of them."""
+        memory = self.optimizer.memory()
+        return {
+            f"{name}.{quantity}": tensor
+            for name, parameter in self.model.network.named_parameters()
+            for quantity, tensor in memory[parameter].items()
+        }
 
     def _load_optimizer(self, tensors: dict[str, Tensor], path: Path) -> None:
-        """Adam's memory of every parameter; of none, before the first step."""
-        parameters = dict(self.model.network.named_parameters()) if self.counters.steps else {}
-        count = torch.tensor(0.0)
-        expected = {
-            f"{name}.{quantity}": like
-            for name, parameter in parameters.items()
-            for quantity, like in (("step", count), ("exp_avg", parameter), ("exp_avg_sq", parameter))
-        }
-        check_tensors(expected, tensors, path)
-        self.optimizer.state.clear()
-        for name, parameter in parameters.items():
-            moments = {q: tensors[f"{name}.{q}"].to(parameter.device, copy=True) for q in ("exp_avg", "exp_avg_sq")}
-            self.optimizer.state[parameter] = {"step": tensors[f"{name}.step"].clone(), **moments}
+        memory = self._memory()
+        check_tensors(memory, tensors, path)
+        for name, tensor in memory.items():
+            tensor.copy_(tensors[name])
 
 
 def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -1,16 +1,33 @@
-"""One training step: Algorithm 1 of DDPM for any objective, its randomness a function of seed and images seen."""
+"""One training step: Algorithm 1 of DDPM for any objective, its randomness a function of seed and images seen.
+
+A step has two halves. `drawn` prepares on the host what is small and random: times, hidden labels, augmentation.
+`learn` does all the rest on the device and never waits for it, so that it can be captured in a CUDA graph.
+"""
 
 from typing import NamedTuple
 
 import numpy as np
 import torch
+from jaxtyping import Float32
+from torch import Tensor
 
+from sfumato.data import Batch
 from sfumato.devices import autocast
-from sfumato.objective import dropped, independent, stratified, times_for, weight_for, weighted_loss
-from sfumato.shapes import Images, Labels
+from sfumato.objective import (
+    Levels,
+    dropped,
+    independent,
+    levels_at,
+    stratified,
+    times_for,
+    weight_for,
+    weighted_loss,
+)
+from sfumato.shapes import Images, Labels, Told
 from sfumato.training.augmentation import augmented
+from sfumato.training.budget import Budget, rate_scale
 from sfumato.training.config import OptimizationConfig, TrainConfig
-from sfumato.training.ema import update_average
+from sfumato.training.ema import average_for, update_average
 from sfumato.training.state import TrainingState
 
 
@@ -21,48 +38,143 @@ class StepResult(NamedTuple):
     gradient_norm: float
     finite: bool
 
+    @staticmethod
+    def of(measured: Float32[Tensor, "3"]) -> "StepResult":
+        """What `learn` measured, once it is on the host."""
+        loss, norm, sound = measured.tolist()
+        return StepResult(loss, norm, sound > 0)
 
-def training_step(state: TrainingState, x_0: Images, labels: Labels | None, config: TrainConfig) -> StepResult:
-    """Learns from one batch and counts it. A loss or gradient that is not finite changes nothing but the counters.
+
+class Inputs(NamedTuple):
+    """What a step learns from, on the device.
+
+    Attributes:
+        x_0: images, augmented.
+        levels: their noise levels.
+        labels: of which some are hidden.
+        told: what the augmentation did.
+    """
+
+    x_0: Images
+    levels: Levels
+    labels: Labels | None
+    told: Told | None
+
+    def part(self, rows: slice) -> "Inputs":
+        """Those of some of the images."""
+        labels, told = (None if of_all is None else of_all[rows] for of_all in (self.labels, self.told))
+        return Inputs(self.x_0[rows], Levels(*(level[rows] for level in self.levels)), labels, told)
+
+
+class Scales(NamedTuple):
+    """What changes from step to step by itself, each () float32 on the device.
+
+    Attributes:
+        rate: share of the peak learning rate.
+        pull: how far the averaged weights move towards the present ones.
+        live: 1, or 0 for a rehearsal that changes nothing.
+    """
+
+    rate: Float32[Tensor, ""]
+    pull: Float32[Tensor, ""]
+    live: Float32[Tensor, ""]
+
+
+def drawn(state: TrainingState, batch: Batch, config: TrainConfig) -> Inputs:
+    """What the step after `state.counters.images_seen` images learns from.
 
     Reseeds torch's global generators, on every device, from the seed and the images seen: a resumed run draws what an
     uninterrupted one would have drawn, dropout included.
+    """
+    settings, diffusion, start = config.optimization, config.diffusion, state.counters.images_seen
+    torch.manual_seed(step_seed(settings.seed, start))
+    x_0, told = augmented(batch.images, config.data, settings.seed, start)
+    shares = (stratified if diffusion.stratified else independent)(len(x_0))
+    t = times_for(diffusion.times)(state.model.schedule, shares)
+    labels = None if batch.labels is None else dropped(batch.labels, settings.label_dropout)
+    return Inputs(x_0, levels_at(state.model, t, x_0, weight_for(diffusion.weight)), labels, told)
+
+
+def scales(state: TrainingState, count: int, settings: OptimizationConfig) -> tuple[float, float]:
+    """The share of the peak learning rate, and the pull of the average, of the next step on `count` images."""
+    budget, counters = Budget.of(settings), state.counters
+    rate = rate_scale(settings, budget.spent(counters), budget.spent(counters, more=count))
+    return rate, average_for(settings.ema).pull(counters.steps + 1)
+
+
+def learn(
+    state: TrainingState, inputs: Inputs, scales: Scales, settings: OptimizationConfig, parts: int
+) -> Float32[Tensor, "3"]:
+    """Learns from one batch, without waiting for the device; the counters stay as they are.
+
+    A loss or gradient that is not finite changes nothing. The gradients stay, for the next call to forget.
 
     Args:
         state: changed in place.
-        x_0: the batch, on the model's device.
-        labels: its classes, or None.
+        inputs: of `drawn`.
+        scales: of this step.
+        settings: precision and clipping.
+        parts: the batch goes through the network in so many parts, which needs less memory and changes no result but
+            by rounding.
+
+    Returns:
+        The loss, the norm of the gradient, and 1 if both are finite, else 0.
+    """
+    for parameter in state.model.parameters():
+        parameter.grad = None
+    loss = gradients(state, inputs, settings, parts)
+    norm = torch.nn.utils.clip_grad_norm_(state.model.parameters(), settings.clip_gradient)
+    finite = torch.isfinite(loss + norm).float()
+    sound = finite * scales.live
+    state.optimizer.step(scales.rate, sound)
+    update_average(state.average, state.model, scales.pull * sound)
+    return torch.stack([loss, norm, finite])
+
+
+def gradients(state: TrainingState, inputs: Inputs, settings: OptimizationConfig, parts: int) -> Float32[Tensor, ""]:
+    """Adds the gradients of the mean weighted loss to those there are; returns the loss."""
+    count = len(inputs.x_0)
+    size = -(-count // parts)
+    noise, total = torch.randn_like(inputs.x_0), inputs.x_0.new_zeros(())
+    for rows in (slice(start, start + size) for start in range(0, count, size)):
+        part = inputs.part(rows)
+        with autocast(settings.precision, noise.device):
+            losses = weighted_loss(state.model, part.x_0, part.levels, noise[rows], part.labels, part.told)
+        loss = losses.sum() / count
+        loss.backward()  # type: ignore[no-untyped-call]
+        total += loss.detach()
+    return total
+
+
+def training_step(state: TrainingState, batch: Batch, config: TrainConfig) -> StepResult:
+    """Learns from one batch, waits for the result, and counts it.
+
+    Args:
+        state: changed in place.
+        batch: on the model's device.
         config: the settings.
     """
-    counters, settings, diffusion = state.counters, config.optimization, config.diffusion
-    torch.manual_seed(step_seed(settings.seed, counters.images_seen))
-    x_0, told = augmented(x_0, config.data, settings.seed, counters.images_seen)
-    draw = stratified if diffusion.stratified else independent
-    t = times_for(diffusion.times)(state.model.schedule, draw(len(x_0)))
-    kept = None if labels is None else dropped(labels, settings.label_dropout)
-    noise = torch.randn(x_0.shape, device=x_0.device)
-    with autocast(settings.precision, x_0.device):
-        loss = weighted_loss(state.model, x_0, t, noise, kept, weight_for(diffusion.weight), told).mean()
-    loss.backward()
-    norm = torch.nn.utils.clip_grad_norm_(state.model.parameters(), settings.clip_gradient)
-    finite = bool(torch.isfinite(loss + norm))
-    if finite:
-        for group in state.optimizer.param_groups:
-            group["lr"] = learning_rate(settings, counters.images_seen + len(x_0))
-        state.optimizer.step()
-        counters.steps += 1
-        update_average(state.average, state.model, settings.ema, counters.steps)
-    state.optimizer.zero_grad(set_to_none=True)
-    counters.skipped += not finite
-    counters.images_seen += len(x_0)
-    return StepResult(loss.item(), norm.item(), finite)
+    settings, count = config.optimization, len(batch.images)
+    values = torch.tensor([*scales(state, count, settings), 1.0], device=batch.images.device)
+    measured = learn(state, drawn(state, batch, config), Scales(*values), settings, parts=1)
+    launched(state, count)
+    result = StepResult.of(measured)
+    received(state, result)
+    return result
+
+
+def launched(state: TrainingState, count: int) -> None:
+    """Counts a step on `count` images, as if it succeeded."""
+    state.counters.images_seen += count
+    state.counters.steps += 1
+
+
+def received(state: TrainingState, result: StepResult) -> None:
+    """Counts a step that was launched as skipped, if it was."""
+    state.counters.steps -= not result.finite
+    state.counters.skipped += not result.finite
 
 
 def step_seed(seed: int, images_seen: int) -> int:
     """The seed of the step that begins after `images_seen` images."""
     return int(np.random.SeedSequence([seed, images_seen]).generate_state(1, np.uint64)[0])
-
-
-def learning_rate(config: OptimizationConfig, images: int) -> float:
-    """The learning rate of the step that ends at `images`: a straight rise over the warm-up, then constant."""
-    return config.learning_rate * min(1.0, images / config.warmup) if config.warmup else config.learning_rate

@@ -1,0 +1,167 @@
+"""What turns batches into steps: one after the other on any device, or as one CUDA graph with the host a few steps ahead.
+
+Both do the same sums: a captured run is an eager one up to rounding.
+"""
+
+from abc import ABC, abstractmethod
+from collections import deque
+from collections.abc import Callable
+
+import torch
+from jaxtyping import Float32
+from torch import Tensor
+
+from sfumato.capture import captured
+from sfumato.data import Batch
+from sfumato.training.config import TrainConfig
+from sfumato.training.state import TrainingState
+from sfumato.training.step import (
+    Inputs,
+    Scales,
+    StepResult,
+    drawn,
+    launched,
+    learn,
+    received,
+    scales,
+    training_step,
+)
+
+AHEAD = 4
+"""Steps that the host may be ahead of the device."""
+
+
+class Engine(ABC):
+    """Takes batches and gives results, in order, possibly some steps later.
+
+    Args:
+        state: changed in place, its counters too: `images_seen` when a step is launched.
+        config: the settings.
+    """
+
+    def __init__(self, state: TrainingState, config: TrainConfig) -> None:
+        self.state, self.config = state, config
+
+    @abstractmethod
+    def step(self, batch: Batch) -> list[StepResult]:
+        """Learns from a batch; the results that are known by now and were not given before."""
+
+    @abstractmethod
+    def drained(self) -> list[StepResult]:
+        """Waits for all steps; the results that were not given before."""
+
+
+class EagerEngine(Engine):
+    """One step after the other."""
+
+    def step(self, batch: Batch) -> list[StepResult]:
+        """The result of this very step."""
+        return [training_step(self.state, batch, self.config)]
+
+    def drained(self) -> list[StepResult]:
+        """None."""
+        return []
+
+
+class CapturedEngine(Engine):
+    """Every step is a replay of one CUDA graph, its regions compiled; the results are read as the device gets there.
+
+    A batch of another size than the first is learned from eagerly.
+
+    Args:
+        state: on a CUDA device, its counters too changed in place.
+        config: the settings.
+        batch: like those to come, to rehearse with.
+        parts: of the batch, as for `learn`.
+
+    Raises:
+        torch.OutOfMemoryError: the batch in so many parts does not fit into memory.
+    """
+
+    def __init__(self, state: TrainingState, config: TrainConfig, batch: Batch, parts: int) -> None:
+        super().__init__(state, config)
+        self.device = batch.images.device
+        self.inputs = drawn(state, batch, config)
+        self.scales = Scales(*torch.zeros(3, device=self.device))
+        self.measured = torch.zeros(3, device=self.device)
+        self.pending: deque[tuple[torch.cuda.Event, Float32[Tensor, "3"]]] = deque()
+
+        def whole_step() -> None:
+            self.measured.copy_(learn(state, self.inputs, self.scales, config.optimization, parts))
+
+        self.replay = captured(whole_step, self.device)
+        self.scales.live.fill_(1)
+
+    def step(self, batch: Batch) -> list[StepResult]:
+        """Launches a step; the results of those that ended, and of any more than `AHEAD`."""
+        if len(batch.images) != len(self.inputs.x_0):
+            with torch.compiler.set_stance("force_eager"):
+                return [*self.drained(), training_step(self.state, batch, self.config)]
+        _overwrite(self.inputs, drawn(self.state, batch, self.config))
+        rate, pull = scales(self.state, len(batch.images), self.config.optimization)
+        self.scales.rate.fill_(rate)
+        self.scales.pull.fill_(pull)
+        self.replay()
+        launched(self.state, len(batch.images))
+        self._read_later()
+        return self._ended(but=AHEAD)
+
+    def drained(self) -> list[StepResult]:
+        """Those of all steps."""
+        return self._ended(but=0)
+
+    def _read_later(self) -> None:
+        result = torch.empty(3, pin_memory=True)
+        result.copy_(self.measured, non_blocking=True)
+        event = torch.cuda.Event(blocking=True)
+        event.record()
+        self.pending.append((event, result))
+
+    def _ended(self, but: int) -> list[StepResult]:
+        """The results of the oldest steps, until at most `but` are left."""
+        results = []
+        while len(self.pending) > but:
+            event, measured = self.pending.popleft()
+            event.synchronize()
+            results.append(StepResult.of(measured))
+            received(self.state, results[-1])
+        return results
+
+
+def _overwrite(inputs: Inputs, given: Inputs) -> None:
+    """Puts what is given where a graph reads it."""
+    for place, tensor in zip(_tensors(inputs), _tensors(given), strict=True):
+        place.copy_(tensor, non_blocking=True)
+
+
+def _tensors(inputs: Inputs) -> list[Tensor]:
+    rest = [tensor for tensor in (inputs.labels, inputs.told) if tensor is not None]
+    return [inputs.x_0, *inputs.levels, *rest]
+
+
+def captured_engine(
+    state: TrainingState, config: TrainConfig, batch: Batch, say: Callable[[str], None]
+) -> CapturedEngine:
+    """An engine for batches like this one, in as few parts as fit into the device's memory.
+
+    Args:
+        state: on a CUDA device.
+        config: the settings.
+        batch: like those to come.
+        say: told when the batch has to be divided.
+
+    Raises:
+        torch.OutOfMemoryError: not even single images fit.
+    """
+    parts, count = 1, len(batch.images)
+    while True:
+        try:
+            return CapturedEngine(state, config, batch, parts)
+        except torch.OutOfMemoryError:
+            if parts >= count:
+                raise
+        for parameter in state.model.parameters():
+            parameter.grad = None
+        torch.cuda.empty_cache()
+        parts = min(2 * parts, count)
+        say(f"{count} images a step do not fit into memory at once: they go through it in {parts} parts.")
