@@ -1,13 +1,40 @@
-"""Rows of conditions as a vector beside that of time: of each column an embedding, and the sum of them."""
+"""What a network is told of images besides their times: which labels it takes, and rows of conditions as a vector."""
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
+from sfumato.errors import ConfigError, LabelError
 from sfumato.nn.layers import Embedding
+
+Labels = Int64[Tensor, " n"] | Float[Tensor, "n columns"]
+"""Class indices (-1: none), or rows of conditions (NaN: not known)."""
 
 Codes = Float[Tensor, " n"]
 """One column of some rows: indices of a category's values, or standardised numbers; NaN where it is not known."""
+
+
+def refuse_impossible_conditions(classes: int, columns: tuple[int, ...], augmentation: int) -> None:
+    """Raises `ConfigError` if no network can be made for so many classes, columns of so many values, or numbers."""
+    if augmentation < 0:
+        raise ConfigError(f"augmentation is told in {augmentation} numbers", "Choose 0 or more.")
+    if min(classes, *columns, 0) < 0 or (classes and columns):
+        raise ConfigError(
+            f"{classes} classes and columns of {columns} values do not go together",
+            "Choose classes, or columns of 0 or more values.",
+        )
+
+
+def refuse_foreign_labels(labels: Labels, classes: int, columns: int) -> None:
+    """Raises `LabelError` if the labels are not of the kind that a network of so many classes or columns is for."""
+    if not classes and not columns:
+        raise LabelError("labels were given to a network made for no classes", "Call it without labels.")
+    if labels.shape[1:] != ((columns,) if columns else ()):
+        raise LabelError(
+            f"labels of shape {tuple(labels.shape)} were given to a network made for "
+            + (f"{columns} columns" if columns else f"{classes} classes"),
+            f"Give rows (n, {columns})." if columns else "Give class indices (n,).",
+        )
 
 
 class CategoryEmbedding(nn.Embedding):
