@@ -3,10 +3,11 @@
 import math
 
 from sfumato.data import ImageSet, nonleaking
+from sfumato.errors import ConfigError
 from sfumato.models import ModelConfig
 from sfumato.nn.convnet import ConvNetConfig
 from sfumato.nn.unet import UNetConfig
-from sfumato.training.config import NetworkConfig, TrainConfig
+from sfumato.training.config import TrainConfig
 
 
 def model_for(config: TrainConfig, images: ImageSet) -> ModelConfig:
@@ -31,10 +32,23 @@ def model_for(config: TrainConfig, images: ImageSet) -> ModelConfig:
 
 
 def _network(config: TrainConfig, images: ImageSet) -> UNetConfig | ConvNetConfig:
-    network = config.network
-    width, multipliers, blocks, patch = network.width, network.multipliers, network.blocks, network.patch
+    """The network: `attention` at "about r pixels" is the level whose longer side is nearest to r on a log scale."""
+    asked = config.network
+    width, multipliers, blocks, patch = asked.width, asked.multipliers, asked.blocks, asked.patch
     if width is None or multipliers is None or blocks is None or patch is None:
-        raise ConfigError("the network is left open", "Settle it by `sfumato.rules.planned`, or give every setting.")
-    channels, height, width = images.image_shape
-    attention = _attention_levels(network, max(height, width))
-    conditions = {"classes": len(images.label_names), "columns": tuple(column.size for column in images.columns)}
+        raise ConfigError(
+            "the settings leave the size of the network open", "Settle it by `sfumato.rules.planned`, or give it."
+        )
+    channels, *sides = images.image_shape
+    level_sides = [max(sides) / patch / 2**level for level in range(len(multipliers))]
+    attends = tuple(
+        i for i, side in enumerate(level_sides) if any(round(math.log2(side / r)) == 0 for r in asked.attention)
+    )
+    classes, columns = len(images.label_names), tuple(column.size for column in images.columns)
+    told = nonleaking.TOLD if config.data.augment else 0
+    if asked.backbone == "convnet":
+        each = blocks * len(multipliers) if len(blocks) == 1 else blocks
+        return ConvNetConfig(channels, width, multipliers, each, attends, asked.dropout, classes, columns, told, patch)
+    if len(set(blocks)) > 1:
+        raise ConfigError(f"--blocks {blocks} of the unet", "Give one number, or choose --backbone convnet.")
+    return UNetConfig(channels, width, multipliers, blocks[0], attends, asked.dropout, classes, columns, told)

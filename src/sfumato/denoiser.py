@@ -17,7 +17,7 @@ from sfumato.conditions import Category, Column
 from sfumato.depth import EIGHT_BITS, Depth
 from sfumato.errors import ConfigError
 from sfumato.schedule import Schedule
-from sfumato.shapes import Images, Labels, Times, Told, over
+from sfumato.shapes import Images, Labels, Times, over
 
 
 class Denoiser(nn.Module, ABC):

@@ -11,15 +11,17 @@ from typing import Any
 import torch
 
 from sfumato import pictures
+from sfumato.architecture import model_for
 from sfumato.conditions import Cell, column_of
+from sfumato.devices import choose_device
 from sfumato.data import ImageSet, image_set, load_images
 from sfumato.duplicates import Groups, nearly_same, same_pixels
 from sfumato.errors import DataError
-from sfumato.nn.unet import UNet
+from sfumato.models import build
 from sfumato.presets import preset_for
+from sfumato.rules import planned
 from sfumato.sources import Shape, Source, Unreadable, depth_title, mode_title, open_source
 from sfumato.store import Choices, cache_folder, kept_in, open_store, suggested_size, survey
-from sfumato.trainer import model_for
 
 LARGEST_SIDE = 128
 """Images of one size that is not larger than this are learned as they are."""
@@ -215,7 +217,7 @@ def _group_counts(groups: Groups) -> dict[str, int]:
 def _network_bytes(source: str, images: ImageSet) -> int:
     """Memory of the recommended preset's network while it learns, activations apart."""
     preset = preset_for(source, "tiny" if _is_tiny(images) else None)
-    config = model_for(preset, images).network
+    config = planned(preset, images, choose_device("auto")).config
     with torch.device("meta"):
-        network = UNet(config)
-    return BYTES_A_WEIGHT * sum(parameter.numel() for parameter in network.parameters())
+        model = build(model_for(config, images))
+    return BYTES_A_WEIGHT * sum(parameter.numel() for parameter in model.parameters())

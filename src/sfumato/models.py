@@ -17,7 +17,7 @@ from sfumato.nn.unet import UNet, UNetConfig
 from sfumato.schedule import SCHEDULES, Schedule, schedule_for
 from sfumato.storage import read_tensors, read_text, validated, write_tensors, write_whole
 
-WEIGHTS, DESCRIPTION = "model.safetensors", "config.json"
+WEIGHTS, GUIDE, DESCRIPTION = "model.safetensors", "guide.safetensors", "config.json"
 KIND = "sfumato-model"
 
 MOST_TIMESTEPS = 10**6
@@ -139,14 +139,14 @@ def save_description(config: ModelConfig, folder: Path) -> None:
     write_whole(folder / DESCRIPTION, (json.dumps(asdict(config), indent=2) + "\n").encode())
 
 
-def save_weights(model: NetworkDenoiser, folder: Path, images_seen: int) -> None:
-    """Writes `model.safetensors`, replacing an older one at once; `config.json` is there already.
+def save_weights(model: NetworkDenoiser, folder: Path, images_seen: int, name: str = WEIGHTS) -> None:
+    """Writes `model.safetensors` or another `name`, replacing an older one at once; `config.json` is there already.
 
     Raises:
         RunError: it could not be written.
     """
     notes = {"images_seen": images_seen, "description": _digest_of_description(folder)}
-    write_tensors(folder / WEIGHTS, model.network.state_dict(), KIND, notes)
+    write_tensors(folder / name, model.network.state_dict(), KIND, notes)
 
 
 def read_description(folder: Path) -> ModelConfig:
@@ -176,13 +176,28 @@ def load(path: str | Path, device: str | torch.device = "cpu") -> NetworkDenoise
     Raises:
         RunError: there is no model, or its files are truncated, foreign or changed; says which and why.
     """
+    return _loaded(model_folder(Path(path)), WEIGHTS, device)
+
+
+def load_guide(path: str | Path, device: str | torch.device = "cpu") -> NetworkDenoiser | None:
+    """Loads the weaker self of the model at `path` (as for `load`): its averaged weights early in training.
+
+    `guidance.AutoGuided` takes it. None if none was kept.
+
+    Raises:
+        RunError: as for `load`.
+    """
     folder = model_folder(Path(path))
+    return _loaded(folder, GUIDE, device) if (folder / GUIDE).is_file() else None
+
+
+def _loaded(folder: Path, name: str, device: str | torch.device) -> NetworkDenoiser:
     model = _outline(read_description(folder), folder / DESCRIPTION)
-    tensors, notes = read_tensors(folder / WEIGHTS, KIND)
-    check_tensors(model.network.state_dict(), tensors, folder / WEIGHTS)
+    tensors, notes = read_tensors(folder / name, KIND)
+    check_tensors(model.network.state_dict(), tensors, folder / name)
     if notes.get("description") != _digest_of_description(folder):
         raise RunError(
-            f"{folder / DESCRIPTION} has been changed since {WEIGHTS} was written for it", "Restore it from a copy."
+            f"{folder / DESCRIPTION} has been changed since {name} was written for it", "Restore it from a copy."
         )
     model.to_empty(device=device).network.load_state_dict(tensors)
     return model.eval()

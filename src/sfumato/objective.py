@@ -339,7 +339,7 @@ def weighted_loss(
     alpha, sigma, scale, _, of_data, of_noise, _ = (level.reshape(-1, 1, 1, 1) for level in levels)
     times = levels.noise.float().expand(len(x_0))
     told = () if augmentation is None else (augmentation,)
-    output = denoiser.network(scale * (alpha * x_0 + sigma * noise), times, labels, *told)
+    output: Images = denoiser.network(scale * (alpha * x_0 + sigma * noise), times, labels, *told)
     error = output.to(x_0.dtype) - (of_data * x_0 + of_noise * noise)
     return levels.weight.float() * error.float().square().mean(dim=(1, 2, 3))
 

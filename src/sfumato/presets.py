@@ -4,6 +4,7 @@ from dataclasses import replace
 
 from sfumato.errors import ConfigError
 from sfumato.training.config import (
+    DataConfig,
     DiffusionConfig,
     NetworkConfig,
     OptimizationConfig,
@@ -16,12 +17,11 @@ PRESETS: dict[str, TrainConfig] = {
     "default": TrainConfig(
         source="",
         preset="default",
+        data=DataConfig(augment=None),
         network=NetworkConfig(
             backbone="convnet", width=None, multipliers=None, blocks=None, attention=(8,), patch=None, dropout=0.0
         ),
-        diffusion=DiffusionConfig(
-            schedule="edm", parametrization="edm", times="log-normal:mean=-0.5", stratified=True
-        ),
+        diffusion=DiffusionConfig(schedule="edm", parametrization="edm", times="log-normal:mean=-0.5", stratified=True),
         optimization=OptimizationConfig(
             batch=None, optimizer="muon", learning_rate=2e-3, warmup=0.02, decay=1.0, ema="power"
         ),
@@ -33,9 +33,7 @@ PRESETS: dict[str, TrainConfig] = {
         source="",
         preset="tiny",
         network=NetworkConfig(width=32, multipliers=(1, 2), blocks=(1,), attention=(4,), dropout=0.0),
-        optimization=OptimizationConfig(
-            batch=64, learning_rate=2e-3, warmup=0.08, ema="constant:decay=0.995"
-        ),
+        optimization=OptimizationConfig(batch=64, learning_rate=2e-3, warmup=0.08, ema="constant:decay=0.995"),
     ),
 }
 

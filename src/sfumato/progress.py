@@ -1,31 +1,24 @@
 """What a person sees while something runs: a bar on a terminal, a line now and then elsewhere."""
 
+import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import NamedTuple
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-from rich.text import Text
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 SECONDS_A_LINE = 15.0
 """Between two lines of progress where there is no terminal."""
 
 
-class _Rate(ProgressColumn):
-    """Images a second."""
-
-    def render(self, task: Task) -> Text:
-        return Text(f"{task.speed:,.0f} images/s" if task.speed else "", style="cyan")
-
-
-def _bar(console: Console, *more: ProgressColumn) -> Progress:
+def _bar(console: Console) -> Progress:
     done = TextColumn("{task.completed:,.0f}/{task.total:,.0f} images")
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
         done,
-        *more,
         TimeRemainingColumn(elapsed_when_finished=True),
     )
     return Progress(*columns, console=console, disable=not console.is_terminal, speed_estimate_period=20)
@@ -36,15 +29,22 @@ class TrainingProgress:
 
     def __init__(self) -> None:
         self.console = Console(highlight=False)
-        self.bar = _bar(
-            self.console,
-            _Rate(),
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TextColumn("{task.percentage:.0f}%, {task.fields[images]:,} images"),
+            TextColumn("{task.fields[rate]:,.0f} images/s", style="cyan"),
             TextColumn("loss {task.fields[loss]:.4f}"),
             TextColumn("{task.fields[waiting]:.0%} waiting for data"),
+            TimeRemainingColumn(elapsed_when_finished=True),
         )
-        self.task = self.bar.add_task("training", total=None, loss=float("nan"), waiting=0.0, visible=False)
-        self.line_at, self.line_images, self.smooth_loss = time.monotonic(), 0, float("nan")
-        self.begun, self.waited_before, self.waiting = time.monotonic(), 0.0, 0.0
+        is_terminal = self.console.is_terminal
+        self.bar = Progress(*columns, console=self.console, disable=not is_terminal, speed_estimate_period=20)
+        self.task = self.bar.add_task(
+            "training", total=1.0, visible=False, images=0, rate=0.0, loss=math.nan, waiting=0.0
+        )
+        self.begun: _Mark | None = None
+        self.smooth_loss = math.nan
 
     def __enter__(self) -> "TrainingProgress":
         self.bar.start()
@@ -57,36 +57,52 @@ class TrainingProgress:
         """A sentence, above the bar."""
         self.console.print(text, markup=False, emoji=False, soft_wrap=True)
 
-    def advance(self, images_seen: int, images: int, loss: float, waited: float) -> None:
-        """A step ended: `images_seen` of `images`, at this loss; `waited` seconds for data since training began."""
-        is_first = self.smooth_loss != self.smooth_loss
-        self.smooth_loss = loss if is_first else 0.98 * self.smooth_loss + 0.02 * loss
-        if is_first:
-            self.begun, self.waited_before = time.monotonic(), waited
-            self.line_at, self.line_images = self.begun, images_seen
-        elapsed = time.monotonic() - self.begun
-        self.waiting = (waited - self.waited_before) / elapsed if elapsed else 0.0
+    def advance(self, images_seen: int, share: float, loss: float, waited: float) -> None:
+        """A step ended, at this loss: so many images seen, that share of the run over, seconds waited for data."""
+        now = _Mark(time.monotonic(), images_seen, share, waited)
+        if self.begun is None:
+            self.begun = self.line = now
+            self.smooth_loss = loss
+        self.smooth_loss = 0.98 * self.smooth_loss + 0.02 * loss
+        waiting, rate = now.waiting_since(self.begun), now.rate_since(self.line)
         self.bar.update(
             self.task,
-            completed=images_seen,
-            total=images,
-            loss=self.smooth_loss,
-            waiting=self.waiting,
+            completed=share,
             visible=True,
+            images=images_seen,
+            rate=rate,
+            loss=self.smooth_loss,
+            waiting=waiting,
         )
-        if not self.console.is_terminal and time.monotonic() - self.line_at > SECONDS_A_LINE:
-            self._print_line(images_seen, images)
+        if now.time - self.line.time > SECONDS_A_LINE:
+            if not self.console.is_terminal:
+                self._print_line(now, waiting)
+            self.line = now
 
-    def _print_line(self, images_seen: int, images: int) -> None:
-        now = time.monotonic()
-        rate = (images_seen - self.line_images) / (now - self.line_at)
-        left = f", {(images - images_seen) / rate / 60:.1f} minutes left" if rate else ""
-        share = images_seen / images
+    def _print_line(self, now: "_Mark", waiting: float) -> None:
+        speed = (now.share - self.line.share) / (now.time - self.line.time)
+        left = f", {(1 - now.share) / speed / 60:.1f} minutes left" if speed else ""
         self.say(
-            f"{images_seen:,}/{images:,} images ({share:.0%}), {rate:,.0f} images/s, loss {self.smooth_loss:.4f}, "
-            f"{self.waiting:.0%} waiting for data{left}"
+            f"{now.share:.0%}, {now.images:,} images, {now.rate_since(self.line):,.0f} images/s, "
+            f"loss {self.smooth_loss:.4f}, {waiting:.0%} waiting for data{left}"
         )
-        self.line_at, self.line_images = now, images_seen
+
+
+class _Mark(NamedTuple):
+    """A moment of a run: its time in seconds, images, share that is over, and seconds waited for data."""
+
+    time: float
+    images: int
+    share: float
+    waited: float
+
+    def rate_since(self, earlier: "_Mark") -> float:
+        """Images a second."""
+        return (self.images - earlier.images) / (self.time - earlier.time) if self.time > earlier.time else 0.0
+
+    def waiting_since(self, earlier: "_Mark") -> float:
+        """Share of the time that went by waiting for data."""
+        return (self.waited - earlier.waited) / (self.time - earlier.time) if self.time > earlier.time else 0.0
 
 
 @contextmanager

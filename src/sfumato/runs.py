@@ -11,10 +11,10 @@ runs/NAME/config.toml              what was asked, complete, and what it was tra
 import json
 import tomllib
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from types import TracebackType
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, TypeVar
 
 import tomli_w
 from filelock import FileLock, Timeout
@@ -22,12 +22,16 @@ from filelock import FileLock, Timeout
 from sfumato.conditions import Column
 from sfumato.data import Fit, ImageSet, load_images
 from sfumato.errors import DataError, RunError
-from sfumato.models import WEIGHTS, ModelConfig, images_seen, save_description, save_weights
+from sfumato.models import GUIDE, WEIGHTS, ModelConfig, images_seen, save_description, save_weights
 from sfumato.storage import UNFINISHED, cannot_write, read_text, validated, write_whole
-from sfumato.training.config import TrainConfig, differences
+from sfumato.training.config import DataConfig, NetworkConfig, OptimizationConfig, TrainConfig, differences
 from sfumato.training.state import TrainingState
 
 CONFIG, METRICS, LOG, LOCK = "config.toml", "metrics.jsonl", "log.txt", ".lock"
+
+SIZES = ("width", "multipliers", "blocks", "patch")
+
+Table = TypeVar("Table", DataConfig, NetworkConfig, OptimizationConfig)
 
 
 @dataclass(frozen=True)
@@ -151,6 +155,30 @@ def learned_fit(path: str | Path) -> Fit:
     return read_record(path).config.data.fit if (Path(path) / CONFIG).is_file() else "crop"
 
 
+def continued(config: TrainConfig, path: str | Path) -> TrainConfig:
+    """The settings, in which what they leave open is as the run at `path` began with, if there is one.
+
+    Raises:
+        RunError: its config.toml is broken or foreign.
+    """
+    if not (Path(path) / CONFIG).is_file():
+        return config
+    begun = read_record(path).config
+    is_unlimited = config.optimization.images is None and config.optimization.minutes is None
+    budget = {"images", "minutes"} if is_unlimited else set()
+    tables = {
+        name: _taken_over(getattr(config, name), getattr(begun, name), budget | {"augment", "batch", *SIZES})
+        for name in ("data", "network", "optimization")
+    }
+    return replace(config, **tables)
+
+
+def _taken_over(table: Table, begun: Table, names: set[str]) -> Table:
+    """The table, with those of the named settings that are None as in another."""
+    open_names = {field.name for field in fields(table) if getattr(table, field.name) is None} & names
+    return replace(table, **{name: getattr(begun, name) for name in open_names})
+
+
 class Run:
     """A run directory, open for training by this process alone. Use it in a `with` statement.
 
@@ -243,6 +271,14 @@ class Run:
         for obsolete in beyond + self.checkpoints()[len(beyond) + keep :]:
             obsolete.unlink(missing_ok=True)
         return path
+
+    def save_guide(self, state: TrainingState) -> None:
+        """Keeps the averaged model as it is now: the weaker self that may guide the later one.
+
+        Raises:
+            RunError: it could not be written, or is not finite.
+        """
+        save_weights(state.average, self.path / "model", state.counters.images_seen, GUIDE)
 
     def resume(self, state: TrainingState) -> list[str]:
         """Loads the newest readable checkpoint, and forgets the measurements made after it. A new run gets its first.

@@ -1,32 +1,36 @@
 """Training, read from top to bottom."""
 
-import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import torch
 
 from sfumato import pictures
-from sfumato.data import Feed, ImageSet, feed_for, nonleaking, split
+from sfumato.architecture import model_for
+from sfumato.data import Feed, ImageSet, feed_for, split
 from sfumato.devices import choose_device, out_of_memory
 from sfumato.errors import TrainingError
-from sfumato.models import ModelConfig, build
-from sfumato.nn.unet import UNetConfig
-from sfumato.runs import Learned, Run, configured_images
+from sfumato.models import build
+from sfumato.rules import planned
+from sfumato.runs import Learned, Run, configured_images, continued
 from sfumato.sampling import route_for, sample
 from sfumato.sources import depth_title, mode_title
+from sfumato.store import cache_folder
+from sfumato.training.budget import Budget, rate_scale
 from sfumato.training.config import TrainConfig
+from sfumato.training.engine import EagerEngine, Engine, captured_engine, prepare
 from sfumato.training.heldout import HeldOut
+from sfumato.training.looks import Looks, Moment
 from sfumato.training.state import TrainingState
-from sfumato.training.step import StepResult, learning_rate, training_step
+from sfumato.training.step import StepResult
 
 MOST_BAD_STEPS = 10
 """Steps in a row without a finite loss and gradient before a run is stopped."""
 
-OUT_OF_MEMORY = "Choose a smaller --batch, --width or --size, in a new run (--out), or a smaller --preview-count."
+OUT_OF_MEMORY = "Choose a smaller --width, --batch or --size, in a new run (--out), or a smaller --preview-count."
 
 STEPS_A_LINE = 50
 """Steps behind each training line of metrics.jsonl."""
@@ -39,8 +43,8 @@ class Reporter(Protocol):
     def say(self, text: str) -> None:
         """A sentence that should be read."""
 
-    def advance(self, images_seen: int, images: int, loss: float, waited: float) -> None:
-        """A step ended: `images_seen` of `images`, at this loss; `waited` seconds for data since training began."""
+    def advance(self, images_seen: int, share: float, loss: float, waited: float) -> None:
+        """A step ended, at this loss: so many images seen, that share of the run over, seconds waited for data."""
 
 
 class Silent:
@@ -49,8 +53,22 @@ class Silent:
     def say(self, text: str) -> None:
         """Nothing."""
 
-    def advance(self, images_seen: int, images: int, loss: float, waited: float) -> None:
+    def advance(self, images_seen: int, share: float, loss: float, waited: float) -> None:
         """Nothing."""
+
+
+class Trained(NamedTuple):
+    """What training leaves.
+
+    Attributes:
+        state: at the end, on the device.
+        config: in which nothing is left open.
+        share: of the run, that is over; below 1 if it was stopped.
+    """
+
+    state: TrainingState
+    config: TrainConfig
+    share: float
 
 
 class _Stopped(Exception):  # noqa: N818 (not an error)
@@ -63,23 +81,25 @@ def train(
     *,
     device: str = "auto",
     cache: Path | None = None,
+    debug: bool = False,
     reporter: Reporter | None = None,
     should_stop: Callable[[], bool] = lambda: False,
-) -> TrainingState:
+) -> Trained:
     """Trains a model in the run directory `out`, or goes on where the run there stopped.
 
     Sets torch's global generators (see `training_step`).
 
     Args:
-        config: the settings, complete.
+        config: the settings; what they leave open follows from the budget, the images and the device.
         out: the run directory.
         device: "auto", "cpu", "cuda", "cuda:1", "mps".
-        cache: where decoded images are kept; None: SFUMATO_CACHE, or the user's cache.
+        cache: where decoded images and compiled code are kept; None: SFUMATO_CACHE, or the user's cache.
+        debug: one operation after the other on a GPU too, so that an error points at its cause.
         reporter: told of progress.
         should_stop: asked after every step; once true, the run is saved and left.
 
     Returns:
-        The state at the end, on the device.
+        The state at the end, on the device; the complete settings; and how much of the run is over.
 
     Raises:
         DataError: the images cannot be learned from.
@@ -91,62 +111,44 @@ def train(
     """
     reporter = reporter or Silent()
     place = choose_device(device)
-    data = config.data
     images = configured_images(config, cache)
+    plan = planned(continued(config, out), images, place)
+    config = plan.config
     model_config = model_for(config, images)
     route_for(model_config.built_schedule(), steps=config.watch.preview_steps)  # refuses what no preview can have
     with Run(Path(out), config, Learned.of(images)) as run, out_of_memory(OUT_OF_MEMORY):
         say = _said_and_logged(reporter, run)
-        for notice in images.notices:
+        for notice in (*images.notices, *plan.reasons):
             say(notice)
         run.describe(model_config)
-        torch.manual_seed(config.optimization.seed)
-        state = TrainingState(build(model_config).to(place))
+        settings = config.optimization
+        torch.manual_seed(settings.seed)
+        state = TrainingState(build(model_config).to(place), settings)
         for problem in run.resume(state):
             say(f"Passed over a checkpoint: {problem}")
-        learned, kept = split(images, data.holdout, config.optimization.seed)
-        heldout = HeldOut(kept, config.watch.heldout_count, config.optimization.seed)
+        learned, kept = split(images, config.data.holdout, settings.seed)
+        heldout = HeldOut(kept, config.watch.heldout_count, settings.seed)
         say(_opening(config, state, learned, kept, place))
-        feed = feed_for(learned, config.optimization.seed, place)
-        _Loop(config, run, state, feed, heldout, reporter, should_stop).run_to_the_end()
-    return state
+        feed = feed_for(learned, settings.seed, place)
+        loop = _Loop(config, run, state, feed, heldout, reporter, should_stop)
+        if loop.share < 1 and not should_stop():
+            loop.run_to_the_end(engine_for(state, config, feed, debug, cache, say))
+        loop.look_at_the_end()
+    return Trained(state, config, loop.share)
 
 
-def model_for(config: TrainConfig, images: ImageSet) -> ModelConfig:
-    """The model that `config` means for these images.
-
-    Attention at "about r pixels" is the level whose feature maps' longer side is nearest to r on a log scale.
-
-    Raises:
-        ConfigError: the settings make no network or no schedule.
-    """
-    network, diffusion = config.network, config.diffusion
-    channels, height, width = images.image_shape
-    sides = [max(height, width) / 2**level for level in range(len(network.multipliers))]
-    attention = [i for i, side in enumerate(sides) if any(round(math.log2(side / r)) == 0 for r in network.attention)]
-    unet = UNetConfig(
-        image_channels=channels,
-        width=network.width,
-        multipliers=network.multipliers,
-        blocks=network.blocks,
-        attention_levels=tuple(attention),
-        dropout=network.dropout,
-        classes=len(images.label_names),
-        columns=tuple(column.size for column in images.columns),
-        augmentation=nonleaking.TOLD if config.data.augment else 0,
-    )
-    return ModelConfig(
-        network=unet,
-        schedule=diffusion.schedule,
-        zero_terminal_snr=diffusion.zero_terminal_snr,
-        shift=diffusion.shift,
-        parametrization=diffusion.parametrization,
-        image_shape=images.image_shape,
-        label_names=images.label_names,
-        columns=images.columns,
-        label_column=next(iter(config.data.condition), "label") if images.label_names else "label",
-        depth=images.depth,
-    )
+def engine_for(
+    state: TrainingState, config: TrainConfig, feed: Feed, debug: bool, cache: Path | None, say: Callable[[str], None]
+) -> Engine:
+    """Steps as one CUDA graph on a GPU, compiled if the run is long enough; one by one elsewhere, or to debug."""
+    if feed.device.type != "cuda" or debug:
+        return EagerEngine(state, config)
+    begun, size = time.perf_counter(), config.optimization.batch
+    assert size is not None
+    prepare(state.model.network, config, cache_folder(cache) / "compiled", say)
+    engine = captured_engine(state, config, feed.batch(state.counters.images_seen, size), say)
+    say(f"Ready to train after {time.perf_counter() - begun:.0f} s.")
+    return engine
 
 
 class _Loop:
@@ -164,40 +166,64 @@ class _Loop:
     ) -> None:
         self.config, self.run, self.state, self.feed = config, run, state, feed
         self.heldout, self.reporter, self.should_stop = heldout, reporter, should_stop
+        self.budget = Budget.of(config.optimization)
+        self.looks = Looks(config)
         self.recent: list[StepResult] = []
         self.bad_steps_in_a_row = 0
-        self.saved_at = time.monotonic()
+        self.saved_at = self.counted_until = time.perf_counter()
 
-    def run_to_the_end(self) -> None:
-        """Step, count, look, save, until all images are seen or it is asked to stop; saves in either case."""
-        counters, goal = self.state.counters, self.config.optimization.images
-        began_at = counters.images_seen
-        while counters.images_seen < goal and not self.should_stop():
-            before = counters.images_seen
-            result = self.step(min(self.config.optimization.batch, goal - before))
-            self.reporter.advance(counters.images_seen, goal, result.loss, self.feed.seconds)
-            if len(self.recent) == STEPS_A_LINE:
-                self.measure()
-            if time.monotonic() - self.saved_at >= 60 * self.config.watch.save_minutes:
-                self.save()
-            if is_time_to_look(self.config, before, counters.images_seen) and counters.images_seen < goal:
-                self.look()
+    def run_to_the_end(self, engine: Engine) -> None:
+        """Step, count, look, save, until the budget is spent or it is asked to stop; saves in either case."""
+        counters, self.engine = self.state.counters, engine
+        began_at, self.counted_until = counters.images_seen, time.perf_counter()
+        while self.share < 1 and not self.should_stop():
+            before = Moment(counters.images_seen, self.share)
+            batch = self.feed.batch(counters.images_seen, self.budget.batch(counters, self.batch_size))
+            self.take(engine.step(batch))
+            self.keep_guide(before.share)
+            if time.perf_counter() - self.saved_at >= 60 * self.config.watch.save_minutes:
+                self.pause(self.save)
+            if self.looks.is_due(before, Moment(counters.images_seen, self.share)) and self.share < 1:
+                self.pause(self.look)
+        self.take(engine.drained())
         if counters.images_seen > began_at:
             self.measure()
             self.save()
-        if counters.images_seen >= goal and not self.preview_path().exists() and not self.should_stop():
+
+    def look_at_the_end(self) -> None:
+        """The last look, unless it was made already."""
+        if self.share == 1 and not self.preview_path().exists() and not self.should_stop():
             self.look()
 
-    def step(self, count: int) -> StepResult:
-        """One training step on the next `count` images."""
-        counters = self.state.counters
-        batch = self.feed.batch(counters.images_seen, count)
-        start = time.perf_counter()
-        result = training_step(self.state, batch.images, batch.labels, self.config)
-        counters.seconds += time.perf_counter() - start
-        self.recent.append(result)
-        self.judge(result)
-        return result
+    @property
+    def share(self) -> float:
+        """Of the run, that is over."""
+        return self.budget.spent(self.state.counters)
+
+    @property
+    def batch_size(self) -> int:
+        """Images a step."""
+        size = self.config.optimization.batch
+        assert size is not None
+        return size
+
+    def take(self, results: Sequence[StepResult]) -> None:
+        """Counts the time since the last results, and what these say."""
+        now = time.perf_counter()
+        self.state.counters.seconds += now - self.counted_until
+        self.counted_until = now
+        for result in results:
+            self.recent.append(result)
+            self.judge(result)
+            self.reporter.advance(self.state.counters.images_seen, self.share, result.loss, self.feed.seconds)
+            if len(self.recent) == STEPS_A_LINE:
+                self.measure()
+
+    def pause(self, other_work: Callable[[], None]) -> None:
+        """Does other work once all steps are done; its time is not the training's."""
+        self.take(self.engine.drained())
+        other_work()
+        self.counted_until = time.perf_counter()
 
     def judge(self, result: StepResult) -> None:
         """Stops a run whose steps fail one after the other."""
@@ -223,11 +249,16 @@ class _Loop:
                 "seconds": round(counters.seconds, 3),
                 "loss": sum(r.loss for r in good) / len(good) if good else None,
                 "gradient_norm": sum(r.gradient_norm for r in good) / len(good) if good else None,
-                "learning_rate": learning_rate(settings, counters.images_seen),
+                "learning_rate": settings.learning_rate * rate_scale(settings, self.share, self.share),
                 "skipped": counters.skipped,
             }
         )
         self.recent.clear()
+
+    def keep_guide(self, before: float) -> None:
+        """Keeps the averaged model of an early moment, once."""
+        if before < self.config.watch.guide_at <= self.share:
+            self.pause(lambda: self.run.save_guide(self.state))
 
     def look(self) -> None:
         """The held-out loss and a preview grid of the averaged model; given up at once when asked to stop."""
@@ -261,22 +292,7 @@ class _Loop:
     def save(self) -> None:
         """Writes a checkpoint."""
         self.run.save(self.state, self.config.watch.keep)
-        self.saved_at = time.monotonic()
-
-
-def is_time_to_look(config: TrainConfig, before: int, now: int) -> bool:
-    """Whether a look is due between two counts of images.
-
-    A look is due at every multiple of `watch_every`; by default at every twentieth of the run (or 50 batches, if
-    that is more), and before the first of them at 50 batches, 100, 200, ...
-    """
-    first = 50 * config.optimization.batch
-    every = config.watch.watch_every or max(first, config.optimization.images // 20)
-    if before // every != now // every:
-        return True
-    if now >= every or now < first or config.watch.watch_every is not None:
-        return False
-    return before < first or math.floor(math.log2(before / first)) != math.floor(math.log2(now / first))
+        self.saved_at = time.perf_counter()
 
 
 def _said_and_logged(reporter: Reporter, run: Run) -> Callable[[str], None]:
@@ -297,5 +313,5 @@ def _opening(config: TrainConfig, state: TrainingState, learned: ImageSet, kept:
     return (
         f"{len(learned):,} images of {width}x{height} pixels, {mode_title(channels)}, "
         f"{depth_title(learned.depth.dtype)}, {conditions} ({len(kept):,} more held out); preset "
-        f"{config.preset}, {parameters:.1f} M parameters, on {device}.{begun}"
+        f"{config.preset}, {parameters:.1f} M parameters, on {device}, for {Budget.of(config.optimization)}.{begun}"
     )

@@ -11,11 +11,14 @@ from typing import Any, NamedTuple
 import pytest
 import torch
 
+from sfumato import objective
+from sfumato.architecture import model_for
 from sfumato.data import load_images
 from sfumato.denoiser import NetworkDenoiser
 from sfumato.models import build
+from sfumato.objective import Levels
 from sfumato.storage import read_tensors
-from sfumato.trainer import Silent, model_for, train
+from sfumato.trainer import Silent, train
 from sfumato.training.config import (
     DataConfig,
     DiffusionConfig,
@@ -42,10 +45,10 @@ def settings(photos: Path) -> Settings:
             source=str(photos),
             preset="tiny",
             data=DataConfig(flip=True),
-            network=NetworkConfig(width=8, multipliers=(1,), blocks=1, attention=(), dropout=0.2),
+            network=NetworkConfig(width=8, multipliers=(1,), blocks=(1,), attention=(), dropout=0.2),
             diffusion=DiffusionConfig(schedule="linear:timesteps=50"),
             optimization=OptimizationConfig(
-                images=80, batch=4, learning_rate=1e-2, warmup=16, ema=0.9, label_dropout=0.3
+                images=80, batch=4, learning_rate=1e-2, warmup=0.2, ema="constant:decay=0.9", label_dropout=0.3
             ),
             watch=WatchConfig(watch_every=10**6, preview_count=2, preview_steps=5, heldout_count=10),
         )
@@ -67,9 +70,9 @@ class StopAfter(Silent):
     def __init__(self, steps: int) -> None:
         self.left = steps
 
-    def advance(self, images_seen: int, images: int, loss: float, waited: float) -> None:
+    def advance(self, images_seen: int, share: float, loss: float, waited: float) -> None:
         """Counts down."""
-        del images_seen, images, loss, waited
+        del images_seen, share, loss, waited
         self.left -= 1
 
     def __call__(self) -> bool:
@@ -83,7 +86,7 @@ def go() -> Train:
 
     def run(config: TrainConfig, out: Path, steps: int = 10**9) -> TrainingState:
         stop = StopAfter(steps)
-        return train(config, out, device="cpu", reporter=stop, should_stop=stop)
+        return train(config, out, device="cpu", reporter=stop, should_stop=stop).state
 
     return run
 
@@ -94,7 +97,8 @@ def new_state() -> NewState:
 
     def state(config: TrainConfig) -> TrainingState:
         torch.manual_seed(config.optimization.seed)
-        return TrainingState(build(model_for(config, load_images(config.source, labels=config.data.labels))))
+        model = build(model_for(config, load_images(config.source, labels=config.data.labels)))
+        return TrainingState(model, config.optimization)
 
     return state
 
@@ -127,24 +131,29 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> Calls:
 
     def watched(module: ModuleType) -> list[LossCall]:
         seen: list[LossCall] = []
+        times: list[torch.Tensor] = []
         (name,) = {"simple_loss", "weighted_loss"} & vars(module).keys()
         asked = getattr(module, name)
+
+        def levels_at(model: NetworkDenoiser, t: torch.Tensor, *rest: Any) -> Levels:  # noqa: ANN401
+            times.append(t)
+            return objective.levels_at(model, t, *rest)
 
         def loss(
             model: NetworkDenoiser,
             x_0: torch.Tensor,
-            t: torch.Tensor,
+            when: Any,  # noqa: ANN401
             noise: torch.Tensor,
-            labels: torch.Tensor | None,
-            *rest: Any,  # noqa: ANN401
+            *rest: torch.Tensor | None,
         ) -> torch.Tensor:
-            told = rest[1] if len(rest) > 1 else None
-            known = [torch.empty(0) if given is None else given for given in (labels, told)]
-            seen.append(LossCall(model.training, x_0, t, noise, *known))
-            computed: torch.Tensor = asked(model, x_0, t, noise, labels, *rest)
+            known = [torch.empty(0) if given is None else given for given in (*rest, None)[:2]]
+            seen.append(LossCall(model.training, x_0, times[-1] if times else when, noise, *known))
+            computed: torch.Tensor = asked(model, x_0, when, noise, *rest)
             return computed
 
         monkeypatch.setattr(module, name, loss)
+        if name == "weighted_loss":
+            monkeypatch.setattr(module, "levels_at", levels_at)
         return seen
 
     return watched

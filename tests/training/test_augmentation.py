@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from sfumato.data import Purpose, flipped, nonleaking, translated, uniform
+from sfumato.data import Batch, Purpose, flipped, nonleaking, translated, uniform
 from sfumato.denoiser import NetworkDenoiser, predict_data
 from sfumato.models import load
 from sfumato.sampling import sample
@@ -78,7 +78,7 @@ def test_a_step_learns_from_what_belongs_to_the_images_seen_and_tells_it(
     state = new_state(config)
     for batch in (IMAGES[:4], IMAGES[4:]):
         seen = state.counters.images_seen
-        training_step(state, batch, None, config)
+        training_step(state, Batch(batch, None), config)
         images, told = augmented(batch, config.data, config.optimization.seed, seen)
         assert torch.equal(asked[-1].x_0, images)
         assert told is not None
@@ -133,13 +133,15 @@ def test_samples_are_as_the_images_were_if_and_only_if_the_network_is_told(
     image = torch.full((1, 1, 8, 8), -0.8)
     image[..., :3, :3] = 0.9
     config = TrainConfig(
-        "", data=DataConfig(augment=0.5), optimization=OptimizationConfig(learning_rate=2e-3, warmup=0, ema=0.98)
+        "", data=DataConfig(augment=0.5), optimization=OptimizationConfig(learning_rate=2e-3, warmup=0.0, ema="constant:decay=0.98")
     )
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        state = TrainingState(NetworkDenoiser(Perceptron(), schedule_for("cosine"), predict_data, (1, 8, 8)))
+        state = TrainingState(
+            NetworkDenoiser(Perceptron(), schedule_for("cosine"), predict_data, (1, 8, 8)), config.optimization
+        )
         for _ in range(400):
-            training_step(state, image.expand(128, 1, 8, 8), None, config)
+            training_step(state, Batch(image.expand(128, 1, 8, 8), None), config)
     errors = (sample(state.average, 16, steps=10) - image).square().mean(dim=(1, 2, 3)).sqrt()
     is_right = errors < 0.3
     assert is_right.double().mean() > 0.9 if is_told else is_right.double().mean() < 0.5

@@ -20,9 +20,11 @@ from sfumato.denoiser import PARAMETRIZATIONS
 from sfumato.errors import ConfigError, RunError, SfumatoError
 from sfumato.objective import TIMES, WEIGHTS
 from sfumato.presets import PRESETS, preset_for
+from sfumato.rules import planned
 from sfumato.runs import Learned, Run, learned_images, read_record
 from sfumato.schedule import SCHEDULES, Flow
-from sfumato.trainer import is_time_to_look, model_for
+from sfumato.architecture import model_for
+from sfumato.training.looks import Looks, Moment
 from sfumato.training.config import (
     DataConfig,
     DiffusionConfig,
@@ -54,9 +56,10 @@ IMPOSSIBLE: list[tuple[Callable[..., object], str, object]] = [
     (OptimizationConfig, "batch", 0),
     (OptimizationConfig, "learning_rate", 0.0),
     (OptimizationConfig, "learning_rate", NAN),
-    (OptimizationConfig, "warmup", -1),
-    (OptimizationConfig, "ema", 1.0),
-    (OptimizationConfig, "ema", -0.1),
+    (OptimizationConfig, "minutes", 0.0),
+    (OptimizationConfig, "minutes", NAN),
+    (OptimizationConfig, "warmup", -0.1),
+    (OptimizationConfig, "decay", 1.5),
     (OptimizationConfig, "clip_gradient", 0.0),
     (OptimizationConfig, "label_dropout", 1.0),
     (OptimizationConfig, "label_dropout", -0.1),
@@ -68,6 +71,7 @@ IMPOSSIBLE: list[tuple[Callable[..., object], str, object]] = [
     (WatchConfig, "heldout_count", 0),
     (WatchConfig, "save_minutes", -1.0),
     (WatchConfig, "keep", 0),
+    (WatchConfig, "guide_at", 1.0),
 ]
 
 
@@ -87,7 +91,7 @@ def test_a_setting_that_makes_no_sense_is_refused_by_its_flag(
     [
         ({"width": 3}, "width 3"),
         ({"multipliers": ()}, "multipliers"),
-        ({"blocks": 0}, "0 blocks"),
+        ({"blocks": (0,)}, "0 blocks"),
         ({"preview_steps": 2}, "cannot use its order in 2 steps"),
     ],
 )
@@ -160,8 +164,9 @@ def leaves(tree: dict[str, Any]) -> dict[str, Any]:
 
 @pytest.mark.parametrize("preset", PRESETS)
 def test_every_setting_is_written_down_and_read_back(preset: str, photos: Path, tmp_path: Path) -> None:
-    config = preset_for(str(photos), preset)
-    learned = Learned.of(load_images(photos))
+    images = load_images(photos)
+    config = planned(preset_for(str(photos), preset), images, torch.device("cpu")).config
+    learned = Learned.of(images)
     Run(tmp_path / "run", config, learned)
     written = leaves(tomllib.loads((tmp_path / "run" / "config.toml").read_text())["config"])
     for name, value in leaves(asdict(config)).items():
@@ -185,7 +190,9 @@ FREE = {
     "heldout_count": 20,
     "save_minutes": 1.0,
     "keep": 5,
+    "guide_at": 0.5,
     "images": 40,
+    "minutes": 5.0,
     "source": "elsewhere",
 }
 
@@ -201,7 +208,8 @@ FIXED: dict[str, object] = {
     "holdout": 0.5,
     "width": 16,
     "multipliers": (1, 2),
-    "blocks": 2,
+    "blocks": (2,),
+    "backbone": "convnet",
     "attention": (8,),
     "dropout": 0.5,
     "schedule": "cosine:timesteps=50",
@@ -213,8 +221,10 @@ FIXED: dict[str, object] = {
     "weight": "min-snr:gamma=4",
     "batch": 8,
     "learning_rate": 0.5,
-    "warmup": 1,
-    "ema": 0.1,
+    "optimizer": "muon",
+    "warmup": 1.0,
+    "decay": 0.5,
+    "ema": "power",
     "clip_gradient": 2.0,
     "label_dropout": 0.9,
     "precision": "bfloat16",
@@ -344,8 +354,16 @@ def test_a_tampered_config_is_refused(
 def looks(config: TrainConfig, batch: int) -> list[int]:
     """The counts of images at which a look is due, over a whole run."""
     images = config.optimization.images
-    counts = [*range(0, images, batch), images]
-    return [now for before, now in pairwise(counts) if is_time_to_look(config, before, now)]
+    assert images is not None
+    moments = [Moment(count, count / images) for count in (*range(0, images, batch), images)]
+    return [now.images for before, now in pairwise(moments) if Looks(config).is_due(before, now)]
+
+
+def test_a_run_of_minutes_is_looked_at_twice_a_minute_but_twenty_times_at_most(settings: Settings) -> None:
+    for minutes, expected in ((1, 2), (3, 6), (60, 20), (0.1, 1)):
+        due = Looks(settings(images=None, minutes=minutes, watch_every=None)).is_due
+        moments = [Moment(10**6 + step, step / 1000) for step in range(1001)]
+        assert sum(due(before, now) for before, now in pairwise(moments)) == expected
 
 
 def test_looks_are_at_50_batches_100_200_and_so_on_and_then_at_every_twentieth(settings: Settings) -> None:
@@ -394,8 +412,8 @@ def test_the_model_attends_at_the_level_of_about_that_size_and_knows_the_classes
 
 def test_the_preset_is_the_one_that_is_named_or_that_suits_the_data() -> None:
     assert preset_for("digits") == replace(PRESETS["tiny"], source="digits")
-    assert preset_for("photos") == replace(PRESETS["ddpm"], source="photos")
+    assert preset_for("photos") == replace(PRESETS["default"], source="photos")
     assert preset_for("digits", "ddpm").optimization.batch == 128
-    assert preset_for("photos").diffusion == DiffusionConfig("linear", False, 1.0, "noise", "uniform", False, "simple")
-    with pytest.raises(ConfigError, match=r"no preset 'huge'. Choose among: ddpm, tiny"):
+    assert preset_for("photos", "ddpm").diffusion == DiffusionConfig("linear", False, 1.0, "noise", "uniform", False, "simple")
+    with pytest.raises(ConfigError, match=r"no preset 'huge'. Choose among: default, ddpm, tiny"):
         preset_for("photos", "huge")

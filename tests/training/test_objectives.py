@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from sfumato import oracle
-from sfumato.data import ImageSet
+from sfumato.data import Batch, ImageSet
 from sfumato.denoiser import PARAMETRIZATIONS, NetworkDenoiser
 from sfumato.models import checked_schedule, load
 from sfumato.objective import WEIGHTS, independent, simple_loss, stratified, times_for
@@ -56,7 +56,7 @@ class Affine(nn.Module):
 def test_training_finds_what_can_be_known_of_gaussian_images(name: str, unchecked: None) -> None:
     """The error that could be avoided, over ten noise levels, falls from its whole variance to a twentieth."""
     del unchecked  # for speed: shapes are checked by the other test
-    settings = OptimizationConfig(learning_rate=0.05, warmup=0, ema=0.95)
+    settings = OptimizationConfig(learning_rate=0.05, warmup=0.0, ema="constant:decay=0.95")
     config = TrainConfig("", diffusion=COMBINATIONS[name], optimization=settings)
     asked = config.diffusion
     schedule = checked_schedule(asked.schedule, asked.zero_terminal_snr, asked.shift, asked.parametrization)
@@ -64,10 +64,10 @@ def test_training_finds_what_can_be_known_of_gaussian_images(name: str, unchecke
     told = parametrization(schedule, torch.tensor([schedule.earliest, 1], dtype=torch.float64)).noise
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        state = TrainingState(NetworkDenoiser(Affine(told), schedule, parametrization, (1, 2, 2)))
+        state = TrainingState(NetworkDenoiser(Affine(told), schedule, parametrization, (1, 2, 2)), settings)
         before = avoidable_error(state.average)
         for _ in range(150):
-            training_step(state, MEAN + VARIANCE**0.5 * torch.randn(128, 1, 2, 2), None, config)
+            training_step(state, Batch(MEAN + VARIANCE**0.5 * torch.randn(128, 1, 2, 2), None), config)
         after = avoidable_error(state.average)
     assert before > 0.1
     assert after < 0.05
@@ -116,7 +116,7 @@ def test_a_step_draws_its_times_as_it_was_told(
 ) -> None:
     config = settings(times=times, stratified=is_stratified, flip=False)
     state, asked = new_state(config), calls(step)
-    training_step(state, torch.zeros(9, 3, 8, 8), None, config)
+    training_step(state, Batch(torch.zeros(9, 3, 8, 8), None), config)
     with torch.random.fork_rng():
         torch.manual_seed(step_seed(0, 0))
         expected = times_for(times)(state.model.schedule, draw(9))
@@ -129,7 +129,7 @@ def test_a_step_minimises_the_weighted_loss_and_held_out_images_cost_the_plain_o
 ) -> None:
     config = settings(parametrization="velocity", weight=weight, dropout=0.0)
     state, fresh, asked = new_state(config), new_state(config).model, calls(step)
-    result = training_step(state, torch.rand(9, 3, 8, 8), None, config)
+    result = training_step(state, Batch(torch.rand(9, 3, 8, 8), None), config)
     (call,) = asked
     weights = WEIGHTS[weight](fresh.schedule, call.t, fresh.parametrization(fresh.schedule, call.t))
     plain = simple_loss(fresh, call.x_0, call.t, call.noise)

@@ -11,16 +11,18 @@ import torch
 from safetensors import safe_open
 from torch import nn
 
-from sfumato.data import load_images
+from sfumato.data import Batch, load_images
 from sfumato.denoiser import NetworkDenoiser
 from sfumato.errors import RunError, TrainingError
-from sfumato.objective import Weight, weighted_loss
+from sfumato.objective import Levels, weighted_loss
 from sfumato.shapes import UNLABELLED
 from sfumato.training import step
+from sfumato.training.budget import rate_scale
 from sfumato.training.config import OptimizationConfig, TrainConfig
-from sfumato.training.ema import update_average
+from sfumato.training.ema import ConstantDecay, update_average
+from sfumato.training.optimizers import AdamRule
 from sfumato.training.state import Counters, TrainingState
-from sfumato.training.step import StepResult, learning_rate, step_seed, training_step
+from sfumato.training.step import StepResult, step_seed, training_step
 
 from .conftest import Calls, NewState, Saved, Settings, Train
 
@@ -39,15 +41,12 @@ def poisoned(monkeypatch: pytest.MonkeyPatch) -> Poison:
         def loss(
             model: NetworkDenoiser,
             x_0: torch.Tensor,
-            t: torch.Tensor,
+            levels: Levels,
             noise: torch.Tensor,
             labels: torch.Tensor,
-            weight: Weight,
             told: torch.Tensor | None,
         ) -> torch.Tensor:
-            return weighted_loss(model, x_0, t, noise, labels, weight, told) * (
-                factor if next(numbers) in steps else 1.0
-            )
+            return weighted_loss(model, x_0, levels, noise, labels, told) * (factor if next(numbers) in steps else 1.0)
 
         monkeypatch.setattr(step, "weighted_loss", loss)
 
@@ -59,7 +58,7 @@ def one_step(state: TrainingState, config: TrainConfig) -> StepResult:
     images = load_images(config.source)
     assert images.labels is not None
     count = config.optimization.batch
-    return training_step(state, images.floats()[:count], images.labels[:count], config)
+    return training_step(state, Batch(images.floats()[:count], images.labels[:count]), config)
 
 
 def content(state: TrainingState, path: Path) -> str:
@@ -146,7 +145,7 @@ def test_a_state_that_is_not_finite_is_never_saved(
     state.save(path)
     before = path.read_bytes()
     parameter = next(getattr(state, "model" if part == "optimizer" else part).parameters())
-    poisoned = state.optimizer.state[parameter]["exp_avg"] if part == "optimizer" else parameter.data
+    poisoned = state.optimizer.memory()[parameter]["exp_avg"] if part == "optimizer" else parameter.data
     poisoned.flatten()[0] = NAN
     with pytest.raises(RunError, match=rf"state.safetensors was not written, because {part}.* is no longer finite"):
         state.save(path)
@@ -161,15 +160,13 @@ def test_a_run_whose_weights_are_no_longer_finite_keeps_its_files(
     go(config, run, steps=1)
     before = {path: path.read_bytes() for path in run.rglob("*.safetensors")}
 
-    def diverging(
-        state: TrainingState, x_0: torch.Tensor, labels: torch.Tensor | None, config: TrainConfig
-    ) -> StepResult:
-        result = training_step(state, x_0, labels, config)
+    def diverging(state: TrainingState, batch: Batch, config: TrainConfig) -> StepResult:
+        result = training_step(state, batch, config)
         for model in (state.model, state.average):
             next(model.parameters()).data.fill_(INFINITY)
         return result
 
-    monkeypatch.setattr("sfumato.trainer.training_step", diverging)
+    monkeypatch.setattr("sfumato.training.engine.training_step", diverging)
     with pytest.raises(RunError, match="no longer finite"):
         go(config, run, steps=1)
     assert {path: path.read_bytes() for path in run.rglob("*.safetensors")} == before
@@ -182,14 +179,14 @@ def test_the_average_forgets_faster_at_first(decay: float) -> None:
     for number in range(1, 40):
         with torch.no_grad():
             model.weight.add_(torch.full((2, 3), 0.1 * number))
-        update_average(average, model, decay, number)
+        update_average(average, model, torch.tensor(ConstantDecay(decay).pull(number)))
         d = min(decay, (1 + number) / (10 + number))
         expected = d * expected + (1 - d) * model.weight.detach().double()
     torch.testing.assert_close(average.weight.detach().double(), expected, rtol=1e-5, atol=1e-5)
 
 
 def test_every_step_moves_the_average_to_the_weights_after_it(settings: Settings, new_state: NewState) -> None:
-    config = settings(ema=0.5)
+    config = settings(ema="constant:decay=0.5")
     state = new_state(config)
     expected = [parameter.double().clone() for parameter in state.average.parameters()]
     for number in range(1, 16):
@@ -204,20 +201,41 @@ def test_every_step_moves_the_average_to_the_weights_after_it(settings: Settings
 
 
 @pytest.mark.parametrize(
-    ("warmup", "images", "expected"),
-    [(0, 1, 2.0), (100, 1, 0.02), (100, 50, 1.0), (100, 99, 1.98), (100, 100, 2.0), (100, 10**9, 2.0)],
+    ("warmup", "decay", "share", "expected"),
+    [
+        (0.0, 0.0, 0.0, 1.0),
+        (0.0, 0.0, 1.0, 1.0),
+        (0.5, 0.0, 0.1, 0.2),
+        (0.5, 0.0, 0.9, 1.0),
+        (0.0, 1.0, 0.25, 0.75),
+        (0.0, 0.2, 0.7, 1.0),
+        (0.0, 0.2, 0.9, 0.5),
+        (0.1, 1.0, 0.05, 0.5),
+        (0.1, 1.0, 1.0, 0.0),
+    ],
 )
-def test_the_learning_rate_rises_over_the_warmup_and_stays(warmup: int, images: int, expected: float) -> None:
-    assert learning_rate(OptimizationConfig(learning_rate=2.0, warmup=warmup), images) == pytest.approx(expected)
+def test_the_learning_rate_rises_over_the_warmup_and_falls_to_zero_over_the_decay(
+    warmup: float, decay: float, share: float, expected: float
+) -> None:
+    settings = OptimizationConfig(warmup=warmup, decay=decay)
+    assert rate_scale(settings, share, share) == pytest.approx(expected)
+
+
+def test_the_first_step_and_the_last_both_learn() -> None:
+    settings = OptimizationConfig(warmup=0.5, decay=0.5)
+    assert rate_scale(settings, 0.0, 0.1) == pytest.approx(0.2)
+    assert rate_scale(settings, 0.9, 1.0) == pytest.approx(0.2)
 
 
 def test_a_step_uses_the_learning_rate_of_the_image_it_ends_at(settings: Settings, new_state: NewState) -> None:
-    config = settings(warmup=12)
+    config = settings(warmup=0.15)
     state = new_state(config)
+    (adam,) = state.optimizer.rules
+    assert isinstance(adam, AdamRule)
     rates = []
     for _ in range(4):
         one_step(state, config)
-        rates.append(state.optimizer.param_groups[0]["lr"])
+        rates.append(adam.rate_now.item())
     assert rates == pytest.approx([0.01 / 3, 0.02 / 3, 0.01, 0.01])
 
 
@@ -225,7 +243,7 @@ def test_large_gradients_are_scaled_down(settings: Settings, new_state: NewState
     config = settings(clip_gradient=1e-3)
     state = new_state(config)
     norm = one_step(state, config).gradient_norm
-    moments = [state.optimizer.state[p]["exp_avg"] / 0.1 for p in state.model.parameters()]
+    moments = [memory["exp_avg"] / 0.1 for memory in state.optimizer.memory().values()]
     assert norm > 1e-3
     assert torch.cat([m.flatten() for m in moments]).norm().item() == pytest.approx(1e-3, rel=1e-3)
 

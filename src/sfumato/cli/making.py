@@ -34,7 +34,9 @@ class Train:
     device: str = "auto"
     """cpu, cuda, cuda:1, mps; auto takes the fastest one here."""
     cache: Path | None = None
-    """Where decoded images are kept; without it, $SFUMATO_CACHE or your cache folder."""
+    """Where decoded images and compiled code are kept; without it, $SFUMATO_CACHE or your cache folder."""
+    debug: bool = False
+    """Do one operation after the other on a GPU too (slower), so that an error points at its cause."""
 
     def run(self) -> int:
         """Trains."""
@@ -44,15 +46,26 @@ class Train:
 
         out = self.out or Path("runs") / run_name(self.config.source)
         with stop_wish() as wish, TrainingProgress() as progress:
-            state = train(self.config, out, device=self.device, cache=self.cache, reporter=progress, should_stop=wish)
-            seen, images = state.counters.images_seen, self.config.optimization.images
+            state, _, share = train(
+                self.config,
+                out,
+                device=self.device,
+                cache=self.cache,
+                debug=self.debug,
+                reporter=progress,
+                should_stop=wish,
+            )
+            seen = state.counters.images_seen
             if seen == 0:
                 progress.say("Stopped before the first step. To begin, give the same command.")
-            elif seen < images:
-                progress.say(f"Stopped and saved after {seen:,} of {images:,} images. To go on, give the same command.")
+            elif share < 1:
+                progress.say(
+                    f"Stopped and saved at {share:.0%}, after {seen:,} images. To go on, give the same command."
+                )
             else:
-                progress.say(f"Done: {seen:,} images. To draw new ones: sfumato sample {out}")
-        return wish.exit_code if seen < images else 0
+                minutes = state.counters.seconds / 60
+                progress.say(f"Done: {seen:,} images in {minutes:.1f} minutes. To draw new ones: sfumato sample {out}")
+        return wish.exit_code if share < 1 else 0
 
 
 @dataclass(frozen=True)

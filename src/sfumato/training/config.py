@@ -7,7 +7,6 @@ import tyro
 
 from sfumato.errors import ConfigError
 
-
 SOUND = {
     ("adam", "constant"),
     ("adam", "constant:decay=0.995"),
@@ -45,7 +44,7 @@ class DataConfig:
     """Mirror half of the images, chosen anew each time they are seen."""
     translate: int = 0
     """Move each image by up to this many pixels, edges repeated, anew each time it is seen."""
-    augment: float = 0.0
+    augment: float | None = 0.0
     """For fewer than about 5,000 images: flip, scale, turn, stretch and move them, each at this probability, and tell
     the network, so that samples are as the images were (EDM; 0.12 for CIFAR-10, 0.15 for faces)."""
     holdout: float = 0.05
@@ -57,7 +56,8 @@ class DataConfig:
 
             parsed_size(self.size)
         require(self.translate >= 0, f"--translate {self.translate} is negative", "Choose 0 pixels or more.")
-        require(0 <= self.augment <= 1, f"--augment {self.augment} is not a probability", "Choose 0 to 1.")
+        sound = self.augment is None or 0 <= self.augment <= 1
+        require(sound, f"--augment {self.augment} is not a probability", "Choose 0 to 1.")
         names = tuple(name.strip() for given in self.condition for name in given.split(","))
         require(all(names), f"--condition {' '.join(self.condition)} has an empty name", "Name columns: age,species.")
         require(len(set(names)) == len(names), f"--condition {' '.join(names)} repeats a column", "Name each once.")

@@ -101,7 +101,8 @@ def update_average(average: nn.Module, model: nn.Module, pull: Tensor) -> None:
         model: the model in training.
         pull: (), on their device, in [0, 1].
     """
-    averages, parameters = list(average.parameters()), list(model.parameters())
-    change = torch._foreach_sub(parameters, averages)
+    averages: list[Tensor] = list(average.parameters())
+    parameters: list[Tensor] = list(model.parameters())
+    change = list(torch._foreach_sub(parameters, averages))
     torch._foreach_mul_(change, pull)
     torch._foreach_add_(averages, change)

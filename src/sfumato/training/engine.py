@@ -1,4 +1,4 @@
-"""What turns batches into steps: one after the other on any device, or as one CUDA graph with the host a few steps ahead.
+"""What turns batches into steps: one after the other on any device, or a CUDA graph with the host a few steps ahead.
 
 Both do the same sums: a captured run is an eager one up to rounding.
 """
@@ -6,13 +6,15 @@ Both do the same sums: a captured run is an eager one up to rounding.
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable
+from pathlib import Path
 
 import torch
 from jaxtyping import Float32
-from torch import Tensor
+from torch import Tensor, nn
 
 from sfumato.capture import captured
 from sfumato.data import Batch
+from sfumato.nn.region import compile_regions
 from sfumato.training.config import TrainConfig
 from sfumato.training.state import TrainingState
 from sfumato.training.step import (
@@ -29,6 +31,9 @@ from sfumato.training.step import (
 
 AHEAD = 4
 """Steps that the host may be ahead of the device."""
+
+LONG_MINUTES, LONG_IMAGES = 1.0, 200_000
+"""Minutes, or images, from which a run gains more by compiling than that takes."""
 
 
 class Engine(ABC):
@@ -84,7 +89,7 @@ class CapturedEngine(Engine):
         self.inputs = drawn(state, batch, config)
         self.scales = Scales(*torch.zeros(3, device=self.device))
         self.measured = torch.zeros(3, device=self.device)
-        self.pending: deque[tuple[torch.cuda.Event, Float32[Tensor, "3"]]] = deque()
+        self.pending: deque[tuple[torch.cuda.Event, Float32[Tensor, 3]]] = deque()
 
         def whole_step() -> None:
             self.measured.copy_(learn(state, self.inputs, self.scales, config.optimization, parts))
@@ -137,6 +142,15 @@ def _overwrite(inputs: Inputs, given: Inputs) -> None:
 def _tensors(inputs: Inputs) -> list[Tensor]:
     rest = [tensor for tensor in (inputs.labels, inputs.told) if tensor is not None]
     return [inputs.x_0, *inputs.levels, *rest]
+
+
+def prepare(network: nn.Module, config: TrainConfig, cache: Path, say: Callable[[str], None]) -> None:
+    """Lays weights out for tensor cores and, for a run long enough to gain by it, compiles the network's regions."""
+    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    settings = config.optimization
+    if (settings.minutes or 0) >= LONG_MINUTES or (settings.images or 0) >= LONG_IMAGES:
+        say("Compiling the network: some seconds to two minutes the first time, which are not counted as training.")
+        compile_regions(network, cache)
 
 
 def captured_engine(

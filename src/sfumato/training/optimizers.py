@@ -1,4 +1,4 @@
-"""How gradients change weights: Adam for all of them, or Muon for the matrices inside the network and Adam for the rest.
+"""How gradients change weights: Adam for all, or Muon for the matrices inside the network and Adam for the rest.
 
 Both keep all their numbers on the device, so that a step can be part of a CUDA graph; a step whose gradient is not
 finite changes nothing.
@@ -62,7 +62,7 @@ class AdamRule(Rule):
     def step(self, scale: Scalar, sound: Scalar) -> None:
         """The fused kernel itself passes over a step that gradient scaling would call unsound."""
         self.rate_now.copy_(self.rate * scale)
-        self.adam.found_inf = 1 - sound
+        self.adam.found_inf = 1 - sound  # type: ignore[attr-defined]
         self.adam.step()
 
     def memory(self) -> Memory:
@@ -104,11 +104,7 @@ class MuonRule(Rule):
 
     def memory(self) -> Memory:
         """The momentum of each parameter, (out, the rest)."""
-        return {
-            p: {"momentum": momentum[i]}
-            for parameters, momentum in self.groups
-            for i, p in enumerate(parameters)
-        }
+        return {p: {"momentum": momentum[i]} for parameters, momentum in self.groups for i, p in enumerate(parameters)}
 
 
 def as_matrix(weight: Tensor) -> Float[Tensor, "rows columns"]:

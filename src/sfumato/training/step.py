@@ -141,7 +141,7 @@ def gradients(state: TrainingState, inputs: Inputs, settings: OptimizationConfig
         with autocast(settings.precision, noise.device):
             losses = weighted_loss(state.model, part.x_0, part.levels, noise[rows], part.labels, part.told)
         loss = losses.sum() / count
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         total += loss.detach()
     return total
 

@@ -1,0 +1,188 @@
+"""What follows from the minutes, the images and the device: the size of the network, the batch, the augmentation.
+
+Each rule is a function below, and `planned` applies them in order, to what the settings leave open. The constants come
+from runs of CIFAR-10 on one H200 (docs/experiments.md, "The lab" and "The rules").
+"""
+
+import math
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
+
+import torch
+from torch import nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
+
+from sfumato.architecture import model_for
+from sfumato.data import ImageSet
+from sfumato.devices import convolution_rate
+from sfumato.models import build
+from sfumato.presets import USUAL_BUDGETS
+from sfumato.training.config import DataConfig, NetworkConfig, OptimizationConfig, TrainConfig
+
+Settings = TypeVar("Settings", DataConfig, NetworkConfig, OptimizationConfig)
+
+WIDTHS = (32, 64, 128, 192, 256)
+"""Channels of the first level that are considered."""
+
+IMAGES_A_GFLOP = 140_000
+"""Images that a network should see for each 10^9 operations of its forward pass, before a larger one is better."""
+
+EFFICIENCY = 0.5
+"""What a network reaches of the rate of one large convolution."""
+
+STEPS = 1_500
+"""Steps that a run should have at least, before larger batches are better."""
+
+BATCHES = (16, 256)
+"""The smallest and the largest batch that is chosen."""
+
+MANY_EPOCHS = 400
+"""Epochs from which images are augmented, so that the network cannot learn them by heart."""
+
+AUGMENT = 0.15
+"""How much, as EDM does it for small sets of faces."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A configuration in which nothing is left open.
+
+    Attributes:
+        config: complete.
+        reasons: a sentence for each thing that was settled.
+    """
+
+    config: TrainConfig
+    reasons: tuple[str, ...] = ()
+
+
+def planned(config: TrainConfig, images: ImageSet, device: torch.device) -> Plan:
+    """Settles what `config` leaves open.
+
+    Args:
+        config: of which some settings are None.
+        images: to be learned.
+        device: that will compute; its speed is measured where that matters.
+
+    Raises:
+        ConfigError: the settings make no network.
+    """
+    config = with_budget(config)
+    if is_settled(config):
+        return Plan(config)
+    config = replace(config, network=with_levels(config.network, images.image_shape))
+    rate = EFFICIENCY * convolution_rate(device) if config.optimization.minutes is not None else math.inf
+    config, seen = with_width(config, images, rate)
+    data = filled(config.data, augment=augment_for(seen / len(images)))
+    config = replace(config, data=data, optimization=filled(config.optimization, batch=batch_for(seen)))
+    return Plan(config, reasons(config, seen, rate, images))
+
+
+def is_settled(config: TrainConfig) -> bool:
+    """Whether nothing is left open."""
+    network, settings = config.network, config.optimization
+    sizes = (network.width, network.multipliers, network.blocks, network.patch)
+    return None not in (*sizes, settings.batch, config.data.augment)
+
+
+def with_budget(config: TrainConfig) -> TrainConfig:
+    """The preset's usual budget, if there is none."""
+    settings = config.optimization
+    if settings.images is not None or settings.minutes is not None:
+        return config
+    return replace(config, optimization=filled(settings, **USUAL_BUDGETS[config.preset]))
+
+
+def with_levels(network: NetworkConfig, image_shape: tuple[int, int, int]) -> NetworkConfig:
+    """Patches that bring the longer side to at most 48 pixels; then levels down to 8 pixels, most blocks at the last.
+
+    Each level has twice the channels of the one above, up to four times those of the first.
+    """
+    side = max(image_shape[1:])
+    patch = network.patch or 2 ** max(0, math.ceil(math.log2(side / 48)))
+    count = max(2, 1 + math.floor(math.log2(side / patch / 8) + 0.5)) if network.multipliers is None else None
+    levels = network.multipliers or tuple(min(4, 2**level) for level in range(count or 0))
+    return filled(network, patch=patch, multipliers=levels, blocks=(*[2] * (len(levels) - 1), 3))
+
+
+def with_width(config: TrainConfig, images: ImageSet, rate: float) -> tuple[TrainConfig, float]:
+    """The widest network that the budget can show enough images to, and how many it will see.
+
+    Both grow with the budget: a network of twice the operations should see twice the images.
+    """
+    widths = WIDTHS if config.network.width is None else (config.network.width,)
+    chosen, seen = config, 0.0
+    for width in widths:
+        wider = replace(config, network=replace(config.network, width=width))
+        operations = forward_operations(wider, images)
+        sees = images_in_budget(config.optimization, rate / (3 * operations))
+        if chosen is not config and sees < IMAGES_A_GFLOP * operations / 1e9:
+            break
+        chosen, seen = wider, sees
+    return chosen, seen
+
+
+def images_in_budget(settings: OptimizationConfig, images_a_second: float) -> float:
+    """About how many images a run sees."""
+    by_count = math.inf if settings.images is None else settings.images
+    by_time = math.inf if settings.minutes is None else 60 * settings.minutes * images_a_second
+    return min(by_count, by_time)
+
+
+def batch_for(seen: float) -> int:
+    """The largest power of two that still leaves enough steps."""
+    least, most = BATCHES
+    return int(min(most, max(least, 2 ** math.floor(math.log2(max(1.0, seen / STEPS))))))
+
+
+def augment_for(epochs: float) -> float:
+    """Augmentation where images are seen so often that they would be learned by heart."""
+    return AUGMENT if epochs >= MANY_EPOCHS else 0.0
+
+
+def forward_operations(config: TrainConfig, images: ImageSet) -> int:
+    """Floating-point operations of one image through the network, a multiply-add as two; nothing is computed."""
+    with torch.device("meta"):
+        model = build(model_for(config, images))
+        image, time = torch.zeros(1, *images.image_shape), torch.zeros(1)
+    return operations_of(model.network, image, time)
+
+
+def operations_of(network: nn.Module, image: torch.Tensor, time: torch.Tensor) -> int:
+    """Floating-point operations of one call of a network."""
+    with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
+        network(image, time)
+    return int(counter.get_total_flops())
+
+
+def filled(settings: Settings, **values: object) -> Settings:
+    """The settings, those that were None as given."""
+    missing: dict[str, Any] = {name: value for name, value in values.items() if getattr(settings, name) is None}
+    return replace(settings, **missing)
+
+
+def reasons(config: TrainConfig, seen: float, rate: float, images: ImageSet) -> tuple[str, ...]:
+    """What was settled and why, for people."""
+    network, settings = config.network, config.optimization
+    operations = forward_operations(config, images) / 1e9
+    speed = "" if math.isinf(rate) else f", at about {rate / 1e12:,.2g} TFLOP/s"
+    sentences = [
+        f"Network: width {network.width}, levels {_joined(network.multipliers)}, blocks {_joined(network.blocks)}"
+        f"{f', patches of {network.patch}' if network.patch != 1 else ''}: {operations:.2g} GFLOP an image{speed}.",
+        f"It should see about {_rounded(seen)} images ({seen / len(images):,.0f} times each) in batches of "
+        f"{settings.batch}{f', augmented at {config.data.augment:g}' if config.data.augment else ''}.",
+    ]
+    if seen < IMAGES_A_GFLOP * operations:
+        sentences.append("That is little for such a network: more minutes, or a smaller --size, make better images.")
+    return tuple(sentences)
+
+
+def _joined(numbers: tuple[int, ...] | None) -> str:
+    return " ".join(map(str, numbers or ()))
+
+
+def _rounded(count: float) -> str:
+    """Two digits of a large number."""
+    digits = max(0, math.floor(math.log10(max(1, count))) - 1)
+    return f"{round(count, -digits):,.0f}"
