@@ -13,7 +13,7 @@ from torch.autograd import gradcheck
 from sfumato.errors import ConfigError, LabelError
 from sfumato.nn.convblocks import LOG_NOISE_PERIODS, STEP_PERIODS, Attention, Fold, Head, Periods, Stem, Unfold
 from sfumato.nn.convnet import ConvNet, ConvNetConfig
-from sfumato.nn.region import Region
+from sfumato.nn.region import MOST_SHAPES, Region
 from sfumato.shapes import UNLABELLED
 
 from .test_unet import filled
@@ -119,7 +119,7 @@ def test_near_times_are_told_alike_and_far_ones_apart(periods: Periods, scale: f
     embedding = filled(ConvNet(PLAIN, periods)).embedding
     told = embedding(scale * torch.tensor([0.0, 0.0025, 0.625, 1.25, 2.5]), None, None)
     distances = (told[0] - told[1:]).norm(dim=1) / told[0].norm()
-    assert distances[0] < 0.15
+    assert distances[0] < 0.25
     assert distances[1:].min() > 0.3
 
 
@@ -188,8 +188,8 @@ def test_an_images_output_does_not_depend_on_the_others() -> None:
 def test_far_from_edges_an_image_that_is_moved_moves_the_output(patch: int) -> None:
     """By whole pixels of the lowest level, which nothing but attention could tell."""
     network = filled(ConvNet(ConvNetConfig(1, 8, (1, 2), (1, 1), (), patch=patch)))
-    x, times = torch.randn(1, 1, 48 * patch, 48 * patch), torch.zeros(1)
-    inside = slice(20 * patch, 28 * patch)
+    x, times = torch.randn(1, 1, 64 * patch, 64 * patch), torch.zeros(1)
+    inside = slice(28 * patch, 36 * patch)
     still = network(x, times)[..., inside, inside]
     moved = network(x.roll((2 * patch, 4 * patch), (2, 3)), times).roll((-2 * patch, -4 * patch), (2, 3))
     torch.testing.assert_close(moved[..., inside, inside], still, rtol=1e-4, atol=1e-5)
@@ -219,6 +219,7 @@ def test_what_crosses_the_border_of_a_region_is_contiguous_and_so_are_the_gradie
     assert len(seen) == len(regions)
 
 
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")
 def test_every_region_is_compiled_whole_and_says_the_same(unchecked: None) -> None:
     """Without Inductor, which would take half a minute: whether each is one graph, and what that computes."""
     del unchecked
@@ -229,7 +230,8 @@ def test_every_region_is_compiled_whole_and_says_the_same(unchecked: None) -> No
     for module in network.modules():
         if isinstance(module, Region):
             module.compile(dynamic=False, fullgraph=True, backend="eager")
-    torch.testing.assert_close(network(*given), expected)
+    with torch._dynamo.config.patch(recompile_limit=MOST_SHAPES):
+        torch.testing.assert_close(network(*given), expected)
 
 
 def test_attention_is_softmax_of_normalised_queries_and_keys_head_by_head() -> None:
