@@ -5,14 +5,18 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 import torch
+from pydantic import Discriminator, Tag
+from torch import nn
 
 from sfumato.conditions import Column
 from sfumato.denoiser import PARAMETRIZATIONS, NetworkDenoiser, refuse_blind
 from sfumato.depth import EIGHT_BITS, Depth
 from sfumato.errors import ConfigError, RunError
+from sfumato.nn.convblocks import LOG_NOISE_PERIODS, STEP_PERIODS
+from sfumato.nn.convnet import ConvNet, ConvNetConfig
 from sfumato.nn.unet import UNet, UNetConfig
 from sfumato.schedule import SCHEDULES, Schedule, schedule_for
 from sfumato.storage import read_tensors, read_text, validated, write_tensors, write_whole
@@ -24,12 +28,28 @@ MOST_TIMESTEPS = 10**6
 """What a file may ask for; a schedule keeps tables as long."""
 
 
+def _architecture(network: object) -> object:
+    """What a description of a network says that it is; those of UNets say nothing."""
+    return network.get("architecture", "unet") if isinstance(network, dict) else "unet"
+
+
+Network = Annotated[
+    Annotated[UNetConfig, Tag("unet")] | Annotated[ConvNetConfig, Tag("convnet")],
+    Discriminator(
+        _architecture,
+        custom_error_type="unknown_architecture",
+        custom_error_message="Its architecture is unknown, neither convnet nor left out for a UNet",
+    ),
+]
+"""What a network is made of, of any architecture."""
+
+
 @dataclass(frozen=True)
 class ModelConfig:
     """All that is needed to build a model before its weights are loaded.
 
     Attributes:
-        network: the UNet.
+        network: what it is made of.
         schedule: signal and noise over time, a name in `SCHEDULES`, possibly with settings.
         zero_terminal_snr: whether its last step is made to leave no signal.
         shift: by how much noise it is shifted.
@@ -45,7 +65,7 @@ class ModelConfig:
 
     __pydantic_config__: ClassVar = {"extra": "forbid"}
 
-    network: UNetConfig
+    network: Network
     schedule: str
     zero_terminal_snr: bool
     shift: float
@@ -69,10 +89,11 @@ class ModelConfig:
                 f"{len(self.label_names)} label names and images of shape {self.image_shape}",
                 "Make them agree.",
             )
-        levels = len(self.network.multipliers)
-        if min(self.image_shape) < 1 or max(self.image_shape) > 2**14 or levels * self.network.blocks > 10**3:
+        levels, blocks = len(self.network.multipliers), self.network.blocks
+        total = sum(blocks) if isinstance(blocks, tuple) else levels * blocks
+        if min(self.image_shape) < 1 or max(self.image_shape) > 2**14 or total > 10**3:
             raise ConfigError(
-                f"images of shape {self.image_shape} and {levels} levels of {self.network.blocks} blocks are beyond "
+                f"images of shape {self.image_shape} and {levels} levels of {blocks} blocks are beyond "
                 "what this program was made for",
                 "Choose smaller ones.",
             )
@@ -119,7 +140,7 @@ def checked_schedule(name: str, zero_terminal_snr: bool, shift: float, parametri
 def build(config: ModelConfig) -> NetworkDenoiser:
     """A fresh, untrained model, its weights drawn from torch's global generator."""
     return NetworkDenoiser(
-        UNet(config.network),
+        _network(config),
         config.built_schedule(),
         PARAMETRIZATIONS[config.parametrization],
         config.image_shape,
@@ -128,6 +149,13 @@ def build(config: ModelConfig) -> NetworkDenoiser:
         config.label_column,
         config.depth,
     )
+
+
+def _network(config: ModelConfig) -> nn.Module:
+    """The network, told times in waves that suit the c_noise of its parametrization."""
+    if isinstance(config.network, UNetConfig):
+        return UNet(config.network)
+    return ConvNet(config.network, LOG_NOISE_PERIODS if config.parametrization == "edm" else STEP_PERIODS)
 
 
 def save_description(config: ModelConfig, folder: Path) -> None:
@@ -245,7 +273,7 @@ def _outline(config: ModelConfig, path: Path) -> NetworkDenoiser:
         raise RunError(f"{path} describes a network that cannot be built: {error}", "Restore the file.") from error
 
 
-def load_tensors(module: torch.nn.Module, tensors: dict[str, torch.Tensor], path: Path) -> None:
+def load_tensors(module: nn.Module, tensors: dict[str, torch.Tensor], path: Path) -> None:
     """Loads `tensors`, read from `path`, into `module`.
 
     Raises:

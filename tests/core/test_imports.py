@@ -83,7 +83,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         *("storage", "store"),
     },
     "inspection": {
-        *("conditions", "data", "duplicates", "errors", "nn", "pictures", "presets", "sources", "store", "trainer"),
+        *("conditions", "data", "duplicates", "errors", "models", "pictures", "presets", "sources", "store", "trainer"),
     },
     "findings": set(),
     "devices": {"errors"},

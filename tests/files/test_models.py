@@ -29,6 +29,8 @@ from sfumato.models import (
     save_description,
     save_weights,
 )
+from sfumato.nn.convblocks import LOG_NOISE_PERIODS, STEP_PERIODS, Periods
+from sfumato.nn.convnet import ConvNet, ConvNetConfig
 from sfumato.schedule import SCHEDULES, Cosine, Custom, Flow, LinearBeta, Schedule, Shifted, ZeroTerminal
 from sfumato.storage import write_tensors
 from sfumato.training.state import TrainingState
@@ -173,7 +175,7 @@ def test_a_description_that_is_not_json_is_refused(content: str, folder: Path) -
     [
         (delete("network"), "network: Field required"),
         (put("extra", 1), "extra: Unexpected keyword argument"),
-        (put("network/extra", 1), "network.extra: Unexpected keyword argument"),
+        (put("network/extra", 1), "network.unet.extra: Unexpected keyword argument"),
         (put("schedule", {"timesteps": 50}), "schedule: Input should be a valid string"),
         (put("schedule", "linear:extra=1"), "schedule 'linear' has no setting 'extra'"),
         (put("schedule", "quadratic"), "schedule 'quadratic' is unknown"),
@@ -182,8 +184,8 @@ def test_a_description_that_is_not_json_is_refused(content: str, folder: Path) -
         (put("zero_terminal_snr", 3), "zero_terminal_snr: Input should be a valid boolean"),
         (put("shift", 0.0), "cannot be shifted by 0.0"),
         (put("shift", float("inf")), "cannot be shifted by inf"),
-        (put("network/width", "wide"), "network.width: Input should be a valid integer"),
-        (put("network/multipliers", 3), "network.multipliers: Input should be a valid tuple"),
+        (put("network/width", "wide"), "network.unet.width: Input should be a valid integer"),
+        (put("network/multipliers", 3), "network.unet.multipliers: Input should be a valid tuple"),
         (put("network", None), "network"),
         (put("version", 2), "version: Input should be 1"),
         (put("format", "other"), "format: Input should be 'sfumato-model'"),
@@ -329,4 +331,82 @@ def test_a_schedule_of_ones_own_is_saved_and_loaded_by_the_name_it_was_given(
     assert load(tmp_path).schedule is mine
     monkeypatch.delitem(SCHEDULES, "mine")
     with pytest.raises(RunError, match=r"config.json describes what cannot be: the schedule 'mine' is unknown"):
+        load(tmp_path)
+
+
+@pytest.fixture
+def convnet(config: ModelConfig) -> ModelConfig:
+    """The model with the other network."""
+    network = ConvNetConfig(
+        image_channels=3, width=8, multipliers=(1, 2), blocks=(1, 2), attention_levels=(1,), classes=2
+    )
+    return replace(config, network=network)
+
+
+def test_a_convnet_is_the_same_after_saving_and_loading(convnet: ModelConfig, tmp_path: Path) -> None:
+    model = build(convnet)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.normal_(std=0.1)
+    save_description(convnet, tmp_path)
+    save_weights(model, tmp_path, 1)
+    assert read_description(tmp_path) == convnet
+    loaded = load(tmp_path)
+    assert isinstance(loaded.network, ConvNet)
+    assert outputs(loaded).std() > 0.01
+    assert torch.equal(outputs(loaded), outputs(model.eval()))
+
+
+@pytest.mark.parametrize(
+    ("parametrization", "periods"), [("edm", LOG_NOISE_PERIODS), ("noise", STEP_PERIODS), ("velocity", STEP_PERIODS)]
+)
+def test_a_convnet_is_told_times_in_waves_that_suit_them(
+    parametrization: str, periods: Periods, convnet: ModelConfig
+) -> None:
+    network = build(replace(convnet, parametrization=parametrization)).network
+    assert isinstance(network, ConvNet)
+    assert network.embedding.periods == periods
+
+
+def test_the_description_of_a_unet_is_as_it_was_before_there_were_others(folder: Path) -> None:
+    assert json.loads((folder / "model" / "config.json").read_text())["network"] == {
+        "image_channels": 3,
+        "width": 8,
+        "multipliers": [1],
+        "blocks": 1,
+        "attention_levels": [0],
+        "dropout": 0.1,
+        "classes": 2,
+        "columns": [],
+        "augmentation": 0,
+    }
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (put("network/architecture", "transformer"), "network: Its architecture is unknown"),
+        (put("network/architecture", ["convnet"]), "network: Its architecture is unknown"),
+        (put("network/architecture", None), "network: Its architecture is unknown"),
+        (delete("network"), "network: Field required"),
+        (lambda fields: fields["network"].pop("architecture"), "network.unet"),
+        (put("network/blocks", 2), "network.convnet.blocks: Input should be a valid tuple"),
+        (put("network/extra", 2), "network.convnet.extra: Unexpected keyword argument"),
+        (put("network/blocks", [1, 10**12]), "beyond what this program was made for"),
+        (put("network/patch", 10**30), "describes a network that cannot be built"),
+        (put("network/patch", 0), "do not make a network"),
+        (put("network/classes", 3), "3 classes"),
+    ],
+)
+def test_a_convnets_description_that_was_tampered_with_is_refused_with_its_reason(
+    change: Change, reason: str, convnet: ModelConfig, tmp_path: Path, unchecked: None
+) -> None:
+    del unchecked
+    save_description(convnet, tmp_path)
+    save_weights(build(convnet), tmp_path, 1)
+    path = tmp_path / "config.json"
+    fields = json.loads(path.read_text())
+    change(fields)
+    path.write_text(json.dumps(fields))
+    with pytest.raises(RunError, match=rf"config.json .*{reason}"):
         load(tmp_path)

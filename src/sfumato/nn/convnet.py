@@ -1,7 +1,6 @@
 """A UNet of wide convolutions, for tensor cores: the network that learned fastest (docs/experiments.md, "The lab")."""
 
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Literal
 
 from jaxtyping import Float
@@ -21,7 +20,7 @@ from sfumato.nn.convblocks import (
     Stem,
     Unfold,
 )
-from sfumato.nn.layers import Features
+from sfumato.nn.layers import Embedding, Features, OtherFeatures
 
 
 @dataclass(frozen=True)
@@ -94,6 +93,37 @@ class ConvNetConfig:
         return 4 * self.width
 
 
+class DownLevel(nn.Module):
+    """The fold that leads to a level (none to the first), and its blocks on the way down."""
+
+    def __init__(self, config: ConvNetConfig, index: int) -> None:
+        super().__init__()
+        self.fold = Fold(*config.widths[index - 1 : index + 1]) if index else nn.Identity()
+        self.blocks = nn.ModuleList(ConvBlock(*_sizes(config, index)) for _ in range(config.blocks[index]))
+
+    def forward(self, x: OtherFeatures, embedding: Embedding) -> list[OtherFeatures]:
+        """The output of every block, in order: the skips of the way up."""
+        outputs = [self.fold(x)]
+        for block in self.blocks:
+            outputs.append(block(outputs[-1], embedding))
+        return outputs[1:]
+
+
+class UpLevel(nn.Module):
+    """The blocks of a level on the way up, and the unfolding that leads from it (none from the first)."""
+
+    def __init__(self, config: ConvNetConfig, index: int) -> None:
+        super().__init__()
+        self.blocks = nn.ModuleList(MergingBlock(*_sizes(config, index)) for _ in range(config.blocks[index]))
+        self.unfold = Unfold(*config.widths[index - 1 : index + 1][::-1]) if index else None
+
+    def forward(self, x: OtherFeatures, skips: list[OtherFeatures], embedding: Embedding) -> OtherFeatures:
+        """Each block takes the latest of the skips, and removes it; the result has the size of the next one."""
+        for block in self.blocks:
+            x = block(x, skips.pop(), embedding)
+        return x if self.unfold is None else self.unfold(x, *skips[-1].shape[1:3])
+
+
 class ConvNet(nn.Module):
     """Predicts an image-shaped output from a noisy image, its time and its labels. Takes images of any size.
 
@@ -105,15 +135,13 @@ class ConvNet(nn.Module):
     def __init__(self, config: ConvNetConfig, periods: Periods = LOG_NOISE_PERIODS) -> None:
         super().__init__()
         self.config = config
-        widths, levels = config.widths, range(len(config.widths))
+        levels, width = range(len(config.widths)), config.widths[0]
         self.embedding = Conditioning(periods, config.embedding, config.classes, config.columns, config.augmentation)
-        self.stem = Stem(config.image_channels, widths[0], config.patch)
-        self.down_levels = nn.ModuleList(_level(ConvBlock, config, level) for level in levels)
-        self.folds = nn.ModuleList(Fold(here, below) for here, below in pairwise(widths))
+        self.stem = Stem(config.image_channels, width, config.patch)
+        self.down_levels = nn.ModuleList(DownLevel(config, index) for index in levels)
         self.middle = ConvBlock(*_sizes(config, levels[-1]))
-        self.up_levels = nn.ModuleList(_level(MergingBlock, config, level) for level in levels)
-        self.unfolds = nn.ModuleList(Unfold(below, here) for here, below in pairwise(widths))
-        self.head = Head(widths[0], config.image_channels, config.patch)
+        self.up_levels = nn.ModuleList(UpLevel(config, index) for index in reversed(levels))
+        self.head = Head(width, config.image_channels, config.patch)
 
     def forward(
         self,
@@ -134,16 +162,12 @@ class ConvNet(nn.Module):
         self._refuse_foreign(labels, augmentation)
         embedding = self.embedding(times, labels, augmentation)
         features, skips = self.stem(x), []
-        for index, level in enumerate(self.down_levels):
-            features = self.folds[index - 1](features) if index else features
-            for block in level:
-                features = block(features, embedding)
-                skips.append(features)
+        for level in self.down_levels:
+            skips += level(features, embedding)
+            features = skips[-1]
         features = self.middle(features, embedding)
-        for index, level in reversed(list(enumerate(self.up_levels))):
-            for block in level:
-                features = block(features, skips.pop(), embedding)
-            features = self.unfolds[index - 1](features, *skips[-1].shape[1:3]) if index else features
+        for level in self.up_levels:
+            features = level(features, skips, embedding)
         output: Tensor = self.head(features, *x.shape[2:])
         return output
 
@@ -161,8 +185,3 @@ class ConvNet(nn.Module):
 def _sizes(config: ConvNetConfig, level: int) -> tuple[int, int, float, bool]:
     """What a block of a level is made of."""
     return config.widths[level], config.embedding, config.dropout, level in config.attention_levels
-
-
-def _level(kind: type[ConvBlock] | type[MergingBlock], config: ConvNetConfig, level: int) -> nn.ModuleList:
-    """The blocks of a level, one way."""
-    return nn.ModuleList(kind(*_sizes(config, level)) for _ in range(config.blocks[level]))
