@@ -13,8 +13,8 @@ import torch
 from sfumato import pictures
 from sfumato.architecture import model_for
 from sfumato.conditions import Cell, column_of
-from sfumato.devices import choose_device
 from sfumato.data import ImageSet, image_set, load_images
+from sfumato.devices import choose_device
 from sfumato.duplicates import Groups, nearly_same, same_pixels
 from sfumato.errors import DataError
 from sfumato.models import build
@@ -218,6 +218,7 @@ def _network_bytes(source: str, images: ImageSet) -> int:
     """Memory of the recommended preset's network while it learns, activations apart."""
     preset = preset_for(source, "tiny" if _is_tiny(images) else None)
     config = planned(preset, images, choose_device("auto")).config
+    described = model_for(config, images)
     with torch.device("meta"):
-        model = build(model_for(config, images))
+        model = build(described)
     return BYTES_A_WEIGHT * sum(parameter.numel() for parameter in model.parameters())

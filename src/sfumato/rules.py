@@ -143,8 +143,9 @@ def augment_for(epochs: float) -> float:
 
 def forward_operations(config: TrainConfig, images: ImageSet) -> int:
     """Floating-point operations of one image through the network, a multiply-add as two; nothing is computed."""
+    described = model_for(config, images)
     with torch.device("meta"):
-        model = build(model_for(config, images))
+        model = build(described)
         image, time = torch.zeros(1, *images.image_shape), torch.zeros(1)
     return operations_of(model.network, image, time)
 

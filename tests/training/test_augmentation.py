@@ -133,7 +133,9 @@ def test_samples_are_as_the_images_were_if_and_only_if_the_network_is_told(
     image = torch.full((1, 1, 8, 8), -0.8)
     image[..., :3, :3] = 0.9
     config = TrainConfig(
-        "", data=DataConfig(augment=0.5), optimization=OptimizationConfig(learning_rate=2e-3, warmup=0.0, ema="constant:decay=0.98")
+        "",
+        data=DataConfig(augment=0.5),
+        optimization=OptimizationConfig(learning_rate=2e-3, warmup=0.0, ema="constant:decay=0.98"),
     )
     with torch.random.fork_rng():
         torch.manual_seed(0)

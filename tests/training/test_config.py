@@ -15,6 +15,7 @@ import pytest
 import torch
 from PIL import Image
 
+from sfumato.architecture import model_for
 from sfumato.data import ImageSet, load_images
 from sfumato.denoiser import PARAMETRIZATIONS
 from sfumato.errors import ConfigError, RunError, SfumatoError
@@ -23,8 +24,6 @@ from sfumato.presets import PRESETS, preset_for
 from sfumato.rules import planned
 from sfumato.runs import Learned, Run, learned_images, read_record
 from sfumato.schedule import SCHEDULES, Flow
-from sfumato.architecture import model_for
-from sfumato.training.looks import Looks, Moment
 from sfumato.training.config import (
     DataConfig,
     DiffusionConfig,
@@ -34,6 +33,7 @@ from sfumato.training.config import (
     WatchConfig,
     differences,
 )
+from sfumato.training.looks import Looks, Moment
 
 from .conftest import Settings, Train
 
@@ -208,6 +208,7 @@ FIXED: dict[str, object] = {
     "holdout": 0.5,
     "width": 16,
     "multipliers": (1, 2),
+    "patch": 2,
     "blocks": (2,),
     "backbone": "convnet",
     "attention": (8,),
@@ -247,6 +248,7 @@ def test_what_does_not_change_the_lesson_may_change(name: str, settings: Setting
 @pytest.mark.parametrize("name", FIXED)
 def test_what_changes_the_lesson_may_not_change(name: str, settings: Settings) -> None:
     base: dict[str, object] = {"parametrization": "velocity"}  # which goes with every schedule
+    base |= {"backbone": "convnet"} if name == "patch" else {}
     (difference,) = differences(settings(**base), settings(**base | {name: FIXED[name]}))
     assert difference.startswith(f"--{name.replace('_', '-')}: ")
 
@@ -414,6 +416,8 @@ def test_the_preset_is_the_one_that_is_named_or_that_suits_the_data() -> None:
     assert preset_for("digits") == replace(PRESETS["tiny"], source="digits")
     assert preset_for("photos") == replace(PRESETS["default"], source="photos")
     assert preset_for("digits", "ddpm").optimization.batch == 128
-    assert preset_for("photos", "ddpm").diffusion == DiffusionConfig("linear", False, 1.0, "noise", "uniform", False, "simple")
+    assert preset_for("photos", "ddpm").diffusion == DiffusionConfig(
+        "linear", False, 1.0, "noise", "uniform", False, "simple"
+    )
     with pytest.raises(ConfigError, match=r"no preset 'huge'. Choose among: default, ddpm, tiny"):
         preset_for("photos", "huge")

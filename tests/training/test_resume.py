@@ -184,7 +184,7 @@ def test_a_line_of_measurements_is_the_mean_of_its_steps_and_never_empty(
 
     monkeypatch.setattr(engine, "training_step", recorded)
     monkeypatch.setattr(trainer, "STEPS_A_LINE", 2)
-    go(settings(images=16), tmp_path / "run")
+    go(settings(images=16, warmup=1.0), tmp_path / "run")
     lines = [m for m in read_metrics(tmp_path / "run") if m["kind"] == "train"]
     assert [m["loss"] for m in lines] == pytest.approx([sum(losses[:2]) / 2, sum(losses[2:]) / 2])
     assert [(m["images"], m["steps"], m["skipped"]) for m in lines] == [(8, 2, 0), (16, 4, 0)]
@@ -243,10 +243,11 @@ def test_a_checkpoint_of_another_network_is_refused(
 
 
 def test_a_checkpoint_without_the_optimizers_memory_is_refused(
-    settings: Settings, new_state: NewState, tmp_path: Path
+    settings: Settings, new_state: NewState, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     state = new_state(settings())
-    state.optimizer.rules[0].memory()
+    forgotten = state.optimizer.memory() | {next(state.model.parameters()): {}}
+    monkeypatch.setattr(state.optimizer, "memory", lambda: forgotten)
     state.save(tmp_path / "a.safetensors")
     with pytest.raises(RunError, match=r"a.safetensors lacks tensor .*exp_avg"):
         new_state(settings()).load(tmp_path / "a.safetensors")
