@@ -14,12 +14,15 @@ from sfumato.nn.layers import (
     Downsample,
     Embedding,
     Features,
+    Head,
+    Images,
+    LastNorm,
     OtherFeatures,
     ResidualBlock,
     SelfAttention,
+    Stem,
     TimeEmbedding,
     Upsample,
-    group_norm,
     zeroed,
 )
 
@@ -105,7 +108,7 @@ class DownLevel(Level):
         """The output of every block and of the halving, in order: the skips of the way up."""
         outputs = []
         for block, attention in zip(self.blocks, self.attentions, strict=True):
-            x = attention(block(x, embedding))
+            x = attention(block(embedding, x))
             outputs.append(x)
         if self.downsample is not None:
             outputs.append(self.downsample(x))
@@ -122,8 +125,8 @@ class UpLevel(Level):
     def forward(self, x: Features, skips: list[OtherFeatures], embedding: Embedding) -> OtherFeatures:
         """Each block takes the latest of the skips, and removes it; the result has the size of the next one."""
         for block, attention in zip(self.blocks, self.attentions, strict=True):
-            x = attention(block(torch.cat([x, skips.pop()], dim=1), embedding))
-        return x if self.upsample is None else self.upsample(x, skips[-1].shape[-2:])
+            x = attention(block(embedding, x, skips.pop()))
+        return x if self.upsample is None else self.upsample(x, *skips[-1].shape[1:3])
 
 
 class UNet(nn.Module):
@@ -140,7 +143,7 @@ class UNet(nn.Module):
         self.time_embedding = TimeEmbedding(config.width, config.embedding, config.augmentation)
         self.class_embedding = nn.Embedding(config.classes + 1, config.embedding) if config.classes else None
         self.row_embedding = RowEmbedding(config.columns, config.embedding) if config.columns else None
-        self.stem = nn.Conv2d(config.image_channels, config.width, 3, padding=1)
+        self.stem = Stem(config.image_channels, config.width)
 
         skips = [config.width]
         self.down_levels = nn.ModuleList()
@@ -159,16 +162,16 @@ class UNet(nn.Module):
             self.up_levels.append(UpLevel(config, index, [c + skips.pop() for c in from_below]))
             below = channels
 
-        self.norm = group_norm(widths[0])
-        self.head = zeroed(nn.Conv2d(widths[0], config.image_channels, 3, padding=1))
+        self.norm = LastNorm(widths[0])
+        self.head = zeroed(Head(widths[0], config.image_channels))
 
     def forward(
         self,
-        x: Features,
+        x: Images,
         times: Float[Tensor, " n"],
         labels: Labels | None = None,
         augmentation: Float[Tensor, "n a"] | None = None,
-    ) -> Features:
+    ) -> Images:
         """From noisy images (n, C, h, w), times (n,), and what is known of the images, to (n, C, h, w).
 
         Labels are classes (n,), -1 for none, or rows (n, k), NaN for what is not known; the augmentation is (n, a), 0
@@ -178,16 +181,21 @@ class UNet(nn.Module):
         skips = [self.stem(x)]
         for level in self.down_levels:
             skips += level(skips[-1], embedding)
-        x = self.middle_out(self.middle_attention(self.middle_in(skips[-1], embedding)), embedding)
+        x = self.middle_out(embedding, self.middle_attention(self.middle_in(embedding, skips[-1])))
         for level in self.up_levels:
             x = level(x, skips, embedding)
-        output: Tensor = self.head(F.silu(self.norm(x)))
+        output: Tensor = self.head(self.norm(x))
         return output
 
     def _embed(
         self, times: Float[Tensor, " n"], labels: Labels | None, augmentation: Float[Tensor, "n a"] | None
     ) -> Embedding:
-        """Time and augmentation plus labels; row 0 of the class table stands for no class."""
+        """SiLU of time and augmentation plus labels; row 0 of the class table stands for no class."""
+        if augmentation is not None and not self.config.augmentation:
+            raise ConfigError(
+                "a network that is never told of augmentation was told of it",
+                "Call it without, or make it with UNetConfig(augmentation=...).",
+            )
         embedding: Tensor = self.time_embedding(times, augmentation)
         if labels is not None:
             self._refuse_foreign(labels)
@@ -197,7 +205,7 @@ class UNet(nn.Module):
         if self.row_embedding is not None:
             unknown = times.new_full((len(times), len(self.config.columns)), math.nan)
             embedding = embedding + self.row_embedding(unknown if labels is None else labels)
-        return embedding
+        return F.silu(embedding)
 
     def _refuse_foreign(self, labels: Labels) -> None:
         """Raises `LabelError` if the labels are not of the kind that the network was made for."""
