@@ -42,6 +42,11 @@ def groups_of(channels: int) -> int:
     return next(n for n in (32, 16, 8, 4, 2, 1) if channels % n == 0 and (channels >= 4 * n or n == 1))
 
 
+def precise(x: OtherFeatures) -> OtherFeatures:
+    """x in float32 or better."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))
+
+
 def sinusoidal(times: Float[Tensor, " n"], dimensions: int, slowest: float = 10_000.0) -> Embedding:
     """Sines, then cosines, of the times at `dimensions` / 2 frequencies from 1 down to 1 / `slowest`.
 
@@ -81,8 +86,8 @@ class TimeEmbedding(Region):
 class GroupNorm(nn.GroupNorm):
     """Group normalisation (arXiv 1803.08494) of features whose channels lie side by side, and a function of the result.
 
-    PyTorch's kernel is fastest on a CPU. Compiled code follows the formula, in passes that read and write (n, h, w, c)
-    in order.
+    Both are computed in float32 or better. PyTorch's kernel is fastest on a CPU; compiled code follows the formula, in
+    passes that read and write (n, h, w, c) in order.
 
     Args:
         channels: of all features together.
@@ -100,16 +105,15 @@ class GroupNorm(nn.GroupNorm):
     def eager(self, *parts: OtherFeatures) -> OtherFeatures:
         """By PyTorch's kernel, which sees channels-last."""
         x = torch.cat(parts, dim=-1) if len(parts) > 1 else parts[0]
-        return self.then(super().forward(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1))
+        return self.then(super().forward(precise(x).permute(0, 3, 1, 2))).permute(0, 2, 3, 1).to(x.dtype)
 
     def compiled(self, *parts: OtherFeatures) -> OtherFeatures:
         """x -> scale x + shift, with the scale and shift of each image's channels, of each of the parts alone."""
-        precise = [part.to(torch.promote_types(part.dtype, torch.float32)) for part in parts]
-        moments = [torch.var_mean(part, (1, 2), correction=0) for part in precise]
+        moments = [torch.var_mean(precise(part), (1, 2), correction=0) for part in parts]
         scale, shift = self._affine(*(torch.cat(of_parts, dim=1) for of_parts in zip(*moments, strict=True)))
         sizes = [part.shape[-1] for part in parts]
-        pieces = zip(precise, scale.split(sizes, dim=1), shift.split(sizes, dim=1), strict=True)
-        normed = [self.then(x * a[:, None, None] + b[:, None, None]) for x, a, b in pieces]
+        pieces = zip(parts, scale.split(sizes, dim=1), shift.split(sizes, dim=1), strict=True)
+        normed = [self.then(precise(x) * a[:, None, None] + b[:, None, None]) for x, a, b in pieces]
         return torch.cat(normed, dim=-1).to(parts[0].dtype)
 
     def _affine(self, variance: Embedding, mean: Embedding) -> tuple[Embedding, Embedding]:
