@@ -15,7 +15,7 @@ from sfumato.conditions import Cell, column_of
 from sfumato.data import ImageSet, image_set, load_images
 from sfumato.duplicates import Groups, nearly_same, same_pixels
 from sfumato.errors import DataError
-from sfumato.models import build
+from sfumato.models import network_for
 from sfumato.presets import preset_for
 from sfumato.sources import Shape, Source, Unreadable, depth_title, mode_title, open_source
 from sfumato.store import Choices, cache_folder, kept_in, open_store, suggested_size, survey
@@ -215,6 +215,7 @@ def _group_counts(groups: Groups) -> dict[str, int]:
 def _network_bytes(source: str, images: ImageSet) -> int:
     """Memory of the recommended preset's network while it learns, activations apart."""
     preset = preset_for(source, "tiny" if _is_tiny(images) else None)
+    config = model_for(preset, images)
     with torch.device("meta"):
-        model = build(model_for(preset, images))
-    return BYTES_A_WEIGHT * sum(parameter.numel() for parameter in model.parameters())
+        network = network_for(config)
+    return BYTES_A_WEIGHT * sum(parameter.numel() for parameter in network.parameters())
