@@ -17,7 +17,7 @@ from sfumato.data import ImageSet, image_set, load_images
 from sfumato.devices import choose_device
 from sfumato.duplicates import Groups, nearly_same, same_pixels
 from sfumato.errors import DataError
-from sfumato.models import build
+from sfumato.models import network_for
 from sfumato.presets import preset_for
 from sfumato.rules import planned
 from sfumato.sources import Shape, Source, Unreadable, depth_title, mode_title, open_source
@@ -217,8 +217,7 @@ def _group_counts(groups: Groups) -> dict[str, int]:
 def _network_bytes(source: str, images: ImageSet) -> int:
     """Memory of the recommended preset's network while it learns, activations apart."""
     preset = preset_for(source, "tiny" if _is_tiny(images) else None)
-    config = planned(preset, images, choose_device("auto")).config
-    described = model_for(config, images)
+    config = model_for(planned(preset, images, choose_device("auto")).config, images)
     with torch.device("meta"):
-        model = build(described)
-    return BYTES_A_WEIGHT * sum(parameter.numel() for parameter in model.parameters())
+        network = network_for(config)
+    return BYTES_A_WEIGHT * sum(parameter.numel() for parameter in network.parameters())

@@ -140,7 +140,7 @@ def checked_schedule(name: str, zero_terminal_snr: bool, shift: float, parametri
 def build(config: ModelConfig) -> NetworkDenoiser:
     """A fresh, untrained model, its weights drawn from torch's global generator."""
     return NetworkDenoiser(
-        _network(config),
+        network_for(config),
         config.built_schedule(),
         PARAMETRIZATIONS[config.parametrization],
         config.image_shape,
@@ -151,8 +151,8 @@ def build(config: ModelConfig) -> NetworkDenoiser:
     )
 
 
-def _network(config: ModelConfig) -> nn.Module:
-    """The network, told times in waves that suit the c_noise of its parametrization."""
+def network_for(config: ModelConfig) -> nn.Module:
+    """A fresh network, told times in waves that suit the c_noise of its parametrization."""
     if isinstance(config.network, UNetConfig):
         return UNet(config.network)
     return ConvNet(config.network, LOG_NOISE_PERIODS if config.parametrization == "edm" else STEP_PERIODS)

@@ -16,7 +16,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from sfumato.architecture import model_for
 from sfumato.data import ImageSet
 from sfumato.devices import convolution_rate
-from sfumato.models import build
+from sfumato.models import network_for
 from sfumato.presets import USUAL_BUDGETS
 from sfumato.training.config import DataConfig, NetworkConfig, OptimizationConfig, TrainConfig
 
@@ -145,9 +145,9 @@ def forward_operations(config: TrainConfig, images: ImageSet) -> int:
     """Floating-point operations of one image through the network, a multiply-add as two; nothing is computed."""
     described = model_for(config, images)
     with torch.device("meta"):
-        model = build(described)
+        network = network_for(described)
         image, time = torch.zeros(1, *images.image_shape), torch.zeros(1)
-    return operations_of(model.network, image, time)
+    return operations_of(network, image, time)
 
 
 def operations_of(network: nn.Module, image: torch.Tensor, time: torch.Tensor) -> int:

@@ -11,7 +11,17 @@ from torch import Tensor, nn
 from torch.autograd import gradcheck
 
 from sfumato.errors import ConfigError, LabelError
-from sfumato.nn.convblocks import LOG_NOISE_PERIODS, STEP_PERIODS, Attention, Fold, Head, Periods, Stem, Unfold
+from sfumato.nn.convblocks import (
+    LOG_NOISE_PERIODS,
+    STEP_PERIODS,
+    Attention,
+    ConvBlock,
+    Fold,
+    Head,
+    Periods,
+    Stem,
+    Unfold,
+)
 from sfumato.nn.convnet import ConvNet, ConvNetConfig
 from sfumato.nn.region import MOST_SHAPES, Region
 from sfumato.shapes import UNLABELLED
@@ -204,19 +214,21 @@ def test_dropout_acts_in_training_only() -> None:
     assert (network.eval()(x, times) == network(x, times)).all()
 
 
-def test_what_crosses_the_border_of_a_region_is_contiguous_and_so_are_the_gradients_that_come_back() -> None:
-    network, seen = filled(ConvNet(TINY)), []
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_what_crosses_the_border_of_a_region_is_contiguous_and_so_are_its_gradients(dtype: torch.dtype) -> None:
+    network, seen = filled(ConvNet(TINY)).to(dtype), []
 
     def look(region: nn.Module, given: tuple[object, ...], output: Tensor) -> None:
         for tensor in (output, *(x for x in given if isinstance(x, Tensor))):
             assert tensor.is_contiguous(), type(region)
-        output.register_hook(lambda gradient: seen.append((type(region), gradient.is_contiguous())))
+        output.register_hook(lambda gradient: seen.append(gradient.is_contiguous()))
 
     regions = [module for module in network.modules() if isinstance(module, Region)]
     for region in regions:
         region.register_forward_hook(look)
-    network(*inputs(2, 5, 4)).square().sum().backward()
+    network(*inputs(2, 5, 4, dtype)).square().sum().backward()
     assert len(seen) == len(regions)
+    assert all(seen)
 
 
 @pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")
@@ -244,6 +256,18 @@ def test_attention_is_softmax_of_normalised_queries_and_keys_head_by_head() -> N
         heads.append((q @ k.mT / 8).softmax(-1) @ value[..., part])
     expected = attention.project(torch.cat(heads, dim=-1)).reshape(x.shape)
     torch.testing.assert_close(attention(x), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_a_block_modulates_what_is_between_its_convolutions() -> None:
+    block, x, embedding = filled(ConvBlock(8, 6, 0.0, False)), torch.randn(2, 3, 4, 8), torch.randn(2, 6)
+
+    def convolved(layer: nn.Conv2d, x: Tensor) -> Tensor:
+        return F.conv2d(x.movedim(3, 1), layer.weight, padding=1).movedim(1, 3)
+
+    scale, shift = block.condition(embedding).reshape(2, 1, 1, 16).split(8, dim=-1)
+    between = F.rms_norm(convolved(block.conv_in, F.silu(F.rms_norm(x, (8,)))), (8,))
+    expected = x + convolved(block.conv_out, F.silu(between * (1 + scale) + shift))
+    torch.testing.assert_close(block(x, embedding), expected, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize(("height", "width"), [(4, 6), (5, 3)])

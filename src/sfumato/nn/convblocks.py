@@ -54,7 +54,7 @@ class Conv(nn.Conv2d):
 
     def forward(self, x: Features) -> Float[Tensor, "n h w _"]:
         """The same memory seen as channels-last, there and back."""
-        return super().forward(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1).contiguous()
+        return super().forward(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
 
 
 class Conditioning(Region):
