@@ -17,7 +17,7 @@ from sfumato.conditions import Category, Column
 from sfumato.depth import EIGHT_BITS, Depth
 from sfumato.errors import ConfigError
 from sfumato.schedule import Schedule
-from sfumato.shapes import Images, Labels, Times, Told, over
+from sfumato.shapes import Images, Labels, Times, Told, for_each, over
 
 
 class Denoiser(nn.Module, ABC):
@@ -190,7 +190,7 @@ class NetworkDenoiser(Denoiser):
         return self._output(x_t, self.parametrization(self.schedule, t), labels, augmentation)
 
     def _output(self, x_t: Images, c: Coefficients, labels: Labels | None, augmentation: Told | None = None) -> Images:
-        times = c.noise.float().to(x_t.device).expand(len(x_t))
+        times = for_each(c.noise, x_t)
         told = () if augmentation is None else (augmentation,)
         output: Images = self.network(over(c.input, x_t) * x_t, times, labels, *told)
         return output.to(x_t.dtype)
