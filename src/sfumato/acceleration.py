@@ -44,7 +44,7 @@ def accelerated(
         return model
 
     def ready(network: nn.Module) -> nn.Module:
-        twin = deepcopy(network).eval().requires_grad_(False).to(memory_format=torch.channels_last)
+        twin = deepcopy(network).eval().requires_grad_(False).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         if compiled:
             compile_regions(twin, cache_folder(cache) / "compiled")
         return CapturedNetwork(twin, batch, precision, compiled)
@@ -103,7 +103,7 @@ class _Call:
         images = len(x)
         self.x[:images] = x
         self.times[:images] = times
-        if self.labels is not None:
+        if self.labels is not None and labels is not None:
             self.labels[:images] = labels
         self.replay()
         return self.output[:images].clone()

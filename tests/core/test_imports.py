@@ -42,6 +42,8 @@ MAY_IMPORT: dict[str, set[str]] = {
         "solvers",
     },
     "sampling": {"conditions", "defaults", "denoiser", "errors", "grids", "guidance", "schedule", "shapes", "solvers"},
+    "acceleration": {"capture", "denoiser", "devices", "nn", "sampling", "shapes", "store"},
+    "bulk": {"acceleration", "denoiser", "devices", "errors", "sampling", "shapes"},
     "sphere": {"errors", "shapes"},
     "latents": {"denoiser", "errors", "guidance", "sampling", "schedule", "shapes", "solvers", "sphere"},
     "nn": {"errors"},
@@ -79,7 +81,19 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
     "duplicates": {"data"},
     "evaluation": {
-        *("data", "denoiser", "depth", "errors", "likelihood", "metrics", "models", "pictures", "runs", "sampling"),
+        *(
+            "bulk",
+            "data",
+            "denoiser",
+            "depth",
+            "errors",
+            "likelihood",
+            "metrics",
+            "models",
+            "pictures",
+            "runs",
+            "sampling",
+        ),
         *("storage", "store"),
     },
     "inspection": {
@@ -90,7 +104,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "capture": set(),
     "interrupts": set(),
     "progress": set(),
-    "output": {"conditions", "depth", "errors", "pictures", "shapes", "storage"},
+    "writers": {"conditions", "depth", "pictures", "shapes", "storage"},
+    "output": {"conditions", "depth", "errors", "pictures", "shapes", "storage", "writers"},
     "explain": {
         *("data", "denoiser", "grids", "oracle", "pictures", "runs", "sampling", "schedule", "shapes", "solvers"),
     },
@@ -111,7 +126,7 @@ MAY_IMPORT: dict[str, set[str]] = {
             "output",
         ),
         *("presets", "progress", "runs", "sampling", "solvers", "sphere", "steering", "summary", "trainer", "training"),
-        *("evaluation", "metrics"),
+        *("bulk", "evaluation", "metrics"),
     },
 }
 """What each room, a module or a package, may know of sfumato besides itself."""
