@@ -159,8 +159,7 @@ def test_on_a_cpu_the_model_is_itself(precision: str) -> None:
 
 @CUDA
 @pytest.mark.parametrize(("precision", "within"), [("float32", 2e-3), ("auto", 0.05)])
-@pytest.mark.parametrize("compiled", [False, True])
-@pytest.mark.parametrize("wrapper", WRAPPERS)
+@pytest.mark.parametrize(("wrapper", "compiled"), [*((wrapper, False) for wrapper in WRAPPERS), ("free", True)])
 def test_on_a_gpu_images_are_those_of_the_plain_model(
     wrapper: str, compiled: bool, precision: str, within: float
 ) -> None:
