@@ -67,7 +67,7 @@ def test_memory_does_not_grow_with_the_number_of_images(suffix: str, count: int,
 
 def test_an_archive_is_what_numpy_would_have_written(tmp_path: Path) -> None:
     parts = batches(3, 4, 1)
-    write_samples(parts, tmp_path / "a.npz", CLASSES, EIGHT_BITS)
+    write_samples(iter(parts), tmp_path / "a.npz", CLASSES, EIGHT_BITS)
     images = torch.cat([images for images, _ in parts])
     with np.load(tmp_path / "a.npz", allow_pickle=False) as content:
         assert content.files == ["images", "labels"]
@@ -76,7 +76,7 @@ def test_an_archive_is_what_numpy_would_have_written(tmp_path: Path) -> None:
 
 
 def test_an_archive_holds_the_values_of_columns(tmp_path: Path) -> None:
-    write_samples(batches(2, 1, columns=2), tmp_path / "a.npz", COLUMNS, EIGHT_BITS)
+    write_samples(iter(batches(2, 1, columns=2)), tmp_path / "a.npz", COLUMNS, EIGHT_BITS)
     with np.load(tmp_path / "a.npz", allow_pickle=False) as content:
         assert content["labels"].tolist() == [-1, -1, -1]
         assert content["condition.colour"].tolist() == ["red", "blue", "red"]
@@ -88,7 +88,7 @@ def test_what_an_interrupted_writer_leaves_is_what_it_had(name: str, tmp_path: P
     parts = batches(5, 70, 2)
     for at in (1, 2, 3):
         write_samples(interrupted(parts[:at]), tmp_path / f"{at}-{name}", CLASSES, EIGHT_BITS)
-        write_samples(parts[:at], tmp_path / f"{at}-whole-{name}", CLASSES, EIGHT_BITS)
+        write_samples(iter(parts[:at]), tmp_path / f"{at}-whole-{name}", CLASSES, EIGHT_BITS)
         left, whole = (
             {file.name: file.read_bytes() for file in files(tmp_path / f"{at}{which}-{name}")}
             for which in ("", "-whole")
@@ -146,4 +146,4 @@ def test_an_error_on_the_way_leaves_nothing_half_done(name: str, tmp_path: Path)
 def test_a_place_that_cannot_be_written_is_said(name: str, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(RunError, match="could not be written"):
-        write_samples(batches(3, 4), tmp_path / "file" / name, CLASSES, EIGHT_BITS)
+        write_samples(iter(batches(3, 4)), tmp_path / "file" / name, CLASSES, EIGHT_BITS)
