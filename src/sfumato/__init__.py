@@ -26,6 +26,7 @@ if TYPE_CHECKING:
         schedule,
         solvers,
     )
+    from sfumato.acceleration import accelerated
     from sfumato.conversions import convert
     from sfumato.data import ImageSet, load_images
     from sfumato.denoiser import Denoiser, Rescheduled
@@ -56,6 +57,7 @@ _HOMES = {
     "SfumatoError": "errors",
     "Solver": "solvers",
     "TrainConfig": "training.config",
+    "accelerated": "acceleration",
     "begin": "sampling",
     "convert": "conversions",
     "decode": "latents",
@@ -97,6 +99,7 @@ __all__ = [
     "SfumatoError",
     "Solver",
     "TrainConfig",
+    "accelerated",
     "begin",
     "conditions",
     "convert",

@@ -17,7 +17,7 @@ from sfumato.conditions import Category, Column
 from sfumato.depth import EIGHT_BITS, Depth
 from sfumato.errors import ConfigError
 from sfumato.schedule import Schedule
-from sfumato.shapes import Images, Labels, Times, over
+from sfumato.shapes import Images, Labels, Times, for_each, over
 
 
 class Denoiser(nn.Module, ABC):
@@ -183,8 +183,7 @@ class NetworkDenoiser(Denoiser):
     def forward(self, x_t: Images, t: Times, labels: Labels | None = None) -> Images:
         """c_skip x_t + c_out F."""
         c = self.parametrization(self.schedule, t)
-        times = c.noise.float().to(x_t.device).expand(len(x_t))
-        output: Images = self.network(over(c.input, x_t) * x_t, times, labels)
+        output: Images = self.network(over(c.input, x_t) * x_t, for_each(c.noise, x_t), labels)
         return over(c.skip, x_t) * x_t + over(c.out, x_t) * output.to(x_t.dtype)
 
     def target(self, x_0: Images, noise: Images, t: Times) -> Images:

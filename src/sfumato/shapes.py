@@ -33,9 +33,22 @@ def unlabelled(labels: Labels) -> Labels:
 
 
 def over(coefficient: Times, images: Images) -> Float[Tensor, "*_"]:
-    """A float64 coefficient, shape () or (n,), made to multiply `images`: of their dtype and device.
+    """A float64 coefficient, shape () or (n,), made to multiply `images`: of their dtype, and on their device.
 
-    Its shape becomes () or (n, 1, 1, 1). The cast comes before the move, since not every device knows float64.
+    Its shape becomes () or (n, 1, 1, 1). The cast comes before the move, since not every device knows float64. One
+    number for all images stays on the CPU if it is there: it goes to the device inside the instruction that uses it,
+    whereas a copy would make the host wait for everything before.
     """
-    shaped = coefficient if coefficient.ndim == 0 else coefficient.reshape(-1, 1, 1, 1)
-    return shaped.to(images.dtype).to(images.device)
+    if coefficient.ndim == 0:
+        return coefficient.to(images.dtype)
+    return coefficient.reshape(-1, 1, 1, 1).to(images.dtype).to(images.device)
+
+
+def for_each(coefficient: Times, images: Images) -> Float32[Tensor, " n"]:
+    """A float64 coefficient, shape () or (n,), as float32, one for each of `images`, on their device.
+
+    One number on the CPU for all images goes there as `over` says.
+    """
+    if coefficient.ndim == 0 and coefficient.device.type == "cpu":
+        return torch.full((len(images),), coefficient.item(), dtype=torch.float32, device=images.device)
+    return coefficient.float().to(images.device).expand(len(images))

@@ -4,9 +4,10 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import IO, Any, TypeVar
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -27,20 +28,50 @@ def write_whole(path: Path, content: bytes) -> None:
     Raises:
         RunError: the disk is full, or the folder cannot be written.
     """
+    with writing_whole(path) as file:
+        file.write(content)
+
+
+@contextmanager
+def writing_whole(path: Path) -> Iterator[IO[bytes]]:
+    """A file to write a piece at a time, that is at `path` once all is done, as `write_whole` puts it there.
+
+    Raises:
+        RunError: the disk is full, or the folder cannot be written.
+    """
+    with _replacing(path) as file:
+        yield file
+        file.flush()
+        os.fsync(file.fileno())
+    _flush_folder(path.parent)
+
+
+def write_swiftly(path: Path, content: bytes) -> None:
+    """As `write_whole`, without waiting for the disk: for thousands of files that can be made again.
+
+    If the power fails, the file may be lost.
+
+    Raises:
+        RunError: the disk is full, or the folder cannot be written.
+    """
+    with _replacing(path) as file:
+        file.write(content)
+
+
+@contextmanager
+def _replacing(path: Path) -> Iterator[IO[bytes]]:
+    """A file of another name, that takes the place of `path` when all went well."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(prefix=UNFINISHED, dir=path.parent)
         temporary = Path(name)
         try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
+            with os.fdopen(handle, "w+b") as file:
+                yield file
             temporary.chmod(0o644)
             temporary.replace(path)
         finally:
             temporary.unlink(missing_ok=True)
-        _flush_folder(path.parent)
     except OSError as error:
         raise cannot_write(path, error) from error
 
@@ -143,9 +174,16 @@ def _digest(notes: str, tensors: Mapping[str, Tensor]) -> str:
 
 
 def _flush_folder(folder: Path) -> None:
-    """Makes a rename inside the folder durable."""
-    descriptor = os.open(folder, os.O_RDONLY)
+    """Makes a rename inside the folder durable.
+
+    Raises:
+        RunError: the disk failed.
+    """
     try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        raise cannot_write(folder, error) from error

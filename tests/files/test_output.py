@@ -12,8 +12,9 @@ from images import noise
 from sfumato.conditions import Category
 from sfumato.data import load_images
 from sfumato.depth import EIGHT_BITS, SIXTEEN_BITS, Depth
-from sfumato.output import save_image, write_samples
+from sfumato.output import write_samples
 from sfumato.sources.decode import pixels_of, shape_of
+from sfumato.writers import save_image
 
 FLOATS = Depth("float32", 0.0, 1.0)
 SIGNED = Depth("float32", -1.0, 1.0)

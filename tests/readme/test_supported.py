@@ -20,7 +20,7 @@ from PIL import Image, ImageCms
 from sfumato.data import ImageSet, load_images
 from sfumato.depth import EIGHT_BITS
 from sfumato.errors import DataError
-from sfumato.output import save_image
+from sfumato.writers import save_image
 
 README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
 

@@ -115,8 +115,8 @@ class Eval:
     route: RouteConfig = field(default_factory=RouteConfig)
     seed: int = 0
     """Of the samples."""
-    batch: int = 64
-    """Samples drawn at a time."""
+    batch: int | None = None
+    """Samples drawn at a time, at most; without it, what suits the device."""
     out: Path | None = None
     """The folder for pictures and evaluations.jsonl; without it, evaluations/ of the run, or evaluated/."""
     device: str = "auto"

@@ -5,7 +5,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import tyro
 
@@ -91,18 +91,20 @@ class Sample:
     route: RouteConfig = field(default_factory=RouteConfig)
     seed: int = 0
     """Image i is a function of (seed, i) alone, whatever the count and the batch."""
-    batch: int = 64
-    """Images at a time."""
+    batch: int | None = None
+    """Images at a time, at most; without it, what suits the device. Fewer are taken if memory is full."""
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    """Arithmetic of the network; auto: bfloat16 where the device has it."""
     device: str = "auto"
     """cpu, cuda, cuda:1, mps; auto takes the fastest one here."""
 
     def run(self) -> int:
         """Samples."""
-        from sfumato.devices import choose_device, out_of_memory
+        from sfumato.bulk import draw
+        from sfumato.devices import choose_device
         from sfumato.models import load
         from sfumato.output import free_folder, refuse_existing, write_samples
         from sfumato.progress import sampling_bar
-        from sfumato.sampling import sample_batches
 
         base = load(self.run_directory, choose_device(self.device))
         model = self.guidance.guided(base, self.device)
@@ -111,9 +113,16 @@ class Sample:
             refuse_existing(self.out)
         wanted = self.conditions.wanted(model, self.label) or model.label_names
         turns = _turns(wanted)
-        with sampling_bar(self.count, len(route.stops) - 1) as on_step, out_of_memory("Choose a smaller --batch."):
-            batches = sample_batches(
-                model, self.count, route, labels=wanted, seed=self.seed, batch=self.batch, on_step=on_step
+        with sampling_bar(self.count, len(route.stops) - 1) as on_step:
+            batches = draw(
+                model,
+                self.count,
+                route,
+                labels=wanted,
+                seed=self.seed,
+                batch=self.batch,
+                precision=self.precision,
+                on_step=on_step,
             )
             out = self.out or free_folder(self.run_directory.resolve().name)
             grid_columns = turns if 1 < turns <= 16 else None

@@ -8,10 +8,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from sfumato.bulk import draw
 from sfumato.data import ImageSet
 from sfumato.denoiser import Denoiser
 from sfumato.depth import Depth
-from sfumato.sampling import Route, Wanted, labels_for, sample_batches
+from sfumato.sampling import Route, Wanted, labels_for
 from sfumato.storage import cannot_write
 from sfumato.store.pixels import MappedPixels
 
@@ -27,7 +28,7 @@ def drawn(
     *,
     labels: Wanted | None = None,
     seed: int = 0,
-    batch: int = 64,
+    batch: int | None = None,
     on_step: Callable[[int], None] = lambda _: None,
 ) -> ImageSet:
     """Draws samples into `folder`, or finds them there.
@@ -40,7 +41,7 @@ def drawn(
         folder: for these samples alone: of this model, this route, these labels and this seed.
         labels: as for `sample`.
         seed: image i is a function of (seed, i) alone.
-        batch: images at a time.
+        batch: images at a time, at most; None: what suits the device.
         on_step: told after every step how many images took it.
 
     Returns:
@@ -57,7 +58,7 @@ def drawn(
             done = opened.tell() // size
             opened.truncate(done * size)
             on_step(min(done, count) * (len(route.stops) - 1))
-            for images, _ in sample_batches(
+            for images, _ in draw(
                 model, count, route, labels=labels, seed=seed, batch=batch, first=done, on_step=on_step
             ):
                 opened.write(depth.to_pixels(images).numpy().tobytes())

@@ -59,7 +59,7 @@ class Drawing:
 
 
 def subject_of_run(
-    run: Path, data: str | None, drawing: Drawing, cache: Path | None, batch: int, on_step: Callable[[int], None]
+    run: Path, data: str | None, drawing: Drawing, cache: Path | None, batch: int | None, on_step: Callable[[int], None]
 ) -> Subject:
     """The samples of a run, beside the images that it learned from and those that it held out.
 
@@ -68,7 +68,7 @@ def subject_of_run(
         data: the images, if they have moved; None: where they were.
         drawing: how samples are drawn.
         cache: where decoded images are kept.
-        batch: samples drawn at a time.
+        batch: samples drawn at a time, at most; None: what suits the device.
         on_step: told after every step how many images took it.
 
     Raises:

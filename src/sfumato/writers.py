@@ -1,0 +1,221 @@
+"""Samples on their way to disk, a batch at a time, in memory that does not grow: an archive, or a folder of files."""
+
+import json
+import shutil
+import tempfile
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
+from io import BytesIO
+from pathlib import Path
+from typing import IO
+from zipfile import ZIP_DEFLATED, ZipFile
+
+import imagecodecs
+import numpy as np
+import tifffile
+import torch
+from torch import Tensor
+
+from sfumato import pictures
+from sfumato.conditions import Column, spelled
+from sfumato.depth import Depth
+from sfumato.shapes import UNLABELLED, Images, Labels
+from sfumato.storage import UNFINISHED, cannot_write, write_swiftly, writing_whole
+
+MOST_IN_GRID = 144
+PNG_CHANNELS = (1, 3, 4)
+
+THREADS = 4
+"""That write files while the next images are drawn."""
+
+CHUNK = 64
+"""Images that a thread writes at a time."""
+
+Record = dict[str, str | float]
+"""What is known of an image: a line of metadata.jsonl."""
+
+
+class Writer(ExitStack, ABC):
+    """Takes batches of samples, and at last completes what they are written to. A context manager.
+
+    Args:
+        out: what is made.
+        columns: what labels say, `Denoiser.known_columns`.
+        depth: how pixels are written.
+
+    Attributes:
+        count: the images of all whole batches that were taken: those that will be there.
+    """
+
+    def __init__(self, out: Path, columns: Sequence[Column], depth: Depth) -> None:
+        super().__init__()
+        self.out = out
+        self.columns = columns
+        self.depth = depth
+        self.count = 0
+        self.batches: list[tuple[int, Labels | None]] = []
+
+    def add(self, images: Images, labels: Labels | None) -> None:
+        """Takes a batch.
+
+        Args:
+            images: (n, C, H, W) in [-1, 1], on the CPU.
+            labels: classes (n,), rows (n, columns) or None.
+
+        Raises:
+            RunError: this batch, or one before it, could not be written.
+        """
+        self.put(images)
+        self.batches.append((len(images), labels))
+        self.count += len(images)
+
+    @abstractmethod
+    def put(self, images: Images) -> None:
+        """Puts images behind the `count` that there are."""
+
+    @abstractmethod
+    def finish(self) -> Path:
+        """Completes the whole with the images that there are, at least one; returns the picture or file to look at.
+
+        Raises:
+            RunError: it could not be written.
+        """
+
+    def records(self) -> Iterator[Record]:
+        """What each image was asked to be."""
+        for images, labels in self.batches:
+            yield from [{}] * images if labels is None else spelled(self.columns, labels)
+
+
+class Archive(Writer):
+    """NAME.npz. images: (n, H, W, C); labels: int64 (n,), -1 without class; condition.NAME: (n,), of each column asked.
+
+    The number of images stands before the first of them. So all wait in a file without a name, on the same disk, until
+    it is known.
+    """
+
+    def put(self, images: Images) -> None:
+        """Into the file without a name."""
+        pixels = np.ascontiguousarray(self.depth.to_pixels(images).permute(0, 2, 3, 1).numpy())
+        try:
+            if not self.count:
+                self.shape, self.dtype = pixels.shape[1:], pixels.dtype
+                self.out.parent.mkdir(parents=True, exist_ok=True)
+                spool = tempfile.TemporaryFile(prefix=UNFINISHED, dir=self.out.parent)  # noqa: SIM115 (an ExitStack)
+                self.spool: IO[bytes] = self.enter_context(spool)
+            self.spool.write(pixels.data)
+        except OSError as error:
+            raise cannot_write(self.out, error) from error
+
+    def finish(self) -> Path:
+        """Writes the archive."""
+        self.spool.truncate(self.count * int(np.prod(self.shape)) * self.dtype.itemsize)
+        self.spool.seek(0)
+        about = {"descr": np.lib.format.dtype_to_descr(self.dtype), "fortran_order": False}
+        with writing_whole(self.out) as file, ZipFile(file, "w", ZIP_DEFLATED) as archive:
+            with archive.open("images.npy", "w", force_zip64=True) as member:
+                np.lib.format.write_array_header_1_0(member, about | {"shape": (self.count, *self.shape)})
+                shutil.copyfileobj(self.spool, member, 2**20)
+            for name, values in self._labels().items():
+                with archive.open(f"{name}.npy", "w") as member:
+                    np.lib.format.write_array(member, values)
+        return self.out
+
+    def _labels(self) -> dict[str, np.ndarray]:
+        """The classes of all images; the values of each column, where they have such."""
+        has_rows = any(labels is not None and labels.ndim > 1 for _, labels in self.batches)
+        none = (torch.full((images,), UNLABELLED) for images, _ in self.batches)
+        classes = [
+            nothing if labels is None or has_rows else labels
+            for nothing, (_, labels) in zip(none, self.batches, strict=True)
+        ]
+        records = list(self.records()) if has_rows else [{}]
+        columns = {f"condition.{name}": np.array([record[name] for record in records]) for name in records[0]}
+        return {"labels": torch.cat(classes).numpy()} | columns
+
+
+class Folder(Writer):
+    """images/000000.png ..., their labels in images/metadata.jsonl if they have any, and grid.png of the first.
+
+    Threads write a batch while the next one is drawn.
+
+    Args:
+        out: the folder.
+        columns: what labels say.
+        depth: how pixels are written.
+        grid_columns: images in a row of the grid; None: about as many as rows.
+    """
+
+    def __init__(self, out: Path, columns: Sequence[Column], depth: Depth, grid_columns: int | None) -> None:
+        super().__init__(out, columns, depth)
+        self.grid_columns = grid_columns
+        self.shown: list[Images] = []
+        self.threads = self.enter_context(ThreadPoolExecutor(THREADS))
+        self.unfinished: list[Future[None]] = []
+
+    def put(self, images: Images) -> None:
+        """Hands the images to the threads, as soon as those have done with the batch before."""
+        self._wait()
+        starts = range(0, len(images), CHUNK)
+        self.unfinished = [
+            self.threads.submit(self._save, images[start : start + CHUNK], self.count + start) for start in starts
+        ]
+        self.shown.append(images[: max(0, MOST_IN_GRID - self.count)].clone())
+
+    def finish(self) -> Path:
+        """Waits for the threads; writes what is known of the images, and the grid."""
+        self._wait()
+        if next(self.records()):
+            suffix = suffix_for(self.depth, self.shown[0].shape[1])
+            with writing_whole(self.out / "images" / "metadata.jsonl") as file:
+                for index, record in enumerate(self.records()):
+                    line = json.dumps(record | {"file_name": _name(index) + suffix}, ensure_ascii=False)
+                    file.write(f"{line}\n".encode())
+        return pictures.save_grid(torch.cat(self.shown), self.out / "grid.png", self.grid_columns)
+
+    def _wait(self) -> None:
+        for written in self.unfinished:
+            written.result()
+
+    def _save(self, images: Images, first: int) -> None:
+        for index, image in enumerate(images, start=first):
+            save_image(image, self.depth, self.out / "images" / _name(index))
+
+
+def _name(index: int) -> str:
+    return f"{index:06d}"
+
+
+def save_image(image: Tensor, depth: Depth, path: Path) -> Path:
+    """Writes one image at the depth it has: as PNG if it is of 8 or 16 bits and 1, 3 or 4 channels, else as TIFF.
+
+    Args:
+        image: (C, H, W) in [-1, 1].
+        depth: how its pixels are written.
+        path: of the file, without the suffix; its folder is made.
+
+    Returns:
+        The path of the file.
+
+    Raises:
+        RunError: it could not be written.
+    """
+    pixels = depth.to_pixels(image.detach().cpu()).permute(1, 2, 0).numpy()
+    channels = pixels.shape[2]
+    plain = np.ascontiguousarray(pixels[:, :, 0] if channels == 1 else pixels)
+    file = path.with_suffix(suffix_for(depth, channels))
+    if file.suffix == ".png":
+        write_swiftly(file, bytes(imagecodecs.png_encode(plain)))
+    else:
+        content = BytesIO()
+        order = None if channels == 1 else "contig"
+        tifffile.imwrite(content, plain, photometric="minisblack", planarconfig=order)
+        write_swiftly(file, content.getvalue())
+    return file
+
+
+def suffix_for(depth: Depth, channels: int) -> str:
+    """That of a file which holds images of this depth and as many channels."""
+    return ".tif" if depth.dtype == "float32" or channels not in PNG_CHANNELS else ".png"

@@ -1,0 +1,149 @@
+"""Samples that stream to disk: flat memory, whole files, and nothing lost on the way."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from sfumato.conditions import Category, Number
+from sfumato.depth import EIGHT_BITS
+from sfumato.errors import RunError
+from sfumato.output import write_samples
+from sfumato.writers import Archive, Folder
+
+CLASSES = [Category("label", ("cat", "dog"))]
+COLUMNS = [Category("colour", ("red", "blue")), Number("age", 30.0, 10.0, 0.0, 60.0)]
+
+Batch = tuple[Tensor, Tensor | None]
+
+PEAK = """
+import resource, sys, torch
+from pathlib import Path
+from sfumato.depth import EIGHT_BITS
+from sfumato.output import write_samples
+
+def peak(count, name):
+    batches = ((torch.rand(100, 3, 32, 32) * 2 - 1, None) for _ in range(0, count, 100))
+    write_samples(batches, Path(sys.argv[1]) / name, (), EIGHT_BITS)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+before = peak(500, "few" + sys.argv[2])
+print((peak(int(sys.argv[3]), "many" + sys.argv[2]) - before) // 1024)
+"""
+
+
+def batches(*counts: int, columns: int = 0) -> list[Batch]:
+    """Images of noise with labels: classes, or rows of two columns."""
+    random = torch.Generator().manual_seed(0)
+    made: list[Batch] = []
+    for count in counts:
+        classes = torch.arange(count) % 2
+        rows = torch.stack([classes.float(), torch.arange(count) / 10], 1)
+        made.append((torch.rand(count, 3, 6, 7, generator=random) * 2 - 1, rows if columns else classes))
+    return made
+
+
+def interrupted(whole: list[Batch]) -> Iterator[Batch]:
+    """The batches, and then a Ctrl-C."""
+    yield from whole
+    raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize(("suffix", "count"), [(".npz", 10_000), ("", 3_000)])
+def test_memory_does_not_grow_with_the_number_of_images(suffix: str, count: int, tmp_path: Path) -> None:
+    """10,000 images are 30 MB as bytes, and four times that as floats."""
+    command = [sys.executable, "-c", PEAK, str(tmp_path), suffix, str(count)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert int(done.stdout) < 15
+
+
+def test_an_archive_is_what_numpy_would_have_written(tmp_path: Path) -> None:
+    parts = batches(3, 4, 1)
+    write_samples(iter(parts), tmp_path / "a.npz", CLASSES, EIGHT_BITS)
+    images = torch.cat([images for images, _ in parts])
+    with np.load(tmp_path / "a.npz", allow_pickle=False) as content:
+        assert content.files == ["images", "labels"]
+        assert np.array_equal(content["images"], EIGHT_BITS.to_pixels(images).permute(0, 2, 3, 1).numpy())
+        assert content["labels"].tolist() == [0, 1, 0, 0, 1, 0, 1, 0]
+
+
+def test_an_archive_holds_the_values_of_columns(tmp_path: Path) -> None:
+    write_samples(iter(batches(2, 1, columns=2)), tmp_path / "a.npz", COLUMNS, EIGHT_BITS)
+    with np.load(tmp_path / "a.npz", allow_pickle=False) as content:
+        assert content["labels"].tolist() == [-1, -1, -1]
+        assert content["condition.colour"].tolist() == ["red", "blue", "red"]
+        assert content["condition.age"] == pytest.approx([30.0, 31.0, 30.0], abs=1e-5)
+
+
+@pytest.mark.parametrize("name", ["a.npz", "a"])
+def test_what_an_interrupted_writer_leaves_is_what_it_had(name: str, tmp_path: Path) -> None:
+    parts = batches(5, 70, 2)
+    for at in (1, 2, 3):
+        write_samples(interrupted(parts[:at]), tmp_path / f"{at}-{name}", CLASSES, EIGHT_BITS)
+        write_samples(iter(parts[:at]), tmp_path / f"{at}-whole-{name}", CLASSES, EIGHT_BITS)
+        left, whole = (
+            {file.name: file.read_bytes() for file in files(tmp_path / f"{at}{which}-{name}")}
+            for which in ("", "-whole")
+        )
+        assert list(left.values()) == list(whole.values())
+
+
+def files(path: Path) -> list[Path]:
+    """All files of a sample, in order."""
+    return [path] if path.is_file() else sorted(file for file in path.rglob("*") if file.is_file())
+
+
+@pytest.mark.parametrize("kind", [Archive, Folder])
+def test_half_a_batch_is_none(
+    kind: type[Archive] | type[Folder], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A Ctrl-C may come while a batch is written."""
+    parts = batches(3, 4)
+
+    def broken(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    more = () if kind is Archive else (None,)
+    with kind(tmp_path / "a.npz", CLASSES, EIGHT_BITS, *more) as writer:  # type: ignore[arg-type]
+        writer.add(*parts[0])
+        if isinstance(writer, Archive):
+            writer.spool.write(b"begun")
+        else:
+            monkeypatch.setattr(writer.threads, "submit", broken)
+            with pytest.raises(KeyboardInterrupt):
+                writer.add(*parts[1])
+        assert writer.finish().is_file()
+        assert writer.count == 3
+    if kind is Archive:
+        with np.load(tmp_path / "a.npz") as content:
+            assert len(content["images"]) == len(content["labels"]) == 3
+    else:
+        lines = (tmp_path / "a.npz" / "images" / "metadata.jsonl").read_text().splitlines()
+        assert [json.loads(line)["file_name"] for line in lines] == ["000000.png", "000001.png", "000002.png"]
+
+
+@pytest.mark.parametrize("name", ["a.npz", "a"])
+def test_an_error_on_the_way_leaves_nothing_half_done(name: str, tmp_path: Path) -> None:
+    def failing() -> Iterator[Batch]:
+        yield from batches(3)
+        raise ValueError
+
+    with pytest.raises(ValueError):  # noqa: PT011 (any)
+        write_samples(failing(), tmp_path / "new" / name, CLASSES, EIGHT_BITS)
+    left = {file.name for file in (tmp_path / "new").rglob("*") if file.is_file()}
+    assert left == (set() if name == "a.npz" else {"000000.png", "000001.png", "000002.png"})
+
+
+@pytest.mark.parametrize("name", ["a.npz", "a"])
+def test_a_place_that_cannot_be_written_is_said(name: str, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(RunError, match="could not be written"):
+        write_samples(iter(batches(3, 4)), tmp_path / "file" / name, CLASSES, EIGHT_BITS)
