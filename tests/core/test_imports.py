@@ -72,15 +72,16 @@ MAY_IMPORT: dict[str, set[str]] = {
         *("conditions", "defaults", "denoiser", "devices", "errors", "guidance", "models", "sampling", "schedule"),
     },
     "presets": {"errors", "training"},
-    "runs": {"conditions", "data", "errors", "models", "storage", "training"},
+    "runs": {"conditions", "data", "denoiser", "errors", "models", "storage", "training"},
+    "curves": {"pictures", "runs", "schedule"},
     "trainer": {
         *("data", "devices", "errors", "models", "nn", "pictures", "runs", "sampling", "schedule", "sources"),
-        "training",
+        *("evaluation", "training"),
     },
     "duplicates": {"data"},
     "evaluation": {
         *("data", "denoiser", "depth", "errors", "likelihood", "metrics", "models", "pictures", "runs", "sampling"),
-        *("storage", "store"),
+        *("schedule", "solvers", "storage", "store"),
     },
     "inspection": {
         *("conditions", "data", "duplicates", "errors", "nn", "pictures", "presets", "sources", "store", "trainer"),
@@ -92,9 +93,10 @@ MAY_IMPORT: dict[str, set[str]] = {
     "progress": set(),
     "output": {"conditions", "depth", "errors", "pictures", "shapes", "storage"},
     "explain": {
-        *("data", "denoiser", "grids", "oracle", "pictures", "runs", "sampling", "schedule", "shapes", "solvers"),
+        *("curves", "data", "denoiser", "grids", "oracle", "pictures", "runs", "sampling", "schedule", "shapes"),
+        "solvers",
     },
-    "summary": {"conditions", "errors", "models", "runs"},
+    "summary": {"conditions", "curves", "errors", "models", "pictures", "runs", "schedule"},
     "cli": {
         *(
             "data",

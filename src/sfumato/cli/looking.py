@@ -69,22 +69,26 @@ class Inspect:
 
 @dataclass(frozen=True)
 class Show:
-    """Say what a run is: its data, model, progress and losses.
+    """Say what a run is: its data, model, progress, losses and best moment; and draw its curves.
 
-    It only reads, so it can be used while the run is training.
+    It changes nothing of the run, so it can be used while the run is training.
 
       sfumato show runs/digits
     """
 
     run_directory: Run
+    out: Path | None = None
+    """The picture of the curves; without it, curves.png in the run directory."""
     json: bool = False
     """Print JSON for scripts."""
 
     def run(self) -> int:
         """Shows."""
-        from sfumato.summary import print_summary, summarize
+        from sfumato.summary import print_summary, save_curves, summarize
 
-        print_summary(summarize(self.run_directory), self.json)
+        summary = summarize(self.run_directory)
+        curves = save_curves(self.run_directory, self.out or self.run_directory / "curves.png")
+        print_summary(summary | {"curves": curves and str(curves)}, self.json)
         return 0
 
 
