@@ -154,6 +154,19 @@ def _compared(evaluation: Mapping[str, Any]) -> tuple[Any, Any]:
     return evaluation["features"], evaluation["count"]
 
 
+def holds_model(path: Path) -> bool:
+    """Whether `path` is a run directory or the folder of a model, which `models.load` loads if it has been trained."""
+    return any((path / name).is_file() for name in (CONFIG, DESCRIPTION, f"model/{DESCRIPTION}"))
+
+
+def home_of(path: Path) -> Path | None:
+    """The run that a folder belongs to: a run directory itself, or that around a `model` or `best`; None elsewhere."""
+    if (path / CONFIG).is_file():
+        return path
+    is_model = (path / DESCRIPTION).is_file()
+    return path.parent if is_model and (path.parent / CONFIG).is_file() else None
+
+
 def kept_best(path: str | Path, best: Best | None) -> Path | None:
     """The folder that keeps the model of the best moment of the run at `path`; None if it is of another, or not there.
 

@@ -81,7 +81,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "duplicates": {"data"},
     "evaluation": {
         *("data", "denoiser", "depth", "errors", "likelihood", "metrics", "models", "pictures", "runs", "sampling"),
-        *("schedule", "solvers", "storage", "store"),
+        *("schedule", "solvers", "sources", "storage", "store"),
     },
     "inspection": {
         *("conditions", "data", "duplicates", "errors", "nn", "pictures", "presets", "sources", "store", "trainer"),

@@ -26,5 +26,7 @@ def classes_as_in(images: ImageSet, count: int) -> list[str]:
     if not images.label_names or images.labels is None:
         return []
     known = images.labels[images.labels >= 0].sort().values
+    if not len(known):
+        return []
     places = (torch.arange(count, dtype=torch.float64) * GOLDEN).frac() * len(known)
     return [images.label_names[index] for index in known[places.long()].tolist()]
