@@ -56,6 +56,7 @@ def test_without_evaluations_the_held_out_loss_tells_the_best(sfumato: Command, 
 def test_a_run_that_measured_nothing_has_no_curves(sfumato: Command, run: Path, tmp_path: Path) -> None:
     copy = shutil.copytree(run, tmp_path / "new")
     (copy / "metrics.jsonl").unlink()
+    (copy / "curves.png").unlink(missing_ok=True)
     found = json.loads(sfumato("show", copy, "--json").out)
     assert (found["curves"], found["best"]) == (None, None)
     assert not (copy / "curves.png").exists()

@@ -16,7 +16,7 @@ from sfumato.evaluation import small
 from sfumato.evaluation.drawing import drawn
 from sfumato.evaluation.small import SmallEvaluation, quick_route
 from sfumato.metrics import Moments, features_for, frechet_distance
-from sfumato.schedule import LinearBeta
+from sfumato.schedule import LinearBeta, schedule_for
 
 PIXELS = features_for("pixels")
 
@@ -116,7 +116,8 @@ def test_classes_are_asked_as_often_as_the_images_have_them(monkeypatch: pytest.
 
 @pytest.mark.parametrize("timesteps", [3, 7, 1000])
 def test_short_schedules_have_a_route_too(timesteps: int) -> None:
-    assert len(quick_route(LinearBeta(timesteps)).stops) == 1 + min(timesteps, small.STEPS)
+    schedule = schedule_for(f"cosine:timesteps={timesteps}")
+    assert len(quick_route(schedule).stops) == 1 + min(timesteps, small.STEPS)
 
 
 def test_unknown_features_are_refused_before_training() -> None:

@@ -19,7 +19,7 @@ from sfumato.metrics.drift import Appearance, appearance, drift
 from sfumato.metrics.features import Features
 from sfumato.metrics.features.pixels import PixelFeatures
 from sfumato.metrics.frechet import MOST_PIECES, REPLICATES, frechet_distance, frechet_interval, frechet_limit
-from sfumato.metrics.kernel import BLOCK, kernel_distance
+from sfumato.metrics.kernel import BLOCK, FEWEST_BLOCKS, kernel_distance
 from sfumato.metrics.manifold import density_coverage, precision_recall
 from sfumato.metrics.memorization import Memorization, closest_pairs, of_features, of_images
 from sfumato.metrics.moments import Moments
@@ -101,7 +101,8 @@ def _distances(reference: Moments, real: Tensor, rows: Tensor, begin: Begin) -> 
 
 
 def _kernel(real: Tensor, rows: Tensor, begin: Begin) -> Facts:
-    found = kernel_distance(real, rows, on_blocks=begin("kernel distance", min(len(real), len(rows)) // BLOCK))
+    blocks = max(FEWEST_BLOCKS, min(len(real), len(rows)) // BLOCK)
+    found = kernel_distance(real, rows, on_blocks=begin("kernel distance", blocks))
     return {"distance": found.distance, "error": found.error, "images": found.blocks * found.block}
 
 
