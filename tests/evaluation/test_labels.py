@@ -16,13 +16,14 @@ def labelled(labels: list[int]) -> ImageSet:
     return ImageSet.of(images, torch.tensor(labels), NAMES)
 
 
-@pytest.mark.parametrize("count", [10, 100, 997])
-def test_samples_have_classes_as_often_as_the_images_have(count: int) -> None:
-    shuffled = ([2, 1, 2, 0, 2, 2, 1, 2, 1, 2] * 5)[:50]  # 1 : 3 : 6
-    found = classes_as_in(labelled(shuffled), count)
+@pytest.mark.parametrize("count", [10, 30, 100, 997])
+@pytest.mark.parametrize("pattern", [[2, 1, 2, 0, 2, 2, 1, 2, 1, 2], [0, 1]], ids=["1 : 3 : 6", "in turns"])
+def test_samples_have_classes_as_often_as_the_images_have_whatever_their_order(pattern: list[int], count: int) -> None:
+    labels = pattern * (1000 // len(pattern))
+    found = classes_as_in(labelled(labels), count)
     assert len(found) == count
-    for name, share in zip(NAMES, (0.1, 0.3, 0.6), strict=True):
-        assert abs(found.count(name) - share * count) < 3
+    for index, name in enumerate(NAMES):
+        assert abs(found.count(name) - labels.count(index) / len(labels) * count) < 3
 
 
 def test_the_class_of_a_sample_is_the_same_in_any_count() -> None:

@@ -234,10 +234,10 @@ def save_sheet(subject: Subject, found: Memorization, file: Path) -> Path:
     train = subject.train.floats()
     pairs = [closest_pairs(subject.samples.floats(), train, found.samples, PAIRS)]
     pairs.append(closest_pairs(subject.held_out.floats(), train, found.held_out, PAIRS))
-    rows = min(len(some) for some in pairs)
-    titles = ["sample", "closest\ntraining image", "held-out\nimage", "closest\ntraining image"]
-    shown = torch.cat([some[:rows] for some in pairs], dim=1)
-    pictures.strip(list(shown), [str(1 + rank) for rank in range(rows)], titles, file)
+    columns = min(len(some) for some in pairs)
+    rows = torch.cat([some[:columns] for some in pairs], dim=1).unbind(1)
+    titles = ("sample", "closest\ntraining image", "held-out\nimage", "closest\ntraining image")
+    pictures.strip(rows, titles, [str(1 + rank) for rank in range(columns)], file)
     return file
 
 
