@@ -86,6 +86,7 @@ def test_the_best_model_samples_as_a_run_does(sfumato: Command, evaluated: Path,
     best = shutil.copytree(evaluated / "model", evaluated / "best")
     assert load(best).label_names == ("cat", "dog")
     out = tmp_path / "drawn"
+    assert json.loads(sfumato("show", best, "--json").out)["run"] == str(evaluated)
     assert sfumato("sample", best, "--count", 2, "--steps", 4, "--device", "cpu", "--out", out).code == 0
     assert sfumato("explain", best, "--out", tmp_path / "explained", "--device", "cpu").code == 0
     assert (tmp_path / "explained" / "loss.png").is_file()

@@ -84,10 +84,12 @@ class Show:
 
     def run(self) -> int:
         """Shows."""
+        from sfumato.runs import home_of
         from sfumato.summary import print_summary, save_curves, summarize
 
-        summary = summarize(self.run_directory)
-        curves = save_curves(self.run_directory, self.out or self.run_directory / "curves.png")
+        run = home_of(self.run_directory) or self.run_directory
+        summary = summarize(run)
+        curves = save_curves(run, self.out or run / "curves.png")
         print_summary(summary | {"curves": curves and str(curves)}, self.json)
         return 0
 
