@@ -161,6 +161,8 @@ def test_anybodys_samples_are_judged_beside_any_images(sfumato: Command, faces: 
     np.savez(tmp_path / "drawn.npz", images=random.integers(256, size=(30, 8, 8, 3), dtype=np.uint8))
     found = facts(sfumato, tmp_path / "drawn.npz", faces, "--out", tmp_path, "--device", "cpu")
     assert (found["samples"], found["train"], found["held_out"]) == (30, 72, 8)
+    few = facts(sfumato, tmp_path / "drawn.npz", faces, "--out", tmp_path, "--device", "cpu", "--count", 7)
+    assert few["samples"] == 7
 
 
 def test_copies_are_found(sfumato: Command, faces: Path, tmp_path: Path) -> None:
@@ -179,6 +181,7 @@ def test_copies_are_found(sfumato: Command, faces: Path, tmp_path: Path) -> None
         (["{faces}", "{faces}", "--metrics", "likelihood"], "whose model is not known"),
         (["nowhere", "{faces}"], "no file or folder nowhere"),
         (["{run}", "--count", "0"], "Ask for at least 1"),
+        (["{faces}", "{faces}", "--count", "1"], "Ask for at least 2"),
     ],
 )
 def test_what_cannot_be_judged_is_a_sentence(

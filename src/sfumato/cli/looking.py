@@ -108,7 +108,7 @@ class Eval:
     data: Annotated[str | None, tyro.conf.Positional, tyro.conf.arg(metavar="DATA")] = None
     """Real images, as for `sfumato train`; for a run, without it, those that it learned from."""
     count: int | None = None
-    """How many samples of a run are drawn; without it, 10,000 on a GPU and 1,000 elsewhere."""
+    """How many samples are judged. Of a run, without it: 10,000 on a GPU, 1,000 elsewhere; of IMAGES: all."""
     metrics: tuple[str, ...] = ()
     """What is measured: distance, coverage, agreement, memorization, drift, likelihood; without it, what is quick."""
     features: str = "pixels"
@@ -173,7 +173,7 @@ class Eval:
 
         if self.data is None:
             raise ConfigError("images are judged beside real ones, but none were named", "Give IMAGES and DATA.")
-        return subject_of_files(str(self.subject), self.data, self.size, self.cache)
+        return subject_of_files(str(self.subject), self.data, self.count, self.size, self.cache)
 
 
 @dataclass(frozen=True)

@@ -126,19 +126,24 @@ def _beside(
     return *split(images, config.data.holdout, config.optimization.seed), ()
 
 
-def subject_of_files(samples: str, data: str, size: Size, cache: Path | None) -> Subject:
+def subject_of_files(samples: str, data: str, count: int | None, size: Size, cache: Path | None) -> Subject:
     """Samples in files, beside real images, which are brought to their size and channels.
 
     Args:
         samples: a folder, archive or `.npz`.
         data: as for `load_images`.
+        count: how many samples are judged, the first of them; None: all.
         size: that both are brought to; None: the size of the samples.
         cache: where decoded images are kept.
 
     Raises:
+        ConfigError: a count below 2.
         DataError: they cannot be read, or compared.
     """
+    if count is not None and count < 2:
+        raise ConfigError(f"{count} of the images of {samples} were asked", "Ask for at least 2.")
     drawn_by_others = load_images(samples, size=size, cache=cache)
+    drawn_by_others = first(drawn_by_others, len(drawn_by_others) if count is None else count)
     real, notices = _like(data, drawn_by_others.image_shape, cache)
     return subject_of_images(samples, drawn_by_others, real, notices)
 
