@@ -2,12 +2,12 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from sfumato import oracle, pictures
+from sfumato.curves import loss_panels, spoken
 from sfumato.data import ImageSet
 from sfumato.denoiser import Denoiser
 from sfumato.grids import Uniform
@@ -90,11 +90,6 @@ def _explain(
     return files
 
 
-def spoken(schedule: Schedule, t: float) -> str:
-    """A time as the step that it is, or as a share where time is continuous."""
-    return f"t = {t:.3g}" if schedule.timesteps is None else f"t = {round(t * schedule.timesteps)}"
-
-
 def steps_of(schedule: Schedule) -> int:
     """All steps of a schedule, or as many as DDPM has."""
     return schedule.timesteps or 1000
@@ -144,24 +139,3 @@ def schedule_panels(schedule: Schedule) -> list[Panel]:
     before = schedule.alpha(t - 1 / steps)
     beta = Panel("noise added by step t: $\\beta_t$", "t", {"beta": (x, (1 - (alpha / before) ** 2).tolist())})
     return [beta, amplitudes, strength]
-
-
-def loss_panels(measurements: list[dict[str, Any]], schedule: Schedule) -> list[Panel]:
-    """The training and held-out loss over the images seen, and the held-out loss of each noise level."""
-    training = [m for m in measurements if m["kind"] == "train" and m["loss"] is not None]
-    heldout = [m for m in measurements if m["kind"] == "heldout" and m["loss"] is not None]
-    curves = {"training": _curve(training, "loss")}
-    if not heldout:
-        return [Panel("loss", "images seen", curves, log_y=True)]
-    levels = {
-        spoken(schedule, float(time)): ([m["images"] for m in heldout], [m["by_time"][time] for m in heldout])
-        for time in heldout[0]["by_time"]
-    }
-    return [
-        Panel("loss", "images seen", curves | {"held out": _curve(heldout, "loss")}, log_y=True),
-        Panel("held-out loss by noise level", "images seen", levels, log_y=True),
-    ]
-
-
-def _curve(measurements: list[dict[str, Any]], quantity: str) -> tuple[list[float], list[float]]:
-    return [m["images"] for m in measurements], [m[quantity] for m in measurements]

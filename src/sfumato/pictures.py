@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -124,12 +124,13 @@ def strip(rows: Sequence[Tensor], row_titles: Sequence[str], column_titles: Sequ
 
 @dataclass(frozen=True)
 class Panel:
-    """One plot of a figure: named curves over a shared x axis."""
+    """One plot of a figure: named curves over a shared x axis, and named places on that axis."""
 
     title: str
     x_label: str
     curves: Mapping[str, tuple[Sequence[float], Sequence[float]]]
     log_y: bool = False
+    marks: Mapping[str, float] = field(default_factory=dict)
 
 
 def plot(panels: Sequence[Panel], path: Path) -> None:
@@ -142,13 +143,16 @@ def plot(panels: Sequence[Panel], path: Path) -> None:
         figure.set_size_inches(4.6 * len(panels), 3.4)
         for axes, panel in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
             for name, (x, y) in panel.curves.items():
-                axes.plot(x, y, label=name, linewidth=1.6)
+                axes.plot(x, y, label=name, linewidth=1.6, marker="." if len(x) == 1 else None)
+            for name, place in panel.marks.items():
+                axes.axvline(place, label=name, color="black", linewidth=1, linestyle="--")
             axes.set(title=panel.title, xlabel=panel.x_label, yscale="log" if panel.log_y else "linear")
             axes.grid(alpha=0.25)
             axes.spines[["top", "right"]].set_visible(False)
-            if len(panel.curves) > 5:
+            named = len(panel.curves) + len(panel.marks)
+            if named > 5:
                 axes.legend(fontsize=7, frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
-            elif len(panel.curves) > 1:
+            elif named > 1:
                 axes.legend(fontsize=7, frameon=False)
 
 

@@ -130,3 +130,27 @@ def comparison_bar() -> Iterator[Callable[[int, int], None]]:
     with _bar(Console(stderr=True)) as bar:
         task = bar.add_task("comparing", total=None, visible=False)
         yield lambda done, total: bar.update(task, advance=done, total=total, visible=True)
+
+
+@contextmanager
+def stages_bar() -> Iterator[Callable[[str, int], Callable[[int], None]]]:
+    """A line for each stage of a work, gone at its end; yields what is told that a stage of so many parts begins.
+
+    That gives the function to tell how many more parts are done. Stages that are over leave their place to the next.
+    """
+    console = Console(stderr=True)
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.percentage:.0f} %"),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as bar:
+
+        def begin(what: str, parts: int) -> Callable[[int], None]:
+            for task in bar.task_ids:
+                bar.remove_task(task)
+            task = bar.add_task(what, total=parts)
+            return lambda done: bar.advance(task, done) if task in bar.task_ids else None
+
+        yield begin

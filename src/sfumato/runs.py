@@ -2,6 +2,7 @@
 
 runs/NAME/config.toml              what was asked, complete, and what it was trained on
           model/                   the averaged model, loadable alone
+          best/                    the same of the best moment so far, by what was measured
           checkpoints/             the last few, each written whole
           metrics.jsonl            one measurement a line
           samples/                 preview grids, of the same seeds every time
@@ -10,6 +11,7 @@ runs/NAME/config.toml              what was asked, complete, and what it was tra
 
 import json
 import tomllib
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
@@ -21,13 +23,15 @@ from filelock import FileLock, Timeout
 
 from sfumato.conditions import Column
 from sfumato.data import Fit, ImageSet, load_images
+from sfumato.denoiser import NetworkDenoiser
 from sfumato.errors import DataError, RunError
-from sfumato.models import GUIDE, WEIGHTS, ModelConfig, images_seen, save_description, save_weights
+from sfumato.models import DESCRIPTION, GUIDE, WEIGHTS, ModelConfig, images_seen, save_description, save_weights
 from sfumato.storage import UNFINISHED, cannot_write, read_text, validated, write_whole
 from sfumato.training.config import DataConfig, NetworkConfig, OptimizationConfig, TrainConfig, differences
 from sfumato.training.state import TrainingState
 
 CONFIG, METRICS, LOG, LOCK = "config.toml", "metrics.jsonl", "log.txt", ".lock"
+BEST = "best"
 
 SIZES = ("width", "multipliers", "blocks", "patch")
 
@@ -110,7 +114,73 @@ def _is_measurement(line: object) -> bool:
         return False
     if line.get("kind") == "heldout":
         return isinstance(line.get("by_time"), dict)
+    if line.get("kind") == "evaluation":
+        has_distance = "distance" in line and isinstance(line["distance"], float | int | None)
+        return has_distance and {"features", "count"} <= line.keys()
     return line.get("kind") == "train" and {"loss", "steps", "seconds", "skipped"} <= line.keys()
+
+
+@dataclass(frozen=True)
+class Best:
+    """The moment of a run at which its averaged model measured best.
+
+    Attributes:
+        images: That were seen by then.
+        quantity: What tells it: "distance" of the small evaluations, or "loss" held out where there are none.
+        value: Of that.
+    """
+
+    images: int
+    quantity: Literal["distance", "loss"]
+    value: float
+
+
+def best_of(measurements: Sequence[Mapping[str, Any]]) -> Best | None:
+    """The best moment by these measurements, of equally good ones the first; None where nothing was measured.
+
+    That is the smallest distance of the small evaluations, or of the last of their kind where their features or number
+    of samples changed on the way; without any, the smallest mean held-out loss.
+    """
+    evaluations = [m for m in measurements if m["kind"] == "evaluation" and m["distance"] is not None]
+    if evaluations:
+        alike = [m for m in evaluations if _compared(m) == _compared(evaluations[-1])]
+        best = min(alike, key=lambda m: m["distance"])
+        return Best(best["images"], "distance", best["distance"])
+    losses = [m for m in measurements if m["kind"] == "heldout" and m["loss"] is not None]
+    if losses:
+        best = min(losses, key=lambda m: m["loss"])
+        return Best(best["images"], "loss", best["loss"])
+    return None
+
+
+def _compared(evaluation: Mapping[str, Any]) -> tuple[Any, Any]:
+    """What must be the same of two small evaluations for one to be better."""
+    return evaluation["features"], evaluation["count"]
+
+
+def holds_model(path: Path) -> bool:
+    """Whether `path` is a run directory or the folder of a model, which `models.load` loads if it has been trained."""
+    return any((path / name).is_file() for name in (CONFIG, DESCRIPTION, f"model/{DESCRIPTION}"))
+
+
+def home_of(path: Path) -> Path | None:
+    """The run that a folder belongs to: a run directory itself, or that around a `model` or `best`; None elsewhere."""
+    if (path / CONFIG).is_file():
+        return path
+    is_model = (path / DESCRIPTION).is_file()
+    return path.parent if is_model and (path.parent / CONFIG).is_file() else None
+
+
+def kept_best(path: str | Path, best: Best | None) -> Path | None:
+    """The folder that keeps the model of the best moment of the run at `path`; None if it is of another, or not there.
+
+    Another it is after a resume from a checkpoint before it, until training has come as far again.
+    """
+    folder = Path(path) / BEST
+    try:
+        return folder if best is not None and images_seen(folder) == best.images else None
+    except RunError:
+        return None
 
 
 def configured_images(config: TrainConfig, cache: Path | None = None) -> ImageSet:
@@ -227,6 +297,8 @@ class Run:
                 "Give those it was begun with, or another --out for a new run.",
             )
         self._checkpoint(0).unlink(missing_ok=True)
+        for name in (WEIGHTS, DESCRIPTION):
+            (self.path / BEST / name).unlink(missing_ok=True)
 
     def _has_model(self) -> bool:
         return (self.path / "model" / WEIGHTS).exists()
@@ -279,6 +351,29 @@ class Run:
             RunError: it could not be written, or is not finite.
         """
         save_weights(state.average, self.path / "model", state.counters.images_seen, GUIDE)
+
+    def keep_best(self, average: NetworkDenoiser, images_seen: int) -> bool:
+        """Writes the averaged model to best/ if no measurement so far is better than that of this moment.
+
+        Call it after `measure`. What was best is known by metrics.jsonl alone, and so is the same after a resume.
+
+        Args:
+            average: The model, as it is now.
+            images_seen: By now.
+
+        Returns:
+            Whether it was written.
+
+        Raises:
+            RunError: It could not be written, or is not finite; what was saved before is intact.
+        """
+        best = best_of(read_metrics(self.path))
+        if best is None or best.images != images_seen:
+            return False
+        folder, description = self.path / BEST, (self.path / "model" / DESCRIPTION).read_bytes()
+        write_whole(folder / DESCRIPTION, description)
+        save_weights(average, folder, images_seen)
+        return True
 
     def resume(self, state: TrainingState) -> list[str]:
         """Loads the newest readable checkpoint, and forgets the measurements made after it. A new run gets its first.

@@ -1,4 +1,4 @@
-"""What a run is, in a few lines for a person or as JSON for a script."""
+"""What a run is: in a few lines for a person, as JSON for a script, and in curves."""
 
 import json
 from dataclasses import asdict
@@ -9,9 +9,12 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from sfumato import pictures
 from sfumato.conditions import Category, Number
+from sfumato.curves import distance_panels, loss_panels
 from sfumato.models import DESCRIPTION, read_description
-from sfumato.runs import read_metrics, read_record
+from sfumato.runs import best_of, kept_best, read_metrics, read_record
+from sfumato.schedule import schedule_for
 
 MOST_LABELS = 20
 LOSSES = {"training": "loss", "held out": "heldout_loss"}
@@ -28,6 +31,9 @@ def summarize(run: Path) -> dict[str, Any]:
     measurements = read_metrics(run)
     training = [m for m in measurements if m["kind"] == "train"]
     heldout = [m for m in measurements if m["kind"] == "heldout"]
+    evaluations = [m for m in measurements if m["kind"] == "evaluation"]
+    best = best_of(measurements)
+    kept = kept_best(run, best)
     last = training[-1] if training else {"images": 0, "steps": 0, "seconds": 0.0, "loss": None, "skipped": 0}
     checkpoints = sorted((run / "checkpoints").glob("*.safetensors"))
     return {
@@ -46,8 +52,25 @@ def summarize(run: Path) -> dict[str, Any]:
         "seconds": last["seconds"],
         "loss": last["loss"],
         "heldout_loss": heldout[-1]["loss"] if heldout else None,
+        "evaluation": evaluations[-1] if evaluations else None,
+        "best": best and asdict(best) | {"model": kept and str(kept)},
         "checkpoints": [str(path) for path in checkpoints],
     }
+
+
+def save_curves(run: Path, file: Path) -> Path | None:
+    """Draws what was measured of the run at `run`, with its best moment marked; None where nothing was, yet.
+
+    Raises:
+        RunError: it is not a run, its files are broken, or `file` could not be written.
+    """
+    measurements = read_metrics(run)
+    if not measurements:
+        return None
+    diffusion = read_record(run).config.diffusion
+    schedule = schedule_for(diffusion.schedule, zero_terminal_snr=diffusion.zero_terminal_snr, shift=diffusion.shift)
+    pictures.plot([*loss_panels(measurements, schedule), *distance_panels(measurements)], file)
+    return file
 
 
 def print_summary(summary: dict[str, Any], as_json: bool) -> None:
@@ -72,6 +95,22 @@ def _column(fields: dict[str, Any]) -> str:
     return str(Number(**fields) if fields["kind"] == "number" else Category(**fields))
 
 
+def _distance(evaluation: dict[str, Any]) -> str:
+    if evaluation["distance"] is None:
+        return "the samples are not finite"
+    real = evaluation.get("held_out")
+    beside = "" if real is None else f"; as many held-out images: {real:.4g}"
+    return f"{evaluation['distance']:.4g} (Frechet, {evaluation['features']}, {evaluation['count']:,} samples{beside})"
+
+
+def _best(best: dict[str, Any] | None) -> str:
+    if best is None:
+        return "none yet"
+    what = {"distance": "distance", "loss": "held-out loss"}[best["quantity"]]
+    kept = "its model is not kept" if best["model"] is None else f"its model is {best['model']}"
+    return f"after {best['images']:,} images, by {what} ({best['value']:.4g}); {kept}"
+
+
 def _sentences(facts: dict[str, Any]) -> list[tuple[str, str]]:
     """The facts as a person would say them."""
     data, network = facts["data"], facts["network"]
@@ -84,6 +123,7 @@ def _sentences(facts: dict[str, Any]) -> list[tuple[str, str]]:
     )
     share = facts["images_seen"] / facts["images"]
     losses = [f"{name} {facts[key]:.4f}" for name, key in LOSSES.items() if facts[key] is not None]
+    evaluation = facts["evaluation"]
     return [
         ("run", facts["run"]),
         ("data", f"{data['source']}: {data['images']:,} images of {height}x{width}x{channels}"),
@@ -97,5 +137,8 @@ def _sentences(facts: dict[str, Any]) -> list[tuple[str, str]]:
             f"{facts['seconds'] / 60:.1f} minutes; {facts['skipped_steps']} steps skipped",
         ),
         ("loss", ", ".join(losses) or "none yet"),
+        *([] if evaluation is None else [("distance", _distance(evaluation))]),
+        ("best", _best(facts["best"])),
         ("checkpoints", "\n".join(facts["checkpoints"]) or "none yet"),
+        ("curves", facts["curves"] or "none yet"),
     ]

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from cli.conftest import TINY, Command, run_main
+from sfumato.metrics import Features, Look
 
 
 @pytest.fixture(scope="session")
@@ -63,14 +66,36 @@ def test_a_run_is_judged_beside_its_own_held_out_images(sfumato: Command, traine
 def test_a_person_reads_a_table_and_sentences(sfumato: Command, trained: Path, tmp_path: Path) -> None:
     text = sfumato("eval", trained, *QUICK, "--metrics", "distance", "drift", "likelihood", "--out", tmp_path).out
     for words in (
-        "held-out real images",
-        "Frechet distance (pixels)",
-        "of 24 images each",
+        "30 samples beside 56 training images and 24 held-out real images; features pixels",
+        "Frechet distance",
+        "24 images each",
         "bits per dimension",
-        "these are of 30 samples",
+        "brightness in red",
+        "Few samples: these are numbers of 30",
         "samples.png",
     ):
         assert words in text
+
+
+def test_a_classifier_tells_how_often_each_class_is_met(
+    sfumato: Command, trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sfumato.metrics.features_for", lambda *_: Brightness())
+    found = facts(sfumato, trained, *QUICK, "--metrics", "agreement", "--out", tmp_path)
+    held_out = found["metrics"]["agreement"]["held_out"]  # type: ignore[index]
+    assert held_out["share"] == 1
+    assert {name: of["share"] for name, of in held_out["classes"].items()} == {"dark": 1, "light": 1}
+    assert sum(of["images"] for of in held_out["classes"].values()) == held_out["images"] == 24
+
+
+class Brightness(Features):
+    """A classifier that is right on `faces`."""
+
+    name, width, classes = "brightness", 1, 2
+
+    def _look(self, images: torch.Tensor) -> Look:
+        means = images.mean((1, 2, 3))[:, None]
+        return Look(means, torch.cat([-means, means], 1))
 
 
 def test_the_same_evaluation_draws_nothing_again(
@@ -98,11 +123,46 @@ def is_of_seed(path: Path, found: dict[str, object]) -> bool:
     return bool(found) and path == newest
 
 
+def test_the_best_model_is_judged_as_the_run_is(sfumato: Command, trained: Path, tmp_path: Path) -> None:
+    best = shutil.copytree(trained / "model", trained / "best")
+    asked = (*QUICK, "--metrics", "distance", "--out", tmp_path)
+    of_best, of_run = (facts(sfumato, path, *asked) for path in (best, trained))
+    assert of_best["metrics"] == of_run["metrics"]
+    assert not (best / "evaluations").exists()
+
+
+def test_a_copy_of_a_model_is_judged_beside_the_images_that_are_named(
+    sfumato: Command, trained: Path, faces: Path, tmp_path: Path
+) -> None:
+    copy = shutil.copytree(trained / "model", tmp_path / "copy")
+    found = facts(sfumato, copy, faces, *QUICK, "--metrics", "drift")
+    assert (found["samples"], found["train"], found["held_out"]) == (30, 72, 8)
+    outcome = sfumato("eval", copy, *QUICK)
+    assert (outcome.code, "without its run" in outcome.error) == (2, True)
+
+
+def test_what_was_skipped_or_converted_is_said(sfumato: Command, faces: Path, tmp_path: Path) -> None:
+    pixels = np.full((30, 4, 4, 1), 0.5, np.float32)
+    pixels[1:, 0] = np.random.default_rng(1).random((29, 4, 1))
+    pixels[2, 0, 0] = np.nan
+    np.savez(tmp_path / "drawn.npz", images=pixels)
+    asked = (tmp_path / "drawn.npz", faces, "--metrics", "drift", "--out", tmp_path, "--device", "cpu")
+    first, *others = facts(sfumato, *asked)["notices"]  # type: ignore[misc]
+    assert first.startswith("1 of 30 images were skipped")
+    assert others == [
+        f"The images of {faces} are compared as the samples are: 4x4 pixels, grey.",
+        "1 of 29 samples show one colour and nothing else: look at what made them.",
+    ]
+    assert others[1] in sfumato("eval", *asked).out
+
+
 def test_anybodys_samples_are_judged_beside_any_images(sfumato: Command, faces: Path, tmp_path: Path) -> None:
     random = np.random.default_rng(1)
     np.savez(tmp_path / "drawn.npz", images=random.integers(256, size=(30, 8, 8, 3), dtype=np.uint8))
     found = facts(sfumato, tmp_path / "drawn.npz", faces, "--out", tmp_path, "--device", "cpu")
     assert (found["samples"], found["train"], found["held_out"]) == (30, 72, 8)
+    few = facts(sfumato, tmp_path / "drawn.npz", faces, "--out", tmp_path, "--device", "cpu", "--count", 7)
+    assert few["samples"] == 7
 
 
 def test_copies_are_found(sfumato: Command, faces: Path, tmp_path: Path) -> None:
@@ -121,6 +181,7 @@ def test_copies_are_found(sfumato: Command, faces: Path, tmp_path: Path) -> None
         (["{faces}", "{faces}", "--metrics", "likelihood"], "whose model is not known"),
         (["nowhere", "{faces}"], "no file or folder nowhere"),
         (["{run}", "--count", "0"], "Ask for at least 1"),
+        (["{faces}", "{faces}", "--count", "1"], "Ask for at least 2"),
     ],
 )
 def test_what_cannot_be_judged_is_a_sentence(

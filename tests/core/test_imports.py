@@ -65,27 +65,16 @@ MAY_IMPORT: dict[str, set[str]] = {
         *("conditions", "defaults", "denoiser", "devices", "errors", "guidance", "models", "sampling", "schedule"),
     },
     "presets": {"errors", "training"},
-    "runs": {"conditions", "data", "errors", "models", "storage", "training"},
+    "runs": {"conditions", "data", "denoiser", "errors", "models", "storage", "training"},
+    "curves": {"pictures", "runs", "schedule"},
     "trainer": {
-        *("architecture", "data", "devices", "errors", "models", "pictures", "rules", "runs", "sampling", "sources"),
-        *("store", "training"),
+        *("architecture", "data", "devices", "errors", "evaluation", "models", "pictures", "rules", "runs", "sampling"),
+        *("sources", "store", "training"),
     },
     "duplicates": {"data"},
     "evaluation": {
-        *(
-            "bulk",
-            "data",
-            "denoiser",
-            "depth",
-            "errors",
-            "likelihood",
-            "metrics",
-            "models",
-            "pictures",
-            "runs",
-            "sampling",
-        ),
-        *("storage", "store"),
+        *("bulk", "data", "denoiser", "depth", "errors", "likelihood", "metrics", "models", "pictures", "runs"),
+        *("sampling", "schedule", "solvers", "sources", "storage", "store"),
     },
     "inspection": {
         *("architecture", "conditions", "data", "devices", "duplicates", "errors", "models", "pictures", "presets"),
@@ -99,9 +88,10 @@ MAY_IMPORT: dict[str, set[str]] = {
     "writers": {"conditions", "depth", "pictures", "shapes", "storage"},
     "output": {"conditions", "depth", "errors", "pictures", "shapes", "storage", "writers"},
     "explain": {
-        *("data", "denoiser", "grids", "oracle", "pictures", "runs", "sampling", "schedule", "shapes", "solvers"),
+        *("curves", "data", "denoiser", "grids", "oracle", "pictures", "runs", "sampling", "schedule", "shapes"),
+        "solvers",
     },
-    "summary": {"conditions", "errors", "models", "runs"},
+    "summary": {"conditions", "curves", "errors", "models", "pictures", "runs", "schedule"},
     "cli": {
         *(
             "data",

@@ -206,7 +206,7 @@ def test_batches_change_no_number() -> None:
     assert drift(parts, look(FRESH)) == drift(whole, look(FRESH))
 
 
-def test_tiny_images_have_no_coarse_shapes() -> None:
+def test_tiny_images_have_no_coarse_structure() -> None:
     found = drift(look(blobs(20, 0, side=8)), look(blobs(20, 1, side=8)))
     names = [each.quantity for each in found.changes]
     assert names[-3:] == list(BANDS[1:])

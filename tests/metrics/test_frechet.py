@@ -6,6 +6,7 @@ import scipy.linalg
 import torch
 from torch import Tensor
 
+from metrics.fidelity import fidelity
 from metrics.gaussians import covariance, draws, moments, rotation, standard
 from sfumato.errors import DataError
 from sfumato.metrics.frechet import _influences, frechet_distance, frechet_interval, frechet_limit
@@ -79,7 +80,7 @@ def test_any_two_gaussians_against_scipys_root() -> None:
 @pytest.mark.parametrize("count", [40, 500])
 def test_the_same_features_have_torch_fidelitys_distance(count: int) -> None:
     """With fewer images than dimensions too, as closely as the roots of its eigenvalues allow."""
-    fid = pytest.importorskip("torch_fidelity.metric_fid")
+    fid = fidelity("metric_fid")
     one, other = draws(count, 60, 1), 1.3 * draws(count, 60, 2) + 0.1
     statistics = [fid.fid_features_to_statistics(features.double()) for features in (one, other)]
     expected = fid.fid_statistics_to_metric(*statistics, verbose=False)["frechet_inception_distance"]

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from metrics.fidelity import fidelity
 from metrics.gaussians import draws
 from sfumato.errors import DataError
 from sfumato.metrics import kernel
@@ -72,7 +73,7 @@ def test_every_image_is_in_one_block_at_most(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_the_same_features_have_torch_fidelitys_distance() -> None:
-    kid = pytest.importorskip("torch_fidelity.metric_kid")
+    kid = fidelity("metric_kid")
     x, y = draws(100, 30, 0).double(), draws(100, 30, 1).double() + 0.3
     expected = kid.kernel_mmd(x.numpy(), y.numpy())
     assert discrepancy(x, y) == pytest.approx(float(expected), rel=1e-10)

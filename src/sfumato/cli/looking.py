@@ -69,22 +69,28 @@ class Inspect:
 
 @dataclass(frozen=True)
 class Show:
-    """Say what a run is: its data, model, progress and losses.
+    """Say what a run is: its data, model, progress, losses and best moment; and draw its curves.
 
-    It only reads, so it can be used while the run is training.
+    It changes nothing of the run, so it can be used while the run is training.
 
       sfumato show runs/digits
     """
 
     run_directory: Run
+    out: Path | None = None
+    """The picture of the curves; without it, curves.png in the run directory."""
     json: bool = False
     """Print JSON for scripts."""
 
     def run(self) -> int:
         """Shows."""
-        from sfumato.summary import print_summary, summarize
+        from sfumato.runs import home_of
+        from sfumato.summary import print_summary, save_curves, summarize
 
-        print_summary(summarize(self.run_directory), self.json)
+        run = home_of(self.run_directory) or self.run_directory
+        summary = summarize(run)
+        curves = save_curves(run, self.out or run / "curves.png")
+        print_summary(summary | {"curves": curves and str(curves)}, self.json)
         return 0
 
 
@@ -93,16 +99,16 @@ class Eval:
     """Judge a model, or images that anyone made: how good and varied they are, and whether they are copies.
 
     sfumato eval runs/flowers
+    sfumato eval runs/flowers/best --metrics distance memorization --count 10000
     sfumato eval drawn/ photos/ --features inception
-    sfumato eval runs/flowers --metrics distance memorization --count 10000 --json
     """
 
     subject: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN|IMAGES")]
-    """A run directory, or a folder, archive or .npz of samples."""
+    """A run directory, its best/ or a copy of its model; or a folder, archive or .npz of samples."""
     data: Annotated[str | None, tyro.conf.Positional, tyro.conf.arg(metavar="DATA")] = None
     """Real images, as for `sfumato train`; for a run, without it, those that it learned from."""
     count: int | None = None
-    """How many samples of a run are drawn; without it, 10,000 on a GPU and 1,000 elsewhere."""
+    """How many samples are judged. Of a run, without it: 10,000 on a GPU, 1,000 elsewhere; of IMAGES: all."""
     metrics: tuple[str, ...] = ()
     """What is measured: distance, coverage, agreement, memorization, drift, likelihood; without it, what is quick."""
     features: str = "pixels"
@@ -133,20 +139,24 @@ class Eval:
         from sfumato.evaluation.report import print_report
         from sfumato.evaluation.run import EVALUATIONS, judged
         from sfumato.metrics import features_for
-        from sfumato.runs import CONFIG
+        from sfumato.progress import stages_bar
+        from sfumato.runs import holds_model, home_of
 
         device = choose_device(self.device)
         features = features_for(self.features, self.weights)
-        is_run = (self.subject / CONFIG).is_file()
+        has_model = holds_model(self.subject)
         with out_of_memory("Choose a smaller --batch or --count."):
-            subject, model = self._of_run(device) if is_run else (self._of_images(), None)
-            out = self.out or (self.subject / EVALUATIONS if is_run else Path("evaluated"))
-            facts = judged(Bench(subject, features, device, self.cache), self.metrics, model, out)
+            subject, model = self._of_model(device) if has_model else (self._of_images(), None)
+            out = self.out or (
+                (home_of(self.subject) or self.subject) / EVALUATIONS if has_model else Path("evaluated")
+            )
+            with stages_bar() as begin:
+                facts = judged(Bench(subject, features, device, self.cache, begin), self.metrics, model, out)
         print_report(facts, self.json)
         return 0
 
-    def _of_run(self, device: "torch.device") -> "tuple[Subject, NetworkDenoiser]":
-        from sfumato.evaluation.run import Drawing, subject_of_run, usual_count
+    def _of_model(self, device: "torch.device") -> "tuple[Subject, NetworkDenoiser]":
+        from sfumato.evaluation.run import Drawing, subject_of_model, usual_count
         from sfumato.models import load
         from sfumato.progress import sampling_bar
 
@@ -156,14 +166,14 @@ class Eval:
         settings = (self.route, self.guidance)
         drawing = Drawing(base, self.guidance.guided(base, self.device), route, count, self.seed, settings)
         with sampling_bar(count, len(route.stops) - 1) as on_step:
-            return subject_of_run(self.subject, self.data, drawing, self.cache, self.batch, on_step), base
+            return subject_of_model(self.subject, self.data, drawing, self.cache, self.batch, on_step), base
 
     def _of_images(self) -> "Subject":
         from sfumato.evaluation.run import subject_of_files
 
         if self.data is None:
             raise ConfigError("images are judged beside real ones, but none were named", "Give IMAGES and DATA.")
-        return subject_of_files(str(self.subject), self.data, self.size, self.cache)
+        return subject_of_files(str(self.subject), self.data, self.count, self.size, self.cache)
 
 
 @dataclass(frozen=True)
@@ -194,15 +204,17 @@ class Explain:
         from sfumato.explain import explain_data, explain_run, steps_of
         from sfumato.models import load
         from sfumato.progress import sampling_bar
-        from sfumato.runs import CONFIG, learned_images
+        from sfumato.runs import holds_model, home_of, learned_images
 
         run = Path(self.source)
-        if (run / CONFIG).is_file():
-            model, images = load(run, choose_device(self.device)), learned_images(run, self.cache)
+        if holds_model(run):
+            home = home_of(run)
+            model = load(run, choose_device(self.device))
+            images = None if home is None else learned_images(home, self.cache)
             if images is None:
                 print("The images it learned from are not there any more; its own samples take their place.")
             with sampling_bar(2, steps_of(model.schedule)) as on_step:
-                written = explain_run(model, run, images, self.out, on_step)
+                written = explain_run(model, home or run, images, self.out, on_step)
         else:
             images = load_images(self.source, size=self.size, cache=self.cache)
             print(*images.notices, sep="\n", end="\n" if images.notices else "")

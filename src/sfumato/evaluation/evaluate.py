@@ -11,13 +11,15 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
+from sfumato import pictures
 from sfumato.data import ImageSet
 from sfumato.errors import ConfigError, DataError
 from sfumato.evaluation.subject import Subject, first
 from sfumato.metrics.drift import Appearance, appearance, drift
 from sfumato.metrics.features import Features
-from sfumato.metrics.frechet import frechet_distance, frechet_interval, frechet_limit
-from sfumato.metrics.kernel import kernel_distance
+from sfumato.metrics.features.pixels import PixelFeatures
+from sfumato.metrics.frechet import MOST_PIECES, REPLICATES, frechet_distance, frechet_interval, frechet_limit
+from sfumato.metrics.kernel import BLOCK, FEWEST_BLOCKS, kernel_distance
 from sfumato.metrics.manifold import density_coverage, precision_recall
 from sfumato.metrics.memorization import Memorization, closest_pairs, of_features, of_images
 from sfumato.metrics.moments import Moments
@@ -33,53 +35,75 @@ SMALL_SET = 5_000
 """Below so many training images copies are looked for unasked."""
 
 BATCH = 256
-PAIRS = 16
+PAIRS = 10
+"""Shown of those that are closest."""
 
 T = TypeVar("T")
 
 Facts = dict[str, Any]
 
+Begin = Callable[[str, int], Callable[[int], None]]
+"""Told what begins and how many parts it has; gives what is told how many more of them are done."""
+
+
+def unwatched(what: str, parts: int) -> Callable[[int], None]:
+    """For programs: nobody is told."""
+    del what, parts
+    return lambda _: None
+
 
 @dataclass(frozen=True)
 class Bench:
-    """What all measures share: the subject, its features, where to compute, and where to keep what was."""
+    """What all measures share: the subject, its features, where to compute, where to keep what was, and who watches."""
 
     subject: Subject
     features: Features
     device: torch.device
     cache: Path | None
+    begin: Begin = unwatched
 
     def rows(self, images: ImageSet) -> Tensor:
         """The features of real images, from the cache if they are there; (n, d)."""
-        return features_of(images, self.features, self.device, self.cache)
+        on_images = self.begin("features of real images", len(images))
+        return features_of(images, self.features, self.device, self.cache, on_images)
 
     @cached_property
     def sampled(self) -> Tensor:
         """The features of the samples, (n, d), which several measures need."""
-        return torch.cat([self.features(batch.to(self.device)).cpu() for batch in batches(self.subject.samples)])
+        on_images = self.begin("features of samples", len(self.subject.samples))
+        looks = [self.features(batch.to(self.device)).cpu() for batch in batches(self.subject.samples, on_images)]
+        return torch.cat(looks)
 
 
 def distance(bench: Bench) -> Facts:
     """Frechet and kernel distance to the training images, of the samples and of the held-out images."""
     subject = bench.subject
-    reference = reference_moments(subject.train, bench.features, bench.device, bench.cache)
+    on_images = bench.begin("features of training images", len(subject.train))
+    reference = reference_moments(subject.train, bench.features, bench.device, bench.cache, on_images)
     real = bench.rows(first(subject.train, MOST_COMPARED))
     sampled, held_out = bench.sampled, bench.rows(subject.held_out)
     return {
         "features": bench.features.name,
         "reference": len(subject.train),
-        "samples": _distances(reference, real, sampled),
-        "held_out": _distances(reference, real, held_out),
+        "samples": _distances(reference, real, sampled, bench.begin),
+        "held_out": _distances(reference, real, held_out, bench.begin),
         "as_many": _as_many(reference, sampled, held_out),
     }
 
 
-def _distances(reference: Moments, real: Tensor, rows: Tensor) -> Facts:
+def _distances(reference: Moments, real: Tensor, rows: Tensor, begin: Begin) -> Facts:
     found: Facts = {"images": len(rows), "frechet": frechet_distance(reference, Moments.of(rows))}
-    found["frechet_interval"] = list(frechet_interval(reference, rows))
-    found |= {"frechet_limit": _or_none(lambda: frechet_limit(reference, rows).distance)}
-    found |= {"kernel": _or_none(lambda: list(kernel_distance(real, rows)[:2]))}
+    found["frechet_interval"] = list(frechet_interval(reference, rows, on_draws=begin("bootstrap", REPLICATES)))
+    on_distances = begin("extrapolation", sum(range(1, MOST_PIECES + 1)))
+    found["frechet_limit"] = _or_none(lambda: frechet_limit(reference, rows, on_distances=on_distances).distance)
+    found["kernel"] = _or_none(lambda: _kernel(real, rows, begin))
     return found
+
+
+def _kernel(real: Tensor, rows: Tensor, begin: Begin) -> Facts:
+    blocks = max(FEWEST_BLOCKS, min(len(real), len(rows)) // BLOCK)
+    found = kernel_distance(real, rows, on_blocks=begin("kernel distance", blocks))
+    return {"distance": found.distance, "error": found.error, "images": found.blocks * found.block}
 
 
 def _as_many(reference: Moments, sampled: Tensor, held_out: Tensor) -> Facts:
@@ -99,26 +123,43 @@ def _or_none(measure: Callable[[], T]) -> T | None:
 
 def coverage(bench: Bench) -> Facts:
     """Precision, recall, density and coverage, of the samples and of the held-out images; per class where known."""
-    subject, real = bench.subject, bench.rows(first(bench.subject.train, MOST_COMPARED))
-    sampled, held_out = bench.sampled[:MOST_COMPARED], bench.rows(subject.held_out)
-    found: Facts = {"features": bench.features.name, "reference": len(real)}
-    found |= {"samples": _covered(real, sampled), "held_out": _covered(real, held_out)}
-    labels, known = subject.samples.labels, first(subject.train, MOST_COMPARED).labels
-    names = subject.samples.label_names
-    if labels is not None and known is not None and names and names == subject.train.label_names:
-        found["classes"] = {
-            name: _covered(real[known == index], sampled[labels[:MOST_COMPARED] == index])
-            for index, name in enumerate(names)
-        }
-    return found
+    real = bench.rows(first(bench.subject.train, MOST_COMPARED))
+    sampled, held_out = bench.sampled[:MOST_COMPARED], bench.rows(bench.subject.held_out)
+    images = min(len(sampled), len(held_out))
+    found: Facts = {name: _covered(real, rows, bench.begin) for name, rows in _both(sampled, held_out)}
+    as_many = {
+        name: found[name] if len(rows) == images else _covered(real, rows[:images], bench.begin)
+        for name, rows in _both(sampled, held_out)
+    }
+    found |= {"features": bench.features.name, "reference": len(real), "as_many": {"images": images} | as_many}
+    return found | _covered_classes(bench.subject, real, sampled)
 
 
-def _covered(real: Tensor, rows: Tensor) -> Facts | None:
+def _both(samples: T, held_out: T) -> tuple[tuple[str, T], tuple[str, T]]:
+    return ("samples", samples), ("held_out", held_out)
+
+
+def _covered(real: Tensor, rows: Tensor, begin: Begin = unwatched) -> Facts | None:
+    """Both pairs of shares, which go through all images 4 and 3 times; None where there are too few images."""
+
     def measure() -> Facts:
-        fidelity, spread = precision_recall(real, rows), density_coverage(real, rows)
-        return {"images": len(rows)} | fidelity._asdict() | spread._asdict()
+        on_images = begin("neighbours", 4 * len(real) + 3 * len(rows))
+        fidelity = precision_recall(real, rows, on_images=on_images)
+        spread = density_coverage(real, rows, on_images=on_images)
+        return {"images": len(rows), "real": len(real)} | fidelity._asdict() | spread._asdict()
 
     return _or_none(measure)
+
+
+def _covered_classes(subject: Subject, real: Tensor, sampled: Tensor) -> Facts:
+    """The same of each class, among its own real images; nothing where samples and images have no common classes."""
+    names, labels = subject.samples.label_names, subject.samples.labels
+    known = subject.train.labels
+    if labels is None or known is None or not names or names != subject.train.label_names:
+        return {}
+    asked, is_of = labels[: len(sampled)], known[: len(real)]
+    classes = {name: _covered(real[is_of == index], sampled[asked == index]) for index, name in enumerate(names)}
+    return {"classes": classes}
 
 
 def agreement(bench: Bench) -> Facts:
@@ -135,25 +176,43 @@ def agreement(bench: Bench) -> Facts:
             "Name a classifier of the same classes with --features; examples/features.py makes one.",
         )
     return {
-        "classes": list(names),
-        "samples": _agreeing(bench, subject.samples),
-        "held_out": _agreeing(bench, subject.held_out),
+        "samples": _agreeing(bench, subject.samples, names),
+        "held_out": _agreeing(bench, subject.held_out, names),
     }
 
 
-def _agreeing(bench: Bench, images: ImageSet) -> Facts | None:
+def _agreeing(bench: Bench, images: ImageSet, names: Sequence[str]) -> Facts | None:
+    """The share of images that are recognised: of all that have a class, and of each class that has images."""
     if images.labels is None:
         return None
-    looks = [bench.features.look(batch.to(bench.device)).logits for batch in batches(images)]
+    on_images = bench.begin("classification", len(images))
+    looks = [bench.features.look(batch.to(bench.device)).logits for batch in batches(images, on_images)]
     found = torch.cat([logits.argmax(1).cpu() for logits in looks if logits is not None])
-    return {"images": len(images), "share": (found == images.labels).double().mean().item()}
+    known = images.labels >= 0
+    right, labels = (found == images.labels)[known].double(), images.labels[known]
+    classes = {name: right[labels == index] for index, name in enumerate(names)}
+    shares = {name: {"images": len(of), "share": of.mean().item()} for name, of in classes.items() if len(of)}
+    return {"images": len(right), "share": right.mean().item(), "classes": shares} if len(right) else None
 
 
 def memorization(bench: Bench) -> tuple[Facts, Memorization]:
-    """Whether samples copy training images, by their pixels and by their features; the whole result by pixels."""
+    """Whether samples copy training images, by their pixels, and by their features unless these are of pixels too.
+
+    Returns:
+        What is told of each, and the whole result by pixels.
+    """
     subject = bench.subject
-    by_pixels = of_images(subject.samples.floats(), subject.train.floats(), subject.held_out.floats())
-    by_features = of_features(bench.sampled, bench.rows(subject.train), bench.rows(subject.held_out))
+    both = len(subject.samples) + len(subject.held_out)
+    by_pixels = of_images(
+        subject.samples.floats(),
+        subject.train.floats(),
+        subject.held_out.floats(),
+        on_images=bench.begin("closest images", both),
+    )
+    if bench.features.name == PixelFeatures.name:
+        return {"pixels": told(by_pixels)}, by_pixels
+    train, held_out = bench.rows(subject.train), bench.rows(subject.held_out)
+    by_features = of_features(bench.sampled, train, held_out, on_images=bench.begin("closest features", both))
     return {"pixels": told(by_pixels), bench.features.name: told(by_features)}, by_pixels
 
 
@@ -166,30 +225,44 @@ def told(found: Memorization) -> Facts:
     }
 
 
-def sheet(subject: Subject, found: Memorization) -> Tensor:
-    """The samples closest to training images, beside the held-out images closest to them: rows of four images."""
+def save_sheet(subject: Subject, found: Memorization, file: Path) -> Path:
+    """Draws the samples closest to training images, each beside its own, and the held-out images closest to theirs.
+
+    Raises:
+        RunError: it could not be written.
+    """
     train = subject.train.floats()
-    samples = closest_pairs(subject.samples.floats(), train, found.samples, PAIRS)
-    held_out = closest_pairs(subject.held_out.floats(), train, found.held_out, PAIRS)
-    rows = min(len(samples), len(held_out)) or len(samples)
-    both = [samples[:rows], held_out[:rows]] if len(held_out) else [samples]
-    return torch.cat(both, dim=1).flatten(0, 1)
+    pairs = [closest_pairs(subject.samples.floats(), train, found.samples, PAIRS)]
+    pairs.append(closest_pairs(subject.held_out.floats(), train, found.held_out, PAIRS))
+    columns = min(len(some) for some in pairs)
+    rows = torch.cat([some[:columns] for some in pairs], dim=1).unbind(1)
+    titles = ("sample", "closest\ntraining image", "held-out\nimage", "closest\ntraining image")
+    pictures.strip(rows, titles, [str(1 + rank) for rank in range(columns)], file)
+    return file
 
 
 def drifting(bench: Bench) -> Facts:
     """How colours, contrast and detail of the samples differ from those of the training images."""
-    found = drift(_appearance(bench.subject.samples), _appearance(bench.subject.train))
+    found = drift(_appearance(bench, bench.subject.samples), _appearance(bench, bench.subject.train))
     return asdict(found)
 
 
-def _appearance(images: ImageSet) -> Appearance:
-    return appearance(batches(images))
+def _appearance(bench: Bench, images: ImageSet) -> Appearance:
+    return appearance(batches(images, bench.begin("colours and detail", len(images))))
 
 
-def batches(images: ImageSet) -> Iterator[Tensor]:
+def batches(images: ImageSet, on_images: Callable[[int], None] = lambda _: None) -> Iterator[Tensor]:
     """All images in [-1, 1], some at a time."""
     for places in torch.arange(len(images)).split(BATCH):
         yield images.select(places).floats()
+        on_images(len(places))
+
+
+def plain_images(samples: ImageSet) -> list[str]:
+    """A sentence if there are samples in which all pixels are the same, as a broken model makes them."""
+    plain = sum(int((batch.amax((2, 3)) == batch.amin((2, 3))).all(1).sum()) for batch in batches(samples))
+    what = f"{plain:,} of {len(samples):,} samples show one colour and nothing else: look at what made them."
+    return [what] if plain else []
 
 
 METRICS = ("distance", "coverage", "agreement", "memorization", "drift", "likelihood")

@@ -1,4 +1,4 @@
-"""An evaluation in words: a table for a person."""
+"""An evaluation in words: tables for a person."""
 
 from __future__ import annotations
 
@@ -12,67 +12,136 @@ from rich.text import Text
 
 from sfumato.evaluation.evaluate import FEW
 
-Row = tuple[str, str, str]
-"""A quantity, its value for the samples, and its value for held-out real images."""
+Row = tuple[str, ...]
+
+MOST_CLASSES = 20
+"""Shown to a person; all are in the record."""
+
+COVERED = ("precision", "recall", "density", "coverage")
+
+NO_NUMBER = "too few images"
 
 
 def print_report(facts: dict[str, Any], as_json: bool) -> None:
-    """Prints the facts as JSON, or the table, the verdicts, and where the pictures are."""
+    """Prints the facts as JSON; or what was compared, the tables, the verdicts, and where the pictures are."""
     if as_json:
         print(json.dumps(facts, ensure_ascii=False))
         return
     console = Console(highlight=False)
-    table = Table(box=None, pad_edge=False)
-    for title in ("", "samples", "held-out real images"):
-        table.add_column(title)
-    for name, value, yardstick in rows(facts):
-        table.add_row(Text(name, style="bold"), Text(value), Text(yardstick))
-    console.print(table)
-    for sentence in sentences(facts):
+    for sentence in (*facts["notices"], compared(facts)):
+        console.print(Text(sentence), soft_wrap=True)
+    numbers = _table(("", "samples", "held-out real images"), rows(facts["metrics"]))
+    for table in (numbers, classes(facts["metrics"]), drift(facts["metrics"])):
+        if table.row_count:
+            console.print()
+            console.print(table)
+    for sentence in (*sentences(facts), "Look at " + ", ".join(facts["pictures"])):
         console.print(Text("\n" + sentence), soft_wrap=True)
-    console.print(Text("\nLook at " + ", ".join(facts["pictures"])), soft_wrap=True)
 
 
-def rows(facts: dict[str, Any]) -> Iterator[Row]:
+def compared(facts: dict[str, Any]) -> str:
+    """How many images of which kind, in which features."""
+    return (
+        f"{facts['subject']}: {facts['samples']:,} samples beside {facts['train']:,} training images and "
+        f"{facts['held_out']:,} held-out real images; features {facts['features']}."
+    )
+
+
+def rows(metrics: dict[str, Any]) -> Iterator[Row]:
     """The numbers that samples and held-out images share."""
-    metrics = facts["metrics"]
-    yield "images", f"{facts['samples']:,}", f"{facts['held_out']:,} (training images: {facts['train']:,})"
     if found := metrics.get("distance"):
-        samples, real = found["samples"], found["held_out"]
-        yield f"Frechet distance ({found['features']})", _with_interval(samples), _with_interval(real)
-        same = found["as_many"]
-        yield f"  of {same['images']:,} images each", _number(same["samples"]), _number(same["held_out"])
+        samples, real, same = found["samples"], found["held_out"], found["as_many"]
+        yield "Frechet distance", _with_interval(samples), _with_interval(real)
+        yield f"  {same['images']:,} images each", _number(same["samples"]), _number(same["held_out"])
         yield "  for infinitely many", _number(samples["frechet_limit"]), _number(real["frechet_limit"])
         yield "kernel distance", _with_error(samples["kernel"]), _with_error(real["kernel"])
     if found := metrics.get("coverage"):
-        for name in ("precision", "recall", "density", "coverage"):
+        for name in COVERED:
             yield name, _field(found["samples"], name), _field(found["held_out"], name)
+            if name in ("recall", "coverage"):
+                same = found["as_many"]
+                both = (_field(same[kind], name) for kind in ("samples", "held_out"))
+                yield f"  {same['images']:,} images each", *both
     if found := metrics.get("agreement"):
-        yield "a classifier agrees with the label", _share(found["samples"]), _share(found["held_out"])
+        yield "classifier agrees", _share(found["samples"]), _share(found["held_out"])
     if found := metrics.get("likelihood"):
         yield "bits per dimension", "", f"{found['bits']:.3f} +- {found['error']:.3f} ({found['images']:,} images)"
 
 
+def classes(metrics: dict[str, Any]) -> Table:
+    """What is known of each class, those with the lowest shares first; without rows where there are none."""
+    covered = (metrics.get("coverage") or {}).get("classes") or {}
+    recognised = ((metrics.get("agreement") or {}).get("samples") or {}).get("classes") or {}
+    asked = covered.keys() | recognised.keys()
+    known = {name: (covered.get(name) or {}) | _agreed(recognised.get(name)) for name in asked}
+    shown = sorted((name for name in known if known[name]), key=lambda name: (_worth(known[name]), name))[:MOST_CLASSES]
+    shares = (*COVERED, *(["agrees"] if recognised else []))
+    listed: list[Row] = [(name, *_cells(known[name], shares)) for name in shown]
+    if shown and len(shown) < len(known):
+        listed.append((f"... and {len(known) - len(shown):,} more",))
+    return _table(("class, worst first", "samples", "real", *shares), listed)
+
+
+def _agreed(found: dict[str, Any] | None) -> dict[str, Any]:
+    return {} if found is None else {"images": found["images"], "agrees": found["share"]}
+
+
+def _worth(of: dict[str, Any]) -> float:
+    """The mean of the shares that are known of a class."""
+    shares = [of[name] for name in ("precision", "recall", "coverage", "agrees") if name in of]
+    return float(sum(shares)) / len(shares)
+
+
+def _cells(of: dict[str, Any], shares: Row) -> list[str]:
+    counts = [f"{of[name]:,}" if name in of else "-" for name in ("images", "real")]
+    return counts + [f"{of[name]:.3f}" if name in of else "-" for name in shares]
+
+
+def drift(metrics: dict[str, Any]) -> Table:
+    """Every quantity of colour, contrast and detail; without rows where none was measured."""
+    changes = (metrics.get("drift") or {}).get("changes") or ()
+    titles = ("drift", "samples", "training images", "change", "")
+    return _table(titles, [(*_drifted(each), "significant" if each["significant"] else "") for each in changes])
+
+
+def _drifted(change: dict[str, Any]) -> Row:
+    size = f"{100 * change['change']:+.1f} +- {100 * change['error']:.1f} %"
+    return change["quantity"], f"{change['samples']:.4f}", f"{change['data']:.4f}", size
+
+
 def sentences(facts: dict[str, Any]) -> Iterator[str]:
     """What a number cannot say."""
-    metrics = facts["metrics"]
-    if "distance" in metrics and facts["samples"] < FEW:
-        yield (
-            f"Distances grow when there are few images: these are of {facts['samples']:,} samples. Compare them with "
-            f"others of the same number only, or draw {FEW:,} with --count {FEW}."
-        )
+    metrics, warning = facts["metrics"], facts["warning"]
+    if warning:
+        yield warning
     if found := metrics.get("memorization"):
         yield from (f"By {name}: {result['sentence']}" for name, result in found.items())
-        yield (
-            "closest.png shows the closest samples, each beside its training image, and then the closest held-out "
-            "images beside theirs."
-        )
     if found := metrics.get("drift"):
         yield found["sentence"]
 
 
+def warning_of(samples: int, metrics: dict[str, Any]) -> str | None:
+    """What to beware of when there are few samples; None where there are enough, or what is measured needs none."""
+    if samples >= FEW or not metrics.keys() & {"distance", "coverage"}:
+        return None
+    return (
+        f"Few samples: these are numbers of {samples:,}, and Frechet distances, recall and coverage depend on how many "
+        f"there are. Compare them with numbers of as many only, or judge {FEW:,} or more."
+    )
+
+
+def _table(titles: Row, listed: Iterator[Row] | list[Row]) -> Table:
+    """A plain table whose first column is bold."""
+    table = Table(box=None, pad_edge=False)
+    for title in titles:
+        table.add_column(title)
+    for name, *cells in listed:
+        table.add_row(Text(name, style="bold"), *map(Text, cells))
+    return table
+
+
 def _number(value: float | None) -> str:
-    return "too few images" if value is None else f"{value:.4g}"
+    return NO_NUMBER if value is None else f"{value:.4g}"
 
 
 def _with_interval(found: dict[str, Any]) -> str:
@@ -80,8 +149,8 @@ def _with_interval(found: dict[str, Any]) -> str:
     return f"{found['frechet']:.4g} ({low:.4g} to {high:.4g})"
 
 
-def _with_error(found: list[float] | None) -> str:
-    return "too few images" if found is None else f"{found[0]:.3g} +- {found[1]:.1g}"
+def _with_error(found: dict[str, Any] | None) -> str:
+    return NO_NUMBER if found is None else f"{found['distance']:.3g} +- {found['error']:.1g}"
 
 
 def _field(found: dict[str, Any] | None, name: str) -> str:

@@ -17,12 +17,25 @@ from sfumato.data import ImageSet, load_images, split
 from sfumato.denoiser import Denoiser, NetworkDenoiser
 from sfumato.errors import ConfigError, DataError
 from sfumato.evaluation.drawing import drawn
-from sfumato.evaluation.evaluate import MEASURES, METRICS, Bench, memorization, sheet, usual_metrics
-from sfumato.evaluation.subject import Subject, first, subject_of_images
+from sfumato.evaluation.evaluate import (
+    MEASURES,
+    METRICS,
+    Begin,
+    Bench,
+    memorization,
+    plain_images,
+    save_sheet,
+    unwatched,
+    usual_metrics,
+)
+from sfumato.evaluation.labels import classes_as_in
+from sfumato.evaluation.report import warning_of
+from sfumato.evaluation.subject import HELD_OUT, Subject, first, subject_of_images
 from sfumato.likelihood import flow_likelihood
 from sfumato.models import images_seen
-from sfumato.runs import configured_images, read_record
+from sfumato.runs import configured_images, home_of, read_record
 from sfumato.sampling import Route
+from sfumato.sources import mode_title
 from sfumato.storage import cannot_write
 from sfumato.store import ChannelChoice, Size
 
@@ -58,65 +71,95 @@ class Drawing:
     settings: Sequence[object]
 
 
-def subject_of_run(
-    run: Path, data: str | None, drawing: Drawing, cache: Path | None, batch: int | None, on_step: Callable[[int], None]
+def subject_of_model(
+    path: Path,
+    data: str | None,
+    drawing: Drawing,
+    cache: Path | None,
+    batch: int | None,
+    on_step: Callable[[int], None],
 ) -> Subject:
-    """The samples of a run, beside the images that it learned from and those that it held out.
+    """The samples of a model beside real images: those of its run, or others if it is far from it.
 
     Args:
-        run: the run directory.
-        data: the images, if they have moved; None: where they were.
+        path: the run directory, its `model` or `best`, or a copy of either elsewhere.
+        data: the images, if they have moved; None: where they were. Of a copy, any images.
         drawing: how samples are drawn.
         cache: where decoded images are kept.
         batch: samples drawn at a time, at most; None: what suits the device.
         on_step: told after every step how many images took it.
 
     Raises:
-        RunError: there is no run.
+        ConfigError: of a copy, no images were named.
         DataError: the images are not there, or are not those of the run.
     """
-    record = read_record(run)
-    config = record.config
-    images = configured_images(replace(config, source=data or config.source), cache)
-    if images.fingerprint() != record.learned.fingerprint:
-        raise DataError(
-            f"{data or config.source} does not hold the images that {run} learned from",
-            "Name the same images, or judge samples by others: sfumato sample RUN --out drawn, then sfumato eval drawn "
-            "DATA.",
-        )
-    train, held_out = split(images, config.data.holdout, config.optimization.seed)
-    folder = run / EVALUATIONS / _key(run, drawing)
+    home = home_of(path)
+    train, held_out, notices = _beside(path, home, data, drawing.base, cache)
     samples = drawn(
         drawing.model,
         drawing.base.depth,
         drawing.count,
         drawing.route,
-        folder,
-        labels=drawing.model.label_names or None,
+        (home or path) / EVALUATIONS / _key(path, drawing),
+        labels=classes_as_in(train, drawing.count) if drawing.model.label_names == train.label_names else None,
         seed=drawing.seed,
         batch=batch,
         on_step=on_step,
     )
-    return Subject(str(run), samples, train, held_out)
+    return Subject(str(path), samples, train, held_out, notices)
 
 
-def subject_of_files(samples: str, data: str, size: Size, cache: Path | None) -> Subject:
+def _beside(
+    path: Path, home: Path | None, data: str | None, model: NetworkDenoiser, cache: Path | None
+) -> tuple[ImageSet, ImageSet, tuple[str, ...]]:
+    """The images that a model learned from, those that it did not, and what a person should know of them."""
+    if home is None:
+        if data is None:
+            raise ConfigError(f"{path} is a model without its run", "Name real images to judge it by: RUN DATA.")
+        real, notices = _like(data, model.image_shape, cache)
+        train, held_out = split(real, HELD_OUT, seed=0)
+        return train, held_out, notices
+    record = read_record(home)
+    config = record.config
+    images = configured_images(replace(config, source=data or config.source), cache)
+    if images.fingerprint() != record.learned.fingerprint:
+        raise DataError(
+            f"{data or config.source} does not hold the images that {home} learned from",
+            "Name the same images, or judge samples by others: sfumato sample RUN --out drawn, then sfumato eval drawn "
+            "DATA.",
+        )
+    return *split(images, config.data.holdout, config.optimization.seed), ()
+
+
+def subject_of_files(samples: str, data: str, count: int | None, size: Size, cache: Path | None) -> Subject:
     """Samples in files, beside real images, which are brought to their size and channels.
 
     Args:
         samples: a folder, archive or `.npz`.
         data: as for `load_images`.
+        count: how many samples are judged, the first of them; None: all.
         size: that both are brought to; None: the size of the samples.
         cache: where decoded images are kept.
 
     Raises:
+        ConfigError: a count below 2.
         DataError: they cannot be read, or compared.
     """
+    if count is not None and count < 2:
+        raise ConfigError(f"{count} of the images of {samples} were asked", "Ask for at least 2.")
     drawn_by_others = load_images(samples, size=size, cache=cache)
-    channels, height, width = drawn_by_others.image_shape
+    drawn_by_others = first(drawn_by_others, len(drawn_by_others) if count is None else count)
+    real, notices = _like(data, drawn_by_others.image_shape, cache)
+    return subject_of_images(samples, drawn_by_others, real, notices)
+
+
+def _like(data: str, shape: tuple[int, int, int], cache: Path | None) -> tuple[ImageSet, tuple[str, ...]]:
+    """Real images, brought to a shape, and what a person should know of them."""
+    channels, height, width = shape
     kind: ChannelChoice = CHANNELS.get(channels, "auto")
     real = load_images(data, size=(width, height), channels=kind, cache=cache)
-    return subject_of_images(samples, drawn_by_others, real)
+    brought = f"The images of {data} are compared as the samples are: {width}x{height} pixels, {mode_title(channels)}."
+    return real, (*real.notices, brought)
 
 
 def _key(run: Path, drawing: Drawing) -> str:
@@ -151,17 +194,19 @@ def judged(bench: Bench, metrics: Sequence[str], model: NetworkDenoiser | None, 
     for name in metrics or usual_metrics(subject, bench.features):
         if name == "memorization":
             found[name], by_pixels = memorization(bench)
-            written.append(pictures.save_grid(sheet(subject, by_pixels), out / "closest.png", columns=4))
+            written.append(save_sheet(subject, by_pixels, out / "closest.png"))
         elif name == "likelihood":
-            found[name] = likelihood(model, subject.held_out)
+            found[name] = likelihood(model, subject.held_out, bench.begin)
         else:
             found[name] = MEASURES[name](bench)
     facts = {
         "subject": subject.name,
+        "notices": [*subject.notices, *plain_images(subject.samples)],
         "samples": len(subject.samples),
         "train": len(subject.train),
         "held_out": len(subject.held_out),
         "features": bench.features.name,
+        "warning": warning_of(len(subject.samples), found),
         "metrics": found,
         "pictures": [str(path) for path in written],
     }
@@ -169,7 +214,7 @@ def judged(bench: Bench, metrics: Sequence[str], model: NetworkDenoiser | None, 
     return facts
 
 
-def likelihood(model: NetworkDenoiser | None, held_out: ImageSet) -> dict[str, Any]:
+def likelihood(model: NetworkDenoiser | None, held_out: ImageSet, begin: Begin = unwatched) -> dict[str, Any]:
     """Bits per dimension of held-out images under the model's flow, with the standard error of their mean.
 
     Raises:
@@ -180,7 +225,8 @@ def likelihood(model: NetworkDenoiser | None, held_out: ImageSet) -> dict[str, A
     images = first(held_out, MOST_MEASURED)
     device = next(model.parameters()).device
     labels = None if images.labels is None or not model.is_conditional else images.labels.to(device)
-    bits = flow_likelihood(model, images.floats().to(device), labels=labels)
+    on_batch = begin("likelihood", len(images))
+    bits = flow_likelihood(model, images.floats().to(device), labels=labels, on_batch=on_batch)
     error = bits.std().item() / len(bits) ** 0.5 if len(bits) > 1 else float("inf")
     return {"bits": bits.mean().item(), "error": error, "images": len(bits)}
 

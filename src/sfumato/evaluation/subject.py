@@ -22,15 +22,17 @@ class Subject:
         samples: Made by a model.
         train: Real images, which it may have learned from.
         held_out: Real images that it has not, as the yardstick.
+        notices: Sentences a person should read: what was skipped or converted.
     """
 
     name: str
     samples: ImageSet
     train: ImageSet
     held_out: ImageSet
+    notices: tuple[str, ...] = ()
 
 
-def subject_of_images(name: str, samples: ImageSet, data: ImageSet) -> Subject:
+def subject_of_images(name: str, samples: ImageSet, data: ImageSet, notices: tuple[str, ...]) -> Subject:
     """Images that anyone's model made; a tenth of the data, at most 1,024 images, is put aside as the yardstick.
 
     Raises:
@@ -43,7 +45,7 @@ def subject_of_images(name: str, samples: ImageSet, data: ImageSet) -> Subject:
             "Bring both to one size with --size, and to the same channels.",
         )
     train, held_out = split(data, HELD_OUT, seed=0)
-    return Subject(name, samples, train, held_out)
+    return Subject(name, samples, train, held_out, (*samples.notices, *notices))
 
 
 def first(images: ImageSet, count: int) -> ImageSet:

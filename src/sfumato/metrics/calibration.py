@@ -12,7 +12,11 @@ from torch import Tensor
 from sfumato.errors import ConfigError
 
 COPY = 1 / 3
-"""A ratio below this is a copy by rule of thumb: that of Yoon et al. 2023 and Gu et al. 2023 (arXiv 2310.02664)."""
+"""A ratio below this is a copy by rule of thumb.
+
+Yoon et al. 2023 and Gu et al. 2023 (arXiv 2310.02664) ask it of the distance to the nearest over that to the second
+nearest; ours is over the mean of ten, which is no less than the second, so that at least what they call a copy is one.
+"""
 
 LEAST_HELD_OUT = 100
 """With fewer held-out images, the rule of thumb is all there is."""
@@ -107,8 +111,8 @@ def _log_choose(count: int, some: int) -> float:
 def ratios(distances: Float[Tensor, "m k"], unseen: float) -> Float[Tensor, " m"]:
     """The distance to the nearest, as a share of the mean distance to those that follow it; 1 where all are 0.
 
-    That of Carlini et al. 2023 (arXiv 2301.13188, section 5.1) without its constant: flat and common images are close
-    to many, a copy is close to one.
+    That of Carlini et al. 2023 (arXiv 2301.13188, section 5.1), who take the 50 nearest and half their mean distance:
+    flat and common images are close to many, a copy is close to one.
 
     Args:
         distances: of the nearest, the nearest first.

@@ -43,7 +43,11 @@ def frechet_distance(one: Moments, other: Moments) -> float:
 
 
 def frechet_interval(
-    reference: Moments, features: Float[Tensor, "n d"], confidence: float = 0.95, seed: int = 0
+    reference: Moments,
+    features: Float[Tensor, "n d"],
+    confidence: float = 0.95,
+    seed: int = 0,
+    on_draws: Callable[[int], None] = lambda _: None,
 ) -> Interval:
     """An interval around `frechet_distance(reference, Moments.of(features))`: how far it moves with other images.
 
@@ -60,6 +64,7 @@ def frechet_interval(
         features: From 2 images.
         confidence: The share of draws within.
         seed: Of the draws.
+        on_draws: Told how many more of the 1,000 draws are done.
 
     Raises:
         DataError: The features differ in width, or there are too few images.
@@ -68,7 +73,10 @@ def frechet_interval(
     distance = frechet_distance(reference, own)
     influences = _influences(reference, own, features)
     generator = np.random.Generator(np.random.Philox(seed))
-    shifts = [influences[generator.integers(0, len(influences), len(influences))].mean() for _ in range(REPLICATES)]
+    shifts = []
+    for _ in range(REPLICATES):
+        shifts.append(influences[generator.integers(0, len(influences), len(influences))].mean())
+        on_draws(1)
     low, high = np.quantile(shifts, [(1 - confidence) / 2, (1 + confidence) / 2])
     return Interval(distance + float(low), distance + float(high))
 

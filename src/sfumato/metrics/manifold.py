@@ -79,8 +79,9 @@ def density_coverage(
 ) -> DensityCoverage:
     """Density and coverage (Naeem et al., arXiv 2002.09797, eq. 3 and 4).
 
-    For images of the same distribution the expected coverage is 1 - (m-1)...(m-k) / ((m+n-1)...(m+n-k)) (eq. 9). Balls
-    are closed, so a perfect copy of the real set has density 1 + 1/k.
+    For images of the same distribution the expected density is 1 and the expected coverage is
+    1 - (m-1)...(m-k) / ((m+n-1)...(m+n-k)) (Lemmas 1 and 2). Balls are closed, as in `precision_recall`, where the
+    authors' code (prdc) leaves out their edges; so a perfect copy of the real set has density 1 + 1/k and coverage 1.
 
     Args:
         real: Features, at least k + 1 images.

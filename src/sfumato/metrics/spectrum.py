@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float64
 from torch import Tensor
 
-BANDS = ("coarse shapes", "shapes", "detail", "fine detail")
+BANDS = ("coarse structure", "structure", "detail", "fine detail")
 """Octaves of the frequency, the lowest with all below: up to 1/16, 1/8, 1/4 and all cycles a pixel."""
 
 EDGES = (0.0, 1 / 16, 1 / 8, 1 / 4, 1.0)

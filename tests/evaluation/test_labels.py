@@ -1,0 +1,37 @@
+"""The classes that samples are asked to be of: in the proportions of the images, whatever the count."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from sfumato.data import ImageSet
+from sfumato.evaluation.labels import classes_as_in
+
+NAMES = ("rare", "some", "most")
+
+
+def labelled(labels: list[int]) -> ImageSet:
+    images = torch.arange(len(labels)).reshape(-1, 1, 1, 1).expand(-1, 1, 2, 2).byte()
+    return ImageSet.of(images, torch.tensor(labels), NAMES)
+
+
+@pytest.mark.parametrize("count", [10, 30, 100, 997])
+@pytest.mark.parametrize("pattern", [[2, 1, 2, 0, 2, 2, 1, 2, 1, 2], [0, 1]], ids=["1 : 3 : 6", "in turns"])
+def test_samples_have_classes_as_often_as_the_images_have_whatever_their_order(pattern: list[int], count: int) -> None:
+    labels = pattern * (1000 // len(pattern))
+    found = classes_as_in(labelled(labels), count)
+    assert len(found) == count
+    for index, name in enumerate(NAMES):
+        assert abs(found.count(name) - labels.count(index) / len(labels) * count) < 3
+
+
+def test_the_class_of_a_sample_is_the_same_in_any_count() -> None:
+    images = labelled([0, 1, 2, 2, 2])
+    assert classes_as_in(images, 1000)[:17] == classes_as_in(images, 17)
+
+
+def test_images_of_no_class_are_left_out_and_without_classes_none_is_asked() -> None:
+    assert set(classes_as_in(labelled([-1, -1, 0, -1]), 20)) == {"rare"}
+    assert classes_as_in(ImageSet.of(torch.zeros(3, 1, 2, 2).byte()), 20) == []
+    assert classes_as_in(labelled([-1, -1]), 20) == []

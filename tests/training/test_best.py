@@ -1,0 +1,129 @@
+"""The best moment of a run: told by what was measured, kept as a model, the same after a stop."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from sfumato.data import load_images
+from sfumato.models import images_seen, load
+from sfumato.runs import BEST, Best, Learned, Run, best_of, home_of, kept_best, read_metrics
+from sfumato.trainer import model_for
+from sfumato.training.config import TrainConfig
+
+from .conftest import NewState, Settings, Train
+
+
+def heldout(images: int, loss: float | None) -> dict[str, Any]:
+    return {"kind": "heldout", "images": images, "loss": loss, "by_time": {}}
+
+
+def evaluated(images: int, distance: float | None, count: int = 100) -> dict[str, Any]:
+    return {"kind": "evaluation", "images": images, "distance": distance, "features": "pixels", "count": count}
+
+
+@pytest.mark.parametrize(
+    ("measurements", "best"),
+    [
+        ([], None),
+        ([{"kind": "train", "images": 4, "loss": 0.1}], None),
+        ([heldout(10, 0.5), heldout(20, 0.3), heldout(30, 0.4)], Best(20, "loss", 0.3)),
+        ([heldout(10, None), heldout(20, 0.3), heldout(30, 0.3)], Best(20, "loss", 0.3)),
+        ([evaluated(10, 2.0), heldout(20, 0.1), evaluated(30, 3.0)], Best(10, "distance", 2.0)),
+        ([heldout(10, 0.1), evaluated(20, None)], Best(10, "loss", 0.1)),
+        ([evaluated(10, 1.0, 50), evaluated(20, 2.0), evaluated(30, 3.0)], Best(20, "distance", 2.0)),
+    ],
+    ids=["nothing", "no look", "least loss", "the first of equals", "a distance", "no distance", "of the last kind"],
+)
+def test_best_is_the_least_distance_or_else_the_least_held_out_loss(
+    measurements: list[dict[str, Any]], best: Best | None
+) -> None:
+    assert best_of(measurements) == best
+
+
+@pytest.fixture
+def config(settings: Settings, go: Train, tmp_path: Path) -> TrainConfig:
+    """Of a run of two steps at tmp_path / "run"."""
+    made = settings(images=8)
+    go(made, tmp_path / "run")
+    return made
+
+
+def opened(config: TrainConfig, path: Path) -> Run:
+    return Run(path, config, Learned.of(load_images(config.source)))
+
+
+def test_the_best_model_is_kept_and_worse_ones_are_not(
+    config: TrainConfig, new_state: NewState, tmp_path: Path
+) -> None:
+    run_at, average = tmp_path / "run", new_state(config).average
+    with opened(config, run_at) as run:
+        for images, distance, kept in ((100, 3.0, True), (200, 4.0, False), (300, 2.0, True), (400, 2.5, False)):
+            torch.nn.init.constant_(next(average.network.parameters()), images)
+            run.measure(evaluated(images, distance))
+            assert run.keep_best(average, images) == kept
+    best = load(run_at / BEST)
+    assert next(best.network.parameters()).unique().tolist() == [300]
+    assert images_seen(run_at / BEST) == 300
+    assert images_seen(run_at) == 8
+    assert kept_best(run_at, best_of(read_metrics(run_at))) == run_at / BEST
+
+
+def test_what_was_best_is_remembered_after_a_stop(config: TrainConfig, new_state: NewState, tmp_path: Path) -> None:
+    state = new_state(config)
+    with opened(config, tmp_path / "run") as run:
+        run.measure(evaluated(4, 1.0))
+        assert run.keep_best(state.average, 4)
+    with opened(config, tmp_path / "run") as run:
+        run.resume(state)
+        run.measure(evaluated(12, 2.0))
+        assert not run.keep_best(state.average, 12)
+    assert images_seen(tmp_path / "run" / BEST) == 4
+
+
+def test_a_model_whose_measurement_a_resume_forgot_is_not_taken_for_the_best(
+    config: TrainConfig, new_state: NewState, tmp_path: Path
+) -> None:
+    run_at, state = tmp_path / "run", new_state(config)
+    with opened(config, run_at) as run:
+        run.measure(evaluated(4, 2.0))
+        run.measure(evaluated(100, 1.0))
+        assert run.keep_best(state.average, 100)
+    with opened(config, run_at) as run:
+        run.resume(state)  # at 8 images
+        best = best_of(read_metrics(run_at))
+        assert best == Best(4, "distance", 2.0)
+        assert kept_best(run_at, best) is None
+        run.measure(evaluated(100, 1.5))
+        assert run.keep_best(state.average, 100)
+
+
+def test_a_run_begun_anew_with_other_settings_has_no_best_of_before(
+    settings: Settings, new_state: NewState, tmp_path: Path
+) -> None:
+    config = settings()
+    with opened(config, tmp_path / "run") as run:
+        run.describe(model_for(config, load_images(config.source)))
+        run.measure(heldout(4, 1.0))
+        assert run.keep_best(new_state(config).average, 4)
+    with opened(settings(width=16), tmp_path / "run"):
+        assert not any((tmp_path / "run" / BEST).iterdir())
+
+
+def test_a_run_is_the_home_of_its_models_and_of_nothing_else(config: TrainConfig, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    assert config
+    assert home_of(run) == run
+    assert home_of(run / "model") == run
+    assert home_of(run / "checkpoints") is None
+    assert home_of(tmp_path) is None
+
+
+def test_an_evaluation_without_a_distance_or_features_is_no_measurement(tmp_path: Path) -> None:
+    whole = '{"kind": "evaluation", "images": 4, "distance": null, "features": "pixels", "count": 9}'
+    cut = whole.replace('"distance": null, ', "")
+    (tmp_path / "metrics.jsonl").write_text(f"{cut}\n{whole.replace('null', '[1]')}\n{whole}\n")
+    assert [m["distance"] for m in read_metrics(tmp_path)] == [None]
