@@ -151,6 +151,12 @@ def test_later_changes_of_the_model_do_not_show() -> None:
     assert torch.equal(sample(fast, 2, steps=3), before)
 
 
+def test_networks_are_in_evaluation_mode_though_the_model_is_in_training() -> None:
+    fast = accelerated(model("nothing").train(), 2, precision="bfloat16")
+    x, t = torch.ones(2, 3, 8, 8), torch.tensor(0.5, dtype=torch.float64)
+    assert torch.equal(fast(x, t), fast(x, t))
+
+
 @pytest.mark.parametrize("precision", ["auto", "float32"])
 def test_on_a_cpu_the_model_is_itself(precision: str) -> None:
     plain = Labelled(model(), None)

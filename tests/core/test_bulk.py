@@ -79,12 +79,14 @@ def test_where_memory_is_full_batches_are_halved_until_they_fit(
 def test_batches_that_were_drawn_before_memory_was_full_are_not_drawn_again() -> None:
     model = Cramped(exact(), 99, partial(torch.OutOfMemoryError, "full"))
     seen = []
-    for images, _ in draw(model, 12, route(), batch=4):
+    steps: list[int] = []
+    for images, _ in draw(model, 12, route(), batch=4, on_step=steps.append):
         seen.append(images)
         if len(seen) == 2:
             model.most = 2
     torch.testing.assert_close(torch.cat(seen), sample(exact(), 12, steps=4))
     assert [len(images) for images in seen] == [4, 4, 2, 2]
+    assert sum(steps) == 12 * 4
 
 
 def test_only_where_not_even_one_image_fits_it_fails() -> None:

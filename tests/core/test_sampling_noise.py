@@ -32,3 +32,12 @@ def test_successive_draws_and_neighbouring_images_and_seeds_are_independent() ->
     draws = torch.cat([noise() for noise in noises for _ in range(2)]).flatten(1)
     correlations = torch.corrcoef(draws) - torch.eye(8)
     assert correlations.abs().max() < 4 / math.sqrt(2000)
+
+
+@pytest.mark.parametrize("threads", [2, 3])
+def test_threads_draw_what_one_draws(threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    alone = ImageNoise(3, range(7), (1, 256, 256))
+    expected = [alone(), alone()]
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
+    noise = ImageNoise(3, range(7), (1, 256, 256))
+    assert all(torch.equal(noise(), each) for each in expected)

@@ -7,12 +7,14 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from zipfile import ZipFile
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
+from sfumato import writers
 from sfumato.conditions import Category, Number
 from sfumato.depth import EIGHT_BITS
 from sfumato.errors import RunError
@@ -125,6 +127,8 @@ def test_half_a_batch_is_none(
     if kind is Archive:
         with np.load(tmp_path / "a.npz") as content:
             assert len(content["images"]) == len(content["labels"]) == 3
+        with ZipFile(tmp_path / "a.npz") as archive:
+            assert archive.getinfo("images.npy").file_size == 128 + 3 * 3 * 6 * 7
     else:
         lines = (tmp_path / "a.npz" / "images" / "metadata.jsonl").read_text().splitlines()
         assert [json.loads(line)["file_name"] for line in lines] == ["000000.png", "000001.png", "000002.png"]
@@ -147,3 +151,20 @@ def test_a_place_that_cannot_be_written_is_said(name: str, tmp_path: Path) -> No
     (tmp_path / "file").write_text("")
     with pytest.raises(RunError, match="could not be written"):
         write_samples(iter(batches(3, 4)), tmp_path / "file" / name, CLASSES, EIGHT_BITS)
+
+
+@pytest.mark.parametrize("name", ["a.npz", "a"])
+def test_where_nothing_was_drawn_an_interruption_leaves_nothing(name: str, tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        write_samples(interrupted([]), tmp_path / name, CLASSES, EIGHT_BITS)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_thread_that_cannot_write_the_last_batch_is_heard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(path: Path, _: bytes) -> None:
+        raise RunError(f"{path} could not be written", "Free space.")
+
+    monkeypatch.setattr(writers, "write_swiftly", full)
+    with pytest.raises(RunError, match=r"00000\d.png could not be written"):
+        write_samples(iter(batches(3)), tmp_path / "a", CLASSES, EIGHT_BITS)
+    assert not (tmp_path / "a" / "grid.png").exists()
