@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.autograd import gradcheck
 
 from sfumato.errors import ConfigError, LabelError
-from sfumato.nn.layers import Downsample, groups_of, sinusoidal
+from sfumato.nn.layers import Downsample, Upsample, groups_of, sinusoidal
 from sfumato.nn.unet import UNet, UNetConfig
 from sfumato.shapes import UNLABELLED
 
@@ -97,6 +97,13 @@ def test_an_odd_image_and_its_mirror_image_are_halved_alike() -> None:
         layer.conv.bias.zero_()  # type: ignore[union-attr]
     x = torch.randn(1, 5, 7, 1)
     torch.testing.assert_close(layer(x.flip(1, 2)), layer(x).flip(1, 2))
+
+
+@pytest.mark.parametrize(("height", "width"), [(10, 6), (9, 6), (10, 5), (9, 5)])
+def test_enlarging_repeats_nearest_neighbours_as_pytorch_does(height: int, width: int) -> None:
+    layer, x = Upsample(3), torch.randn(2, 5, 3, 3)
+    nearest = nn.functional.interpolate(x.movedim(-1, 1), (height, width), mode="nearest")
+    torch.testing.assert_close(layer(x, height, width), layer.conv(nearest.movedim(1, -1)))
 
 
 def test_a_fresh_network_says_nothing() -> None:
