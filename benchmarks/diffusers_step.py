@@ -85,8 +85,8 @@ def as_its_script(images: Tensor, batch: int) -> Made:
 class Tuned:
     """bfloat16, channels last, `torch.compile`, a fused optimizer, foreach averaging, nothing read from the device."""
 
-    def __init__(self, images: Tensor, batch: int) -> None:
-        self.images, self.batch = images, batch
+    def __init__(self, images: Tensor, batch: int, flip: bool = False) -> None:
+        self.images, self.batch, self.flip = images, batch, flip
         self.model = network().to(images.device, memory_format=torch.channels_last).train()
         self.facts = facts(self.model)
         self.average = deepcopy(self.model).eval().requires_grad_(False)
@@ -106,6 +106,9 @@ class Tuned:
         for parameter in self.model.parameters():
             parameter.grad = None
         clean = batch_of(self.images, self.batch).contiguous(memory_format=torch.channels_last)
+        if self.flip:
+            mirrored = torch.rand(self.batch, 1, 1, 1, device=clean.device) < 0.5
+            clean = torch.where(mirrored, clean.flip(3), clean)
         noise = torch.randn_like(clean)
         timesteps = torch.randint(0, 1000, (self.batch,), device=clean.device)
         signal, level = (x[timesteps].view(-1, 1, 1, 1) for x in (self.signal, self.noise))

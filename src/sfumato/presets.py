@@ -9,6 +9,7 @@ from sfumato.training.config import (
     NetworkConfig,
     OptimizationConfig,
     TrainConfig,
+    WatchConfig,
 )
 
 PRESETS: dict[str, TrainConfig] = {
@@ -25,6 +26,7 @@ PRESETS: dict[str, TrainConfig] = {
         optimization=OptimizationConfig(
             batch=None, optimizer="muon", learning_rate=2e-3, warmup=0.02, decay=1.0, ema="power"
         ),
+        watch=WatchConfig(guide_at=0.15),
     ),
     # The CIFAR-10 network and optimizer of DDPM (arXiv 2006.11239, appendix B).
     "ddpm": TrainConfig(source="", preset="ddpm"),

@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from sfumato.schedule import Schedule
 
 
+SCALE_OF_OWN_GUIDE = 1.5
+"""Of the guidance by a model's early self; 2 was as good (docs/experiments.md, "The lab")."""
+
+
 @dataclass(frozen=True)
 class ConditionConfig:
     """What the images are to be, of a model that was trained with --condition."""
@@ -84,9 +88,10 @@ class RouteConfig:
 class GuidanceConfig:
     """What the model is steered by."""
 
-    guidance: float = 1.0
+    guidance: float | None = None
     """How far to go beyond the model: 1 is no guidance, 2 to 4 make the class more pronounced and the images less
-    varied (classifier-free guidance)."""
+    varied (classifier-free guidance). Without it: 1.5 away from the model's own early self if that was kept
+    (autoguidance), else 1."""
     guidance_rescale: float = 0.0
     """0 to 1: how much of the contrast that guidance adds is taken back."""
     guidance_interval: tuple[float, float] | None = None
@@ -95,8 +100,8 @@ class GuidanceConfig:
     """A weaker model of the same images (smaller, or trained less): guide away from its mistakes instead of towards
     the class."""
 
-    def guided(self, model: "Denoiser", device: str) -> "Denoiser":
-        """The model with the guidance around it.
+    def guided(self, model: "Denoiser", path: Path, device: str) -> "Denoiser":
+        """The model that was loaded from `path`, with the guidance around it.
 
         Raises:
             LabelError: guidance towards a class of a model that knows none.
@@ -105,17 +110,20 @@ class GuidanceConfig:
         """
         from sfumato.devices import choose_device
         from sfumato.guidance import AutoGuided, ClassifierFree, Extrapolated, WithinLevels
-        from sfumato.models import load
+        from sfumato.models import load, load_guide
 
-        if self.guidance == 1:
+        place = choose_device(device)
+        early_self = load_guide(path, place) if self.guidance is None and self.autoguide is None else None
+        scale = SCALE_OF_OWN_GUIDE if early_self is not None else 1.0 if self.guidance is None else self.guidance
+        if scale == 1:
             self._refuse_idle_settings()
             return model
+        weaker = early_self if self.autoguide is None else load(self.autoguide, place)
         guided: Extrapolated
-        if self.autoguide is None:
-            guided = ClassifierFree(model, self.guidance, self.guidance_rescale)
+        if weaker is None:
+            guided = ClassifierFree(model, scale, self.guidance_rescale)
         else:
-            weaker = load(self.autoguide, choose_device(device))
-            guided = AutoGuided(model, weaker, self.guidance, self.guidance_rescale)
+            guided = AutoGuided(model, weaker, scale, self.guidance_rescale)
         return guided if self.guidance_interval is None else WithinLevels(guided, *self.guidance_interval)
 
     def _refuse_idle_settings(self) -> None:

@@ -13,6 +13,7 @@ from sfumato.architecture import model_for
 from sfumato.data import Feed, ImageSet, feed_for, split
 from sfumato.devices import choose_device, out_of_memory
 from sfumato.errors import TrainingError
+from sfumato.evaluation.small import SmallEvaluation
 from sfumato.models import build
 from sfumato.rules import planned
 from sfumato.runs import Learned, Run, configured_images, continued
@@ -128,13 +129,25 @@ def train(
             say(f"Passed over a checkpoint: {problem}")
         learned, kept = split(images, config.data.holdout, settings.seed)
         heldout = HeldOut(kept, config.watch.heldout_count, settings.seed)
+        small = small_evaluation(config, learned, kept, place, cache)
         say(_opening(config, state, learned, kept, place))
         feed = feed_for(learned, settings.seed, place)
-        loop = _Loop(config, run, state, feed, heldout, reporter, should_stop)
+        loop = _Loop(config, run, state, feed, heldout, small, reporter, should_stop)
         if loop.share < 1 and not should_stop():
             loop.run_to_the_end(engine_for(state, config, feed, debug, cache, say))
         loop.look_at_the_end()
     return Trained(state, config, loop.share)
+
+
+def small_evaluation(
+    config: TrainConfig, learned: ImageSet, kept: ImageSet, place: torch.device, cache: Path | None
+) -> SmallEvaluation | None:
+    """What measures distances while the model learns, if that was asked."""
+    watch = config.watch
+    if watch.eval_every is None:
+        return None
+    seed = config.optimization.seed
+    return SmallEvaluation(learned, kept, watch.eval_count, watch.eval_features, seed, place, cache)
 
 
 def engine_for(
@@ -161,11 +174,12 @@ class _Loop:
         state: TrainingState,
         feed: Feed,
         heldout: HeldOut,
+        small: SmallEvaluation | None,
         reporter: Reporter,
         should_stop: Callable[[], bool],
     ) -> None:
         self.config, self.run, self.state, self.feed = config, run, state, feed
-        self.heldout, self.reporter, self.should_stop = heldout, reporter, should_stop
+        self.heldout, self.small, self.reporter, self.should_stop = heldout, small, reporter, should_stop
         self.budget = Budget.of(config.optimization)
         self.looks = Looks(config)
         self.recent: list[StepResult] = []
@@ -183,8 +197,7 @@ class _Loop:
             self.keep_guide(before.share)
             if time.perf_counter() - self.saved_at >= 60 * self.config.watch.save_minutes:
                 self.pause(self.save)
-            if self.looks.is_due(before, Moment(counters.images_seen, self.share)) and self.share < 1:
-                self.pause(self.look)
+            self.observe_if_due(before, Moment(counters.images_seen, self.share))
         self.take(engine.drained())
         if counters.images_seen > began_at:
             self.measure()
@@ -193,7 +206,7 @@ class _Loop:
     def look_at_the_end(self) -> None:
         """The last look, unless it was made already."""
         if self.share == 1 and not self.preview_path().exists() and not self.should_stop():
-            self.look()
+            self.observe([self.look, self.evaluate])
 
     @property
     def share(self) -> float:
@@ -260,23 +273,44 @@ class _Loop:
         if before < self.config.watch.guide_at <= self.share:
             self.pause(lambda: self.run.save_guide(self.state))
 
-    def look(self) -> None:
-        """The held-out loss and a preview grid of the averaged model; given up at once when asked to stop."""
-        watch, seen, model = self.config.watch, self.state.counters.images_seen, self.state.average
+    def observe_if_due(self, before: Moment, now: Moment) -> None:
+        """Looks at the model and evaluates it, whichever is due between two moments of an unfinished run."""
+        every = self.config.watch.eval_every
+        due = [self.look] if self.looks.is_due(before, now) else []
+        if every is not None and before.images // every != now.images // every:
+            due.append(self.evaluate)
+        if due and now.share < 1:
+            self.pause(lambda: self.observe(due))
+
+    def observe(self, measurements: Sequence[Callable[[], None]]) -> None:
+        """Measures the averaged model, and keeps it if it is the best so far; given up at once when asked to stop."""
         try:
-            loss = self.heldout.loss(model, on_batch=self._give_up_if_asked)
-            self.run.measure({"kind": "heldout", "images": seen, "loss": loss.mean, "by_time": loss.by_time})
-            images = sample(
-                model,
-                watch.preview_count,
-                labels=model.label_names or None,
-                steps=watch.preview_steps,
-                seed=self.config.optimization.seed,
-                batch=min(64, watch.preview_count),
-                on_step=self._give_up_if_asked,
-            )
+            for measure in measurements:
+                measure()
         except _Stopped:
             return
+        self.run.keep_best(self.state.average, self.state.counters.images_seen)
+
+    def evaluate(self) -> None:
+        """The distance of some samples to the images, if that was asked."""
+        if self.small is not None:
+            measured = self.small.measure(self.state.average, on_step=self._give_up_if_asked)
+            self.run.measure({"kind": "evaluation", "images": self.state.counters.images_seen, **measured})
+
+    def look(self) -> None:
+        """The held-out loss and a preview grid."""
+        watch, seen, model = self.config.watch, self.state.counters.images_seen, self.state.average
+        loss = self.heldout.loss(model, on_batch=self._give_up_if_asked)
+        self.run.measure({"kind": "heldout", "images": seen, "loss": loss.mean, "by_time": loss.by_time})
+        images = sample(
+            model,
+            watch.preview_count,
+            labels=model.label_names or None,
+            steps=watch.preview_steps,
+            seed=self.config.optimization.seed,
+            batch=min(64, watch.preview_count),
+            on_step=self._give_up_if_asked,
+        )
         pictures.save_grid(images, self.preview_path())
         measured = "not finite" if loss.mean is None else f"{loss.mean:.4f}"
         _said_and_logged(self.reporter, self.run)(f"{seen:,} images: held-out loss {measured}")

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 import torch
 
+from sfumato.architecture import model_for
 from sfumato.data import load_images
 from sfumato.models import images_seen, load
 from sfumato.runs import BEST, Best, Learned, Run, best_of, home_of, kept_best, read_metrics
-from sfumato.trainer import model_for
 from sfumato.training.config import TrainConfig
 
 from .conftest import NewState, Settings, Train

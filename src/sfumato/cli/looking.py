@@ -164,7 +164,9 @@ class Eval:
         count = usual_count(device) if self.count is None else self.count
         route = self.route.route(base.schedule)
         settings = (self.route, self.guidance)
-        drawing = Drawing(base, self.guidance.guided(base, self.device), route, count, self.seed, settings)
+        drawing = Drawing(
+            base, self.guidance.guided(base, self.subject, self.device), route, count, self.seed, settings
+        )
         with sampling_bar(count, len(route.stops) - 1) as on_step:
             return subject_of_model(self.subject, self.data, drawing, self.cache, self.batch, on_step), base
 

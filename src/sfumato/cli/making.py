@@ -107,7 +107,7 @@ class Sample:
         from sfumato.progress import sampling_bar
 
         base = load(self.run_directory, choose_device(self.device))
-        model = self.guidance.guided(base, self.device)
+        model = self.guidance.guided(base, self.run_directory, self.device)
         route = self.route.route(model.schedule)
         if self.out is not None:
             refuse_existing(self.out)
@@ -156,7 +156,7 @@ class Interpolate:
     label: str | None = None
     """The class of all images; without it, of no class in particular."""
     conditions: ConditionConfig = field(default_factory=ConditionConfig)
-    guidance: GuidanceConfig = field(default_factory=GuidanceConfig)
+    guidance: GuidanceConfig = field(default_factory=lambda: GuidanceConfig(guidance=1.0))
     route: RouteConfig = field(default_factory=lambda: RouteConfig(solver="heun", grid="logsnr", steps=50, clip="none"))
     seed: int = 0
     """Of the new images."""
@@ -180,7 +180,7 @@ class Interpolate:
 
         refuse_no_way(len(self.images) or self.count, self.frames)
         base = load(self.run_directory, choose_device(self.device))
-        model = self.guidance.guided(base, self.device)
+        model = self.guidance.guided(base, self.run_directory, self.device)
         route = self.route.route(model.schedule)
         if self.out is not None:
             refuse_no_folder(self.out)

@@ -209,14 +209,22 @@ class WatchConfig:
     """Minutes between two checkpoints; 0: one after every step."""
     keep: int = 2
     """Checkpoints to keep."""
-    guide_at: float = 0.15
+    eval_every: int | None = None
+    """Images between two small evaluations: the distance of some samples to the images, by which the best model is
+    kept; None: none, and the held-out loss decides."""
+    eval_count: int = 1000
+    """Samples of a small evaluation."""
+    eval_features: str = "pixels"
+    """What it measures in: pixels, inception, dinov2, or an exported network (.pt2 or .onnx)."""
+    guide_at: float = 0.0
     """Share of the run after which the averaged weights are kept beside the model, as the weaker self that guides it
     away from its mistakes (autoguidance); 0: never."""
 
     def __post_init__(self) -> None:
-        for name in ("watch_every", "preview_count", "preview_steps", "heldout_count", "keep"):
+        for name in ("watch_every", "preview_count", "preview_steps", "heldout_count", "keep", "eval_every"):
             value = getattr(self, name)
             require(value is None or value >= 1, f"--{name.replace('_', '-')} {value} is too few", "Choose 1 or more.")
+        require(self.eval_count >= 2, f"--eval-count {self.eval_count} is too few", "Choose 2 or more.")
         require(0 <= self.guide_at < 1, f"--guide-at {self.guide_at} is not a share", "Choose 0 or more, below 1.")
         require(self.save_minutes >= 0, f"--save-minutes {self.save_minutes} is negative", "Choose 0 or more.")
 

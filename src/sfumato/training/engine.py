@@ -145,8 +145,7 @@ def _tensors(inputs: Inputs) -> list[Tensor]:
 
 
 def prepare(network: nn.Module, config: TrainConfig, cache: Path, say: Callable[[str], None]) -> None:
-    """Lays weights out for tensor cores and, for a run long enough to gain by it, compiles the network's regions."""
-    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    """Compiles the network's regions, for a run long enough to gain by it."""
     settings = config.optimization
     if (settings.minutes or 0) >= LONG_MINUTES or (settings.images or 0) >= LONG_IMAGES:
         say("Compiling the network: some seconds to two minutes the first time, which are not counted as training.")

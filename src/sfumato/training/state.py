@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import ClassVar
 
+import torch
 from torch import Tensor
 
 from sfumato.denoiser import NetworkDenoiser
@@ -36,7 +37,7 @@ class Counters:
 
 
 class TrainingState:
-    """The model in training, its average, its optimizer, and how far they have come.
+    """The model in training, its average, its optimizer, and how far they have come. Weights lie channels last.
 
     Args:
         model: freshly built, on its device.
@@ -44,6 +45,7 @@ class TrainingState:
     """
 
     def __init__(self, model: NetworkDenoiser, settings: OptimizationConfig) -> None:
+        model.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.model = model.train()
         self.average = deepcopy(model).eval().requires_grad_(False)
         self.optimizer = optimizer_for(settings.optimizer).built(model.network, settings.learning_rate)

@@ -1,0 +1,183 @@
+"""How good a model is after some minutes of training on one GPU: the Frechet distance of 10,000 samples.
+
+    python benchmarks/quality.py FOLDER --judge ../shared/judge --out RESULTS [--minutes 3 10] [--conditional]
+    python benchmarks/quality.py FOLDER --judge ../shared/judge --out RESULTS --minutes 3 10 --peer
+
+FOLDER holds images in a folder for each class, such as CIFAR-10's training set. Each number of minutes is a run of its
+own by `sfumato.train`, as `sfumato train FOLDER --flip --minutes M` makes it: settled by the rules, with the learning
+rate at zero at its end. The peer is diffusers' network tuned by hand and captured (`diffusers_step.Tuned`), one run
+whose average is judged at each number of minutes, with DDIM in 50 steps. Compilation is not counted for either.
+"""
+
+import argparse
+import importlib.util
+import json
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from table import environment, markdown
+from torch import Tensor
+
+from sfumato import pictures
+from sfumato.bulk import draw
+from sfumato.capture import captured
+from sfumato.data import load_images
+from sfumato.denoiser import Denoiser, NetworkDenoiser, predict_noise
+from sfumato.guidance import AutoGuided
+from sfumato.models import load, load_guide
+from sfumato.presets import preset_for
+from sfumato.progress import TrainingProgress
+from sfumato.sampling import route_for
+from sfumato.schedule import LinearBeta
+from sfumato.steering import SCALE_OF_OWN_GUIDE
+from sfumato.trainer import train
+
+Judge = Callable[[Tensor], float]
+Rows = Iterator[dict[str, object]]
+
+PEERS_BATCH = 128
+
+
+def judge_in(folder: Path, device: torch.device) -> Judge:
+    """The Frechet distance by the `score.py` of a folder, of images uint8 (n, 3, h, w)."""
+    spec = importlib.util.spec_from_file_location("score", folder / "score.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return lambda images: float(module.score(images, "judge-a", device))
+
+
+class Bench:
+    """What all rows share: the judge, how many samples it sees, and where they are kept."""
+
+    def __init__(self, judge: Judge, samples: int, out: Path) -> None:
+        self.judge, self.samples, self.out = judge, samples, out
+
+    def verdict(self, name: str, model: Denoiser, solver: str, steps: int, facts: dict[str, object]) -> dict:
+        """A row: the distance of samples of a model, of every class in turn, and how fast they were drawn."""
+        route = route_for(model.schedule, solver=solver, steps=steps)
+        begun = time.perf_counter()
+        drawn = draw(model, self.samples, route, labels=model.label_names or None, seed=0, on_step=lambda _: None)
+        images = torch.cat([((batch + 1) * 127.5).round().clamp(0, 255).to(torch.uint8).cpu() for batch, _ in drawn])
+        seconds = time.perf_counter() - begun
+        file = name.replace(" ", "-").replace(",", "")
+        pictures.save_grid(images[:100].float() / 127.5 - 1, self.out / f"{file}.png", 10)
+        np.savez_compressed(self.out / f"{file}.npz", images=images.permute(0, 2, 3, 1).numpy())
+        evaluations = {"heun": 2 * steps - 1}.get(solver, steps) * (2 if isinstance(model, AutoGuided) else 1)
+        row = {"model": name, **facts, "sampler": solver, "evaluations": evaluations}
+        row |= {"FD": round(self.judge(images), 4), "drawn/s": round(self.samples / seconds)}
+        print(json.dumps(row), flush=True)
+        with (self.out / "quality.jsonl").open("a") as file_of_rows:
+            file_of_rows.write(json.dumps(row) + "\n")
+        return row
+
+
+def ours(bench: Bench, arguments: argparse.Namespace, minutes: float) -> Rows:
+    """A run of some minutes: the model alone, and guided by its early self."""
+    config = preset_for(str(arguments.folder))
+    kind = "classes" if arguments.conditional else "unconditional"
+    if arguments.width:
+        config = replace(config, network=replace(config.network, width=arguments.width))
+    config = replace(
+        config,
+        data=replace(config.data, flip=True, labels=arguments.conditional),
+        optimization=replace(config.optimization, minutes=minutes, seed=arguments.seed),
+    )
+    name = f"sfumato {minutes:g} minutes {kind}{f' width {arguments.width}' if arguments.width else ''}"
+    run = bench.out / name.replace(" ", "-")
+    with TrainingProgress() as progress:
+        state, config, _ = train(config, run, device=arguments.device, reporter=progress)
+    counters, network = state.counters, config.network
+    facts: dict[str, object] = {
+        "width": network.width,
+        "batch": config.optimization.batch,
+        "minutes": round(counters.seconds / 60, 3),
+        "images seen": counters.images_seen,
+        "images/s": round(counters.images_seen / counters.seconds),
+    }
+    del state
+    torch._dynamo.reset()
+    torch.cuda.empty_cache()
+    model, guide = load(run, arguments.device), load_guide(run, arguments.device)
+    yield bench.verdict(f"{name} heun", model, "heun", 18, facts)
+    yield bench.verdict(f"{name} dpm-2m", model, "dpm-2m", 34, facts)
+    if guide is not None:
+        guided = AutoGuided(model, guide, SCALE_OF_OWN_GUIDE)
+        yield bench.verdict(f"{name} guided", guided, "dpm-2m", 17, facts)
+
+
+class Predicting(torch.nn.Module):
+    """diffusers' network, called as ours are."""
+
+    def __init__(self, network: torch.nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, x: Tensor, times: Tensor, labels: Tensor | None = None) -> Tensor:
+        """The noise."""
+        del labels
+        output: Tensor = self.network(x, times, return_dict=False)[0]
+        return output
+
+
+def peers(bench: Bench, arguments: argparse.Namespace) -> Rows:
+    """One run of diffusers' network, judged on its way."""
+    from diffusers_step import Tuned
+
+    device = torch.device(arguments.device)
+    peer = Tuned(load_images(arguments.folder).images.to(device), PEERS_BATCH, flip=True)
+    peer.step()
+    replay = captured(peer.step, device)
+    seen, trained = 0, 0.0
+    for minutes in sorted(arguments.minutes):
+        torch.cuda.synchronize()
+        begun = time.perf_counter()
+        while trained + time.perf_counter() - begun < 60 * minutes:
+            for _ in range(20):
+                replay()
+            torch.cuda.synchronize()
+            seen += 20 * PEERS_BATCH
+        trained += time.perf_counter() - begun
+        schedule = LinearBeta()
+        model = NetworkDenoiser(Predicting(peer.average), schedule, predict_noise, (3, 32, 32))
+        facts: dict[str, object] = {"batch": PEERS_BATCH, "minutes": round(trained / 60, 3), "images seen": seen}
+        yield bench.verdict(f"diffusers tuned {minutes:g} minutes", model, "ddim", 50, facts)
+
+
+def main() -> None:
+    """Trains and judges; prints each row as soon as it is known, then the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--judge", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--minutes", type=float, nargs="+", default=[3.0])
+    parser.add_argument("--conditional", action="store_true", help="learn the classes")
+    parser.add_argument("--width", type=int, help="of the network, instead of what the rules say")
+    parser.add_argument("--peer", action="store_true")
+    parser.add_argument("--samples", type=int, default=10_000)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--device", default="cuda")
+    parser.add_argument("--test", type=Path, help="a folder of real images, judged as well")
+    arguments = parser.parse_args()
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    device = torch.device(arguments.device)
+    print(environment(device), flush=True)
+    bench = Bench(judge_in(arguments.judge, device), arguments.samples, arguments.out)
+    rows = []
+    if arguments.test:
+        rows.append({"model": "test set", "FD": round(bench.judge(load_images(arguments.test).images), 4)})
+        print(json.dumps(rows[0]), flush=True)
+    if arguments.peer:
+        rows += list(peers(bench, arguments))
+    else:
+        rows += [row for minutes in arguments.minutes for row in ours(bench, arguments, minutes)]
+    print(markdown(rows))
+
+
+if __name__ == "__main__":
+    main()
