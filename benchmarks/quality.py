@@ -104,11 +104,12 @@ def ours(bench: Bench, arguments: argparse.Namespace, minutes: float) -> Rows:
     torch._dynamo.reset()
     torch.cuda.empty_cache()
     model, guide = load(run, arguments.device), load_guide(run, arguments.device)
-    yield bench.verdict(f"{name} heun", model, "heun", 18, facts)
-    yield bench.verdict(f"{name} dpm-2m", model, "dpm-2m", 34, facts)
     if guide is not None:
         guided = AutoGuided(model, guide, SCALE_OF_OWN_GUIDE)
         yield bench.verdict(f"{name} guided", guided, "dpm-2m", 17, facts)
+    if not arguments.guided_only:
+        yield bench.verdict(f"{name} heun", model, "heun", 18, facts)
+        yield bench.verdict(f"{name} dpm-2m", model, "dpm-2m", 34, facts)
 
 
 class Predicting(torch.nn.Module):
@@ -158,6 +159,7 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, nargs="+", default=[3.0])
     parser.add_argument("--conditional", action="store_true", help="learn the classes")
     parser.add_argument("--width", type=int, help="of the network, instead of what the rules say")
+    parser.add_argument("--guided-only", action="store_true", help="judge no samples but guided ones")
     parser.add_argument("--peer", action="store_true")
     parser.add_argument("--samples", type=int, default=10_000)
     parser.add_argument("--seed", type=int, default=0)

@@ -25,7 +25,7 @@ Settings = TypeVar("Settings", DataConfig, NetworkConfig, OptimizationConfig)
 WIDTHS = (32, 64, 128, 192, 256)
 """Channels of the first level that are considered."""
 
-IMAGES_A_GFLOP = 140_000
+IMAGES_A_GFLOP = 120_000
 """Images that a network should see for each 10^9 operations of its forward pass, before a larger one is better."""
 
 EFFICIENCY = 0.5
