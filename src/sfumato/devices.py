@@ -31,6 +31,29 @@ def choose_device(name: str) -> torch.device:
     return device
 
 
+LARGE = 5 * 10**6
+"""Parameters from which a network gains by bfloat16 on a processor; `tiny` loses 16 % by it, `ddpm` gains 75 %."""
+
+
+def precision_for(precision: str, device: torch.device, parameters: int) -> str:
+    """What `auto` means: bfloat16 on a GPU that has it, and on a processor that has it for a large network.
+
+    Args:
+        precision: auto, float32 or bfloat16.
+        device: that computes.
+        parameters: of the network.
+
+    Returns:
+        float32 or bfloat16.
+    """
+    if precision != "auto":
+        return precision
+    if device.type == "cuda":
+        return "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float32"
+    has_units = device.type == "cpu" and (torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+    return "bfloat16" if has_units and parameters >= LARGE else "float32"
+
+
 def autocast(precision: str, device: torch.device) -> AbstractContextManager[object]:
     """Runs networks in bfloat16 where that was asked for, or where the device is a GPU that has it in hardware.
 

@@ -352,6 +352,11 @@ class Run:
         """
         save_weights(state.average, self.path / "model", state.counters.images_seen, GUIDE)
 
+    def is_best(self, images_seen: int) -> bool:
+        """Whether no measurement so far is better than that of this moment."""
+        best = best_of(read_metrics(self.path))
+        return best is not None and best.images == images_seen
+
     def keep_best(self, average: NetworkDenoiser, images_seen: int) -> bool:
         """Writes the averaged model to best/ if no measurement so far is better than that of this moment.
 
@@ -367,8 +372,7 @@ class Run:
         Raises:
             RunError: It could not be written, or is not finite; what was saved before is intact.
         """
-        best = best_of(read_metrics(self.path))
-        if best is None or best.images != images_seen:
+        if not self.is_best(images_seen):
             return False
         folder, description = self.path / BEST, (self.path / "model" / DESCRIPTION).read_bytes()
         write_whole(folder / DESCRIPTION, description)

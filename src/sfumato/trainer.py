@@ -1,7 +1,9 @@
 """Training, read from top to bottom."""
 
 import time
+from copy import deepcopy
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import NamedTuple, Protocol, runtime_checkable
@@ -11,7 +13,8 @@ import torch
 from sfumato import pictures
 from sfumato.architecture import model_for
 from sfumato.data import Feed, ImageSet, feed_for, split
-from sfumato.devices import choose_device, out_of_memory
+from sfumato.denoiser import NetworkDenoiser
+from sfumato.devices import choose_device, out_of_memory, precision_for
 from sfumato.errors import TrainingError
 from sfumato.evaluation.small import SmallEvaluation
 from sfumato.models import build
@@ -127,6 +130,8 @@ def train(
         state = TrainingState(build(model_config).to(place), settings)
         for problem in run.resume(state):
             say(f"Passed over a checkpoint: {problem}")
+        precision = precision_for(settings.precision, place, sum(p.numel() for p in state.model.parameters()))
+        config = replace(config, optimization=replace(settings, precision=precision))
         learned, kept = split(images, config.data.holdout, settings.seed)
         heldout = HeldOut(kept, config.watch.heldout_count, settings.seed)
         small = small_evaluation(config, learned, kept, place, cache)
@@ -184,6 +189,8 @@ class _Loop:
         self.looks = Looks(config)
         self.recent: list[StepResult] = []
         self.bad_steps_in_a_row = 0
+        self.best: NetworkDenoiser | None = None
+        self.best_at = 0
         self.saved_at = self.counted_until = time.perf_counter()
 
     def run_to_the_end(self, engine: Engine) -> None:
@@ -207,6 +214,7 @@ class _Loop:
         """The last look, unless it was made already."""
         if self.share == 1 and not self.preview_path().exists() and not self.should_stop():
             self.observe([self.look, self.evaluate])
+            self.save_best()
 
     @property
     def share(self) -> float:
@@ -289,7 +297,8 @@ class _Loop:
                 measure()
         except _Stopped:
             return
-        self.run.keep_best(self.state.average, self.state.counters.images_seen)
+        if self.run.is_best(self.state.counters.images_seen):
+            self.best, self.best_at = deepcopy(self.state.average), self.state.counters.images_seen
 
     def evaluate(self) -> None:
         """The distance of some samples to the images, if that was asked."""
@@ -324,9 +333,16 @@ class _Loop:
             raise _Stopped
 
     def save(self) -> None:
-        """Writes a checkpoint."""
+        """Writes a checkpoint, and the best model since the last one."""
         self.run.save(self.state, self.config.watch.keep)
+        self.save_best()
         self.saved_at = time.perf_counter()
+
+    def save_best(self) -> None:
+        """Writes the best model, if it is a new one. Large files take seconds, so not at every look."""
+        if self.best is not None:
+            self.run.keep_best(self.best, self.best_at)
+            self.best = None
 
 
 def _said_and_logged(reporter: Reporter, run: Run) -> Callable[[str], None]:
@@ -341,11 +357,12 @@ def _opening(config: TrainConfig, state: TrainingState, learned: ImageSet, kept:
     """The sentences that a run begins with."""
     channels, height, width = learned.image_shape
     parameters = sum(p.numel() for p in state.model.parameters()) / 1e6
+    settings = config.optimization
     conditions = ", ".join(map(str, learned.columns)) or f"{len(learned.label_names) or 'no'} classes"
     seen = state.counters.images_seen
     begun = f" Going on after {seen:,} images." if seen else ""
     return (
         f"{len(learned):,} images of {width}x{height} pixels, {mode_title(channels)}, "
         f"{depth_title(learned.depth.dtype)}, {conditions} ({len(kept):,} more held out); preset "
-        f"{config.preset}, {parameters:.1f} M parameters, on {device}, for {Budget.of(config.optimization)}.{begun}"
+        f"{config.preset}, {parameters:.1f} M parameters in {settings.precision}, on {device}, for {Budget.of(settings)}.{begun}"
     )

@@ -58,7 +58,7 @@ def test_every_setting_is_a_flag_with_help(sfumato: Command) -> None:
     settings = set(flags(TrainConfig(source=""))) - {"--source"}
     assert outcome.code == 0
     assert settings | {"--out", "--device", "--cache"} <= set(re.findall(r"--[a-z-]+", outcome.out))
-    assert len(settings) == 37
+    assert len(settings) == 46
 
 
 @pytest.mark.parametrize("verb", ["train", "sample", "interpolate", "show", "explain"])
@@ -69,7 +69,7 @@ def test_every_verb_has_help(verb: str, sfumato: Command) -> None:
 
 @pytest.mark.parametrize(
     ("source", "preset", "expected"),
-    [("digits", None, "tiny"), ("photos", None, "ddpm"), ("digits", "ddpm", "ddpm"), ("photos", "tiny", "tiny")],
+    [("digits", None, "tiny"), ("photos", None, "default"), ("digits", "ddpm", "ddpm"), ("photos", "tiny", "tiny")],
 )
 def test_the_flags_begin_from_the_preset_that_suits_or_is_named(
     source: str, preset: str | None, expected: str, unchecked: None

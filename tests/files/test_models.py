@@ -60,7 +60,7 @@ def test_a_model_is_the_same_after_saving_and_loading_from_anywhere(
 
 
 def test_a_loaded_model_can_be_trained(folder: Path) -> None:
-    state = TrainingState(load(folder))
+    state = TrainingState(load(folder), OptimizationConfig())
     outputs_before = outputs(state.average)
     with torch.no_grad():
         for parameter in state.model.parameters():
@@ -141,7 +141,7 @@ def test_a_value_that_is_not_finite_is_refused(
 
 def test_a_checkpoint_is_not_a_model_and_a_model_not_a_checkpoint(folder: Path, model: NetworkDenoiser) -> None:
     weights = folder / "model" / "model.safetensors"
-    state = TrainingState(model)
+    state = TrainingState(model, OptimizationConfig())
     with pytest.raises(RunError, match="of another kind: sfumato-model, not sfumato-checkpoint"):
         state.load(weights)
     state.save(weights)

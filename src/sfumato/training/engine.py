@@ -32,7 +32,7 @@ from sfumato.training.step import (
 AHEAD = 4
 """Steps that the host may be ahead of the device."""
 
-LONG_MINUTES, LONG_IMAGES = 1.0, 200_000
+LONG_MINUTES, LONG_IMAGES = 0.5, 200_000
 """Minutes, or images, from which a run gains more by compiling than that takes."""
 
 

@@ -8,7 +8,7 @@ from sfumato.training.config import TrainConfig
 LOOKS = 20
 """Looks of a long run, the early ones not counted."""
 
-LOOKS_A_MINUTE = 2
+LOOKS_A_MINUTE = 1
 """Of a run whose budget is in minutes, at most."""
 
 FIRST_BATCHES = 50
