@@ -1,8 +1,8 @@
 """Training, read from top to bottom."""
 
 import time
-from copy import deepcopy
 from collections.abc import Callable, Sequence
+from copy import deepcopy
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path

@@ -124,7 +124,7 @@ def is_of_seed(path: Path, found: dict[str, object]) -> bool:
 
 
 def test_the_best_model_is_judged_as_the_run_is(sfumato: Command, trained: Path, tmp_path: Path) -> None:
-    best = shutil.copytree(trained / "model", trained / "best")
+    best = shutil.copytree(trained / "model", trained / "best", dirs_exist_ok=True)
     asked = (*QUICK, "--metrics", "distance", "--out", tmp_path)
     of_best, of_run = (facts(sfumato, path, *asked) for path in (best, trained))
     assert of_best["metrics"] == of_run["metrics"]

@@ -11,7 +11,7 @@ from PIL import Image
 from .conftest import TINY, Command
 
 TRAIN = [
-    ("--preset huge", "no preset 'huge'. Choose among: ddpm, tiny"),
+    ("--preset huge", "no preset 'huge'. Choose among: default, ddpm, tiny"),
     ("--device warp", "the device 'warp' is not here. Choose among: auto, cpu"),
     ("--device cpu:x", "the device 'cpu:x' is not here"),
     ("--device cpu:7", "the device 'cpu:7' is not here"),

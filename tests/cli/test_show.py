@@ -83,7 +83,7 @@ def test_other_features_have_a_plot_of_their_own(evaluated: Path) -> None:
 
 
 def test_the_best_model_samples_as_a_run_does(sfumato: Command, evaluated: Path, tmp_path: Path) -> None:
-    best = shutil.copytree(evaluated / "model", evaluated / "best")
+    best = shutil.copytree(evaluated / "model", evaluated / "best", dirs_exist_ok=True)
     assert load(best).label_names == ("cat", "dog")
     out = tmp_path / "drawn"
     assert json.loads(sfumato("show", best, "--json").out)["run"] == str(evaluated)

@@ -41,7 +41,8 @@ def test_the_same_command_says_that_it_is_done_and_a_longer_one_goes_on(
     again = sfumato(*command, "--images", 8)
     longer = sfumato(*command, "--images", 12)
     assert (first.code, again.code, longer.code) == (0, 0, 0)
-    assert f"Done: 8 images. To draw new ones: sfumato sample {tmp_path / 'run'}" in first.out
+    assert "Done: 8 images in 0.0 minutes." in first.out
+    assert f"To draw new ones: sfumato sample {tmp_path / 'run'}" in first.out
     assert "Done: 8 images" in again.out
     assert "Going on after 8 images" in longer.out
     assert "Done: 12 images" in longer.out
@@ -103,7 +104,7 @@ def test_a_signal_ends_the_step_saves_and_says_how_to_go_on(
     assert process.returncode == code, said
     assert "Traceback" not in said
     seen = int(max((run / "checkpoints").iterdir()).stem)
-    assert f"Stopped and saved after {seen:,} of 100,000,000 images. To go on, give the same command." in said
+    assert f"Stopped and saved at 0%, {seen:,} images. To go on, give the same command." in said
     assert f"Going on after {seen:,} images" in sfumato(*command, "--images", seen + 4).out
 
 

@@ -68,8 +68,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "runs": {"conditions", "data", "denoiser", "errors", "models", "storage", "training"},
     "curves": {"pictures", "runs", "schedule"},
     "trainer": {
-        *("architecture", "data", "devices", "errors", "evaluation", "models", "pictures", "rules", "runs", "sampling"),
-        *("sources", "store", "training"),
+        *("architecture", "data", "denoiser", "devices", "errors", "evaluation", "models", "pictures", "rules", "runs"),
+        *("sampling", "sources", "store", "training"),
     },
     "duplicates": {"data"},
     "evaluation": {

@@ -33,6 +33,7 @@ from sfumato.nn.convblocks import LOG_NOISE_PERIODS, STEP_PERIODS, Periods
 from sfumato.nn.convnet import ConvNet, ConvNetConfig
 from sfumato.schedule import SCHEDULES, Cosine, Custom, Flow, LinearBeta, Schedule, Shifted, ZeroTerminal
 from sfumato.storage import write_tensors
+from sfumato.training.config import OptimizationConfig
 from sfumato.training.state import TrainingState
 
 Change = Callable[[dict[str, Any]], object]
