@@ -1,6 +1,6 @@
 """Draws docs/images/quality.png from what `quality.py` measured: the distance against minutes of training.
 
-    python benchmarks/quality_figure.py benchmarks/results/quality_h100.jsonl docs/images/quality.png
+python benchmarks/quality_figure.py benchmarks/results/quality_h100.jsonl docs/images/quality.png
 """
 
 import json

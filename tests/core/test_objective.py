@@ -23,6 +23,7 @@ from sfumato.objective import (
     Weight,
     dropped,
     independent,
+    levels_at,
     simple_loss,
     weight_for,
     weighted_loss,
@@ -181,7 +182,8 @@ def expected_loss(schedule: Schedule, name: str, weight: Weight, t: Tensor, mean
     exact = oracle.gaussian(schedule, torch.full((1, 1, 1), mean, dtype=torch.float64), variance)
     network = Exact(exact, every_t, coefficients(name, schedule, every_t))
     denoiser = NetworkDenoiser(network, schedule, PARAMETRIZATIONS[name], (1, 1, 1))
-    loss = weighted_loss(denoiser, mean + variance**0.5 * z_0, every_t, noise, None, weight)
+    x_0 = mean + variance**0.5 * z_0
+    loss = weighted_loss(denoiser, x_0, levels_at(denoiser, every_t, x_0, weight), noise)
     return loss.double().reshape(len(t), -1) @ shares
 
 
@@ -295,14 +297,16 @@ def test_the_loss_is_the_mean_square_over_the_pixels_of_each_image() -> None:
 
 def test_the_simple_weight_leaves_ddpms_loss_as_it_is() -> None:
     x_0, noise, answer = torch.rand(5, *SHAPE), torch.randn(5, *SHAPE), torch.randn(5, *SHAPE)
-    loss = weighted_loss(denoiser_of(Says(answer)), x_0, some_times(5), noise, None, weight_for("simple"))
+    denoiser = denoiser_of(Says(answer))
+    loss = weighted_loss(denoiser, x_0, levels_at(denoiser, some_times(5), x_0, weight_for("simple")), noise)
     assert torch.equal(loss, (answer - noise).square().mean(dim=(1, 2, 3)))
 
 
 def test_each_image_is_weighed_by_its_own_time() -> None:
     x_0, noise, answer = torch.rand(3, *SHAPE), torch.randn(3, *SHAPE), torch.randn(3, *SHAPE)
     t = torch.tensor([0.9, 0.001, 0.3], dtype=torch.float64)
-    loss = weighted_loss(denoiser_of(Says(answer)), x_0, t, noise, None, MinSNR())
+    denoiser = denoiser_of(Says(answer))
+    loss = weighted_loss(denoiser, x_0, levels_at(denoiser, t, x_0, MinSNR()), noise)
     weights = [min(1.0, 5 / math.exp(logsnr)) for logsnr in DDPM.logsnr(t).tolist()]
     plain = (answer - noise).square().mean(dim=(1, 2, 3)).tolist()
     assert loss.dtype == torch.float32
@@ -312,8 +316,11 @@ def test_each_image_is_weighed_by_its_own_time() -> None:
 @pytest.mark.parametrize("weighed", [True, False])
 def test_the_labels_and_the_augmentation_reach_the_network(weighed: bool) -> None:
     network, labels, told = Says(torch.zeros(2, *SHAPE)), torch.tensor([1, 0]), torch.rand(2, 9)
-    arguments = denoiser_of(network), torch.rand(2, *SHAPE), some_times(2), torch.randn(2, *SHAPE), labels
-    weighted_loss(*arguments, SNR(), told) if weighed else simple_loss(*arguments, told)
+    denoiser, x_0, t, noise = denoiser_of(network), torch.rand(2, *SHAPE), some_times(2), torch.randn(2, *SHAPE)
+    if weighed:
+        weighted_loss(denoiser, x_0, levels_at(denoiser, t, x_0, SNR()), noise, labels, told)
+    else:
+        simple_loss(denoiser, x_0, t, noise, labels, told)
     assert network.labels is labels
     assert network.augmentation is told
 
