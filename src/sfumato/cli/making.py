@@ -24,7 +24,7 @@ class Train:
 
     Stop it with Ctrl-C whenever you like: the same command goes on at the very image it stopped at.
 
-      sfumato train photos/ --size 64
+      sfumato train photos/ --size 64 --minutes 30
       sfumato train digits
     """
 

@@ -46,7 +46,8 @@ class DataConfig:
     """Move each image by up to this many pixels, edges repeated, anew each time it is seen."""
     augment: float | None = 0.0
     """For fewer than about 5,000 images: flip, scale, turn, stretch and move them, each at this probability, and tell
-    the network, so that samples are as the images were (EDM; 0.12 for CIFAR-10, 0.15 for faces)."""
+    the network, so that samples are as the images were (EDM; 0.12 for CIFAR-10, 0.15 for faces). None: 0.15 if the
+    images will be seen more than 400 times each, else 0."""
     holdout: float = 0.05
     """Share of the images kept from training, for the held-out loss (at least one image, at most 1024)."""
 
@@ -67,7 +68,7 @@ class DataConfig:
 
 @dataclass(frozen=True)
 class NetworkConfig:
-    """The network. What is None follows from the images, the budget and the device (`sfumato.rules`)."""
+    """The network. What is left open (None) follows from the minutes, the images and the device."""
 
     __pydantic_config__: ClassVar = {"extra": "forbid"}
 
@@ -99,7 +100,7 @@ class NetworkConfig:
 
 @dataclass(frozen=True)
 class DiffusionConfig:
-    """The forward process, what the network predicts of it, and what its errors cost. The defaults are DDPM's."""
+    """The forward process, what the network predicts of it, and what its errors cost; DDPM's with --preset ddpm."""
 
     __pydantic_config__: ClassVar = {"extra": "forbid"}
 
@@ -136,7 +137,7 @@ class DiffusionConfig:
 
 @dataclass(frozen=True)
 class OptimizationConfig:
-    """How long and how the network learns. What is None follows from the preset and the rules (`sfumato.rules`)."""
+    """How long and how the network learns. What is left open (None) follows from the preset, or from the minutes."""
 
     __pydantic_config__: ClassVar = {"extra": "forbid"}
 

@@ -95,8 +95,8 @@ class MuonRule(Rule):
         """Each group of one shape."""
         for parameters, momentum in self.groups:
             gradients = torch.stack([as_matrix(p.grad) for p in parameters if p.grad is not None])
-            gradients = torch.where(sound > 0, gradients, 0)
-            momentum.add_((gradients - momentum) * ((1 - self.decay) * sound))
+            gradients = torch.where(sound > 0, gradients, momentum)  # which then stays as it is
+            momentum.lerp_(gradients, 1 - self.decay)
             _, rows, columns = momentum.shape
             reach = self.rate * max(1, rows / columns) ** 0.5
             updates = orthogonalised(gradients.lerp(momentum, self.decay)).float() * (-reach * scale * sound)
