@@ -8,6 +8,7 @@ PyTorch allocated.
 """
 
 import argparse
+import gc
 import json
 import re
 import tempfile
@@ -137,6 +138,7 @@ def forgotten(device: torch.device) -> Iterator[None]:
         yield
     finally:
         torch._dynamo.reset()
+        gc.collect()  # networks and their graphs hold each other
         if device.type == "cuda":
             torch.cuda.empty_cache()
             torch.cuda.reset_peak_memory_stats()

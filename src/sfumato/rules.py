@@ -97,13 +97,15 @@ def with_budget(config: TrainConfig) -> TrainConfig:
 def with_levels(network: NetworkConfig, image_shape: tuple[int, int, int]) -> NetworkConfig:
     """Patches that bring the longer side to at most 48 pixels; then levels down to 8 pixels, most blocks at the last.
 
-    Each level has twice the channels of the one above, up to four times those of the first.
+    Each level has twice the channels of the one above, up to four times those of the first. The UNet knows no patches,
+    and has as many blocks at each level.
     """
-    side = max(image_shape[1:])
-    patch = network.patch or 2 ** max(0, math.ceil(math.log2(side / 48)))
+    side, is_unet = max(image_shape[1:]), network.backbone == "unet"
+    patch = network.patch or (1 if is_unet else 2 ** max(0, math.ceil(math.log2(side / 48))))
     count = max(2, 1 + math.floor(math.log2(side / patch / 8) + 0.5)) if network.multipliers is None else None
     levels = network.multipliers or tuple(min(4, 2**level) for level in range(count or 0))
-    return filled(network, patch=patch, multipliers=levels, blocks=(*[2] * (len(levels) - 1), 3))
+    blocks = (2,) if is_unet else (*[2] * (len(levels) - 1), 3)
+    return filled(network, patch=patch, multipliers=levels, blocks=blocks)
 
 
 def with_width(config: TrainConfig, images: ImageSet, rate: float) -> tuple[TrainConfig, float]:
@@ -167,11 +169,12 @@ def reasons(config: TrainConfig, seen: float, rate: float, images: ImageSet) -> 
     """What was settled and why, for people."""
     network, settings = config.network, config.optimization
     operations = forward_operations(config, images) / 1e9
-    speed = "" if math.isinf(rate) else f", at about {rate / 1e12:,.2g} TFLOP/s"
+    speed = "" if math.isinf(rate) else f", at about {_rounded(rate / 1e12)} TFLOP/s"
     sentences = [
         f"Network: width {network.width}, levels {_joined(network.multipliers)}, blocks {_joined(network.blocks)}"
-        f"{f', patches of {network.patch}' if network.patch != 1 else ''}: {operations:.2g} GFLOP an image{speed}.",
-        f"It should see about {_rounded(seen)} images ({seen / len(images):,.0f} times each) in batches of "
+        f"{f', patches of {network.patch}' if network.patch != 1 else ''}: "
+        f"{_rounded(operations)} GFLOP an image{speed}.",
+        f"It should see about {_rounded(seen)} images ({_rounded(seen / len(images))} times each) in batches of "
         f"{settings.batch}{f', augmented at {config.data.augment:g}' if config.data.augment else ''}.",
     ]
     if seen < IMAGES_A_GFLOP * operations:
@@ -184,6 +187,12 @@ def _joined(numbers: tuple[int, ...] | None) -> str:
 
 
 def _rounded(count: float) -> str:
-    """Two digits of a large number."""
-    digits = max(0, math.floor(math.log10(max(1, count))) - 1)
-    return f"{round(count, -digits):,.0f}"
+    """The first two digits of a number.
+
+    >>> _rounded(1_234_567), _rounded(300.4), _rounded(0.0881), _rounded(4.0)
+    ('1,200,000', '300', '0.088', '4')
+    """
+    leading = math.floor(math.log10(count)) if count > 0 else 0
+    places = max(0, 1 - leading)
+    text = f"{round(count, 1 - leading):,.{places}f}"
+    return text.rstrip("0").rstrip(".") if places else text

@@ -228,6 +228,8 @@ def learned_fit(path: str | Path) -> Fit:
 def continued(config: TrainConfig, path: str | Path) -> TrainConfig:
     """The settings, in which what they leave open is as the run at `path` began with, if there is one.
 
+    Sizes are, once it has made a step; before that they follow from the settings of now.
+
     Raises:
         RunError: its config.toml is broken or foreign.
     """
@@ -236,8 +238,9 @@ def continued(config: TrainConfig, path: str | Path) -> TrainConfig:
     begun = read_record(path).config
     is_unlimited = config.optimization.images is None and config.optimization.minutes is None
     budget = {"images", "minutes"} if is_unlimited else set()
+    sizes = {"augment", "batch", *SIZES} if _has_learned(Path(path)) else set()
     tables = {
-        name: _taken_over(getattr(config, name), getattr(begun, name), budget | {"augment", "batch", *SIZES})
+        name: _taken_over(getattr(config, name), getattr(begun, name), budget | sizes)
         for name in ("data", "network", "optimization")
     }
     return replace(config, **tables)
@@ -291,17 +294,14 @@ class Run:
         changes = _changes(read_record(self.path), record)
         if not changes:
             return
-        if self._has_model() or any(path != self._checkpoint(0) for path in self.checkpoints()):
+        if _has_learned(self.path):
             raise RunError(
                 f"{self.path} was begun with other settings or data ({'; '.join(changes)})",
                 "Give those it was begun with, or another --out for a new run.",
             )
         self._checkpoint(0).unlink(missing_ok=True)
-        for name in (WEIGHTS, DESCRIPTION):
-            (self.path / BEST / name).unlink(missing_ok=True)
-
-    def _has_model(self) -> bool:
-        return (self.path / "model" / WEIGHTS).exists()
+        for leftover in (f"{BEST}/{WEIGHTS}", f"{BEST}/{DESCRIPTION}", f"model/{GUIDE}"):
+            (self.path / leftover).unlink(missing_ok=True)
 
     def __enter__(self) -> "Run":
         return self
@@ -318,10 +318,10 @@ class Run:
 
     def checkpoints(self) -> list[Path]:
         """The checkpoints, newest first."""
-        return sorted((self.path / "checkpoints").glob("*.safetensors"), reverse=True)
+        return _checkpoints(self.path)
 
     def _checkpoint(self, images_seen: int) -> Path:
-        return self.path / "checkpoints" / f"{images_seen:012d}.safetensors"
+        return _checkpoint(self.path, images_seen)
 
     def describe(self, model: ModelConfig) -> None:
         """Writes the model's description, which does not change."""
@@ -403,7 +403,7 @@ class Run:
                 f"no checkpoint of {self.path} can be used: {problems[0].problem}",
                 "Restore one from a copy, or begin anew with another --out.",
             )
-        if self._has_model():
+        if _has_model(self.path):
             raise RunError(
                 f"the checkpoints of {self.path} are gone, so that it cannot go on; its model can still sample",
                 "Choose another --out to train anew.",
@@ -440,6 +440,23 @@ class Run:
     def _forget_after(self, images_seen: int) -> None:
         kept = [m for m in read_metrics(self.path) if m["images"] <= images_seen]
         write_whole(self.path / METRICS, "".join(json.dumps(m) + "\n" for m in kept).encode())
+
+
+def _has_model(run: Path) -> bool:
+    return (run / "model" / WEIGHTS).exists()
+
+
+def _checkpoints(run: Path) -> list[Path]:
+    return sorted((run / "checkpoints").glob("*.safetensors"), reverse=True)
+
+
+def _checkpoint(run: Path, images_seen: int) -> Path:
+    return run / "checkpoints" / f"{images_seen:012d}.safetensors"
+
+
+def _has_learned(run: Path) -> bool:
+    """Whether a run has saved more than what it began with."""
+    return _has_model(run) or any(path != _checkpoint(run, 0) for path in _checkpoints(run))
 
 
 def _refuse_foreign_folder(path: Path) -> None:

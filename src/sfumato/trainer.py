@@ -197,15 +197,18 @@ class _Loop:
         """Step, count, look, save, until the budget is spent or it is asked to stop; saves in either case."""
         counters, self.engine = self.state.counters, engine
         began_at, self.counted_until = counters.images_seen, time.perf_counter()
+        before = Moment(counters.images_seen, self.share)
         while self.share < 1 and not self.should_stop():
-            before = Moment(counters.images_seen, self.share)
             batch = self.feed.batch(counters.images_seen, self.budget.batch(counters, self.batch_size))
             self.take(engine.step(batch))
-            self.keep_guide(before.share)
+            now = Moment(counters.images_seen, self.share)
+            self.keep_guide(before, now)
             if time.perf_counter() - self.saved_at >= 60 * self.config.watch.save_minutes:
                 self.pause(self.save)
-            self.observe_if_due(before, Moment(counters.images_seen, self.share))
+            self.observe_if_due(before, now)
+            before = now  # not later: what the pauses above count as training belongs to the next step
         self.take(engine.drained())
+        self.keep_guide(before, Moment(counters.images_seen, self.share))
         if counters.images_seen > began_at:
             self.measure()
             self.save()
@@ -276,9 +279,9 @@ class _Loop:
         )
         self.recent.clear()
 
-    def keep_guide(self, before: float) -> None:
-        """Keeps the averaged model of an early moment, once."""
-        if before < self.config.watch.guide_at <= self.share:
+    def keep_guide(self, before: Moment, now: Moment) -> None:
+        """Keeps the averaged model of an early moment, which lies between two, once."""
+        if before.share < self.config.watch.guide_at <= now.share:
             self.pause(lambda: self.run.save_guide(self.state))
 
     def observe_if_due(self, before: Moment, now: Moment) -> None:
@@ -364,5 +367,6 @@ def _opening(config: TrainConfig, state: TrainingState, learned: ImageSet, kept:
     return (
         f"{len(learned):,} images of {width}x{height} pixels, {mode_title(channels)}, "
         f"{depth_title(learned.depth.dtype)}, {conditions} ({len(kept):,} more held out); preset "
-        f"{config.preset}, {parameters:.1f} M parameters in {settings.precision}, on {device}, for {Budget.of(settings)}.{begun}"
+        f"{config.preset}, {parameters:.1f} M parameters in {settings.precision}, on {device}, "
+        f"for {Budget.of(settings)}.{begun}"
     )

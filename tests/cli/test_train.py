@@ -104,7 +104,7 @@ def test_a_signal_ends_the_step_saves_and_says_how_to_go_on(
     assert process.returncode == code, said
     assert "Traceback" not in said
     seen = int(max((run / "checkpoints").iterdir()).stem)
-    assert f"Stopped and saved at 0%, {seen:,} images. To go on, give the same command." in said
+    assert f"Stopped and saved at 0%, after {seen:,} images. To go on, give the same command." in said
     assert f"Going on after {seen:,} images" in sfumato(*command, "--images", seen + 4).out
 
 

@@ -93,7 +93,9 @@ class NetworkConfig:
         fits = blocks is None or len(blocks) == 1 or (levels is not None and len(blocks) == len(levels))
         require(fits, f"--blocks {blocks} of levels {levels}", "Give one number, or one for each level.")
         require(
-            self.backbone == "convnet" or self.patch == 1, f"--patch {self.patch}", "Choose 1, or --backbone convnet."
+            self.backbone == "convnet" or self.patch in (None, 1),
+            f"--patch {self.patch}",
+            "Choose 1, or --backbone convnet.",
         )
         require(0 <= self.dropout < 1, f"--dropout {self.dropout} is not a probability", "Choose 0 or more, below 1.")
 

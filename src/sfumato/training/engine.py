@@ -71,7 +71,7 @@ class EagerEngine(Engine):
 class CapturedEngine(Engine):
     """Every step is a replay of one CUDA graph, its regions compiled; the results are read as the device gets there.
 
-    A batch of another size than the first is learned from eagerly.
+    A batch of another size than the first is learned from eagerly, in as many parts.
 
     Args:
         state: on a CUDA device, its counters too changed in place.
@@ -85,7 +85,7 @@ class CapturedEngine(Engine):
 
     def __init__(self, state: TrainingState, config: TrainConfig, batch: Batch, parts: int) -> None:
         super().__init__(state, config)
-        self.device = batch.images.device
+        self.device, self.parts = batch.images.device, parts
         self.inputs = drawn(state, batch, config)
         self.scales = Scales(*torch.zeros(3, device=self.device))
         self.measured = torch.zeros(3, device=self.device)
@@ -101,7 +101,7 @@ class CapturedEngine(Engine):
         """Launches a step; the results of those that ended, and of any more than `AHEAD`."""
         if len(batch.images) != len(self.inputs.x_0):
             with torch.compiler.set_stance("force_eager"):
-                return [*self.drained(), training_step(self.state, batch, self.config)]
+                return [*self.drained(), training_step(self.state, batch, self.config, self.parts)]
         _overwrite(self.inputs, drawn(self.state, batch, self.config))
         rate, pull = scales(self.state, len(batch.images), self.config.optimization)
         self.scales.rate.fill_(rate)
@@ -119,7 +119,7 @@ class CapturedEngine(Engine):
         result = torch.empty(3, pin_memory=True)
         result.copy_(self.measured, non_blocking=True)
         event = torch.cuda.Event(blocking=True)
-        event.record()
+        event.record(torch.cuda.current_stream(self.device))
         self.pending.append((event, result))
 
     def _ended(self, but: int) -> list[StepResult]:

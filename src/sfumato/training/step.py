@@ -146,17 +146,18 @@ def gradients(state: TrainingState, inputs: Inputs, settings: OptimizationConfig
     return total
 
 
-def training_step(state: TrainingState, batch: Batch, config: TrainConfig) -> StepResult:
+def training_step(state: TrainingState, batch: Batch, config: TrainConfig, parts: int = 1) -> StepResult:
     """Learns from one batch, waits for the result, and counts it.
 
     Args:
         state: changed in place.
         batch: on the model's device.
         config: the settings.
+        parts: of the batch, as for `learn`.
     """
     settings, count = config.optimization, len(batch.images)
     values = torch.tensor([*scales(state, count, settings), 1.0], device=batch.images.device)
-    measured = learn(state, drawn(state, batch, config), Scales(*values), settings, parts=1)
+    measured = learn(state, drawn(state, batch, config), Scales(*values), settings, min(parts, count))
     launched(state, count)
     result = StepResult.of(measured)
     received(state, result)
