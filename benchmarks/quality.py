@@ -24,7 +24,7 @@ from torch import Tensor
 
 from sfumato import pictures
 from sfumato.bulk import draw
-from sfumato.capture import captured
+from sfumato.capture import algorithms_timed, captured
 from sfumato.data import load_images
 from sfumato.denoiser import Denoiser, NetworkDenoiser, predict_noise
 from sfumato.guidance import AutoGuided
@@ -132,8 +132,9 @@ def peers(bench: Bench, arguments: argparse.Namespace) -> Rows:
 
     device = torch.device(arguments.device)
     peer = Tuned(load_images(arguments.folder).images.to(device), PEERS_BATCH, flip=True)
-    peer.step()
-    replay = captured(peer.step, device)
+    with algorithms_timed():
+        peer.step()
+        replay = captured(peer.step, device)
     seen, trained = 0, 0.0
     for minutes in sorted(arguments.minutes):
         torch.cuda.synchronize()

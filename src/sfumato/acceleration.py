@@ -1,7 +1,6 @@
 """The same denoiser, faster: its networks in bfloat16, compiled by regions, each a CUDA graph for its kind of call."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from copy import copy, deepcopy
 from pathlib import Path
 
@@ -9,7 +8,7 @@ import torch
 from jaxtyping import Float32
 from torch import Tensor, nn
 
-from sfumato.capture import captured
+from sfumato.capture import algorithms_timed, captured
 from sfumato.denoiser import Denoiser, NetworkDenoiser
 from sfumato.devices import autocast
 from sfumato.nn.region import compile_regions
@@ -79,7 +78,7 @@ class CapturedNetwork(nn.Module):
         places = -(-len(x) // self.batch) * self.batch
         kind = (places, x.shape[1:], x.dtype, None if labels is None else (labels.shape[1:], labels.dtype))
         if kind not in self._calls:
-            with _algorithms_timed(self.tuned):
+            with algorithms_timed(self.tuned):
                 self._calls[kind] = _Call(self.network, self.precision, places, x, labels)
         return self._calls[kind](x, times, labels)
 
@@ -107,17 +106,6 @@ class _Call:
             self.labels[:images] = labels
         self.replay()
         return self.output[:images].clone()
-
-
-@contextmanager
-def _algorithms_timed(wanted: bool) -> Iterator[None]:
-    """Within it, cuDNN times its algorithms for each new shape, if wanted."""
-    before = torch.backends.cudnn.benchmark
-    torch.backends.cudnn.benchmark = wanted or before
-    try:
-        yield
-    finally:
-        torch.backends.cudnn.benchmark = before
 
 
 def _with_networks(

@@ -1,11 +1,23 @@
 """Functions of tensors as CUDA graphs: the host launches them whole, and waits for nothing."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import torch
 
 WARM_UPS = 3
 """Runs before a capture, in which libraries choose their algorithms and PyTorch compiles."""
+
+
+@contextmanager
+def algorithms_timed(wanted: bool = True) -> Iterator[None]:
+    """Within it, cuDNN times its algorithms for each new shape and takes the fastest, if wanted."""
+    before = torch.backends.cudnn.benchmark
+    torch.backends.cudnn.benchmark = wanted or before
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.benchmark = before
 
 
 def captured(function: Callable[[], None], device: torch.device) -> Callable[[], None]:

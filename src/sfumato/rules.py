@@ -25,6 +25,12 @@ Settings = TypeVar("Settings", DataConfig, NetworkConfig, OptimizationConfig)
 WIDTHS = (32, 64, 128, 192, 256)
 """Channels of the first level that are considered."""
 
+MOST_PATCH = 4
+"""Pixels a side of a patch; larger ones hold more numbers than narrow networks have channels."""
+
+LARGE_SIDE = 256
+"""Pixels a side from which a smaller --size is recommended."""
+
 IMAGES_A_GFLOP = 120_000
 """Images that a network should see for each 10^9 operations of its forward pass, before a larger one is better."""
 
@@ -36,6 +42,9 @@ STEPS = 1_500
 
 BATCHES = (16, 256)
 """The smallest and the largest batch that is chosen."""
+
+OFTEN = 5_000
+"""Epochs from which learning by heart is warned of."""
 
 MANY_EPOCHS = 400
 """Epochs from which images are augmented, so that the network cannot learn them by heart."""
@@ -95,13 +104,13 @@ def with_budget(config: TrainConfig) -> TrainConfig:
 
 
 def with_levels(network: NetworkConfig, image_shape: tuple[int, int, int]) -> NetworkConfig:
-    """Patches that bring the longer side to at most 48 pixels; then levels down to 8 pixels, most blocks at the last.
+    """Patches of up to 4 that bring the side to 48 pixels or less; then levels down to 8, most blocks at the last.
 
     Each level has twice the channels of the one above, up to four times those of the first. The UNet knows no patches,
     and has as many blocks at each level.
     """
-    side, is_unet = max(image_shape[1:]), network.backbone == "unet"
-    patch = network.patch or (1 if is_unet else 2 ** max(0, math.ceil(math.log2(side / 48))))
+    side, is_unet = math.sqrt(math.prod(image_shape[1:])), network.backbone == "unet"
+    patch = network.patch or (1 if is_unet else min(MOST_PATCH, 2 ** max(0, math.ceil(math.log2(side / 48)))))
     count = max(2, 1 + math.floor(math.log2(side / patch / 8) + 0.5)) if network.multipliers is None else None
     levels = network.multipliers or tuple(min(4, 2**level) for level in range(count or 0))
     blocks = (2,) if is_unet else (*[2] * (len(levels) - 1), 3)
@@ -177,6 +186,10 @@ def reasons(config: TrainConfig, seen: float, rate: float, images: ImageSet) -> 
         f"It should see about {_rounded(seen)} images ({_rounded(seen / len(images))} times each) in batches of "
         f"{settings.batch}{f', augmented at {config.data.augment:g}' if config.data.augment else ''}.",
     ]
+    if math.prod(images.image_shape[1:]) > LARGE_SIDE**2:
+        sentences.append("Images as large as these take long to learn: --size 64 or 128 makes better ones sooner.")
+    if seen / len(images) > OFTEN:
+        sentences.append("Images seen so often may be learned by heart: fewer --minutes, or more images, are better.")
     if seen < IMAGES_A_GFLOP * operations:
         sentences.append("That is little for such a network: more minutes, or a smaller --size, make better images.")
     return tuple(sentences)

@@ -114,6 +114,11 @@ class GuidanceConfig:
 
         place = choose_device(device)
         early_self = load_guide(path, place) if self.guidance is None and self.autoguide is None else None
+        if early_self is not None:
+            print(
+                "sfumato: guided by the model's early self, at two evaluations a step; --guidance 1 is the model alone",
+                file=sys.stderr,
+            )
         scale = SCALE_OF_OWN_GUIDE if early_self is not None else 1.0 if self.guidance is None else self.guidance
         if scale == 1:
             self._refuse_idle_settings()

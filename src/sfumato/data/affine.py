@@ -32,7 +32,7 @@ def resampled(images: Float[Tensor, "n c h w"], sources: Float64[Tensor, "n 2 3"
     """
     height, width = images.shape[2:]
     larger = _weighted(images, _enlarging(height), _enlarging(width))
-    places = _places(sources.to(images.dtype).to(images.device), height, width)
+    places = _places(sources.to(images.dtype).to(images.device, non_blocking=True), height, width)
     looked_up = F.grid_sample(larger, places, mode="bilinear", padding_mode="reflection", align_corners=False)
     return _weighted(looked_up, _shrinking(height), _shrinking(width)).clamp(-1, 1)
 
@@ -49,7 +49,7 @@ def _weighted(
     images: Float[Tensor, "n c h w"], rows: Float64[Tensor, "_ h"], columns: Float64[Tensor, "_ w"]
 ) -> Float[Tensor, "n c _ _"]:
     """Weighted sums of pixels: each new row of the old ones, each new column of the old ones."""
-    rows, columns = (weights.to(images.dtype).to(images.device) for weights in (rows, columns))
+    rows, columns = (weights.to(images.dtype).to(images.device, non_blocking=True) for weights in (rows, columns))
     return rows @ images @ columns.T
 
 

@@ -12,7 +12,7 @@ def flipped(images: Float[Tensor, "n c h w"], draws: Float64[Tensor, " n"]) -> F
         images: on any device.
         draws: uniform in (0, 1), on the CPU; an image is flipped where its draw is below 1/2.
     """
-    flips = (draws < 0.5).to(images.device)
+    flips = (draws < 0.5).to(images.device, non_blocking=True)
     return torch.where(flips[:, None, None, None], images.flip(3), images)
 
 
@@ -24,7 +24,7 @@ def translated(images: Float[Tensor, "n c h w"], draws: Float64[Tensor, "n 2"], 
         draws: uniform in (0, 1), on the CPU: how far to the right and how far down.
         reach: the farthest move, from 0; every move of -reach ... reach is as likely.
     """
-    right, down = ((2 * reach + 1) * draws - reach).floor().long().to(images.device).unbind(1)
+    right, down = ((2 * reach + 1) * draws - reach).floor().long().to(images.device, non_blocking=True).unbind(1)
     n, c, h, w = (torch.arange(size, device=images.device) for size in images.shape)
     rows = (h - down[:, None]).clamp(0, images.shape[2] - 1)
     columns = (w - right[:, None]).clamp(0, images.shape[3] - 1)

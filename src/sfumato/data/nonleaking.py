@@ -109,12 +109,12 @@ def transformed(images: Float[Tensor, "n c h w"], transforms: Transforms) -> Flo
     images = torch.where(_each(t.flip_x, images), images.flip(3), images)
     images = torch.where(_each(t.flip_y, images), images.flip(2), images)
     moved = torch.stack([t.scale, t.turn, t.stretch, t.shift_x, t.shift_y]).any(0).nonzero()[:, 0]
-    places = moved.to(images.device)
+    places = moved.to(images.device, non_blocking=True)
     return images.index_copy(0, places, resampled(images[places], _sources(t, height, width)[moved]))
 
 
 def _each(flips: Column, images: Float[Tensor, "n c h w"]) -> Tensor:
-    return flips.bool().to(images.device)[:, None, None, None]
+    return flips.bool().to(images.device, non_blocking=True)[:, None, None, None]
 
 
 def _sources(t: Transforms, height: int, width: int) -> Float64[Tensor, "n 2 3"]:

@@ -31,4 +31,4 @@ def augmented(x_0: Images, config: DataConfig, seed: int, start: int) -> tuple[I
     if not config.augment:
         return x_0, None
     transforms = nonleaking.drawn(draws(Purpose.NONLEAKING, nonleaking.DRAWS), config.augment)
-    return nonleaking.transformed(x_0, transforms), nonleaking.told(transforms).to(x_0.device)
+    return nonleaking.transformed(x_0, transforms), nonleaking.told(transforms).to(x_0.device, non_blocking=True)

@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float32
 from torch import Tensor, nn
 
-from sfumato.capture import captured
+from sfumato.capture import algorithms_timed, captured
 from sfumato.data import Batch
 from sfumato.nn.region import compile_regions
 from sfumato.training.config import TrainConfig
@@ -94,7 +94,8 @@ class CapturedEngine(Engine):
         def whole_step() -> None:
             self.measured.copy_(learn(state, self.inputs, self.scales, config.optimization, parts))
 
-        self.replay = captured(whole_step, self.device)
+        with algorithms_timed():
+            self.replay = captured(whole_step, self.device)
         self.scales.live.fill_(1)
 
     def step(self, batch: Batch) -> list[StepResult]:
@@ -146,8 +147,8 @@ def _tensors(inputs: Inputs) -> list[Tensor]:
 
 def prepare(network: nn.Module, config: TrainConfig, cache: Path, say: Callable[[str], None]) -> None:
     """Compiles the network's regions, for a run long enough to gain by it."""
-    settings = config.optimization
-    if (settings.minutes or 0) >= LONG_MINUTES or (settings.images or 0) >= LONG_IMAGES:
+    minutes, images = config.optimization.minutes, config.optimization.images
+    if (minutes is None or minutes >= LONG_MINUTES) and (images is None or images >= LONG_IMAGES):
         say("Compiling the network: some seconds to two minutes the first time, which are not counted as training.")
         compile_regions(network, cache)
 
