@@ -297,6 +297,7 @@ class Run:
                 "Give those it was begun with, or another --out for a new run.",
             )
         self._checkpoint(0).unlink(missing_ok=True)
+        (self.path / "model" / GUIDE).unlink(missing_ok=True)
         for name in (WEIGHTS, DESCRIPTION):
             (self.path / BEST / name).unlink(missing_ok=True)
 

@@ -191,6 +191,7 @@ class _Loop:
         self.bad_steps_in_a_row = 0
         self.best: NetworkDenoiser | None = None
         self.best_at = 0
+        self.guided_until = self.share
         self.saved_at = self.counted_until = time.perf_counter()
 
     def run_to_the_end(self, engine: Engine) -> None:
@@ -201,11 +202,12 @@ class _Loop:
             before = Moment(counters.images_seen, self.share)
             batch = self.feed.batch(counters.images_seen, self.budget.batch(counters, self.batch_size))
             self.take(engine.step(batch))
-            self.keep_guide(before.share)
+            self.keep_guide()
             if time.perf_counter() - self.saved_at >= 60 * self.config.watch.save_minutes:
                 self.pause(self.save)
             self.observe_if_due(before, Moment(counters.images_seen, self.share))
         self.take(engine.drained())
+        self.keep_guide()
         if counters.images_seen > began_at:
             self.measure()
             self.save()
@@ -276,9 +278,10 @@ class _Loop:
         )
         self.recent.clear()
 
-    def keep_guide(self, before: float) -> None:
-        """Keeps the averaged model of an early moment, once."""
-        if before < self.config.watch.guide_at <= self.share:
+    def keep_guide(self) -> None:
+        """Keeps the averaged model of an early moment, once; time that passed in pauses may have led beyond it."""
+        before, self.guided_until = self.guided_until, self.share
+        if before < self.config.watch.guide_at <= self.guided_until:
             self.pause(lambda: self.run.save_guide(self.state))
 
     def observe_if_due(self, before: Moment, now: Moment) -> None:
@@ -361,8 +364,9 @@ def _opening(config: TrainConfig, state: TrainingState, learned: ImageSet, kept:
     conditions = ", ".join(map(str, learned.columns)) or f"{len(learned.label_names) or 'no'} classes"
     seen = state.counters.images_seen
     begun = f" Going on after {seen:,} images." if seen else ""
+    budget = Budget.of(settings)
     return (
         f"{len(learned):,} images of {width}x{height} pixels, {mode_title(channels)}, "
         f"{depth_title(learned.depth.dtype)}, {conditions} ({len(kept):,} more held out); preset "
-        f"{config.preset}, {parameters:.1f} M parameters in {settings.precision}, on {device}, for {Budget.of(settings)}.{begun}"
+        f"{config.preset}, {parameters:.1f} M parameters in {settings.precision}, on {device}, for {budget}.{begun}"
     )

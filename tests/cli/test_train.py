@@ -104,7 +104,7 @@ def test_a_signal_ends_the_step_saves_and_says_how_to_go_on(
     assert process.returncode == code, said
     assert "Traceback" not in said
     seen = int(max((run / "checkpoints").iterdir()).stem)
-    assert f"Stopped and saved at 0%, {seen:,} images. To go on, give the same command." in said
+    assert f"Stopped and saved at 0%, after {seen:,} images. To go on, give the same command." in said
     assert f"Going on after {seen:,} images" in sfumato(*command, "--images", seen + 4).out
 
 
@@ -141,7 +141,7 @@ def test_show_tells_what_a_run_is(sfumato: Command, run: Path, photos: Path) -> 
         f"{photos}: 12 images of 8x8x3",
         "2: cat, dog",
         "preset tiny: UNet, 8 channels x [1], blocks a level: 1",
-        "24 of 24 images (100%) in 6 steps",
+        "100% of 24 images: 24 images in 6 steps",
         "000000000024.safetensors",
     ):
         assert said in outcome.out
