@@ -32,7 +32,7 @@ def test_auto_is_bfloat16_where_it_is_faster(
     meant: Precision,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: has_bfloat16)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda **_: has_bfloat16)
     for units in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"):
         for other in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"):
             monkeypatch.setattr(torch.cpu, other, lambda found=has_bfloat16 and units == other: found)

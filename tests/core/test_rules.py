@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from sfumato import rules, runs
+from sfumato.architecture import model_for
 from sfumato.data import ImageSet
 from sfumato.errors import ConfigError
 from sfumato.nn.convnet import ConvNetConfig
@@ -204,7 +205,8 @@ def test_operations_of_layers_are_two_for_each_multiply_add() -> None:
             """A sum of all."""
             pixels = self.convolve(x).flatten(2).mT
             seen = torch.nn.functional.scaled_dot_product_attention(pixels, pixels, pixels)
-            return seen.sum(1) + self.tell(time[:, None])
+            summed: torch.Tensor = seen.sum(1) + self.tell(time[:, None])
+            return summed
 
     counted = rules.operations_of(Layers(), torch.zeros(1, 3, 4, 4), torch.zeros(1))
     assert counted == 2 * (16 * 9 * 3 * 5 + 2 * 16 * 16 * 5 + 5)
@@ -213,9 +215,9 @@ def test_operations_of_layers_are_two_for_each_multiply_add() -> None:
 def test_a_network_that_is_left_open_is_refused_and_a_settled_one_is_what_was_settled(speed: Speed) -> None:
     del speed
     with pytest.raises(ConfigError, match="leave the size of the network open"):
-        rules.model_for(asked(), images())
+        model_for(asked(), images())
     config = planned(asked(), images(), CPU).config
-    network = rules.model_for(config, images()).network
+    network = model_for(config, images()).network
     assert isinstance(network, ConvNetConfig)
     assert (network.width, network.multipliers) == (config.network.width, config.network.multipliers)
     assert (network.attention_levels, network.patch) == ((2,), 1)

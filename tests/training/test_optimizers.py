@@ -88,7 +88,7 @@ def test_gradients_lie_in_memory_as_their_weights_do(backbone: str, settings: Se
 
 def orthogonalised_slowly(matrix: Tensor) -> Tensor:
     """Jordan's `zeropower_via_newtonschulz5`, of one matrix in double precision."""
-    x = matrix.double() / (matrix.double().norm() + 1e-7)
+    x: Tensor = matrix.double() / (matrix.double().norm() + 1e-7)
     if x.shape[0] > x.shape[1]:
         return orthogonalised_slowly(matrix.T).T
     for _ in range(5):

@@ -10,14 +10,19 @@ import pytest
 import torch
 
 from sfumato import trainer
+from sfumato.data import Batch
 from sfumato.denoiser import NetworkDenoiser
 from sfumato.errors import SamplingError
+from sfumato.evaluation.small import SmallEvaluation
 from sfumato.guidance import AutoGuided, ClassifierFree, WithinLevels
 from sfumato.models import GUIDE, images_seen, load, load_guide
 from sfumato.runs import BEST, best_of, kept_best, read_metrics
 from sfumato.steering import GuidanceConfig
 from sfumato.storage import read_tensors
 from sfumato.training import engine
+from sfumato.training.config import TrainConfig
+from sfumato.training.state import TrainingState
+from sfumato.training.step import StepResult, training_step
 
 from .conftest import Settings, Train
 
@@ -68,13 +73,13 @@ def test_a_guide_is_kept_though_its_moment_passes_while_the_run_saves(
     settings: Settings, go: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Of a budget in minutes, time goes on until the steps that were launched are done."""
-    clock, step = SimpleNamespace(now=0.0), engine.training_step
+    clock = SimpleNamespace(now=0.0)
     clock.perf_counter = lambda: clock.now
     monkeypatch.setattr(trainer, "time", clock)
 
-    def timed(*args: object) -> object:
+    def timed(state: TrainingState, batch: Batch, config: TrainConfig) -> StepResult:
         clock.now += 6.0
-        return step(*args)  # type: ignore[arg-type]
+        return training_step(state, batch, config)
 
     def drained(_: engine.EagerEngine) -> list[object]:
         clock.now += 6.0
@@ -94,9 +99,10 @@ def test_a_run_begun_anew_with_other_settings_has_no_guide_of_before(
     def killed(*_: object) -> None:
         raise KeyboardInterrupt
 
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+    with monkeypatch.context() as patch:
         patch.setattr(trainer._Loop, "save", killed)
-        go(settings(images=8, guide_at=0.5), run)
+        with pytest.raises(KeyboardInterrupt):
+            go(settings(images=8, guide_at=0.5), run)
     assert (run / "model" / GUIDE).exists()
     go(settings(images=8, width=16), run)
     assert load_guide(run) is None
@@ -133,7 +139,7 @@ def test_small_evaluations_are_as_often_as_asked_and_the_best_is_kept(
         taken.append(weights(model))
         return {"distance": next(distances), "features": "pixels", "count": 4}
 
-    monkeypatch.setattr(trainer.SmallEvaluation, "measure", measure)
+    monkeypatch.setattr(SmallEvaluation, "measure", measure)
     go(settings(eval_every=20, eval_count=4), run)
     lines = [m for m in read_metrics(run) if m["kind"] == "evaluation"]
     assert [(m["images"], m["distance"]) for m in lines] == [(20, 3.0), (40, 1.0), (60, 2.0), (80, 4.0)]
@@ -155,7 +161,7 @@ def test_the_last_model_too_may_be_the_best(
 ) -> None:
     distances = iter([3.0, 1.0])
     monkeypatch.setattr(
-        trainer.SmallEvaluation,
+        SmallEvaluation,
         "measure",
         lambda *_, **__: {"distance": next(distances), "features": "pixels", "count": 4},
     )
@@ -168,7 +174,7 @@ def test_a_stopped_run_keeps_its_best_and_going_on_does_too(settings: Settings, 
     go(config, run, steps=5)
     best = best_of(read_metrics(run))
     assert best is not None
-    assert best.images == 8 or best.images == 16
+    assert best.images in (8, 16)
     assert kept_best(run, best) == run / BEST
     go(config, run)
     best = best_of(read_metrics(run))
