@@ -13,8 +13,11 @@ from sfumato import pictures
 from sfumato.conditions import Category, Number
 from sfumato.curves import distance_panels, loss_panels
 from sfumato.models import DESCRIPTION, read_description
+from sfumato.nn.convnet import ConvNetConfig
 from sfumato.runs import best_of, kept_best, read_metrics, read_record
 from sfumato.schedule import schedule_for
+from sfumato.training.budget import Budget
+from sfumato.training.state import Counters
 
 MOST_LABELS = 20
 LOSSES = {"training": "loss", "held out": "heldout_loss"}
@@ -34,7 +37,9 @@ def summarize(run: Path) -> dict[str, Any]:
     evaluations = [m for m in measurements if m["kind"] == "evaluation"]
     best = best_of(measurements)
     kept = kept_best(run, best)
-    last = training[-1] if training else {"images": 0, "steps": 0, "seconds": 0.0, "loss": None, "skipped": 0}
+    last: dict[str, Any] = {"images": 0, "steps": 0, "seconds": 0.0, "loss": None, "skipped": 0}
+    last |= training[-1] if training else {}
+    budget = Budget.of(config.optimization)
     checkpoints = sorted((run / "checkpoints").glob("*.safetensors"))
     return {
         "run": str(run),
@@ -47,6 +52,8 @@ def summarize(run: Path) -> dict[str, Any]:
         "network": _network(run / "model"),
         "images_seen": last["images"],
         "images": config.optimization.images,
+        "minutes": config.optimization.minutes,
+        "share": budget.spent(Counters(images_seen=last["images"], seconds=last["seconds"])),
         "steps": last["steps"],
         "skipped_steps": last["skipped"],
         "seconds": last["seconds"],
@@ -88,7 +95,8 @@ def _network(model: Path) -> dict[str, Any] | None:
     if not (model / DESCRIPTION).is_file():
         return None
     network = read_description(model).network
-    return {"width": network.width, "multipliers": list(network.multipliers), "blocks": network.blocks}
+    kind = "ConvNet" if isinstance(network, ConvNetConfig) else "UNet"
+    return {"kind": kind, "width": network.width, "multipliers": list(network.multipliers), "blocks": network.blocks}
 
 
 def _column(fields: dict[str, Any]) -> str:
@@ -116,12 +124,8 @@ def _sentences(facts: dict[str, Any]) -> list[tuple[str, str]]:
     data, network = facts["data"], facts["network"]
     channels, height, width = data["image_shape"]
     shown = ", ".join(facts["labels"][:MOST_LABELS]) + (", ..." if len(facts["labels"]) > MOST_LABELS else "")
-    unet = (
-        "none yet"
-        if network is None
-        else "UNet, {width} channels x {multipliers}, blocks a level: {blocks}".format(**network)
-    )
-    share = facts["images_seen"] / facts["images"]
+    made_of = "{kind}, {width} channels x {multipliers}, blocks a level: {blocks}"
+    model = "none yet" if network is None else made_of.format(**network)
     losses = [f"{name} {facts[key]:.4f}" for name, key in LOSSES.items() if facts[key] is not None]
     evaluation = facts["evaluation"]
     return [
@@ -129,12 +133,12 @@ def _sentences(facts: dict[str, Any]) -> list[tuple[str, str]]:
         ("data", f"{data['source']}: {data['images']:,} images of {height}x{width}x{channels}"),
         ("classes", f"{len(facts['labels'])}: {shown}" if facts["labels"] else "none"),
         ("conditions", ", ".join(map(_column, facts["columns"])) or "none"),
-        ("model", f"preset {facts['preset']}: {unet}"),
+        ("model", f"preset {facts['preset']}: {model}"),
         ("process", f"schedule {facts['schedule']}; the network predicts {facts['parametrization']}"),
         (
             "progress",
-            f"{facts['images_seen']:,} of {facts['images']:,} images ({share:.0%}) in {facts['steps']:,} steps, "
-            f"{facts['seconds'] / 60:.1f} minutes; {facts['skipped_steps']} steps skipped",
+            f"{facts['share']:.0%} of {Budget(facts['images'], facts['minutes'])}: {facts['images_seen']:,} images in "
+            f"{facts['steps']:,} steps, {facts['seconds'] / 60:.1f} minutes; {facts['skipped_steps']} steps skipped",
         ),
         ("loss", ", ".join(losses) or "none yet"),
         *([] if evaluation is None else [("distance", _distance(evaluation))]),

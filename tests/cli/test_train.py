@@ -141,7 +141,7 @@ def test_show_tells_what_a_run_is(sfumato: Command, run: Path, photos: Path) -> 
         f"{photos}: 12 images of 8x8x3",
         "2: cat, dog",
         "preset tiny: UNet, 8 channels x [1], blocks a level: 1",
-        "24 of 24 images (100%) in 6 steps",
+        "100% of 24 images: 24 images in 6 steps",
         "000000000024.safetensors",
     ):
         assert said in outcome.out

@@ -48,7 +48,7 @@ def learned(tmp_path_factory: pytest.TempPathFactory) -> Denoiser:
         network=replace(tiny.network, width=16, attention=()),
         diffusion=DiffusionConfig(schedule="flow", parametrization="flow", times="logit-normal"),
         optimization=replace(
-            tiny.optimization, images=12_000, batch=32, warmup=1 / 12, ema="constant:decay=0.98", learning_rate=6e-3
+            tiny.optimization, images=16_000, batch=32, warmup=1 / 12, ema="constant:decay=0.98", learning_rate=6e-3
         ),
         watch=replace(tiny.watch, watch_every=10**9, preview_count=2, preview_steps=5, heldout_count=10),
     )

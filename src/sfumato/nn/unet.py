@@ -5,11 +5,11 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int64
+from jaxtyping import Float
 from torch import Tensor, nn
 
-from sfumato.errors import ConfigError, LabelError
-from sfumato.nn.conditioning import RowEmbedding
+from sfumato.errors import ConfigError
+from sfumato.nn.conditioning import Labels, RowEmbedding, refuse_foreign_labels, refuse_impossible_conditions
 from sfumato.nn.layers import (
     Downsample,
     Embedding,
@@ -25,9 +25,6 @@ from sfumato.nn.layers import (
     Upsample,
     zeroed,
 )
-
-Labels = Int64[Tensor, " n"] | Float[Tensor, "n columns"]
-"""Class indices (-1: none), or rows of conditions (NaN: not known)."""
 
 
 @dataclass(frozen=True)
@@ -71,13 +68,7 @@ class UNetConfig:
                 f"attention at levels {self.attention_levels} of a network with {len(self.multipliers)}",
                 f"Choose among 0 ... {len(self.multipliers) - 1}.",
             )
-        if self.augmentation < 0:
-            raise ConfigError(f"augmentation is told in {self.augmentation} numbers", "Choose 0 or more.")
-        if min(self.columns, default=0) < 0 or (self.classes and self.columns):
-            raise ConfigError(
-                f"{self.classes} classes and columns of {self.columns} values do not go together",
-                "Choose classes, or columns of 0 or more values.",
-            )
+        refuse_impossible_conditions(self.classes, self.columns, self.augmentation)
 
     @property
     def embedding(self) -> int:
@@ -198,7 +189,7 @@ class UNet(nn.Module):
             )
         embedding: Tensor = self.time_embedding(times, augmentation)
         if labels is not None:
-            self._refuse_foreign(labels)
+            refuse_foreign_labels(labels, self.config.classes, len(self.config.columns))
         if self.class_embedding is not None:
             rows = torch.zeros(len(times), dtype=torch.int64, device=times.device) if labels is None else labels + 1
             embedding = embedding + self.class_embedding(rows)
@@ -206,15 +197,3 @@ class UNet(nn.Module):
             unknown = times.new_full((len(times), len(self.config.columns)), math.nan)
             embedding = embedding + self.row_embedding(unknown if labels is None else labels)
         return F.silu(embedding)
-
-    def _refuse_foreign(self, labels: Labels) -> None:
-        """Raises `LabelError` if the labels are not of the kind that the network was made for."""
-        classes, columns = self.config.classes, len(self.config.columns)
-        if not classes and not columns:
-            raise LabelError("labels were given to a network made for no classes", "Call it without labels.")
-        if labels.shape[1:] != ((columns,) if columns else ()):
-            raise LabelError(
-                f"labels of shape {tuple(labels.shape)} were given to a network made for "
-                + (f"{columns} columns" if columns else f"{classes} classes"),
-                f"Give rows (n, {columns})." if columns else "Give class indices (n,).",
-            )

@@ -1,0 +1,55 @@
+"""The arithmetic that `auto` means on each device, and how fast a device is measured to be."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from sfumato import devices
+from sfumato.devices import LARGE, Precision, convolution_rate, precision_for
+
+
+@pytest.mark.parametrize(
+    ("asked", "device", "has_bfloat16", "parameters", "meant"),
+    [
+        ("float32", "cuda", True, LARGE, "float32"),
+        ("bfloat16", "cpu", False, 1, "bfloat16"),
+        ("auto", "cuda", True, 1, "bfloat16"),
+        ("auto", "cuda", False, LARGE, "float32"),
+        ("auto", "cpu", True, LARGE, "bfloat16"),
+        ("auto", "cpu", True, LARGE - 1, "float32"),
+        ("auto", "cpu", False, LARGE, "float32"),
+        ("auto", "mps", True, LARGE, "float32"),
+    ],
+)
+def test_auto_is_bfloat16_where_it_is_faster(
+    asked: Precision,
+    device: str,
+    has_bfloat16: bool,
+    parameters: int,
+    meant: Precision,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda **_: has_bfloat16)
+    for units in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"):
+        for other in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"):
+            monkeypatch.setattr(torch.cpu, other, lambda found=has_bfloat16 and units == other: found)
+        assert precision_for(asked, torch.device(device), parameters) == meant
+
+
+def test_a_rate_is_operations_by_the_time_that_they_take(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a clock that moves 1/8 second a convolution."""
+    clock, convolve = SimpleNamespace(now=0.0), torch.nn.functional.conv2d
+    clock.perf_counter = lambda: clock.now
+
+    def timed(image: torch.Tensor, weight: torch.Tensor, padding: int) -> torch.Tensor:
+        clock.now += 0.125
+        return convolve(image, weight, padding=padding)
+
+    monkeypatch.setattr(devices, "time", clock)
+    monkeypatch.setattr(torch.nn.functional, "conv2d", timed)
+    operations = 2 * (4 * 32 * 32) * (64 * 64 * 9)
+    assert convolution_rate(torch.device("cpu")) == operations / 0.125
+    assert clock.now == 0.125 * (1 + 2 + 4)

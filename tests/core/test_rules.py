@@ -1,0 +1,280 @@
+"""What the rules settle: networks, batches and augmentation that follow from the budget, the images and the device."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from sfumato import rules, runs
+from sfumato.architecture import model_for
+from sfumato.data import ImageSet
+from sfumato.errors import ConfigError
+from sfumato.nn.convnet import ConvNetConfig
+from sfumato.presets import PRESETS, USUAL_BUDGETS, preset_for
+from sfumato.rules import WIDTHS, forward_operations, is_settled, planned, with_levels
+from sfumato.runs import Learned, Run, continued
+from sfumato.training.config import NetworkConfig, OptimizationConfig, TrainConfig
+
+CPU = torch.device("cpu")
+
+OPEN = NetworkConfig(backbone="convnet", width=None, multipliers=None, blocks=None, patch=None, attention=(8,))
+
+Speed = Callable[[float], None]
+
+
+@pytest.fixture
+def speed(monkeypatch: pytest.MonkeyPatch) -> Speed:
+    """`speed(rate)` sets what the device does in a second; by default as an H200."""
+
+    def measured(rate: float) -> None:
+        monkeypatch.setattr(rules, "convolution_rate", lambda _: rate)
+
+    measured(5e14)
+    return measured
+
+
+COUNTED: dict[object, int] = {}
+
+
+@pytest.fixture(autouse=True)
+def _counted_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The operations of each network are counted once for all tests: they take longer than all else here."""
+
+    def operations(config: TrainConfig, images: ImageSet) -> int:
+        key = (config.network, bool(config.data.augment), images.image_shape)
+        if key not in COUNTED:
+            COUNTED[key] = forward_operations(config, images)
+        return COUNTED[key]
+
+    monkeypatch.setattr(rules, "forward_operations", operations)
+
+
+def images(count: int = 50_000, shape: tuple[int, int, int] = (3, 32, 32)) -> ImageSet:
+    """Black images, which take the memory of one."""
+    return ImageSet.of(torch.zeros(1, *shape, dtype=torch.uint8).expand(count, *shape), None, ())
+
+
+def asked(minutes: float | None = 30.0, **changes: Any) -> TrainConfig:  # noqa: ANN401
+    """The default preset for so many minutes."""
+    config = preset_for("photos", "default")
+    return replace(config, optimization=replace(config.optimization, minutes=minutes, **changes))
+
+
+@pytest.mark.parametrize(
+    ("sides", "patch", "levels"),
+    [
+        ((8, 8), 1, (1, 2)),
+        ((16, 16), 1, (1, 2)),
+        ((28, 28), 1, (1, 2, 4)),
+        ((32, 32), 1, (1, 2, 4)),
+        ((64, 64), 2, (1, 2, 4)),
+        ((96, 96), 2, (1, 2, 4, 4)),
+        ((128, 128), 4, (1, 2, 4)),
+        ((256, 256), 8, (1, 2, 4)),
+        ((512, 512), 16, (1, 2, 4)),
+        ((48, 20), 1, (1, 2, 4, 4)),
+        ((20, 48), 1, (1, 2, 4, 4)),
+        ((49, 49), 2, (1, 2, 4)),
+        ((1, 1), 1, (1, 2)),
+    ],
+)
+def test_levels_lead_from_48_pixels_at_most_to_about_8(
+    sides: tuple[int, int], patch: int, levels: tuple[int, ...]
+) -> None:
+    network = with_levels(OPEN, (3, *sides))
+    assert (network.patch, network.multipliers) == (patch, levels)
+    assert network.blocks == (*[2] * (len(levels) - 1), 3)
+
+
+def test_what_was_given_of_the_levels_stays_and_the_rest_goes_with_it() -> None:
+    assert with_levels(replace(OPEN, patch=4), (3, 64, 64)) == replace(OPEN, patch=4, multipliers=(1, 2), blocks=(2, 3))
+    assert with_levels(replace(OPEN, multipliers=(1,)), (3, 64, 64)).blocks == (3,)
+    given = replace(OPEN, multipliers=(1, 1, 1), blocks=(4,))
+    assert with_levels(given, (3, 32, 32)) == replace(given, patch=1)
+
+
+def test_a_larger_budget_never_makes_a_narrower_network_or_a_smaller_batch(speed: Speed) -> None:
+    del speed
+    plans = [planned(asked(minutes), images(), CPU).config for minutes in (0.001, 0.01, 0.1, 1.0, 10.0, 100.0)]
+    widths, batches = [p.network.width or 0 for p in plans], [p.optimization.batch or 0 for p in plans]
+    assert widths == sorted(widths)
+    assert batches == sorted(batches)
+    assert (widths[0], widths[-1]) == (WIDTHS[0], WIDTHS[-1])
+    assert (batches[0], batches[-1]) == rules.BATCHES
+    assert len(set(widths)) >= 4
+
+
+def test_a_faster_device_has_the_network_of_as_many_times_the_minutes(speed: Speed) -> None:
+    speed(1e12)
+    slow = planned(asked(100.0), images(), CPU).config
+    speed(1e14)
+    fast = planned(asked(1.0), images(), CPU).config
+    assert fast.network == slow.network
+    assert fast.optimization.batch == slow.optimization.batch
+
+
+def test_the_widest_network_is_chosen_that_sees_its_images(speed: Speed) -> None:
+    """By the definition of the rule, at budgets just above and just below what a width of 128 asks."""
+    del speed
+    settled = planned(asked(), images(), CPU).config
+    operations = rules.forward_operations(replace(settled, network=replace(settled.network, width=128)), images())
+    wanted = rules.IMAGES_A_GFLOP * operations / 1e9
+    minutes = wanted * 3 * operations / (rules.EFFICIENCY * 5e14) / 60
+    for share, width in ((1.01, 128), (0.99, 64)):
+        assert planned(asked(share * minutes), images(), CPU).config.network.width == width
+        config = asked(None, images=int(share * wanted))
+        assert planned(config, images(), CPU).config.network.width == width
+
+
+@pytest.mark.parametrize(("seen", "batch"), [(0, 16), (100, 16), (1500 * 64, 64), (1500 * 64 - 1, 32), (1e12, 256)])
+def test_a_batch_leaves_enough_steps(seen: float, batch: int) -> None:
+    assert rules.batch_for(seen) == batch
+
+
+@pytest.mark.parametrize(("count", "augment"), [(250, 0.15), (251, 0.0), (10**5, 0.0), (10, 0.15)])
+def test_images_are_augmented_where_they_are_seen_very_often(count: int, augment: float) -> None:
+    plan = planned(asked(None, images=100_000), images(count, (3, 8, 8)), CPU)
+    assert plan.config.data.augment == augment
+    assert any("augmented" in reason for reason in plan.reasons) == bool(augment)
+
+
+def test_what_was_given_is_never_changed(speed: Speed) -> None:
+    speed(1e9)
+    config = asked(0.5, batch=7)
+    given = NetworkConfig(backbone="convnet", width=96, multipliers=None, blocks=None, patch=2, attention=(8,))
+    config = replace(config, network=given, data=replace(config.data, augment=0.07))
+    settled = planned(config, images(), CPU).config
+    assert (settled.network.width, settled.network.patch) == (96, 2)
+    assert (settled.optimization.batch, settled.data.augment) == (7, 0.07)
+    assert settled.network.multipliers == (1, 2)
+    assert settled.diffusion == config.diffusion
+    assert settled.watch == config.watch
+
+
+def test_a_plan_leaves_nothing_open_and_is_its_own_plan(speed: Speed, monkeypatch: pytest.MonkeyPatch) -> None:
+    del speed
+    plan = planned(asked(), images(), CPU)
+    assert is_settled(plan.config)
+    monkeypatch.delattr(rules, "convolution_rate")
+    assert planned(plan.config, images(), CPU) == rules.Plan(plan.config, ())
+
+
+def test_speed_is_not_measured_where_images_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(rules, "convolution_rate")
+    plan = planned(asked(None, images=1000), images(), CPU)
+    assert plan.config.network.width == WIDTHS[0]
+    assert "TFLOP/s" not in plan.reasons[0]
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_every_preset_has_its_usual_budget_unless_one_is_given(name: str) -> None:
+    preset = preset_for("photos", name)
+    usual = rules.with_budget(preset).optimization
+    assert {"minutes": usual.minutes, "images": usual.images} == {"minutes": None, "images": None} | USUAL_BUDGETS[name]
+    for given in ({"images": 7, "minutes": None}, {"images": None, "minutes": 2.0}, {"images": 7, "minutes": 2.0}):
+        config = replace(preset, optimization=replace(preset.optimization, **given))
+        assert rules.with_budget(config) == config
+
+
+def test_reasons_say_what_was_settled_and_warn_where_it_is_little(speed: Speed) -> None:
+    del speed
+    network, images_seen = planned(asked(30.0), images(), CPU).reasons
+    assert "levels 1 2 4, blocks 2 2 3:" in network
+    assert network.endswith("at about 2.5e+02 TFLOP/s.")
+    assert "in batches of 256." in images_seen
+    assert "patches of 2" in planned(asked(), images(shape=(3, 64, 64)), CPU).reasons[0]
+    assert "That is little" in planned(asked(0.001), images(), CPU).reasons[-1]
+
+
+def test_operations_of_layers_are_two_for_each_multiply_add() -> None:
+    class Layers(torch.nn.Module):
+        """A convolution of 3 to 5 channels, attention over the 16 pixels, a linear layer of the time."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.convolve, self.tell = torch.nn.Conv2d(3, 5, 3, padding=1), torch.nn.Linear(1, 5)
+
+        def forward(self, x: torch.Tensor, time: torch.Tensor) -> torch.Tensor:
+            """A sum of all."""
+            pixels = self.convolve(x).flatten(2).mT
+            seen = torch.nn.functional.scaled_dot_product_attention(pixels, pixels, pixels)
+            summed: torch.Tensor = seen.sum(1) + self.tell(time[:, None])
+            return summed
+
+    counted = rules.operations_of(Layers(), torch.zeros(1, 3, 4, 4), torch.zeros(1))
+    assert counted == 2 * (16 * 9 * 3 * 5 + 2 * 16 * 16 * 5 + 5)
+
+
+def test_a_network_that_is_left_open_is_refused_and_a_settled_one_is_what_was_settled(speed: Speed) -> None:
+    del speed
+    with pytest.raises(ConfigError, match="leave the size of the network open"):
+        model_for(asked(), images())
+    config = planned(asked(), images(), CPU).config
+    network = model_for(config, images()).network
+    assert isinstance(network, ConvNetConfig)
+    assert (network.width, network.multipliers) == (config.network.width, config.network.multipliers)
+    assert (network.attention_levels, network.patch) == ((2,), 1)
+
+
+@pytest.fixture
+def begun(speed: Speed, tmp_path: Path) -> TrainConfig:
+    """What a run at tmp_path / "run" was begun with: the command, settled on a fast device."""
+    del speed
+    config = planned(asked(), images(), CPU).config
+    with Run(tmp_path / "run", config, Learned.of(images(10))):
+        pass
+    return config
+
+
+def test_the_same_command_goes_on_with_the_same_network_however_fast_the_device_is_now(
+    begun: TrainConfig, speed: Speed, tmp_path: Path
+) -> None:
+    speed(1e9)
+    assert planned(asked(), images(), CPU).config != begun
+    for command in (asked(), asked(None)):
+        assert planned(continued(command, tmp_path / "run"), images(), CPU).config == begun
+
+
+def test_a_command_goes_on_with_a_budget_of_its_own_and_what_it_says_otherwise(
+    begun: TrainConfig, tmp_path: Path
+) -> None:
+    for budget in ({"minutes": 99.0, "images": None}, {"minutes": None, "images": 99}):
+        now = continued(asked(**budget), tmp_path / "run")
+        assert now == replace(begun, optimization=replace(begun.optimization, **budget))
+    narrower = replace(asked(), network=replace(OPEN, width=32, dropout=0.0))
+    assert continued(narrower, tmp_path / "run").network.width == 32
+    louder = continued(asked(optimizer="adam"), tmp_path / "run")
+    assert louder.optimization.optimizer == "adam"
+
+
+def test_where_no_run_is_nothing_is_taken_over(tmp_path: Path) -> None:
+    assert continued(asked(), tmp_path / "nowhere") == asked()
+    assert runs.continued(asked(None), tmp_path) == asked(None)
+
+
+def test_a_tiny_budget_on_many_sizes_makes_the_smallest_network(speed: Speed) -> None:
+    speed(1e6)
+    for side in (8, 28, 64, 256):
+        plan = planned(asked(0.01), images(100, (1, side, side)), CPU)
+        assert (plan.config.network.width, plan.config.optimization.batch) == (WIDTHS[0], rules.BATCHES[0])
+
+
+def test_about_how_many_images_is_what_both_budgets_allow() -> None:
+    by = rules.images_in_budget
+    assert by(OptimizationConfig(images=70, minutes=None), math.inf) == 70
+    assert by(OptimizationConfig(images=None, minutes=2.0), 3.0) == 360
+    assert [by(OptimizationConfig(images=n, minutes=2.0), 3.0) for n in (359, 361)] == [359, 360]
+
+
+def test_wider_networks_do_more() -> None:
+    settled = with_levels(OPEN, (3, 32, 32))
+    config = replace(asked(None, images=8), network=settled, data=replace(asked().data, augment=0.0))
+    done = [rules.forward_operations(replace(config, network=replace(settled, width=w)), images()) for w in WIDTHS]
+    assert all(one < other for one, other in pairwise(done))

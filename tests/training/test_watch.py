@@ -1,0 +1,192 @@
+"""What a run keeps besides its last model: the early self that guides it, and the best by small evaluations."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from sfumato import trainer
+from sfumato.data import Batch
+from sfumato.denoiser import NetworkDenoiser
+from sfumato.errors import SamplingError
+from sfumato.evaluation.small import SmallEvaluation
+from sfumato.guidance import AutoGuided, ClassifierFree, WithinLevels
+from sfumato.models import GUIDE, images_seen, load, load_guide
+from sfumato.runs import BEST, best_of, kept_best, read_metrics
+from sfumato.steering import GuidanceConfig
+from sfumato.storage import read_tensors
+from sfumato.training import engine
+from sfumato.training.config import TrainConfig
+from sfumato.training.state import TrainingState
+from sfumato.training.step import StepResult, training_step
+
+from .conftest import Settings, Train
+
+
+def weights(model: NetworkDenoiser | None) -> torch.Tensor:
+    """All weights of a model, one after the other."""
+    assert model is not None
+    return torch.cat([p.detach().flatten() for p in model.network.parameters()])
+
+
+def guide_seen(run: Path) -> int:
+    """The images that the guide of a run had seen."""
+    return int(read_tensors(run / "model" / GUIDE, "sfumato-model")[1]["images_seen"])
+
+
+@pytest.fixture
+def guided(settings: Settings, go: Train, tmp_path: Path) -> Path:
+    """A run of 80 images, whose guide is of a quarter of them."""
+    go(settings(guide_at=0.25), tmp_path / "run")
+    return tmp_path / "run"
+
+
+def test_the_guide_is_the_average_of_its_moment(settings: Settings, go: Train, guided: Path, tmp_path: Path) -> None:
+    go(settings(), tmp_path / "stopped", steps=5)
+    assert guide_seen(guided) == images_seen(tmp_path / "stopped") == 20
+    assert torch.equal(weights(load_guide(guided)), weights(load(tmp_path / "stopped")))
+    assert torch.equal(weights(load_guide(guided / "model")), weights(load_guide(guided)))
+    assert not torch.equal(weights(load_guide(guided)), weights(load(guided)))
+
+
+@pytest.mark.parametrize("pieces", [(4, 1), (5, 3), (6,)], ids=str)
+def test_the_guide_is_the_same_however_the_run_was_stopped(
+    pieces: tuple[int, ...], settings: Settings, go: Train, guided: Path, tmp_path: Path
+) -> None:
+    for steps in (*pieces, 10**9):
+        go(settings(guide_at=0.25), tmp_path / "parts", steps=steps)
+    assert torch.equal(weights(load_guide(tmp_path / "parts")), weights(load_guide(guided)))
+
+
+def test_no_guide_is_kept_unless_asked_or_before_its_moment(settings: Settings, go: Train, tmp_path: Path) -> None:
+    go(settings(), tmp_path / "never")
+    assert load_guide(tmp_path / "never") is None
+    go(settings(guide_at=0.25), tmp_path / "early", steps=4)
+    assert load_guide(tmp_path / "early") is None
+
+
+def test_a_guide_is_kept_though_its_moment_passes_while_the_run_saves(
+    settings: Settings, go: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a budget in minutes, time goes on until the steps that were launched are done."""
+    clock = SimpleNamespace(now=0.0)
+    clock.perf_counter = lambda: clock.now
+    monkeypatch.setattr(trainer, "time", clock)
+
+    def timed(state: TrainingState, batch: Batch, config: TrainConfig) -> StepResult:
+        clock.now += 6.0
+        return training_step(state, batch, config)
+
+    def drained(_: engine.EagerEngine) -> list[object]:
+        clock.now += 6.0
+        return []
+
+    monkeypatch.setattr(engine, "training_step", timed)
+    monkeypatch.setattr(engine.EagerEngine, "drained", drained)
+    go(settings(images=None, minutes=1.0, save_minutes=0.0, guide_at=0.15), tmp_path / "run")
+    assert guide_seen(tmp_path / "run") == 8
+
+
+def test_a_run_begun_anew_with_other_settings_has_no_guide_of_before(
+    settings: Settings, go: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = tmp_path / "run"
+
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(trainer._Loop, "save", killed)
+        with pytest.raises(KeyboardInterrupt):
+            go(settings(images=8, guide_at=0.5), run)
+    assert (run / "model" / GUIDE).exists()
+    go(settings(images=8, width=16), run)
+    assert load_guide(run) is None
+
+
+def test_a_model_is_guided_by_its_early_self_unless_told_otherwise(
+    guided: Path, settings: Settings, go: Train, tmp_path: Path
+) -> None:
+    model = load(guided)
+    by_itself = GuidanceConfig().guided(model, guided, "cpu")
+    assert isinstance(by_itself, AutoGuided)
+    assert by_itself.scale == 1.5
+    assert isinstance(by_itself.guide, NetworkDenoiser)
+    assert torch.equal(weights(by_itself.guide), weights(load_guide(guided)))
+    assert GuidanceConfig(guidance=1.0).guided(model, guided, "cpu") is model
+    assert isinstance(GuidanceConfig(guidance=2.0).guided(model, guided, "cpu"), ClassifierFree)
+    assert isinstance(GuidanceConfig(guidance_interval=(0.2, 5)).guided(model, guided, "cpu"), WithinLevels)
+    go(settings(images=8), tmp_path / "plain")
+    plain = load(tmp_path / "plain")
+    assert GuidanceConfig().guided(plain, tmp_path / "plain", "cpu") is plain
+    for idle in (GuidanceConfig(guidance_rescale=0.5), GuidanceConfig(autoguide=guided)):
+        with pytest.raises(SamplingError, match="its scale is 1"):
+            idle.guided(plain, tmp_path / "plain", "cpu")
+
+
+def test_small_evaluations_are_as_often_as_asked_and_the_best_is_kept(
+    settings: Settings, go: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, distances = tmp_path / "run", iter([3.0, 1.0, 2.0, 4.0])
+    taken: list[torch.Tensor] = []
+
+    def measure(_: object, model: NetworkDenoiser, on_step: object) -> dict[str, object]:
+        del on_step
+        taken.append(weights(model))
+        return {"distance": next(distances), "features": "pixels", "count": 4}
+
+    monkeypatch.setattr(SmallEvaluation, "measure", measure)
+    go(settings(eval_every=20, eval_count=4), run)
+    lines = [m for m in read_metrics(run) if m["kind"] == "evaluation"]
+    assert [(m["images"], m["distance"]) for m in lines] == [(20, 3.0), (40, 1.0), (60, 2.0), (80, 4.0)]
+    assert images_seen(run / BEST) == 40
+    assert torch.equal(weights(load(run / BEST)), taken[1])
+    assert torch.equal(weights(load(run)), taken[3])
+
+
+def test_evaluations_measure_what_was_asked(settings: Settings, go: Train, tmp_path: Path) -> None:
+    go(settings(images=40, eval_every=16, eval_count=3), tmp_path / "run")
+    lines = [m for m in read_metrics(tmp_path / "run") if m["kind"] == "evaluation"]
+    assert [(m["images"], m["features"], m["count"]) for m in lines] == [(i, "pixels", 3) for i in (16, 32, 40)]
+    assert all(m["distance"] > 0 for m in lines)
+    assert images_seen(tmp_path / "run" / BEST) == min(lines, key=lambda m: m["distance"])["images"]
+
+
+def test_the_last_model_too_may_be_the_best(
+    settings: Settings, go: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    distances = iter([3.0, 1.0])
+    monkeypatch.setattr(
+        SmallEvaluation,
+        "measure",
+        lambda *_, **__: {"distance": next(distances), "features": "pixels", "count": 4},
+    )
+    go(settings(images=16, eval_every=8, eval_count=4), tmp_path / "run")
+    assert images_seen(tmp_path / "run" / BEST) == 16
+
+
+def test_a_stopped_run_keeps_its_best_and_going_on_does_too(settings: Settings, go: Train, tmp_path: Path) -> None:
+    run, config = tmp_path / "run", settings(images=80, watch_every=8)
+    go(config, run, steps=5)
+    best = best_of(read_metrics(run))
+    assert best is not None
+    assert best.images in (8, 16)
+    assert kept_best(run, best) == run / BEST
+    go(config, run)
+    best = best_of(read_metrics(run))
+    assert best is not None
+    assert images_seen(run / BEST) == best.images
+
+
+def test_watching_changes_nothing_that_is_learned(settings: Settings, go: Train, tmp_path: Path) -> None:
+    plain = settings(images=40)
+    watched = replace(
+        plain, watch=replace(plain.watch, watch_every=8, eval_every=8, eval_count=4, guide_at=0.3, save_minutes=0.0)
+    )
+    one, other = (go(config, tmp_path / name) for config, name in ((plain, "plain"), (watched, "watched")))
+    assert torch.equal(weights(one.model), weights(other.model))
+    assert torch.equal(weights(one.average), weights(other.average))
