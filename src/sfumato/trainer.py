@@ -364,7 +364,6 @@ def _opening(config: TrainConfig, state: TrainingState, learned: ImageSet, kept:
     conditions = ", ".join(map(str, learned.columns)) or f"{len(learned.label_names) or 'no'} classes"
     seen = state.counters.images_seen
     begun = f" Going on after {seen:,} images." if seen else ""
-    budget = Budget.of(settings)
     return (
         f"{len(learned):,} images of {width}x{height} pixels, {mode_title(channels)}, "
         f"{depth_title(learned.depth.dtype)}, {conditions} ({len(kept):,} more held out); preset "

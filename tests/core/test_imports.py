@@ -91,7 +91,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         *("curves", "data", "denoiser", "grids", "oracle", "pictures", "runs", "sampling", "schedule", "shapes"),
         "solvers",
     },
-    "summary": {"conditions", "curves", "errors", "models", "pictures", "runs", "schedule"},
+    "summary": {"conditions", "curves", "errors", "models", "nn", "pictures", "runs", "schedule", "training"},
     "cli": {
         *(
             "data",

@@ -77,15 +77,16 @@ def asked(minutes: float | None = 30.0, **changes: Any) -> TrainConfig:  # noqa:
         ((64, 64), 2, (1, 2, 4)),
         ((96, 96), 2, (1, 2, 4, 4)),
         ((128, 128), 4, (1, 2, 4)),
-        ((256, 256), 8, (1, 2, 4)),
-        ((512, 512), 16, (1, 2, 4)),
-        ((48, 20), 1, (1, 2, 4, 4)),
-        ((20, 48), 1, (1, 2, 4, 4)),
+        ((256, 256), 4, (1, 2, 4, 4)),
+        ((512, 512), 4, (1, 2, 4, 4, 4)),
+        ((48, 20), 1, (1, 2, 4)),
+        ((20, 48), 1, (1, 2, 4)),
+        ((32, 512), 4, (1, 2, 4)),
         ((49, 49), 2, (1, 2, 4)),
         ((1, 1), 1, (1, 2)),
     ],
 )
-def test_levels_lead_from_48_pixels_at_most_to_about_8(
+def test_levels_lead_from_about_48_pixels_to_about_8_by_patches_of_4_at_most(
     sides: tuple[int, int], patch: int, levels: tuple[int, ...]
 ) -> None:
     network = with_levels(OPEN, (3, *sides))
@@ -187,7 +188,7 @@ def test_reasons_say_what_was_settled_and_warn_where_it_is_little(speed: Speed) 
     del speed
     network, images_seen = planned(asked(30.0), images(), CPU).reasons
     assert "levels 1 2 4, blocks 2 2 3:" in network
-    assert network.endswith("at about 2.5e+02 TFLOP/s.")
+    assert network.endswith("at about 250 TFLOP/s.")
     assert "in batches of 256." in images_seen
     assert "patches of 2" in planned(asked(), images(shape=(3, 64, 64)), CPU).reasons[0]
     assert "That is little" in planned(asked(0.001), images(), CPU).reasons[-1]
@@ -229,7 +230,8 @@ def begun(speed: Speed, tmp_path: Path) -> TrainConfig:
     del speed
     config = planned(asked(), images(), CPU).config
     with Run(tmp_path / "run", config, Learned.of(images(10))):
-        pass
+        (tmp_path / "run" / "model").mkdir()
+        (tmp_path / "run" / "model" / "model.safetensors").touch()  # it has made a step
     return config
 
 
@@ -252,6 +254,13 @@ def test_a_command_goes_on_with_a_budget_of_its_own_and_what_it_says_otherwise(
     assert continued(narrower, tmp_path / "run").network.width == 32
     louder = continued(asked(optimizer="adam"), tmp_path / "run")
     assert louder.optimization.optimizer == "adam"
+
+
+def test_a_run_that_never_made_a_step_is_sized_anew(begun: TrainConfig, tmp_path: Path) -> None:
+    (tmp_path / "run" / "model" / "model.safetensors").unlink()
+    again = continued(asked(None), tmp_path / "run")
+    assert again.network == asked(None).network
+    assert again.optimization.minutes == begun.optimization.minutes
 
 
 def test_where_no_run_is_nothing_is_taken_over(tmp_path: Path) -> None:
