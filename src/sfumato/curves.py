@@ -3,14 +3,14 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from sfumato.measurements import Best, best_of
 from sfumato.pictures import Panel
-from sfumato.runs import Best, best_of
 from sfumato.schedule import Schedule
 
 SEEN = "images seen"
 
 Measurements = Sequence[Mapping[str, Any]]
-"""Lines of metrics.jsonl, as `runs.read_metrics` gives them."""
+"""Lines of metrics.jsonl, as `measurements.read_metrics` gives them."""
 
 
 def spoken(schedule: Schedule, t: float) -> str:

@@ -11,8 +11,8 @@ from sfumato.curves import loss_panels, spoken
 from sfumato.data import ImageSet
 from sfumato.denoiser import Denoiser
 from sfumato.grids import Uniform
+from sfumato.measurements import read_metrics
 from sfumato.pictures import Panel
-from sfumato.runs import read_metrics
 from sfumato.sampling import ImageNoise, begin, labels_for, route_for, trajectory
 from sfumato.schedule import LinearBeta, Schedule
 from sfumato.shapes import Images

@@ -12,9 +12,10 @@ from rich.text import Text
 from sfumato import pictures
 from sfumato.conditions import Category, Number
 from sfumato.curves import distance_panels, loss_panels
+from sfumato.measurements import best_of, read_metrics
 from sfumato.models import DESCRIPTION, read_description
 from sfumato.nn.convnet import ConvNetConfig
-from sfumato.runs import best_of, kept_best, read_metrics, read_record
+from sfumato.runs import kept_best, read_record
 from sfumato.schedule import schedule_for
 from sfumato.training.budget import Budget
 from sfumato.training.state import Counters

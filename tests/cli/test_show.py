@@ -10,8 +10,8 @@ import pytest
 from PIL import Image
 
 from sfumato.curves import distance_panels, loss_panels
+from sfumato.measurements import read_metrics
 from sfumato.models import load
-from sfumato.runs import read_metrics
 from sfumato.schedule import LinearBeta
 
 from .conftest import Command

@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 
 from sfumato.interrupts import stop_wish
-from sfumato.runs import read_metrics
+from sfumato.measurements import read_metrics
 
 from .conftest import TINY, Command
 

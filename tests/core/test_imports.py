@@ -65,8 +65,9 @@ MAY_IMPORT: dict[str, set[str]] = {
         *("conditions", "defaults", "denoiser", "devices", "errors", "guidance", "models", "sampling", "schedule"),
     },
     "presets": {"errors", "training"},
-    "runs": {"conditions", "data", "denoiser", "errors", "models", "storage", "training"},
-    "curves": {"pictures", "runs", "schedule"},
+    "measurements": set(),
+    "runs": {"measurements", "conditions", "data", "denoiser", "errors", "models", "storage", "training"},
+    "curves": {"measurements", "pictures", "schedule"},
     "trainer": {
         *("architecture", "data", "denoiser", "devices", "errors", "evaluation", "models", "pictures", "rules", "runs"),
         *("sampling", "sources", "store", "training"),
@@ -88,10 +89,12 @@ MAY_IMPORT: dict[str, set[str]] = {
     "writers": {"conditions", "depth", "pictures", "shapes", "storage"},
     "output": {"conditions", "depth", "errors", "pictures", "shapes", "storage", "writers"},
     "explain": {
-        *("curves", "data", "denoiser", "grids", "oracle", "pictures", "runs", "sampling", "schedule", "shapes"),
-        "solvers",
+        *("curves", "data", "denoiser", "grids", "measurements", "oracle", "pictures", "runs", "sampling", "schedule"),
+        *("shapes", "solvers"),
     },
-    "summary": {"conditions", "curves", "errors", "models", "nn", "pictures", "runs", "schedule", "training"},
+    "summary": {
+        *("conditions", "curves", "errors", "measurements", "models", "nn", "pictures", "runs", "schedule", "training"),
+    },
     "cli": {
         *(
             "data",

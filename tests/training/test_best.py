@@ -10,8 +10,9 @@ import torch
 
 from sfumato.architecture import model_for
 from sfumato.data import load_images
+from sfumato.measurements import Best, best_of, read_metrics
 from sfumato.models import images_seen, load
-from sfumato.runs import BEST, Best, Learned, Run, best_of, home_of, kept_best, read_metrics
+from sfumato.runs import BEST, Learned, Run, home_of, kept_best
 from sfumato.training.config import TrainConfig
 
 from .conftest import NewState, Settings, Train

@@ -14,8 +14,8 @@ from torch import nn
 from sfumato import pictures
 from sfumato.data import ImageSet, load_images, split
 from sfumato.denoiser import NetworkDenoiser, predict_noise
+from sfumato.measurements import read_metrics
 from sfumato.models import load
-from sfumato.runs import read_metrics
 from sfumato.sampling import sample
 from sfumato.schedule import LinearBeta
 from sfumato.training import heldout, step

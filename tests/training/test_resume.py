@@ -12,8 +12,8 @@ import torch
 from sfumato import runs, trainer
 from sfumato.data import Batch
 from sfumato.errors import RunError
+from sfumato.measurements import read_metrics
 from sfumato.models import images_seen, load
-from sfumato.runs import read_metrics
 from sfumato.training import engine, step
 from sfumato.training.config import TrainConfig
 from sfumato.training.state import TrainingState

@@ -15,8 +15,9 @@ from sfumato.denoiser import NetworkDenoiser
 from sfumato.errors import SamplingError
 from sfumato.evaluation.small import SmallEvaluation
 from sfumato.guidance import AutoGuided, ClassifierFree, WithinLevels
+from sfumato.measurements import best_of, read_metrics
 from sfumato.models import GUIDE, images_seen, load, load_guide
-from sfumato.runs import BEST, best_of, kept_best, read_metrics
+from sfumato.runs import BEST, kept_best
 from sfumato.steering import GuidanceConfig
 from sfumato.storage import read_tensors
 from sfumato.training import engine
