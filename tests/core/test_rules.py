@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import replace
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +71,8 @@ def asked(minutes: float | None = 30.0, **changes: Any) -> TrainConfig:  # noqa:
     [
         ((8, 8), 1, (1, 2)),
         ((16, 16), 1, (1, 2)),
+        ((20, 20), 1, (1, 2)),
+        ((24, 24), 1, (1, 2, 4)),
         ((28, 28), 1, (1, 2, 4)),
         ((32, 32), 1, (1, 2, 4)),
         ((64, 64), 2, (1, 2, 4)),
@@ -280,10 +281,3 @@ def test_about_how_many_images_is_what_both_budgets_allow() -> None:
     assert by(OptimizationConfig(images=70, minutes=None), math.inf) == 70
     assert by(OptimizationConfig(images=None, minutes=2.0), 3.0) == 360
     assert [by(OptimizationConfig(images=n, minutes=2.0), 3.0) for n in (359, 361)] == [359, 360]
-
-
-def test_wider_networks_do_more() -> None:
-    settled = with_levels(OPEN, (3, 32, 32))
-    config = replace(asked(None, images=8), network=settled, data=replace(asked().data, augment=0.0))
-    done = [rules.forward_operations(replace(config, network=replace(settled, width=w)), images()) for w in WIDTHS]
-    assert all(one < other for one, other in pairwise(done))
