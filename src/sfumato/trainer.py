@@ -300,6 +300,11 @@ class _Loop:
                 measure()
         except _Stopped:
             return
+        except torch.OutOfMemoryError:
+            _said_and_logged(self.reporter, self.run)(
+                "There is no memory left to look at the model: --preview-count 1 and --heldout-count 10 need least."
+            )
+            return
         if self.run.is_best(self.state.counters.images_seen):
             self.best, self.best_at = deepcopy(self.state.average), self.state.counters.images_seen
 

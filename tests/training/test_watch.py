@@ -191,3 +191,14 @@ def test_watching_changes_nothing_that_is_learned(settings: Settings, go: Train,
     one, other = (go(config, tmp_path / name) for config, name in ((plain, "plain"), (watched, "watched")))
     assert torch.equal(weights(one.model), weights(other.model))
     assert torch.equal(weights(one.average), weights(other.average))
+
+
+def test_a_look_that_does_not_fit_into_memory_is_said_and_training_goes_on(
+    settings: Settings, go: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise torch.OutOfMemoryError
+
+    monkeypatch.setattr(trainer, "sample", full)
+    assert go(settings(images=16, watch_every=8), tmp_path / "run").counters.images_seen == 16
+    assert (tmp_path / "run" / "log.txt").read_text().count("There is no memory left to look at the model") == 2
