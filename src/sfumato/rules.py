@@ -1,7 +1,7 @@
 """What follows from the minutes, the images and the device: the size of the network, the batch, the augmentation.
 
 Each rule is a function below, and `planned` applies them in order, to what the settings leave open. The constants come
-from runs of CIFAR-10 on one H200 (docs/experiments.md, "The lab" and "The rules").
+from runs of CIFAR-10 (docs/experiments.md, "The lab" and "The engine and the rules").
 """
 
 import math
@@ -82,10 +82,10 @@ def planned(config: TrainConfig, images: ImageSet, device: torch.device) -> Plan
         return Plan(config)
     config = replace(config, network=with_levels(config.network, images.image_shape))
     rate = EFFICIENCY * convolution_rate(device) if config.optimization.minutes is not None else math.inf
-    config, seen = with_width(config, images, rate)
+    config, operations, seen = with_width(config, images, rate)
     data = filled(config.data, augment=augment_for(seen / len(images)))
     config = replace(config, data=data, optimization=filled(config.optimization, batch=batch_for(seen)))
-    return Plan(config, reasons(config, seen, rate, images))
+    return Plan(config, reasons(config, operations, seen, rate, images))
 
 
 def is_settled(config: TrainConfig) -> bool:
@@ -117,21 +117,21 @@ def with_levels(network: NetworkConfig, image_shape: tuple[int, int, int]) -> Ne
     return filled(network, patch=patch, multipliers=levels, blocks=blocks)
 
 
-def with_width(config: TrainConfig, images: ImageSet, rate: float) -> tuple[TrainConfig, float]:
-    """The widest network that the budget can show enough images to, and how many it will see.
+def with_width(config: TrainConfig, images: ImageSet, rate: float) -> tuple[TrainConfig, int, float]:
+    """The widest network that the budget can show enough images to, its operations, and how many images it will see.
 
     Both grow with the budget: a network of twice the operations should see twice the images.
     """
     widths = WIDTHS if config.network.width is None else (config.network.width,)
-    chosen, seen = config, 0.0
+    chosen, cost, seen = config, 0, 0.0
     for width in widths:
         wider = replace(config, network=replace(config.network, width=width))
         operations = forward_operations(wider, images)
         sees = images_in_budget(config.optimization, rate / (3 * operations))
         if chosen is not config and sees < IMAGES_A_GFLOP * operations / 1e9:
             break
-        chosen, seen = wider, sees
-    return chosen, seen
+        chosen, cost, seen = wider, operations, sees
+    return chosen, cost, seen
 
 
 def images_in_budget(settings: OptimizationConfig, images_a_second: float) -> float:
@@ -174,15 +174,15 @@ def filled(settings: Settings, **values: object) -> Settings:
     return replace(settings, **missing)
 
 
-def reasons(config: TrainConfig, seen: float, rate: float, images: ImageSet) -> tuple[str, ...]:
+def reasons(config: TrainConfig, operations: int, seen: float, rate: float, images: ImageSet) -> tuple[str, ...]:
     """What was settled and why, for people."""
     network, settings = config.network, config.optimization
-    operations = forward_operations(config, images) / 1e9
+    gflop = operations / 1e9
     speed = "" if math.isinf(rate) else f", at about {_rounded(rate / 1e12)} TFLOP/s"
     sentences = [
         f"Network: width {network.width}, levels {_joined(network.multipliers)}, blocks {_joined(network.blocks)}"
         f"{f', patches of {network.patch}' if network.patch != 1 else ''}: "
-        f"{_rounded(operations)} GFLOP an image{speed}.",
+        f"{_rounded(gflop)} GFLOP an image{speed}.",
         f"It should see about {_rounded(seen)} images ({_rounded(seen / len(images))} times each) in batches of "
         f"{settings.batch}{f', augmented at {config.data.augment:g}' if config.data.augment else ''}.",
     ]
@@ -190,7 +190,7 @@ def reasons(config: TrainConfig, seen: float, rate: float, images: ImageSet) -> 
         sentences.append("Images as large as these take long to learn: --size 64 or 128 makes better ones sooner.")
     if seen / len(images) > OFTEN:
         sentences.append("Images seen so often may be learned by heart: fewer --minutes, or more images, are better.")
-    if seen < IMAGES_A_GFLOP * operations:
+    if seen < IMAGES_A_GFLOP * gflop:
         sentences.append("That is little for such a network: more minutes, or a smaller --size, make better images.")
     return tuple(sentences)
 

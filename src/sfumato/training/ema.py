@@ -3,6 +3,7 @@
 import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor, nn
@@ -62,7 +63,7 @@ class PowerDecay(Average):
         if not 0 < self.length <= 0.28:
             raise ConfigError(f"the average cannot be over {self.length} of a run", "Choose above 0, at most 0.28.")
 
-    @property
+    @cached_property
     def gamma(self) -> float:
         """The power whose weights have this deviation: length^2 = (gamma + 1) / ((gamma + 2)^2 (gamma + 3))."""
         low, high = 0.0, 1 / self.length
