@@ -47,22 +47,10 @@ class Diffusers:
     """`UNet2DModel` with the optimizer and the average of train_unconditional.py, in float32."""
 
     def __init__(self) -> None:
-        from diffusers import UNet2DModel
         from diffusers.training_utils import EMAModel
+        from diffusers_step import network
 
-        self.network = UNet2DModel(
-            sample_size=32,
-            block_out_channels=(128, 256, 256, 256),
-            layers_per_block=2,
-            dropout=0.1,
-            down_block_types=("DownBlock2D", "AttnDownBlock2D", "DownBlock2D", "DownBlock2D"),
-            up_block_types=("UpBlock2D", "UpBlock2D", "AttnUpBlock2D", "UpBlock2D"),
-            downsample_padding=0,
-            flip_sin_to_cos=False,
-            freq_shift=1,
-            norm_eps=1e-6,
-            attention_head_dim=None,
-        ).train()
+        self.network = network().train()
         self.optimizer = torch.optim.AdamW(self.network.parameters(), 1e-4, (0.95, 0.999), 1e-8, 1e-6)
         self.average = EMAModel(self.network.parameters(), use_ema_warmup=True, inv_gamma=1.0, power=0.75)
 

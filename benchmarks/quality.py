@@ -10,15 +10,15 @@ whose average is judged at each number of minutes, with DDIM in 50 steps. Compil
 """
 
 import argparse
-import importlib.util
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
+from judge import Judge, judge_in
 from table import environment, markdown
 from torch import Tensor
 
@@ -36,20 +36,9 @@ from sfumato.schedule import LinearBeta
 from sfumato.steering import SCALE_OF_OWN_GUIDE
 from sfumato.trainer import train
 
-Judge = Callable[[Tensor], float]
 Rows = Iterator[dict[str, object]]
 
 PEERS_BATCH = 128
-
-
-def judge_in(folder: Path, device: torch.device) -> Judge:
-    """The Frechet distance by the `score.py` of a folder, of images uint8 (n, 3, h, w)."""
-    spec = importlib.util.spec_from_file_location("score", folder / "score.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return lambda images: float(module.score(images, "judge-a", device))
 
 
 class Bench:

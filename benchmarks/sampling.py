@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from judge import judge_in
 from torch import Tensor, nn
 
 from sfumato.acceleration import accelerated
@@ -141,22 +142,10 @@ def ours(
 
 def peer(device: torch.device) -> nn.Module:
     """diffusers' UNet for CIFAR-10, as DDPM's (35.7 M)."""
-    from diffusers import UNet2DModel
+    from diffusers_step import network
 
     torch.manual_seed(0)
-    return (
-        UNet2DModel(
-            sample_size=32,
-            in_channels=3,
-            out_channels=3,
-            block_out_channels=(128, 256, 256, 256),
-            layers_per_block=2,
-            down_block_types=("DownBlock2D", "AttnDownBlock2D", "DownBlock2D", "DownBlock2D"),
-            up_block_types=("UpBlock2D", "UpBlock2D", "AttnUpBlock2D", "UpBlock2D"),
-        )
-        .to(device)
-        .eval()
-    )
+    return network().to(device).eval()
 
 
 def pipeline(device: torch.device, steps: int, batch: int) -> tuple[nn.Module, Draw, int]:
@@ -228,14 +217,6 @@ def judged(draw: Draw, score: Callable[[Tensor], float], samples: int) -> str:
     while sum(map(len, drawn)) < samples:
         drawn.append(EIGHT_BITS.to_pixels(draw()))
     return f"{score(torch.cat(drawn)[:samples]):.4f} of {samples:,}"
-
-
-def judge_in(folder: Path, device: str) -> Callable[[Tensor], float]:
-    """The Frechet distance by the `score.py` of a folder."""
-    spec = importlib.util.spec_from_file_location("score", folder / "score.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return lambda images: module.score(images, "judge-a", device)
 
 
 def line(*cells: object) -> str:
