@@ -6,7 +6,6 @@ that lie a few steps back. On a CPU the same functions run eagerly.
 
 import time
 from collections import deque
-from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from copy import deepcopy
 from dataclasses import dataclass, field
@@ -18,6 +17,7 @@ from torch import Tensor, nn
 
 from lab.networks import REGIONS
 from lab.optimizers import MuonAdamW
+from sfumato.capture import captured
 
 SIGMA_DATA = 0.5
 
@@ -54,25 +54,6 @@ class Objective:
 def autocast(device: torch.device) -> AbstractContextManager[object]:
     """bfloat16 on a GPU. Without the cache of cast weights, which a graph would read stale."""
     return torch.autocast("cuda", torch.bfloat16, cache_enabled=False) if device.type == "cuda" else nullcontext()
-
-
-def captured(function: Callable[[], None], device: torch.device, warmup: int = 3) -> Callable[[], None]:
-    """The function as the replay of one CUDA graph, after some runs on a side stream; itself on a CPU.
-
-    PyTorch registers the default generator with the graph, so that each replay draws fresh random numbers.
-    """
-    if device.type != "cuda":
-        return function
-    stream = torch.cuda.Stream()
-    stream.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(stream):
-        for _ in range(warmup):
-            function()
-    torch.cuda.current_stream().wait_stream(stream)
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        function()
-    return graph.replay
 
 
 def compile_regions(network: nn.Module) -> None:

@@ -5,7 +5,8 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor, nn
 
-from lab.engine import Objective, autocast, captured, compile_regions
+from lab.engine import Objective, autocast, compile_regions
+from sfumato.capture import captured
 
 Denoise = Callable[[Tensor, Tensor], Tensor]
 """(x (n, 3, h, w), sigma ()) to E[x_0 | x]."""

@@ -7,43 +7,23 @@ judged; compilation is timed apart.
 """
 
 import argparse
-import importlib.util
 import json
 import math
 import time
 import traceback
-from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
 import torch
+from judge import judge_in
 from PIL import Image
-from torch import Tensor, nn
-from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.utils.flop_counter import FlopCounterMode
+from torch import nn
 
 from lab.data import cifar10
 from lab.engine import Engine, train
 from lab.plans import PLANS, Trial
 from lab.sampler import CapturedDenoiser, Denoise, Solver, batches, dpm_2m, heun, karras
-
-Judge = Callable[[Tensor], float]
-
-
-def forward_flops(network: nn.Module, side: int) -> int:
-    """Floating-point operations of one image through the network, a multiply-add as two."""
-    device = next(network.parameters()).device
-    with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
-        network(torch.zeros(1, 3, side, side, device=device), torch.zeros(1, device=device), None)
-    return counter.get_total_flops()
-
-
-def judge_in(folder: Path, device: torch.device) -> Judge:
-    """The Frechet distance by the `score.py` of a folder."""
-    spec = importlib.util.spec_from_file_location("score", folder / "score.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return lambda images: module.score(images, "judge-a", device)
+from sfumato.rules import operations_of
 
 
 def guided(main: Denoise, guide: Denoise, strength: float) -> Denoise:
@@ -80,7 +60,8 @@ class Laboratory:
         """One trial, from the first weights to the verdict; a line of results, and pictures. The lowest FD."""
         torch.manual_seed(0)
         network = trial.network(10 if trial.conditional else 0).to(self.device, memory_format=torch.channels_last)
-        flops = forward_flops(network, self.images.shape[-1])
+        one = torch.zeros(1, *self.images.shape[1:], device=self.device)
+        flops = operations_of(network, one, torch.zeros(1, device=self.device))
         begun = time.perf_counter()
         engine = Engine(network, self.images, self.labels if trial.conditional else None, trial.recipe, self.compile)
         ready = time.perf_counter() - begun
