@@ -78,7 +78,8 @@ def rows(arguments: argparse.Namespace) -> Iterator[Row]:
     """All rows of the table: the fastest arithmetic in all settings, the others in the first one."""
     device = torch.device(arguments.device)
     for name in [str(arguments.run)] if arguments.run else arguments.networks:
-        for index, label in enumerate(CUDA if device.type == "cuda" else ELSEWHERE):
+        labels = list(CUDA if device.type == "cuda" else ELSEWHERE)
+        for index, label in enumerate(labels[:1] if arguments.fastest else labels):
             for solver, steps in arguments.settings if index == 0 else arguments.settings[:1]:
                 prepare = partial(ours, name, device, label, solver, steps)
                 yield Row(f"{solver}, {steps} steps", name, label, arguments.batch, prepare, bool(arguments.run))
@@ -255,6 +256,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=5.0, help="of measuring a row")
     parser.add_argument("--settings", type=settings_in, nargs="+", default=SETTINGS, help="SOLVER/STEPS ...")
     parser.add_argument("--networks", nargs="*", default=NETWORKS, help="ddpm, or convnet-WIDTH")
+    parser.add_argument("--fastest", action="store_true", help="no arithmetic but the first of the device's")
     parser.add_argument("--run", type=Path, help="a trained model instead of these networks")
     parser.add_argument("--judge", type=Path, help="the folder of a judge, for the samples of --run")
     parser.add_argument("--samples", type=int, default=10_000, help="that are judged")
