@@ -22,7 +22,7 @@ from judge import Judge, judge_in
 from table import environment, markdown
 from torch import Tensor
 
-from sfumato import pictures
+from sfumato import defaults, pictures
 from sfumato.bulk import draw
 from sfumato.capture import algorithms_timed, captured
 from sfumato.data import load_images
@@ -31,14 +31,16 @@ from sfumato.guidance import AutoGuided
 from sfumato.models import load, load_guide
 from sfumato.presets import preset_for
 from sfumato.progress import TrainingProgress
-from sfumato.sampling import route_for
 from sfumato.schedule import LinearBeta
-from sfumato.steering import SCALE_OF_OWN_GUIDE
+from sfumato.steering import SCALE_OF_OWN_GUIDE, RouteConfig
 from sfumato.trainer import train
 
 Rows = Iterator[dict[str, object]]
 
 PEERS_BATCH = 128
+
+GUIDED = RouteConfig(defaults.AUTOGUIDED_SOLVER, defaults.AUTOGUIDED_GRID, 17)
+"""As `sfumato sample RUN --steps 17` draws: 34 evaluations."""
 
 
 class Bench:
@@ -47,9 +49,9 @@ class Bench:
     def __init__(self, judge: Judge, samples: int, out: Path) -> None:
         self.judge, self.samples, self.out = judge, samples, out
 
-    def verdict(self, name: str, model: Denoiser, solver: str, steps: int, facts: dict[str, object]) -> dict:
+    def verdict(self, name: str, model: Denoiser, way: RouteConfig, facts: dict[str, object]) -> dict:
         """A row: the distance of samples of a model, of every class in turn, and how fast they were drawn."""
-        route = route_for(model.schedule, solver=solver, steps=steps)
+        route = way.route(model)
         begun = time.perf_counter()
         drawn = draw(model, self.samples, route, labels=model.label_names or None, seed=0, on_step=lambda _: None)
         images = torch.cat([((batch + 1) * 127.5).round().clamp(0, 255).to(torch.uint8).cpu() for batch, _ in drawn])
@@ -57,8 +59,9 @@ class Bench:
         file = name.replace(" ", "-").replace(",", "")
         pictures.save_grid(images[:100].float() / 127.5 - 1, self.out / f"{file}.png", 10)
         np.savez_compressed(self.out / f"{file}.npz", images=images.permute(0, 2, 3, 1).numpy())
-        evaluations = {"heun": 2 * steps - 1}.get(solver, steps) * (2 if isinstance(model, AutoGuided) else 1)
-        row = {"model": name, **facts, "sampler": solver, "evaluations": evaluations}
+        steps = len(route.stops) - 1
+        evaluations = {"heun": 2 * steps - 1}.get(way.solver, steps) * (2 if isinstance(model, AutoGuided) else 1)
+        row = {"model": name, **facts, "sampler": f"{way.solver} {way.grid}", "evaluations": evaluations}
         row |= {"FD": round(self.judge(images), 4), "drawn/s": round(self.samples / seconds)}
         print(json.dumps(row), flush=True)
         with (self.out / "quality.jsonl").open("a") as file_of_rows:
@@ -95,10 +98,10 @@ def ours(bench: Bench, arguments: argparse.Namespace, minutes: float) -> Rows:
     model, guide = load(run, arguments.device), load_guide(run, arguments.device)
     if guide is not None:
         guided = AutoGuided(model, guide, SCALE_OF_OWN_GUIDE)
-        yield bench.verdict(f"{name} guided", guided, "dpm-2m", 17, facts)
+        yield bench.verdict(f"{name} guided", guided, GUIDED, facts)
     if not arguments.guided_only:
-        yield bench.verdict(f"{name} heun", model, "heun", 18, facts)
-        yield bench.verdict(f"{name} dpm-2m", model, "dpm-2m", 34, facts)
+        yield bench.verdict(f"{name} heun", model, RouteConfig("heun", "karras", 18), facts)
+        yield bench.verdict(f"{name} dpm-2m", model, RouteConfig("dpm-2m", "karras", 34), facts)
 
 
 class Predicting(torch.nn.Module):
@@ -137,7 +140,7 @@ def peers(bench: Bench, arguments: argparse.Namespace) -> Rows:
         schedule = LinearBeta()
         model = NetworkDenoiser(Predicting(peer.average), schedule, predict_noise, (3, 32, 32))
         facts: dict[str, object] = {"batch": PEERS_BATCH, "minutes": round(trained / 60, 3), "images seen": seen}
-        yield bench.verdict(f"diffusers tuned {minutes:g} minutes", model, "ddim", 50, facts)
+        yield bench.verdict(f"diffusers tuned {minutes:g} minutes", model, RouteConfig("ddim", "logsnr", 50), facts)
 
 
 def main() -> None:

@@ -14,11 +14,10 @@ from sfumato.errors import LabelError, SamplingError
 if TYPE_CHECKING:
     from sfumato.denoiser import Denoiser
     from sfumato.sampling import Route
-    from sfumato.schedule import Schedule
 
 
-SCALE_OF_OWN_GUIDE = 1.5
-"""Of the guidance by a model's early self; 2 was as good (docs/experiments.md, "The lab")."""
+SCALE_OF_OWN_GUIDE = 2.0
+"""Of the guidance by a model's early self (docs/experiments.md, "How to draw with a guide")."""
 
 
 @dataclass(frozen=True)
@@ -62,26 +61,31 @@ class ConditionConfig:
 class RouteConfig:
     """The way from noise to images."""
 
-    solver: Annotated[str, tyro.conf.arg(metavar="NAME")] = defaults.SOLVER
+    solver: Annotated[str | None, tyro.conf.arg(metavar="NAME")] = None
     """The step rule, such as ddpm, ddim, heun, dpm-2m, dpm-2m-sde, unipc-3 or adaptive; any other word lists them all.
-    Settings follow a colon: ddim:eta=0.5."""
+    Settings follow a colon: ddim:eta=0.5. Without it, dpm-2m-sde; for a model guided by a weaker one, dpm-2m."""
     grid: Annotated[str | None, tyro.conf.arg(metavar="NAME")] = None
     """Where it stops: uniform, trailing, leading or linspace in time; karras or logsnr by noise level. Settings
-    follow a colon: karras:rho=5. Without it, what suits the solver: logsnr (ddpm uniform)."""
+    follow a colon: karras:rho=5. Without it, what suits the solver: logsnr (ddpm uniform); without both, for a model
+    guided by a weaker one, karras."""
     steps: int | None = None
     """Steps from noise to image; without it, what suits the solver: 20 (heun 10, ddpm 1000)."""
     clip: Annotated[str, tyro.conf.arg(metavar="NAME")] = defaults.CLIP
     """How estimates keep to the range of images: static (cut off), dynamic (scaled down, for strong guidance), none."""
 
-    def route(self, schedule: "Schedule") -> "Route":
-        """The route under a schedule.
+    def route(self, model: "Denoiser") -> "Route":
+        """The route that suits a model, guided as it is going to be.
 
         Raises:
             SamplingError: an unknown name or setting, or a combination that cannot be; lists what is possible.
         """
+        from sfumato.guidance import AutoGuided
         from sfumato.sampling import route_for
 
-        return route_for(schedule, solver=self.solver, grid=self.grid, steps=self.steps, clip=self.clip)
+        solver, grid = self.solver, self.grid
+        if solver is None and any(isinstance(part, AutoGuided) for part in model.modules()):
+            solver, grid = defaults.AUTOGUIDED_SOLVER, grid or defaults.AUTOGUIDED_GRID
+        return route_for(model.schedule, solver=solver or defaults.SOLVER, grid=grid, steps=self.steps, clip=self.clip)
 
 
 @dataclass(frozen=True)
@@ -90,7 +94,7 @@ class GuidanceConfig:
 
     guidance: float | None = None
     """How far to go beyond the model: 1 is no guidance, 2 to 4 make the class more pronounced and the images less
-    varied (classifier-free guidance). Without it: 1.5 away from the model's own early self if that was kept
+    varied (classifier-free guidance). Without it: 2 away from the model's own early self if that was kept
     (autoguidance), else 1."""
     guidance_rescale: float = 0.0
     """0 to 1: how much of the contrast that guidance adds is taken back."""

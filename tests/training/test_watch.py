@@ -18,7 +18,8 @@ from sfumato.guidance import AutoGuided, ClassifierFree, WithinLevels
 from sfumato.measurements import best_of, read_metrics
 from sfumato.models import GUIDE, images_seen, load, load_guide
 from sfumato.runs import BEST, kept_best
-from sfumato.steering import GuidanceConfig
+from sfumato.solvers import solver_for
+from sfumato.steering import GuidanceConfig, RouteConfig
 from sfumato.storage import read_tensors
 from sfumato.training import engine
 from sfumato.training.config import TrainConfig
@@ -115,7 +116,7 @@ def test_a_model_is_guided_by_its_early_self_unless_told_otherwise(
     model = load(guided)
     by_itself = GuidanceConfig().guided(model, guided, "cpu")
     assert isinstance(by_itself, AutoGuided)
-    assert by_itself.scale == 1.5
+    assert by_itself.scale == 2
     assert isinstance(by_itself.guide, NetworkDenoiser)
     assert torch.equal(weights(by_itself.guide), weights(load_guide(guided)))
     assert GuidanceConfig(guidance=1.0).guided(model, guided, "cpu") is model
@@ -127,6 +128,22 @@ def test_a_model_is_guided_by_its_early_self_unless_told_otherwise(
     for idle in (GuidanceConfig(guidance_rescale=0.5), GuidanceConfig(autoguide=guided)):
         with pytest.raises(SamplingError, match="its scale is 1"):
             idle.guided(plain, tmp_path / "plain", "cpu")
+
+
+def test_a_model_guided_by_a_weaker_one_takes_another_route_unless_told_otherwise(guided: Path) -> None:
+    model = load(guided)
+    by_itself = GuidanceConfig().guided(model, guided, "cpu")
+    limited = GuidanceConfig(guidance_interval=(0.2, 5)).guided(model, guided, "cpu")
+    asked = RouteConfig(solver="dpm-2m", grid="karras", steps=5).route(model)
+    for denoiser in (by_itself, limited):
+        taken = RouteConfig(steps=5).route(denoiser)
+        assert taken.solver == asked.solver
+        assert torch.equal(taken.stops, asked.stops)
+    assert RouteConfig().route(model).solver == solver_for("dpm-2m-sde")
+    assert RouteConfig(solver="heun").route(by_itself).solver == solver_for("heun")
+    logsnr = RouteConfig(solver="dpm-2m", steps=5).route(model)
+    for settings in (RouteConfig(grid="logsnr", steps=5), RouteConfig(solver="dpm-2m", steps=5)):
+        assert torch.equal(settings.route(by_itself).stops, logsnr.stops)
 
 
 def test_small_evaluations_are_as_often_as_asked_and_the_best_is_kept(

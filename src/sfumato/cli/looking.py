@@ -162,11 +162,9 @@ class Eval:
 
         base = load(self.subject, device)
         count = usual_count(device) if self.count is None else self.count
-        route = self.route.route(base.schedule)
-        settings = (self.route, self.guidance)
-        drawing = Drawing(
-            base, self.guidance.guided(base, self.subject, self.device), route, count, self.seed, settings
-        )
+        guided = self.guidance.guided(base, self.subject, self.device)
+        route = self.route.route(guided)
+        drawing = Drawing(base, guided, route, count, self.seed, (self.route, self.guidance))
         with sampling_bar(count, len(route.stops) - 1) as on_step:
             return subject_of_model(self.subject, self.data, drawing, self.cache, self.batch, on_step), base
 

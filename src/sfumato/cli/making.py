@@ -108,7 +108,7 @@ class Sample:
 
         base = load(self.run_directory, choose_device(self.device))
         model = self.guidance.guided(base, self.run_directory, self.device)
-        route = self.route.route(model.schedule)
+        route = self.route.route(model)
         if self.out is not None:
             refuse_existing(self.out)
         wanted = self.conditions.wanted(model, self.label) or model.label_names
@@ -181,7 +181,7 @@ class Interpolate:
         refuse_no_way(len(self.images) or self.count, self.frames)
         base = load(self.run_directory, choose_device(self.device))
         model = self.guidance.guided(base, self.run_directory, self.device)
-        route = self.route.route(model.schedule)
+        route = self.route.route(model)
         if self.out is not None:
             refuse_no_folder(self.out)
         wanted = self.conditions.wanted(model, () if self.label is None else (self.label,))
