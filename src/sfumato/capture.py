@@ -43,6 +43,20 @@ def captured(function: Callable[[], None], device: torch.device) -> Callable[[],
                 function()
         torch.cuda.current_stream().wait_stream(stream)
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph):
+        with _workspaces_of_its_own(), torch.cuda.graph(graph):
             function()
     return graph.replay
+
+
+@contextmanager
+def _workspaces_of_its_own() -> Iterator[None]:
+    """Within it, a graph takes its matrix products' workspaces from its own memory, and leaves them to no other graph.
+
+    PyTorch keeps them by stream, and all captures share one: a graph would go on writing to what another had taken
+    after that is gone (https://github.com/pytorch/pytorch/issues/193402).
+    """
+    torch._C._cuda_clearCublasWorkspaces()
+    try:
+        yield
+    finally:
+        torch._C._cuda_clearCublasWorkspaces()

@@ -1,4 +1,4 @@
-"""Which device to compute on, and what to say when its memory is full."""
+"""Which device to compute on, and what to say when its memory is full or it fails."""
 
 import time
 from collections.abc import Iterator
@@ -7,7 +7,7 @@ from typing import Literal
 
 import torch
 
-from sfumato.errors import ConfigError, OutOfMemoryError
+from sfumato.errors import ConfigError, DeviceError, OutOfMemoryError
 
 
 def choose_device(name: str) -> torch.device:
@@ -101,6 +101,10 @@ def _count(family: str) -> int:
     return torch.cuda.device_count() if family == "cuda" else 1
 
 
+FULL = ("can't allocate memory", "CUDA error: out of memory")
+"""What errors other than `torch.OutOfMemoryError` say of full memory: the processor's, and CUDA's outside the pools."""
+
+
 @contextmanager
 def out_of_memory(remedy: str) -> Iterator[None]:
     """Within it, an allocation that fails becomes an `errors.OutOfMemoryError` with this remedy."""
@@ -109,6 +113,23 @@ def out_of_memory(remedy: str) -> Iterator[None]:
     except (torch.OutOfMemoryError, MemoryError) as error:
         raise OutOfMemoryError("the device's memory is full", remedy) from error
     except RuntimeError as error:
-        if "can't allocate memory" not in str(error):
+        if not any(said in str(error) for said in FULL):
             raise
         raise OutOfMemoryError("the memory is full", remedy) from error
+
+
+@contextmanager
+def device_failures(remedy: str, explained: bool = True) -> Iterator[None]:
+    """Within it, a failure of the device becomes an `errors.DeviceError` with this remedy.
+
+    Args:
+        remedy: what to do about it.
+        explained: False: the failure stays as it is, with the operation at which it was noticed.
+    """
+    try:
+        yield
+    except torch.AcceleratorError as error:
+        if not explained:
+            raise
+        first_line = str(error).partition("\n")[0]
+        raise DeviceError(f"the device failed: {first_line}", remedy) from error

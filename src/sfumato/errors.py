@@ -44,5 +44,9 @@ class OutOfMemoryError(SfumatoError):
     """More than the device's memory holds."""
 
 
+class DeviceError(SfumatoError):
+    """A device that failed; this process can use it no more."""
+
+
 class TrainingError(SfumatoError):
     """Training that cannot go on: the numbers are no longer finite, or the disk is full."""

@@ -1,5 +1,6 @@
 """Training, read from top to bottom."""
 
+import os
 import time
 from collections.abc import Callable, Sequence
 from copy import deepcopy
@@ -14,7 +15,7 @@ from sfumato import pictures
 from sfumato.architecture import model_for
 from sfumato.data import Feed, ImageSet, feed_for, split
 from sfumato.denoiser import NetworkDenoiser
-from sfumato.devices import choose_device, out_of_memory, precision_for
+from sfumato.devices import choose_device, device_failures, out_of_memory, precision_for
 from sfumato.errors import TrainingError
 from sfumato.evaluation.small import SmallEvaluation
 from sfumato.models import build
@@ -35,6 +36,11 @@ MOST_BAD_STEPS = 10
 """Steps in a row without a finite loss and gradient before a run is stopped."""
 
 OUT_OF_MEMORY = "Choose a smaller --width, --batch or --size, in a new run (--out), or a smaller --preview-count."
+
+DEVICE_FAILED = (
+    "Give the same command again: it goes on from the last checkpoint. "
+    "If it fails at the same place, add --debug, which points at the operation."
+)
 
 STEPS_A_LINE = 50
 """Steps behind each training line of metrics.jsonl."""
@@ -98,7 +104,8 @@ def train(
         out: the run directory.
         device: "auto", "cpu", "cuda", "cuda:1", "mps".
         cache: where decoded images and compiled code are kept; None: SFUMATO_CACHE, or the user's cache.
-        debug: one operation after the other on a GPU too, so that an error points at its cause.
+        debug: one operation after the other on a GPU too, so that an error points at its cause (if CUDA was not used
+            before); a failure of the device is then raised as it is.
         reporter: told of progress.
         should_stop: asked after every step; once true, the run is saved and left.
 
@@ -112,15 +119,19 @@ def train(
         SamplingError: the preview has too few steps.
         TrainingError: the numbers are no longer finite.
         OutOfMemoryError: a step does not fit into the device's memory.
+        DeviceError: the device failed, and can be used by a new process only; the checkpoints are intact.
     """
     reporter = reporter or Silent()
+    if debug:
+        os.environ.setdefault("CUDA_LAUNCH_BLOCKING", "1")
     place = choose_device(device)
     images = configured_images(config, cache)
     plan = planned(continued(config, out), images, place)
     config = plan.config
     model_config = model_for(config, images)
     route_for(model_config.built_schedule(), steps=config.watch.preview_steps)  # refuses what no preview can have
-    with Run(Path(out), config, Learned.of(images)) as run, out_of_memory(OUT_OF_MEMORY):
+    failures = device_failures(DEVICE_FAILED, explained=not debug)
+    with failures, Run(Path(out), config, Learned.of(images)) as run, out_of_memory(OUT_OF_MEMORY):
         say = _said_and_logged(reporter, run)
         for notice in (*images.notices, *plan.reasons):
             say(notice)

@@ -57,6 +57,7 @@ FULL = [
     partial(torch.OutOfMemoryError, "CUDA out of memory"),
     MemoryError,
     partial(RuntimeError, "DefaultCPUAllocator: can't allocate memory"),
+    partial(torch.AcceleratorError, "CUDA error: out of memory\nSearch for `cudaErrorMemoryAllocation'"),
 ]
 
 

@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from sfumato import devices
-from sfumato.devices import LARGE, Precision, convolution_rate, precision_for
+from sfumato.devices import LARGE, Precision, convolution_rate, device_failures, precision_for
+from sfumato.errors import DeviceError
 
 
 @pytest.mark.parametrize(
@@ -53,3 +54,18 @@ def test_a_rate_is_operations_by_the_time_that_they_take(monkeypatch: pytest.Mon
     operations = 2 * (4 * 32 * 32) * (64 * 64 * 9)
     assert convolution_rate(torch.device("cpu")) == operations / 0.125
     assert clock.now == 0.125 * (1 + 2 + 4)
+
+
+def test_a_failure_of_the_device_is_said_in_its_own_words_unless_one_looks_for_it() -> None:
+    failure = torch.AcceleratorError("CUDA error: unspecified launch failure\nSearch for `cudaErrorLaunchFailure'")
+    with pytest.raises(DeviceError) as said, device_failures("Try again."):
+        raise failure
+    assert str(said.value) == "the device failed: CUDA error: unspecified launch failure. Try again."
+    with pytest.raises(torch.AcceleratorError), device_failures("Try again.", explained=False):
+        raise failure
+
+
+@pytest.mark.parametrize("error", [torch.OutOfMemoryError, RuntimeError])
+def test_other_errors_are_no_failures_of_the_device(error: type[Exception]) -> None:
+    with pytest.raises(error), device_failures("Try again."):
+        raise error

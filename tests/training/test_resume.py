@@ -11,13 +11,13 @@ import torch
 
 from sfumato import runs, trainer
 from sfumato.data import Batch
-from sfumato.errors import RunError
+from sfumato.errors import DeviceError, RunError
 from sfumato.measurements import read_metrics
 from sfumato.models import images_seen, load
 from sfumato.training import engine, step
 from sfumato.training.config import TrainConfig
 from sfumato.training.state import TrainingState
-from sfumato.training.step import training_step
+from sfumato.training.step import StepResult, training_step
 
 from .conftest import Calls, NewState, Saved, Settings, Train
 
@@ -134,6 +134,26 @@ def test_a_kill_between_the_two_files_of_a_save_leaves_a_model_that_becomes_the_
             with pytest.raises(KeyboardInterrupt):
                 go(config, tmp_path / "parts")
         assert images_seen(tmp_path / "parts") >= saved(tmp_path / "parts")[1]["images_seen"] == 8
+    go(config, tmp_path / "parts")
+    assert_equal_saves(saved, tmp_path / "whole", tmp_path / "parts")
+
+
+def test_a_run_whose_device_failed_goes_on(
+    settings: Settings, go: Train, saved: Saved, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = settings(images=20, save_minutes=0)
+    go(config, tmp_path / "whole")
+
+    def fails_after_two(state: TrainingState, batch: Batch, config: TrainConfig) -> StepResult:
+        if state.counters.steps == 2:
+            raise torch.AcceleratorError("CUDA error: uncorrectable ECC error encountered\nSearch for it")
+        return training_step(state, batch, config)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(engine, "training_step", fails_after_two)
+        with pytest.raises(DeviceError, match="ECC error encountered"):
+            go(config, tmp_path / "parts")
+    assert saved(tmp_path / "parts")[1]["images_seen"] == 8
     go(config, tmp_path / "parts")
     assert_equal_saves(saved, tmp_path / "whole", tmp_path / "parts")
 

@@ -11,7 +11,7 @@ import tyro
 
 from sfumato.cli.looking import Eval, Explain, Inspect, Show
 from sfumato.cli.making import Interpolate, Sample, Train
-from sfumato.errors import ConfigError, SfumatoError
+from sfumato.errors import ConfigError, DeviceError, SfumatoError
 from sfumato.presets import preset_for
 from sfumato.training.config import TrainConfig
 
@@ -29,17 +29,29 @@ DESCRIPTION = """Train, sample and explain diffusion models on your own images.
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs one command and returns its exit code: 0 done, 2 a mistake that the message explains, 130 interrupted."""
+    """Runs one command and returns its exit code: 0 done, 2 a mistake that the message explains, 130 interrupted.
+
+    After a failure of the device it leaves the process with code 2 at once.
+    """
     os.environ.setdefault("GOMP_SPINCOUNT", "2000")  # idle threads soon sleep; see benchmarks/idle_threads.py
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     try:
         return parse(arguments).run()
     except SfumatoError as error:
         print(f"sfumato: {error}", file=sys.stderr)
+        if isinstance(error, DeviceError):
+            _leave_at_once(USER_ERROR)
         return USER_ERROR
     except KeyboardInterrupt:
         print("sfumato: interrupted", file=sys.stderr)
         return 130
+
+
+def _leave_at_once(code: int) -> None:
+    """Ends the process and frees nothing: once a device has failed, PyTorch aborts where it frees pinned memory."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
 def parse(arguments: list[str]) -> Verb:

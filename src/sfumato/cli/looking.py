@@ -134,7 +134,7 @@ class Eval:
 
     def run(self) -> int:
         """Evaluates."""
-        from sfumato.devices import choose_device, out_of_memory
+        from sfumato.devices import choose_device, device_failures, out_of_memory
         from sfumato.evaluation.evaluate import Bench
         from sfumato.evaluation.report import print_report
         from sfumato.evaluation.run import EVALUATIONS, judged
@@ -145,7 +145,8 @@ class Eval:
         device = choose_device(self.device)
         features = features_for(self.features, self.weights)
         has_model = holds_model(self.subject)
-        with out_of_memory("Choose a smaller --batch or --count."):
+        failed = device_failures("Give the same command again: it goes on from the samples that it has.")
+        with failed, out_of_memory("Choose a smaller --batch or --count."):
             subject, model = self._of_model(device) if has_model else (self._of_images(), None)
             out = self.out or (
                 (home_of(self.subject) or self.subject) / EVALUATIONS if has_model else Path("evaluated")

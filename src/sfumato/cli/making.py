@@ -15,6 +15,8 @@ from sfumato.training.config import TrainConfig
 
 ARCHIVE = re.compile(r"(\.tar)?\.(zip|tar|gz|tgz|xz|txz|bz2|tbz2|npz|npy|parquet)$", re.IGNORECASE)
 
+AGAIN_ELSEWHERE = "Give the same command again, with another --out if you gave one."
+
 Run = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN", help="The run directory.")]
 
 
@@ -101,7 +103,7 @@ class Sample:
     def run(self) -> int:
         """Samples."""
         from sfumato.bulk import draw
-        from sfumato.devices import choose_device
+        from sfumato.devices import choose_device, device_failures
         from sfumato.models import load
         from sfumato.output import free_folder, refuse_existing, write_samples
         from sfumato.progress import sampling_bar
@@ -113,7 +115,7 @@ class Sample:
             refuse_existing(self.out)
         wanted = self.conditions.wanted(model, self.label) or model.label_names
         turns = _turns(wanted)
-        with sampling_bar(self.count, len(route.stops) - 1) as on_step:
+        with sampling_bar(self.count, len(route.stops) - 1) as on_step, device_failures(AGAIN_ELSEWHERE):
             batches = draw(
                 model,
                 self.count,
@@ -168,7 +170,7 @@ class Interpolate:
     def run(self) -> int:
         """Interpolates."""
         from sfumato.data import load_files
-        from sfumato.devices import choose_device, out_of_memory
+        from sfumato.devices import choose_device, device_failures, out_of_memory
         from sfumato.guidance import Watched
         from sfumato.latents import encode, interpolate
         from sfumato.models import load
@@ -187,7 +189,8 @@ class Interpolate:
         wanted = self.conditions.wanted(model, () if self.label is None else (self.label,))
         if _turns(wanted) > 1:
             raise LabelError("several values of a column were given for one way", "Give one value for each column.")
-        with evaluations_bar() as on_evaluation, out_of_memory("Choose a smaller --batch."):
+        full, failed = out_of_memory("Choose a smaller --batch."), device_failures("Give the same command again.")
+        with evaluations_bar() as on_evaluation, failed, full:
             watched = Watched(model, on_evaluation)
             if self.images:
                 ends = load_files(self.images, base.image_shape, base.depth, learned_fit(self.run_directory))
