@@ -119,17 +119,10 @@ def out_of_memory(remedy: str) -> Iterator[None]:
 
 
 @contextmanager
-def device_failures(remedy: str, explained: bool = True) -> Iterator[None]:
-    """Within it, a failure of the device becomes an `errors.DeviceError` with this remedy.
-
-    Args:
-        remedy: what to do about it.
-        explained: False: the failure stays as it is, with the operation at which it was noticed.
-    """
+def device_failures(remedy: str) -> Iterator[None]:
+    """Within it, a failure of the device becomes an `errors.DeviceError` with this remedy."""
     try:
         yield
     except torch.AcceleratorError as error:
-        if not explained:
-            raise
         first_line = str(error).partition("\n")[0]
         raise DeviceError(f"the device failed: {first_line}", remedy) from error

@@ -3,6 +3,7 @@
 import os
 import time
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from copy import deepcopy
 from dataclasses import replace
 from datetime import datetime
@@ -130,7 +131,7 @@ def train(
     config = plan.config
     model_config = model_for(config, images)
     route_for(model_config.built_schedule(), steps=config.watch.preview_steps)  # refuses what no preview can have
-    failures = device_failures(DEVICE_FAILED, explained=not debug)
+    failures = nullcontext() if debug else device_failures(DEVICE_FAILED)
     with failures, Run(Path(out), config, Learned.of(images)) as run, out_of_memory(OUT_OF_MEMORY):
         say = _said_and_logged(reporter, run)
         for notice in (*images.notices, *plan.reasons):
