@@ -79,7 +79,7 @@ def ours(config: TrainConfig, device: torch.device, debug: bool = False) -> Cont
     assert batch is not None
     feed = feed_for(images, 0, device)
     if debug or device.type != "cuda":
-        engine = EagerEngine(state, config)
+        engine = EagerEngine(state, config, print)
     else:
         prepare(state.model.network, config, Path(tempfile.gettempdir()) / "sfumato-compiled", print)
         engine = captured_engine(state, config, feed.batch(0, batch), print)

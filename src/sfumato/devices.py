@@ -101,8 +101,8 @@ def _count(family: str) -> int:
     return torch.cuda.device_count() if family == "cuda" else 1
 
 
-FULL = ("can't allocate memory", "CUDA error: out of memory")
-"""What errors other than `torch.OutOfMemoryError` say of full memory: the processor's, and CUDA's outside the pools."""
+FULL = ("can't allocate memory", "CUDA error: out of memory", "MPS backend out of memory")
+"""What errors other than `torch.OutOfMemoryError` say of full memory: the processor's, CUDA's own, and Apple's."""
 
 
 @contextmanager

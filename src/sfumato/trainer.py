@@ -172,7 +172,7 @@ def engine_for(
 ) -> Engine:
     """Steps as one CUDA graph on a GPU, compiled if the run is long enough; one by one elsewhere, or to debug."""
     if feed.device.type != "cuda" or debug:
-        return EagerEngine(state, config)
+        return EagerEngine(state, config, say)
     begun, size = time.perf_counter(), config.optimization.batch
     assert size is not None
     prepare(state.model.network, config, cache_folder(cache) / "compiled", say)

@@ -23,11 +23,11 @@ class Pinned:
     def __del__(self):
         os.abort()  # as PyTorch does where it frees pinned memory after a failure of the device
 
-def fails_after_two(state, batch, config):
+def fails_after_two(state, batch, config, parts):
     if state.counters.steps == 2:
         result = Pinned()
         raise torch.AcceleratorError("CUDA error: unspecified launch failure\\nSearch for `cudaErrorLaunchFailure'")
-    return step(state, batch, config)
+    return step(state, batch, config, parts)
 
 step, engine.training_step = engine.training_step, fails_after_two
 sys.exit(main(sys.argv[1:]))

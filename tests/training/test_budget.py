@@ -154,8 +154,8 @@ def test_every_step_has_the_rate_of_its_share_of_the_minutes(
     rates: list[float] = []
     timed: Callable[..., StepResult] = vars(engine)["training_step"]  # by the clock
 
-    def watched(state: TrainingState, batch: Batch, config: TrainConfig) -> StepResult:
-        result = timed(state, batch, config)
+    def watched(state: TrainingState, batch: Batch, config: TrainConfig, parts: int) -> StepResult:
+        result = timed(state, batch, config, parts)
         rates.append(state.optimizer.rules[0].rate_now.item())  # type: ignore[attr-defined]
         return result
 

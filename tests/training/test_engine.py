@@ -96,7 +96,7 @@ def test_compiled_steps_are_eager_steps(
     compile_with = nn.Module.compile
     monkeypatch.setattr(nn.Module, "compile", lambda module, **how: compile_with(module, backend="aot_eager", **how))
     compile_regions(compiled.model.network, tmp_path)
-    one, other = (results(EagerEngine(state, config), batches(config, 4)) for state in (eager, compiled))
+    one, other = (results(EagerEngine(state, config, print), batches(config, 4)) for state in (eager, compiled))
     assert_alike(one, other, 1e-4)
     torch.testing.assert_close(weights(eager), weights(compiled), rtol=1e-3, atol=1e-3)
     assert list(compiled.model.state_dict()) == names
@@ -135,7 +135,7 @@ def test_captured_steps_are_eager_steps(
     eager, other = on_gpu(new_state, config), on_gpu(new_state, config)
     engine = captured_on_gpu(other, config, compiled, tmp_path)
     assert_alike(
-        results(EagerEngine(eager, config), batches(config, 12, "cuda")),
+        results(EagerEngine(eager, config, print), batches(config, 12, "cuda")),
         results(engine, batches(config, 12, "cuda")),
         tolerance,
     )
@@ -158,22 +158,52 @@ def test_a_bad_batch_changes_nothing_in_a_graph(settings: Settings, new_state: N
     assert all(result.finite for result in results(engine, batches(config, 2, "cuda")))
 
 
-@CUDA
+def hungry(network: nn.Module, most: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lets a network find memory full when it is given more images than that."""
+    forward = network.forward
+
+    def called(x: torch.Tensor, *rest: object) -> torch.Tensor:
+        if len(x) > most:
+            raise torch.OutOfMemoryError
+        answer: torch.Tensor = forward(x, *rest)
+        return answer
+
+    monkeypatch.setattr(network, "forward", called)
+
+
 def test_a_batch_that_does_not_fit_goes_in_parts_and_says_so(
+    settings: Settings, new_state: NewState, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = settings(batch=8, dropout=0.0)
+    whole, divided, said = new_state(config), new_state(config), list[str]()
+    hungry(divided.model.network, 2, monkeypatch)
+    assert_alike(
+        results(EagerEngine(whole, config, print), batches(config, 3)),
+        results(EagerEngine(divided, config, said.append), batches(config, 3)),
+        1e-4,
+    )
+    assert [text.split()[-2] for text in said] == ["2", "4"]
+    assert whole.counters == divided.counters
+
+
+def test_a_batch_of_which_no_single_image_fits_is_refused(
+    settings: Settings, new_state: NewState, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = settings(batch=2)
+    state = new_state(config)
+    hungry(state.model.network, 0, monkeypatch)
+    with pytest.raises(torch.OutOfMemoryError):
+        results(EagerEngine(state, config, print), batches(config, 1))
+
+
+@CUDA
+def test_a_graph_of_a_batch_that_does_not_fit_goes_in_parts_and_says_so(
     settings: Settings, new_state: NewState, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = settings(batch=8)
     state, said = on_gpu(new_state, config), list[str]()
     (batch,) = batches(config, 1, "cuda")
-    network, forward = state.model.network, state.model.network.forward
-
-    def hungry(x: torch.Tensor, *rest: object) -> torch.Tensor:
-        if len(x) > 2:
-            raise torch.OutOfMemoryError
-        answer: torch.Tensor = forward(x, *rest)
-        return answer
-
-    monkeypatch.setattr(network, "forward", hungry)
+    hungry(state.model.network, 2, monkeypatch)
     engine = captured_engine(state, config, batch, said.append)
     assert [text.split()[-2] for text in said] == ["2", "4"]
     assert all(result.finite for result in results(engine, batches(config, 3, "cuda")))

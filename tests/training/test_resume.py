@@ -144,10 +144,10 @@ def test_a_run_whose_device_failed_goes_on(
     config = settings(images=20, save_minutes=0)
     go(config, tmp_path / "whole")
 
-    def fails_after_two(state: TrainingState, batch: Batch, config: TrainConfig) -> StepResult:
+    def fails_after_two(state: TrainingState, batch: Batch, config: TrainConfig, parts: int) -> StepResult:
         if state.counters.steps == 2:
             raise torch.AcceleratorError("CUDA error: uncorrectable ECC error encountered\nSearch for it")
-        return training_step(state, batch, config)
+        return training_step(state, batch, config, parts)
 
     with monkeypatch.context() as patch:
         patch.setattr(engine, "training_step", fails_after_two)
@@ -197,8 +197,8 @@ def test_a_line_of_measurements_is_the_mean_of_its_steps_and_never_empty(
 ) -> None:
     losses = []
 
-    def recorded(state: TrainingState, batch: Batch, config: TrainConfig) -> step.StepResult:
-        result = training_step(state, batch, config)
+    def recorded(state: TrainingState, batch: Batch, config: TrainConfig, parts: int) -> step.StepResult:
+        result = training_step(state, batch, config, parts)
         losses.append(result.loss)
         return result
 

@@ -160,8 +160,8 @@ def test_a_run_whose_weights_are_no_longer_finite_keeps_its_files(
     go(config, run, steps=1)
     before = {path: path.read_bytes() for path in run.rglob("*.safetensors")}
 
-    def diverging(state: TrainingState, batch: Batch, config: TrainConfig) -> StepResult:
-        result = training_step(state, batch, config)
+    def diverging(state: TrainingState, batch: Batch, config: TrainConfig, parts: int) -> StepResult:
+        result = training_step(state, batch, config, parts)
         for model in (state.model, state.average):
             next(model.parameters()).data.fill_(INFINITY)
         return result

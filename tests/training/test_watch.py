@@ -79,9 +79,9 @@ def test_a_guide_is_kept_though_its_moment_passes_while_the_run_saves(
     clock.perf_counter = lambda: clock.now
     monkeypatch.setattr(trainer, "time", clock)
 
-    def timed(state: TrainingState, batch: Batch, config: TrainConfig) -> StepResult:
+    def timed(state: TrainingState, batch: Batch, config: TrainConfig, parts: int) -> StepResult:
         clock.now += 6.0
-        return training_step(state, batch, config)
+        return training_step(state, batch, config, parts)
 
     def drained(_: engine.EagerEngine) -> list[object]:
         clock.now += 6.0

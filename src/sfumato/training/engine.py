@@ -57,11 +57,32 @@ class Engine(ABC):
 
 
 class EagerEngine(Engine):
-    """One step after the other."""
+    """One step after the other, each in as few parts as fit into the device's memory.
+
+    Args:
+        state: changed in place.
+        config: the settings.
+        say: told when a batch has to be divided.
+        parts: of a batch, to begin with.
+    """
+
+    def __init__(self, state: TrainingState, config: TrainConfig, say: Callable[[str], None], parts: int = 1) -> None:
+        super().__init__(state, config)
+        self.say, self.parts = say, parts
 
     def step(self, batch: Batch) -> list[StepResult]:
-        """The result of this very step."""
-        return [training_step(self.state, batch, self.config)]
+        """The result of this very step.
+
+        Raises:
+            torch.OutOfMemoryError: not even single images fit.
+        """
+        while True:
+            try:
+                return [training_step(self.state, batch, self.config, self.parts)]
+            except torch.OutOfMemoryError:
+                if self.parts >= len(batch.images):
+                    raise
+            self.parts = _divided_further(self.state, len(batch.images), self.parts, self.say)
 
     def drained(self) -> list[StepResult]:
         """None."""
@@ -78,14 +99,17 @@ class CapturedEngine(Engine):
         config: the settings.
         batch: like those to come, to rehearse with.
         parts: of the batch, as for `learn`.
+        say: told when a batch of another size has to be divided further.
 
     Raises:
         torch.OutOfMemoryError: the batch in so many parts does not fit into memory.
     """
 
-    def __init__(self, state: TrainingState, config: TrainConfig, batch: Batch, parts: int) -> None:
+    def __init__(
+        self, state: TrainingState, config: TrainConfig, batch: Batch, parts: int, say: Callable[[str], None]
+    ) -> None:
         super().__init__(state, config)
-        self.device, self.parts = batch.images.device, parts
+        self.device, self.eager = batch.images.device, EagerEngine(state, config, say, parts)
         self.inputs = drawn(state, batch, config)
         self.scales = Scales(*torch.zeros(3, device=self.device))
         self.measured = torch.zeros(3, device=self.device)
@@ -102,7 +126,7 @@ class CapturedEngine(Engine):
         """Launches a step; the results of those that ended, and of any more than `AHEAD`."""
         if len(batch.images) != len(self.inputs.x_0):
             with torch.compiler.set_stance("force_eager"):
-                return [*self.drained(), training_step(self.state, batch, self.config, self.parts)]
+                return [*self.drained(), *self.eager.step(batch)]
         _overwrite(self.inputs, drawn(self.state, batch, self.config))
         rate, pull = scales(self.state, len(batch.images), self.config.optimization)
         self.scales.rate.fill_(rate)
@@ -170,12 +194,18 @@ def captured_engine(
     parts, count = 1, len(batch.images)
     while True:
         try:
-            return CapturedEngine(state, config, batch, parts)
+            return CapturedEngine(state, config, batch, parts, say)
         except torch.OutOfMemoryError:
             if parts >= count:
                 raise
-        for parameter in state.model.parameters():
-            parameter.grad = None
-        torch.cuda.empty_cache()
-        parts = min(2 * parts, count)
-        say(f"{count} images a step do not fit into memory at once: they go through it in {parts} parts.")
+        parts = _divided_further(state, count, parts, say)
+
+
+def _divided_further(state: TrainingState, count: int, parts: int, say: Callable[[str], None]) -> int:
+    """Twice as many parts of a batch of `count`, whose memory is free again."""
+    for parameter in state.model.parameters():
+        parameter.grad = None
+    torch.cuda.empty_cache()
+    parts = min(2 * parts, count)
+    say(f"{count} images a step do not fit into memory at once: they go through it in {parts} parts.")
+    return parts
