@@ -292,8 +292,9 @@ class _Loop:
         self.recent.clear()
 
     def keep_guide(self, before: Moment, now: Moment) -> None:
-        """Keeps the averaged model of an early moment, which lies between two, once."""
-        if before.share < self.config.watch.guide_at <= now.share:
+        """Keeps the averaged model of an early moment, which lies between two, once; unless it is too young."""
+        watch = self.config.watch
+        if before.share < watch.guide_at <= now.share and self.state.counters.steps >= watch.guide_steps:
             self.pause(lambda: self.run.save_guide(self.state))
 
     def observe_if_due(self, before: Moment, now: Moment) -> None:

@@ -14,7 +14,8 @@ from .conftest import TINY, Command, run_main
 def guided(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run that kept its guide; not to be changed."""
     out = tmp_path_factory.mktemp("runs") / "guided"
-    command = ["train", str(photos), "--out", str(out), "--images", "40", "--guide-at", "0.3", *TINY]
+    kept = ("--guide-at", "0.3", "--guide-steps", "0")
+    command = ["train", str(photos), "--out", str(out), "--images", "40", *kept, *TINY]
     assert run_main(command) == 0
     return out
 

@@ -58,7 +58,7 @@ def test_every_setting_is_a_flag_with_help(sfumato: Command) -> None:
     settings = set(flags(TrainConfig(source=""))) - {"--source"}
     assert outcome.code == 0
     assert settings | {"--out", "--device", "--cache"} <= set(re.findall(r"--[a-z-]+", outcome.out))
-    assert len(settings) == 46
+    assert len(settings) == 47
 
 
 @pytest.mark.parametrize("verb", ["train", "sample", "interpolate", "show", "explain"])

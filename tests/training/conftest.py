@@ -50,7 +50,7 @@ def settings(photos: Path) -> Settings:
             optimization=OptimizationConfig(
                 images=80, batch=4, learning_rate=1e-2, warmup=0.2, ema="constant:decay=0.9", label_dropout=0.3
             ),
-            watch=WatchConfig(watch_every=10**6, preview_count=2, preview_steps=5, heldout_count=10),
+            watch=WatchConfig(watch_every=10**6, preview_count=2, preview_steps=5, heldout_count=10, guide_steps=0),
         )
         for name, value in changes.items():
             if name == "source":

@@ -72,6 +72,7 @@ IMPOSSIBLE: list[tuple[Callable[..., object], str, object]] = [
     (WatchConfig, "save_minutes", -1.0),
     (WatchConfig, "keep", 0),
     (WatchConfig, "guide_at", 1.0),
+    (WatchConfig, "guide_steps", -1),
 ]
 
 
@@ -194,6 +195,7 @@ FREE = {
     "eval_count": 4,
     "eval_features": "inception",
     "guide_at": 0.5,
+    "guide_steps": 7,
     "images": 40,
     "minutes": 5.0,
     "source": "elsewhere",

@@ -71,6 +71,15 @@ def test_no_guide_is_kept_unless_asked_or_before_its_moment(settings: Settings, 
     assert load_guide(tmp_path / "early") is None
 
 
+@pytest.mark.parametrize(("least", "is_kept"), [(5, True), (6, False)])
+def test_a_model_of_too_few_steps_is_no_guide(
+    least: int, is_kept: bool, settings: Settings, go: Train, tmp_path: Path
+) -> None:
+    """The guide's moment is after 5 steps."""
+    go(settings(guide_at=0.25, guide_steps=least), tmp_path / "run")
+    assert (load_guide(tmp_path / "run") is not None) == is_kept
+
+
 def test_a_guide_is_kept_though_its_moment_passes_while_the_run_saves(
     settings: Settings, go: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -222,6 +222,8 @@ class WatchConfig:
     guide_at: float = 0.0
     """Share of the run after which the averaged weights are kept beside the model, as the weaker self that guides it
     away from its mistakes (autoguidance); 0: never."""
+    guide_steps: int = 300
+    """Steps that must be behind it by then: what is younger guides to nothing better."""
 
     def __post_init__(self) -> None:
         for name in ("watch_every", "preview_count", "preview_steps", "heldout_count", "keep", "eval_every"):
@@ -229,6 +231,7 @@ class WatchConfig:
             require(value is None or value >= 1, f"--{name.replace('_', '-')} {value} is too few", "Choose 1 or more.")
         require(self.eval_count >= 2, f"--eval-count {self.eval_count} is too few", "Choose 2 or more.")
         require(0 <= self.guide_at < 1, f"--guide-at {self.guide_at} is not a share", "Choose 0 or more, below 1.")
+        require(self.guide_steps >= 0, f"--guide-steps {self.guide_steps} is negative", "Choose 0 or more.")
         require(self.save_minutes >= 0, f"--save-minutes {self.save_minutes} is negative", "Choose 0 or more.")
 
 
