@@ -285,31 +285,26 @@ class Run:
         save_weights(state.average, self.path / "model", state.counters.images_seen, GUIDE)
 
     def is_best(self, images_seen: int) -> bool:
-        """Whether no measurement so far is better than that of this moment."""
+        """Whether no measurement so far is better than that of this moment.
+
+        What was best is known by metrics.jsonl alone, and so is the same after a resume.
+        """
         best = best_of(read_metrics(self.path))
         return best is not None and best.images == images_seen
 
-    def keep_best(self, average: NetworkDenoiser, images_seen: int) -> bool:
-        """Writes the averaged model to best/ if no measurement so far is better than that of this moment.
-
-        Call it after `measure`. What was best is known by metrics.jsonl alone, and so is the same after a resume.
+    def keep_best(self, average: NetworkDenoiser, images_seen: int) -> None:
+        """Writes the averaged model of a moment that `is_best` to best/.
 
         Args:
-            average: The model, as it is now.
-            images_seen: By now.
-
-        Returns:
-            Whether it was written.
+            average: The model, as it was then.
+            images_seen: By then.
 
         Raises:
             RunError: It could not be written, or is not finite; what was saved before is intact.
         """
-        if not self.is_best(images_seen):
-            return False
         folder, description = self.path / BEST, (self.path / "model" / DESCRIPTION).read_bytes()
         write_whole(folder / DESCRIPTION, description)
         save_weights(average, folder, images_seen)
-        return True
 
     def resume(self, state: TrainingState) -> list[str]:
         """Loads the newest readable checkpoint, and forgets the measurements made after it. A new run gets its first.
