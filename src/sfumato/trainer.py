@@ -20,8 +20,9 @@ from sfumato.devices import choose_device, device_failures, out_of_memory, preci
 from sfumato.errors import TrainingError
 from sfumato.evaluation.small import SmallEvaluation
 from sfumato.models import build
+from sfumato.open_run import Run
 from sfumato.rules import planned
-from sfumato.runs import Learned, Run, configured_images, continued
+from sfumato.runs import Learned, configured_images, continued
 from sfumato.sampling import route_for, sample
 from sfumato.sources import depth_title, mode_title
 from sfumato.store import cache_folder

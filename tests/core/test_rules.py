@@ -16,9 +16,10 @@ from sfumato.architecture import model_for
 from sfumato.data import ImageSet
 from sfumato.errors import ConfigError
 from sfumato.nn.convnet import ConvNetConfig
+from sfumato.open_run import Run
 from sfumato.presets import PRESETS, USUAL_BUDGETS, preset_for
 from sfumato.rules import WIDTHS, forward_operations, is_settled, planned, with_levels
-from sfumato.runs import Learned, Run, continued
+from sfumato.runs import Learned, continued
 from sfumato.training.config import NetworkConfig, OptimizationConfig, TrainConfig
 
 CPU = torch.device("cpu")

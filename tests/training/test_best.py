@@ -12,7 +12,8 @@ from sfumato.architecture import model_for
 from sfumato.data import load_images
 from sfumato.measurements import Best, best_of, read_metrics
 from sfumato.models import images_seen, load
-from sfumato.runs import BEST, Learned, Run, home_of, kept_best
+from sfumato.open_run import Run
+from sfumato.runs import BEST, Learned, home_of, kept_best
 from sfumato.training.config import TrainConfig
 
 from .conftest import NewState, Settings, Train

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from sfumato import runs, trainer
+from sfumato import open_run, trainer
 from sfumato.data import Batch
 from sfumato.errors import DeviceError, RunError
 from sfumato.measurements import read_metrics
@@ -128,7 +128,7 @@ def test_a_kill_between_the_two_files_of_a_save_leaves_a_model_that_becomes_the_
     go(config, tmp_path / "whole")
     go(config, tmp_path / "parts", steps=2)
 
-    for home, name in ((TrainingState, "save"), (runs, "save_weights")):
+    for home, name in ((TrainingState, "save"), (open_run, "save_weights")):
         with monkeypatch.context() as patch:
             patch.setattr(home, name, killed)
             with pytest.raises(KeyboardInterrupt):
@@ -178,7 +178,7 @@ def test_a_run_that_crashed_after_measuring_has_every_measurement_once(
     go(config, tmp_path / "whole")
     go(config, tmp_path / "parts", steps=5)
     with monkeypatch.context() as patch:
-        patch.setattr(runs, "save_weights", killed)
+        patch.setattr(open_run, "save_weights", killed)
         with pytest.raises(KeyboardInterrupt):
             go(config, tmp_path / "parts")
     with (tmp_path / "parts" / "metrics.jsonl").open("a") as file:
