@@ -20,6 +20,7 @@ from sfumato.errors import DataError, RunError
 from sfumato.measurements import Best
 from sfumato.models import DESCRIPTION, WEIGHTS, images_seen
 from sfumato.storage import read_text, validated
+from sfumato.training.budget import Budget
 from sfumato.training.config import DataConfig, NetworkConfig, OptimizationConfig, TrainConfig, differences
 
 CONFIG, BEST = "config.toml", "best"
@@ -203,6 +204,18 @@ def continued(config: TrainConfig, path: str | Path) -> TrainConfig:
         for name in ("data", "network", "optimization")
     }
     return replace(config, **tables)
+
+
+def has_other_budget(config: TrainConfig, path: str | Path) -> bool:
+    """Whether the settings give the run at `path`, which has made a step, another budget than it had.
+
+    Raises:
+        RunError: its config.toml is broken or foreign.
+    """
+    if not (Path(path) / CONFIG).is_file() or not has_learned(Path(path)):
+        return False
+    budget_now, budget_before = (Budget.of(c.optimization) for c in (continued(config, path), read_record(path).config))
+    return budget_now != budget_before
 
 
 def _taken_over(table: Table, begun: Table, names: set[str]) -> Table:

@@ -138,6 +138,17 @@ def test_a_kill_between_the_two_files_of_a_save_leaves_a_model_that_becomes_the_
     assert_equal_saves(saved, tmp_path / "whole", tmp_path / "parts")
 
 
+def test_a_run_that_goes_on_for_a_larger_budget_says_once_that_its_network_stays(
+    settings: Settings, go: Train, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    said = []
+    for images in (8, 10**7, 10**7):
+        go(settings(width=None, images=images), run, steps=2)
+        said.append((run / "log.txt").read_text().count("The network stays the one that the run began with, of width"))
+    assert said == [0, 1, 1]
+
+
 def test_a_run_whose_device_failed_goes_on(
     settings: Settings, go: Train, saved: Saved, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
