@@ -12,9 +12,18 @@ from filelock import FileLock, Timeout
 from sfumato.denoiser import NetworkDenoiser
 from sfumato.errors import RunError
 from sfumato.measurements import METRICS, best_of, read_metrics
-from sfumato.models import DESCRIPTION, GUIDE, WEIGHTS, ModelConfig, images_seen, save_description, save_weights
-from sfumato.runs import (
+from sfumato.models import (
     BEST,
+    DESCRIPTION,
+    GUIDE,
+    MODEL,
+    WEIGHTS,
+    ModelConfig,
+    images_seen,
+    save_description,
+    save_weights,
+)
+from sfumato.runs import (
     CONFIG,
     Learned,
     Record,
@@ -80,7 +89,7 @@ class Run:
                 "Give those it was begun with, or another --out for a new run.",
             )
         checkpoint_at(self.path, 0).unlink(missing_ok=True)
-        for leftover in (f"{BEST}/{WEIGHTS}", f"{BEST}/{DESCRIPTION}", f"model/{GUIDE}"):
+        for leftover in (f"{BEST}/{WEIGHTS}", f"{BEST}/{DESCRIPTION}", f"{MODEL}/{GUIDE}"):
             (self.path / leftover).unlink(missing_ok=True)
 
     def __enter__(self) -> "Run":
@@ -98,7 +107,7 @@ class Run:
 
     def describe(self, model: ModelConfig) -> None:
         """Writes the model's description, which does not change."""
-        save_description(model, self.path / "model")
+        save_description(model, self.path / MODEL)
 
     def save(self, state: TrainingState, keep: int) -> Path:
         """Writes the averaged model and a checkpoint, then removes all but the newest `keep` checkpoints.
@@ -110,7 +119,7 @@ class Run:
             RunError: they could not be written, or are not finite; what was saved before is intact.
         """
         path = checkpoint_at(self.path, state.counters.images_seen)
-        save_weights(state.average, self.path / "model", state.counters.images_seen)
+        save_weights(state.average, self.path / MODEL, state.counters.images_seen)
         state.save(path)
         beyond = [other for other in checkpoints(self.path) if other > path]
         for obsolete in beyond + checkpoints(self.path)[len(beyond) + keep :]:
@@ -123,7 +132,7 @@ class Run:
         Raises:
             RunError: it could not be written, or is not finite.
         """
-        save_weights(state.average, self.path / "model", state.counters.images_seen, GUIDE)
+        save_weights(state.average, self.path / MODEL, state.counters.images_seen, GUIDE)
 
     def is_best(self, images_seen: int) -> bool:
         """Whether no measurement so far is better than that of this moment.
@@ -143,7 +152,7 @@ class Run:
         Raises:
             RunError: It could not be written, or is not finite; what was saved before is intact.
         """
-        folder, description = self.path / BEST, (self.path / "model" / DESCRIPTION).read_bytes()
+        folder, description = self.path / BEST, (self.path / MODEL / DESCRIPTION).read_bytes()
         write_whole(folder / DESCRIPTION, description)
         save_weights(average, folder, images_seen)
 
@@ -187,7 +196,7 @@ class Run:
         except RunError:
             is_there = False
         if state.counters.steps and not is_there:
-            save_weights(state.average, self.path / "model", state.counters.images_seen)
+            save_weights(state.average, self.path / MODEL, state.counters.images_seen)
 
     def measure(self, measurement: dict[str, Any]) -> None:
         """Adds a line to metrics.jsonl."""

@@ -18,12 +18,12 @@ from sfumato.conditions import Column
 from sfumato.data import Fit, ImageSet, load_images
 from sfumato.errors import DataError, RunError
 from sfumato.measurements import Best
-from sfumato.models import DESCRIPTION, WEIGHTS, images_seen
+from sfumato.models import BEST, DESCRIPTION, MODEL, WEIGHTS, images_seen
 from sfumato.storage import read_text, validated
 from sfumato.training.budget import Budget
 from sfumato.training.config import DataConfig, NetworkConfig, OptimizationConfig, TrainConfig, differences
 
-CONFIG, BEST = "config.toml", "best"
+CONFIG = "config.toml"
 
 SIZES = ("width", "multipliers", "blocks", "patch")
 
@@ -100,7 +100,7 @@ def changes(before: Record, now: Record) -> list[str]:
 
 def holds_model(path: Path) -> bool:
     """Whether `path` is a run directory or the folder of a model, which `models.load` loads if it has been trained."""
-    return any((path / name).is_file() for name in (CONFIG, DESCRIPTION, f"model/{DESCRIPTION}"))
+    return any((path / name).is_file() for name in (CONFIG, DESCRIPTION, f"{MODEL}/{DESCRIPTION}"))
 
 
 def home_of(path: Path) -> Path | None:
@@ -125,7 +125,7 @@ def kept_best(path: str | Path, best: Best | None) -> Path | None:
 
 def has_saved_model(path: Path) -> bool:
     """Whether the run at `path` has saved a model."""
-    return (path / "model" / WEIGHTS).exists()
+    return (path / MODEL / WEIGHTS).exists()
 
 
 def checkpoints(path: Path) -> list[Path]:

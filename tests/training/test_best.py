@@ -11,9 +11,9 @@ import torch
 from sfumato.architecture import model_for
 from sfumato.data import load_images
 from sfumato.measurements import Best, best_of, read_metrics
-from sfumato.models import images_seen, load
+from sfumato.models import BEST, images_seen, load
 from sfumato.open_run import Run
-from sfumato.runs import BEST, Learned, home_of, kept_best
+from sfumato.runs import Learned, home_of, kept_best
 from sfumato.training.config import TrainConfig
 
 from .conftest import NewState, Settings, Train
