@@ -24,6 +24,9 @@ from sfumato.storage import read_tensors, read_text, validated, write_tensors, w
 WEIGHTS, GUIDE, DESCRIPTION = "model.safetensors", "guide.safetensors", "config.json"
 KIND = "sfumato-model"
 
+MODEL, BEST = "model", "best"
+"""The folders of a run: its model as it is now, and as it was at the best moment."""
+
 MOST_TIMESTEPS = 10**6
 """What a file may ask for; a schedule keeps tables as long."""
 
@@ -210,13 +213,17 @@ def load(path: str | Path, device: str | torch.device = "cpu") -> NetworkDenoise
 def load_guide(path: str | Path, device: str | torch.device = "cpu") -> NetworkDenoiser | None:
     """Loads the weaker self of the model at `path` (as for `load`): its averaged weights early in training.
 
-    `guidance.AutoGuided` takes it. None if none was kept.
+    `guidance.AutoGuided` takes it. The best model of a run shares that of the run. None if none was kept before the
+    model's own moment.
 
     Raises:
         RunError: as for `load`.
     """
     folder = model_folder(Path(path))
-    return _loaded(folder, GUIDE, device) if (folder / GUIDE).is_file() else None
+    guide = (folder.with_name(MODEL) if folder.name == BEST else folder) / GUIDE
+    if not guide.is_file() or _images_seen(guide) >= _images_seen(folder / WEIGHTS):
+        return None
+    return _loaded(guide.parent, GUIDE, device)
 
 
 def _loaded(folder: Path, name: str, device: str | torch.device) -> NetworkDenoiser:
@@ -237,7 +244,11 @@ def images_seen(path: str | Path) -> int:
     Raises:
         RunError: as for `load`.
     """
-    _, notes = read_tensors(model_folder(Path(path)) / WEIGHTS, KIND)
+    return _images_seen(model_folder(Path(path)) / WEIGHTS)
+
+
+def _images_seen(file: Path) -> int:
+    _, notes = read_tensors(file, KIND)
     return int(notes["images_seen"])
 
 
@@ -247,7 +258,7 @@ def model_folder(path: Path) -> Path:
     Raises:
         RunError: neither has them.
     """
-    for folder in (path / "model", path):
+    for folder in (path / MODEL, path):
         if (folder / DESCRIPTION).is_file():
             if (folder / WEIGHTS).is_file():
                 return folder

@@ -8,6 +8,7 @@ paper's where times are uniform.
 import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from functools import cache
 from typing import NamedTuple
 
 import torch
@@ -127,6 +128,7 @@ TIMES: dict[str, TimeDensity] = {
 }
 
 
+@cache
 def times_for(name: str) -> TimeDensity:
     """The density of a name in `TIMES`, possibly with settings.
 
@@ -270,6 +272,7 @@ WEIGHTS: dict[str, Weight] = {
 }
 
 
+@cache
 def weight_for(name: str) -> Weight:
     """The weight of a name in `WEIGHTS`, possibly with settings.
 

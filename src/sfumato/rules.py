@@ -18,6 +18,7 @@ from sfumato.data import ImageSet
 from sfumato.devices import convolution_rate
 from sfumato.models import network_for
 from sfumato.presets import USUAL_BUDGETS
+from sfumato.training.budget import Budget
 from sfumato.training.config import DataConfig, NetworkConfig, OptimizationConfig, TrainConfig
 
 Settings = TypeVar("Settings", DataConfig, NetworkConfig, OptimizationConfig)
@@ -86,6 +87,27 @@ def planned(config: TrainConfig, images: ImageSet, device: torch.device) -> Plan
     data = filled(config.data, augment=augment_for(seen / len(images)))
     config = replace(config, data=data, optimization=filled(config.optimization, batch=batch_for(seen)))
     return Plan(config, reasons(config, operations, seen, rate, images))
+
+
+def outgrown(asked: TrainConfig, kept: TrainConfig, images: ImageSet, device: torch.device) -> tuple[str, ...]:
+    """The sentence for a run that goes on for another budget, if the rules would now choose another width; else none.
+
+    Args:
+        asked: the settings as they are given now, of which some are None.
+        kept: those that the run goes on with, complete.
+        images: to be learned.
+        device: that will compute; its speed is measured where that matters.
+
+    Raises:
+        ConfigError: the settings make no network.
+    """
+    begun, now = kept.network.width, planned(asked, images, device).config.network.width
+    if begun == now:
+        return ()
+    return (
+        f"The network stays the one that the run began with, of width {begun}; for {Budget.of(asked.optimization)} "
+        f"the rules would now choose width {now}, which a new --out takes.",
+    )
 
 
 def is_settled(config: TrainConfig) -> bool:

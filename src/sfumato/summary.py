@@ -13,7 +13,7 @@ from sfumato import pictures
 from sfumato.conditions import Category, Number
 from sfumato.curves import distance_panels, loss_panels
 from sfumato.measurements import best_of, read_metrics
-from sfumato.models import DESCRIPTION, read_description
+from sfumato.models import DESCRIPTION, MODEL, read_description
 from sfumato.nn.convnet import ConvNetConfig
 from sfumato.runs import kept_best, read_record
 from sfumato.schedule import schedule_for
@@ -50,7 +50,7 @@ def summarize(run: Path) -> dict[str, Any]:
         "preset": config.preset,
         "schedule": config.diffusion.schedule,
         "parametrization": config.diffusion.parametrization,
-        "network": _network(run / "model"),
+        "network": _network(run / MODEL),
         "images_seen": last["images"],
         "images": config.optimization.images,
         "minutes": config.optimization.minutes,

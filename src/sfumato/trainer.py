@@ -20,8 +20,9 @@ from sfumato.devices import choose_device, device_failures, out_of_memory, preci
 from sfumato.errors import TrainingError
 from sfumato.evaluation.small import SmallEvaluation
 from sfumato.models import build
-from sfumato.rules import planned
-from sfumato.runs import Learned, Run, configured_images, continued
+from sfumato.open_run import Run
+from sfumato.rules import outgrown, planned
+from sfumato.runs import Learned, configured_images, continued, has_other_budget
 from sfumato.sampling import route_for, sample
 from sfumato.sources import depth_title, mode_title
 from sfumato.store import cache_folder
@@ -128,13 +129,14 @@ def train(
     place = choose_device(device)
     images = configured_images(config, cache)
     plan = planned(continued(config, out), images, place)
+    outgrown_network = outgrown(config, plan.config, images, place) if has_other_budget(config, out) else ()
     config = plan.config
     model_config = model_for(config, images)
     route_for(model_config.built_schedule(), steps=config.watch.preview_steps)  # refuses what no preview can have
     failures = nullcontext() if debug else device_failures(DEVICE_FAILED)
     with failures, Run(Path(out), config, Learned.of(images)) as run, out_of_memory(OUT_OF_MEMORY):
         say = _said_and_logged(reporter, run)
-        for notice in (*images.notices, *plan.reasons):
+        for notice in (*images.notices, *plan.reasons, *outgrown_network):
             say(notice)
         run.describe(model_config)
         settings = config.optimization

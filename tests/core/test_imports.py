@@ -66,11 +66,12 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
     "presets": {"errors", "training"},
     "measurements": set(),
-    "runs": {"measurements", "conditions", "data", "denoiser", "errors", "models", "storage", "training"},
+    "runs": {"measurements", "conditions", "data", "errors", "models", "storage", "training"},
+    "open_run": {"denoiser", "errors", "measurements", "models", "runs", "storage", "training"},
     "curves": {"measurements", "pictures", "schedule"},
     "trainer": {
-        *("architecture", "data", "denoiser", "devices", "errors", "evaluation", "models", "pictures", "rules", "runs"),
-        *("sampling", "sources", "store", "training"),
+        *("architecture", "data", "denoiser", "devices", "errors", "evaluation", "models", "open_run", "pictures"),
+        *("rules", "runs", "sampling", "sources", "store", "training"),
     },
     "duplicates": {"data"},
     "evaluation": {

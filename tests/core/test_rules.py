@@ -16,9 +16,10 @@ from sfumato.architecture import model_for
 from sfumato.data import ImageSet
 from sfumato.errors import ConfigError
 from sfumato.nn.convnet import ConvNetConfig
+from sfumato.open_run import Run
 from sfumato.presets import PRESETS, USUAL_BUDGETS, preset_for
 from sfumato.rules import WIDTHS, forward_operations, is_settled, planned, with_levels
-from sfumato.runs import Learned, Run, continued
+from sfumato.runs import Learned, continued, has_other_budget
 from sfumato.training.config import NetworkConfig, OptimizationConfig, TrainConfig
 
 CPU = torch.device("cpu")
@@ -255,6 +256,32 @@ def test_a_command_goes_on_with_a_budget_of_its_own_and_what_it_says_otherwise(
     assert continued(narrower, tmp_path / "run").network.width == 32
     louder = continued(asked(optimizer="adam"), tmp_path / "run")
     assert louder.optimization.optimizer == "adam"
+
+
+def test_a_network_that_the_budget_of_now_would_make_wider_stays_and_that_is_said(
+    begun: TrainConfig, speed: Speed
+) -> None:
+    speed(1e13)
+    narrow = planned(asked(0.1), images(), CPU).config
+    (sentence,) = rules.outgrown(asked(), narrow, images(), CPU)
+    wanted = planned(asked(), images(), CPU).config.network.width
+    assert f"of width {narrow.network.width}; for 30 minutes of training the rules would now choose" in sentence
+    assert f"choose width {wanted}, which a new --out takes." in sentence
+    given = replace(asked(), network=replace(OPEN, width=narrow.network.width))
+    assert rules.outgrown(given, narrow, images(), CPU) == ()
+    speed(5e14)
+    assert rules.outgrown(asked(), begun, images(), CPU) == ()
+
+
+def test_a_budget_is_another_if_the_run_made_a_step_and_a_command_gives_another(
+    begun: TrainConfig, tmp_path: Path
+) -> None:
+    assert begun.optimization.minutes == 30
+    run, commands = tmp_path / "run", (asked(), asked(None), asked(60.0), asked(images=9), asked(None, images=9))
+    assert [has_other_budget(command, run) for command in commands] == [False, False, True, True, True]
+    (run / "model" / "model.safetensors").unlink()
+    assert not has_other_budget(asked(60.0), run)
+    assert not has_other_budget(asked(60.0), tmp_path / "nowhere")
 
 
 def test_a_run_that_never_made_a_step_is_sized_anew(begun: TrainConfig, tmp_path: Path) -> None:

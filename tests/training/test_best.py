@@ -11,8 +11,9 @@ import torch
 from sfumato.architecture import model_for
 from sfumato.data import load_images
 from sfumato.measurements import Best, best_of, read_metrics
-from sfumato.models import images_seen, load
-from sfumato.runs import BEST, Learned, Run, home_of, kept_best
+from sfumato.models import BEST, images_seen, load
+from sfumato.open_run import Run
+from sfumato.runs import Learned, home_of, kept_best
 from sfumato.training.config import TrainConfig
 
 from .conftest import NewState, Settings, Train
@@ -57,15 +58,20 @@ def opened(config: TrainConfig, path: Path) -> Run:
     return Run(path, config, Learned.of(load_images(config.source)))
 
 
-def test_the_best_model_is_kept_and_worse_ones_are_not(
-    config: TrainConfig, new_state: NewState, tmp_path: Path
-) -> None:
+def test_a_moment_is_the_best_if_none_before_measured_better(config: TrainConfig, tmp_path: Path) -> None:
+    with opened(config, tmp_path / "run") as run:
+        for images, distance, best in ((100, 3.0, True), (200, 4.0, False), (300, 2.0, True), (400, 2.5, False)):
+            run.measure(evaluated(images, distance))
+            assert run.is_best(images) == best
+
+
+def test_the_best_model_is_kept_beside_the_last_one(config: TrainConfig, new_state: NewState, tmp_path: Path) -> None:
     run_at, average = tmp_path / "run", new_state(config).average
     with opened(config, run_at) as run:
-        for images, distance, kept in ((100, 3.0, True), (200, 4.0, False), (300, 2.0, True), (400, 2.5, False)):
+        run.measure(evaluated(300, 2.0))
+        for images in (100, 300):
             torch.nn.init.constant_(next(average.network.parameters()), images)
-            run.measure(evaluated(images, distance))
-            assert run.keep_best(average, images) == kept
+            run.keep_best(average, images)
     best = load(run_at / BEST)
     assert next(best.network.parameters()).unique().tolist() == [300]
     assert images_seen(run_at / BEST) == 300
@@ -74,15 +80,13 @@ def test_the_best_model_is_kept_and_worse_ones_are_not(
 
 
 def test_what_was_best_is_remembered_after_a_stop(config: TrainConfig, new_state: NewState, tmp_path: Path) -> None:
-    state = new_state(config)
     with opened(config, tmp_path / "run") as run:
         run.measure(evaluated(4, 1.0))
-        assert run.keep_best(state.average, 4)
     with opened(config, tmp_path / "run") as run:
-        run.resume(state)
+        run.resume(new_state(config))
         run.measure(evaluated(12, 2.0))
-        assert not run.keep_best(state.average, 12)
-    assert images_seen(tmp_path / "run" / BEST) == 4
+        assert run.is_best(4)
+        assert not run.is_best(12)
 
 
 def test_a_model_whose_measurement_a_resume_forgot_is_not_taken_for_the_best(
@@ -92,14 +96,14 @@ def test_a_model_whose_measurement_a_resume_forgot_is_not_taken_for_the_best(
     with opened(config, run_at) as run:
         run.measure(evaluated(4, 2.0))
         run.measure(evaluated(100, 1.0))
-        assert run.keep_best(state.average, 100)
+        run.keep_best(state.average, 100)
     with opened(config, run_at) as run:
         run.resume(state)  # at 8 images
         best = best_of(read_metrics(run_at))
         assert best == Best(4, "distance", 2.0)
         assert kept_best(run_at, best) is None
         run.measure(evaluated(100, 1.5))
-        assert run.keep_best(state.average, 100)
+        assert run.is_best(100)
 
 
 def test_a_run_begun_anew_with_other_settings_has_no_best_of_before(
@@ -108,8 +112,7 @@ def test_a_run_begun_anew_with_other_settings_has_no_best_of_before(
     config = settings()
     with opened(config, tmp_path / "run") as run:
         run.describe(model_for(config, load_images(config.source)))
-        run.measure(heldout(4, 1.0))
-        assert run.keep_best(new_state(config).average, 4)
+        run.keep_best(new_state(config).average, 4)
     with opened(settings(width=16), tmp_path / "run"):
         assert not any((tmp_path / "run" / BEST).iterdir())
 

@@ -15,7 +15,7 @@ from sfumato import trainer
 from sfumato.data import Batch
 from sfumato.measurements import read_metrics
 from sfumato.models import images_seen
-from sfumato.runs import Run
+from sfumato.open_run import Run
 from sfumato.training import engine
 from sfumato.training.budget import Budget, rate_scale
 from sfumato.training.config import OptimizationConfig, TrainConfig

@@ -20,9 +20,10 @@ from sfumato.data import ImageSet, load_images
 from sfumato.denoiser import PARAMETRIZATIONS
 from sfumato.errors import ConfigError, RunError, SfumatoError
 from sfumato.objective import TIMES, WEIGHTS
+from sfumato.open_run import Run
 from sfumato.presets import PRESETS, preset_for
 from sfumato.rules import planned
-from sfumato.runs import Learned, Run, learned_images, read_record
+from sfumato.runs import Learned, learned_images, read_record
 from sfumato.schedule import SCHEDULES, Flow
 from sfumato.training.config import (
     DataConfig,

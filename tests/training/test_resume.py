@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from sfumato import runs, trainer
+from sfumato import open_run, trainer
 from sfumato.data import Batch
 from sfumato.errors import DeviceError, RunError
 from sfumato.measurements import read_metrics
@@ -128,7 +128,7 @@ def test_a_kill_between_the_two_files_of_a_save_leaves_a_model_that_becomes_the_
     go(config, tmp_path / "whole")
     go(config, tmp_path / "parts", steps=2)
 
-    for home, name in ((TrainingState, "save"), (runs, "save_weights")):
+    for home, name in ((TrainingState, "save"), (open_run, "save_weights")):
         with monkeypatch.context() as patch:
             patch.setattr(home, name, killed)
             with pytest.raises(KeyboardInterrupt):
@@ -136,6 +136,17 @@ def test_a_kill_between_the_two_files_of_a_save_leaves_a_model_that_becomes_the_
         assert images_seen(tmp_path / "parts") >= saved(tmp_path / "parts")[1]["images_seen"] == 8
     go(config, tmp_path / "parts")
     assert_equal_saves(saved, tmp_path / "whole", tmp_path / "parts")
+
+
+def test_a_run_that_goes_on_for_a_larger_budget_says_once_that_its_network_stays(
+    settings: Settings, go: Train, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    said = []
+    for images in (8, 10**7, 10**7):
+        go(settings(width=None, images=images), run, steps=2)
+        said.append((run / "log.txt").read_text().count("The network stays the one that the run began with, of width"))
+    assert said == [0, 1, 1]
 
 
 def test_a_run_whose_device_failed_goes_on(
@@ -178,7 +189,7 @@ def test_a_run_that_crashed_after_measuring_has_every_measurement_once(
     go(config, tmp_path / "whole")
     go(config, tmp_path / "parts", steps=5)
     with monkeypatch.context() as patch:
-        patch.setattr(runs, "save_weights", killed)
+        patch.setattr(open_run, "save_weights", killed)
         with pytest.raises(KeyboardInterrupt):
             go(config, tmp_path / "parts")
     with (tmp_path / "parts" / "metrics.jsonl").open("a") as file:

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from copy import deepcopy
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from safetensors import safe_open
 from torch import nn
 
+from sfumato import objective
 from sfumato.data import Batch, load_images
 from sfumato.denoiser import NetworkDenoiser
-from sfumato.errors import RunError, TrainingError
+from sfumato.errors import RunError, SfumatoError, TrainingError
+from sfumato.named import named
 from sfumato.objective import Levels, weighted_loss
 from sfumato.shapes import UNLABELLED
-from sfumato.training import step
+from sfumato.training import ema, step
 from sfumato.training.budget import rate_scale
 from sfumato.training.config import OptimizationConfig, TrainConfig
 from sfumato.training.ema import ConstantDecay, update_average
@@ -68,6 +71,25 @@ def content(state: TrainingState, path: Path) -> str:
     twin.save(path)
     with safe_open(path, framework="pt") as file:
         return str(file.metadata()["digest"])
+
+
+def test_what_is_given_by_name_is_parsed_once_and_not_at_every_step(
+    settings: Settings, new_state: NewState, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parsed: list[str] = []
+
+    def watched(table: Mapping[str, Any], text: str, what: str, error: type[SfumatoError]) -> object:
+        parsed.append(text)
+        return named(table, text, what, error)
+
+    for module in (objective, ema):
+        monkeypatch.setattr(module, "named", watched)
+    names = ["log-normal:mean=-0.123", "min-snr:gamma=4.56", "power:length=0.0789"]  # in no other test
+    config = settings(**dict(zip(("times", "weight", "ema"), names, strict=True)))
+    state = new_state(config)
+    for _ in range(2):
+        one_step(state, config)
+    assert [parsed.count(name) for name in names] == [1, 1, 1]
 
 
 @pytest.mark.parametrize("factor", [NAN, INFINITY, -INFINITY])

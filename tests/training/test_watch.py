@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,14 +11,15 @@ import pytest
 import torch
 
 from sfumato import trainer
-from sfumato.data import Batch
+from sfumato.data import Batch, load_images
 from sfumato.denoiser import NetworkDenoiser
 from sfumato.errors import SamplingError
 from sfumato.evaluation.small import SmallEvaluation
 from sfumato.guidance import AutoGuided, ClassifierFree, WithinLevels
 from sfumato.measurements import best_of, read_metrics
-from sfumato.models import GUIDE, images_seen, load, load_guide
-from sfumato.runs import BEST, kept_best
+from sfumato.models import BEST, GUIDE, images_seen, load, load_guide
+from sfumato.open_run import Run
+from sfumato.runs import Learned, kept_best
 from sfumato.solvers import solver_for
 from sfumato.steering import GuidanceConfig, RouteConfig
 from sfumato.storage import read_tensors
@@ -51,7 +53,9 @@ def test_the_guide_is_the_average_of_its_moment(settings: Settings, go: Train, g
     go(settings(), tmp_path / "stopped", steps=5)
     assert guide_seen(guided) == images_seen(tmp_path / "stopped") == 20
     assert torch.equal(weights(load_guide(guided)), weights(load(tmp_path / "stopped")))
-    assert torch.equal(weights(load_guide(guided / "model")), weights(load_guide(guided)))
+    copy = shutil.copytree(guided / "model", tmp_path / "copy")
+    for same in (guided / "model", copy):
+        assert torch.equal(weights(load_guide(same)), weights(load_guide(guided)))
     assert not torch.equal(weights(load_guide(guided)), weights(load(guided)))
 
 
@@ -153,6 +157,33 @@ def test_a_model_guided_by_a_weaker_one_takes_another_route_unless_told_otherwis
     logsnr = RouteConfig(solver="dpm-2m", steps=5).route(model)
     for settings in (RouteConfig(grid="logsnr", steps=5), RouteConfig(solver="dpm-2m", steps=5)):
         assert torch.equal(settings.route(by_itself).stops, logsnr.stops)
+
+
+@pytest.mark.parametrize(("best_at", "is_guided"), [(16, False), (20, False), (24, True)])
+def test_the_best_model_is_guided_by_the_runs_early_self_if_that_was_kept_before(
+    best_at: int, is_guided: bool, settings: Settings, guided: Path
+) -> None:
+    """The guide is of 20 images."""
+    config = settings(guide_at=0.25)
+    with Run(guided, config, Learned.of(load_images(config.source))) as run:
+        run.keep_best(load(guided), best_at)
+    guide = load_guide(guided / BEST)
+    assert (guide is not None) == is_guided
+    if guide is not None:
+        assert torch.equal(weights(guide), weights(load_guide(guided)))
+
+
+def test_a_run_that_went_back_behind_its_guide_is_not_guided_by_its_later_self(
+    settings: Settings, go: Train, tmp_path: Path
+) -> None:
+    run, config = tmp_path / "run", settings(guide_at=0.25, save_minutes=0, keep=9)
+    go(config, run, steps=6)
+    assert load_guide(run) is not None
+    for images in (20, 24):
+        (run / "checkpoints" / f"{images:012d}.safetensors").unlink()
+    go(config, run, steps=0)
+    assert images_seen(run) == 16
+    assert load_guide(run) is None
 
 
 def test_small_evaluations_are_as_often_as_asked_and_the_best_is_kept(

@@ -1,0 +1,237 @@
+"""A run directory open for training: its lock, all that is written into it, and going on where it stopped."""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import tomli_w
+from filelock import FileLock, Timeout
+
+from sfumato.denoiser import NetworkDenoiser
+from sfumato.errors import RunError
+from sfumato.measurements import METRICS, best_of, read_metrics
+from sfumato.models import (
+    BEST,
+    DESCRIPTION,
+    GUIDE,
+    MODEL,
+    WEIGHTS,
+    ModelConfig,
+    images_seen,
+    save_description,
+    save_weights,
+)
+from sfumato.runs import (
+    CONFIG,
+    Learned,
+    Record,
+    changes,
+    checkpoint_at,
+    checkpoints,
+    has_learned,
+    has_saved_model,
+    read_record,
+)
+from sfumato.storage import UNFINISHED, cannot_write, write_whole
+from sfumato.training.config import TrainConfig
+from sfumato.training.state import TrainingState
+
+LOG, LOCK = "log.txt", ".lock"
+
+
+class Run:
+    """A run directory, open for training by this process alone. Use it in a `with` statement.
+
+    Args:
+        path: the directory; made if it does not exist.
+        config: what is asked now.
+        learned: the data given now.
+
+    Raises:
+        RunError: another process trains there; or the directory holds something else, or a run of another
+            configuration or other data (the difference is shown); or it cannot be written.
+    """
+
+    def __init__(self, path: Path, config: TrainConfig, learned: Learned) -> None:
+        self.path = path
+        _refuse_foreign_folder(path)
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+            self._lock = FileLock(path / LOCK, blocking=False)
+            self._lock.acquire()
+            for leftover in path.rglob(UNFINISHED + "*"):
+                leftover.unlink()
+        except Timeout as error:
+            raise RunError(f"another process is training in {path}", "Wait for it, or choose another --out.") from error
+        except OSError as error:
+            raise cannot_write(path, error) from error
+        record = Record(config, learned)
+        try:
+            self._take_over(record)
+        except RunError:
+            self._lock.release()
+            raise
+        text = tomli_w.dumps(_without_none(asdict(record)))
+        write_whole(path / CONFIG, text.encode(errors="replace"))  # a path need not be UTF-8, TOML must be
+
+    def _take_over(self, record: Record) -> None:
+        """Refuses a run of other settings or data; one that has not made a step yet is simply begun anew."""
+        if not (self.path / CONFIG).exists():
+            return
+        changed = changes(read_record(self.path), record)
+        if not changed:
+            return
+        if has_learned(self.path):
+            raise RunError(
+                f"{self.path} was begun with other settings or data ({'; '.join(changed)})",
+                "Give those it was begun with, or another --out for a new run.",
+            )
+        checkpoint_at(self.path, 0).unlink(missing_ok=True)
+        for leftover in (f"{BEST}/{WEIGHTS}", f"{BEST}/{DESCRIPTION}", f"{MODEL}/{GUIDE}"):
+            (self.path / leftover).unlink(missing_ok=True)
+
+    def __enter__(self) -> "Run":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._lock.release()
+
+    @property
+    def samples(self) -> Path:
+        """The folder of the preview grids."""
+        return self.path / "samples"
+
+    def describe(self, model: ModelConfig) -> None:
+        """Writes the model's description, which does not change."""
+        save_description(model, self.path / MODEL)
+
+    def save(self, state: TrainingState, keep: int) -> Path:
+        """Writes the averaged model and a checkpoint, then removes all but the newest `keep` checkpoints.
+
+        The model comes first: a run that is resumed from a checkpoint has a model at least as far. Checkpoints beyond
+        this one are those that `resume` passed over.
+
+        Raises:
+            RunError: they could not be written, or are not finite; what was saved before is intact.
+        """
+        path = checkpoint_at(self.path, state.counters.images_seen)
+        save_weights(state.average, self.path / MODEL, state.counters.images_seen)
+        state.save(path)
+        beyond = [other for other in checkpoints(self.path) if other > path]
+        for obsolete in beyond + checkpoints(self.path)[len(beyond) + keep :]:
+            obsolete.unlink(missing_ok=True)
+        return path
+
+    def save_guide(self, state: TrainingState) -> None:
+        """Keeps the averaged model as it is now: the weaker self that may guide the later one.
+
+        Raises:
+            RunError: it could not be written, or is not finite.
+        """
+        save_weights(state.average, self.path / MODEL, state.counters.images_seen, GUIDE)
+
+    def is_best(self, images_seen: int) -> bool:
+        """Whether no measurement so far is better than that of this moment.
+
+        What was best is known by metrics.jsonl alone, and so is the same after a resume.
+        """
+        best = best_of(read_metrics(self.path))
+        return best is not None and best.images == images_seen
+
+    def keep_best(self, average: NetworkDenoiser, images_seen: int) -> None:
+        """Writes the averaged model of a moment that `is_best` to best/.
+
+        Args:
+            average: The model, as it was then.
+            images_seen: By then.
+
+        Raises:
+            RunError: It could not be written, or is not finite; what was saved before is intact.
+        """
+        folder, description = self.path / BEST, (self.path / MODEL / DESCRIPTION).read_bytes()
+        write_whole(folder / DESCRIPTION, description)
+        save_weights(average, folder, images_seen)
+
+    def resume(self, state: TrainingState) -> list[str]:
+        """Loads the newest readable checkpoint, and forgets the measurements made after it. A new run gets its first.
+
+        Returns:
+            What a person should know: the checkpoints that could not be read.
+
+        Raises:
+            RunError: there are checkpoints, and none can be read.
+        """
+        problems: list[RunError] = []
+        for path in checkpoints(self.path):
+            try:
+                state.load(path)
+            except RunError as error:
+                problems.append(error)
+                continue
+            self._forget_after(state.counters.images_seen)
+            self._restore_model(state)
+            return [str(problem) for problem in problems]
+        if problems:
+            raise RunError(
+                f"no checkpoint of {self.path} can be used: {problems[0].problem}",
+                "Restore one from a copy, or begin anew with another --out.",
+            )
+        if has_saved_model(self.path):
+            raise RunError(
+                f"the checkpoints of {self.path} are gone, so that it cannot go on; its model can still sample",
+                "Choose another --out to train anew.",
+            )
+        self._forget_after(0)
+        state.save(checkpoint_at(self.path, 0))
+        return []
+
+    def _restore_model(self, state: TrainingState) -> None:
+        """Writes the model anew if it is lost, broken or not that of the checkpoint."""
+        try:
+            is_there = images_seen(self.path) == state.counters.images_seen
+        except RunError:
+            is_there = False
+        if state.counters.steps and not is_there:
+            save_weights(state.average, self.path / MODEL, state.counters.images_seen)
+
+    def measure(self, measurement: dict[str, Any]) -> None:
+        """Adds a line to metrics.jsonl."""
+        self._append(METRICS, json.dumps(measurement, allow_nan=False))
+
+    def log(self, text: str) -> None:
+        """Adds a line to log.txt."""
+        self._append(LOG, text)
+
+    def _append(self, name: str, line: str) -> None:
+        path = self.path / name
+        try:
+            with path.open("a", encoding="utf-8") as file:
+                file.write(line + "\n")
+        except OSError as error:
+            raise cannot_write(path, error) from error
+
+    def _forget_after(self, images_seen: int) -> None:
+        kept = [m for m in read_metrics(self.path) if m["images"] <= images_seen]
+        write_whole(self.path / METRICS, "".join(json.dumps(m) + "\n" for m in kept).encode())
+
+
+def _refuse_foreign_folder(path: Path) -> None:
+    if path.is_file():
+        raise RunError(f"{path} is a file, not a run directory", "Choose another --out.")
+    if not path.is_dir() or (path / CONFIG).exists():
+        return
+    if any(entry.name != LOCK and not entry.name.startswith(UNFINISHED) for entry in path.iterdir()):
+        raise RunError(f"{path} is not empty and holds no run", "Choose another --out, so that nothing is lost.")
+
+
+def _without_none(tree: dict[str, Any]) -> dict[str, Any]:
+    """The tables without their empty entries, which TOML cannot write; a missing entry is read as None."""
+    return {
+        name: _without_none(value) if isinstance(value, dict) else value
+        for name, value in tree.items()
+        if value is not None
+    }
