@@ -108,7 +108,7 @@ class Eval:
     data: Annotated[str | None, tyro.conf.Positional, tyro.conf.arg(metavar="DATA")] = None
     """Real images, as for `sfumato train`; for a run, without it, those that it learned from."""
     count: int | None = None
-    """How many samples are judged. Of a run, without it: 10,000 on a GPU, 1,000 elsewhere; of IMAGES: all."""
+    """How many samples are judged. Of a run, without it: 10,000 on a GPU, 1,000 elsewhere; of IMAGES: all, else at random."""
     metrics: tuple[str, ...] = ()
     """What is measured: distance, coverage, agreement, memorization, drift, likelihood; without it, what is quick."""
     features: str = "pixels"

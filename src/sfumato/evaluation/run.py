@@ -30,7 +30,7 @@ from sfumato.evaluation.evaluate import (
 )
 from sfumato.evaluation.labels import classes_as_in
 from sfumato.evaluation.report import warning_of
-from sfumato.evaluation.subject import HELD_OUT, Subject, first, subject_of_images
+from sfumato.evaluation.subject import HELD_OUT, Subject, first, some_of, subject_of_images
 from sfumato.likelihood import flow_likelihood
 from sfumato.models import images_seen
 from sfumato.runs import configured_images, home_of, read_record
@@ -137,7 +137,7 @@ def subject_of_files(samples: str, data: str, count: int | None, size: Size, cac
     Args:
         samples: a folder, archive or `.npz`.
         data: as for `load_images`.
-        count: how many samples are judged, the first of them; None: all.
+        count: how many samples are judged, taken at random, the same ones each time; None: all.
         size: that both are brought to; None: the size of the samples.
         cache: where decoded images are kept.
 
@@ -148,7 +148,8 @@ def subject_of_files(samples: str, data: str, count: int | None, size: Size, cac
     if count is not None and count < 2:
         raise ConfigError(f"{count} of the images of {samples} were asked", "Ask for at least 2.")
     drawn_by_others = load_images(samples, size=size, cache=cache)
-    drawn_by_others = first(drawn_by_others, len(drawn_by_others) if count is None else count)
+    if count is not None:
+        drawn_by_others = drawn_by_others.select(some_of(len(drawn_by_others), count))
     real, notices = _like(data, drawn_by_others.image_shape, cache)
     return subject_of_images(samples, drawn_by_others, real, notices)
 
