@@ -38,6 +38,8 @@ BATCH = 256
 PAIRS = 10
 """Shown of those that are closest."""
 
+OF_CLASSES = "Name a classifier of the same classes with --features; examples/features.py makes one."
+
 T = TypeVar("T")
 
 Facts = dict[str, Any]
@@ -178,7 +180,7 @@ def agreement(bench: Bench) -> Facts:
         raise ConfigError(
             f"agreement was asked of the features {bench.features.name}, which tell {bench.features.classes} classes "
             f"apart, and samples of {len(names)}",
-            "Name a classifier of the same classes with --features; examples/features.py makes one.",
+            OF_CLASSES,
         )
     return {
         "samples": _agreeing(bench, subject.samples, names),
@@ -272,6 +274,21 @@ def plain_images(samples: ImageSet) -> list[str]:
 
 METRICS = ("distance", "coverage", "agreement", "memorization", "drift", "likelihood")
 """What can be asked."""
+
+
+def check_metrics(names: Sequence[str], features: Features) -> None:
+    """What can be said of the metrics that are asked before samples are drawn.
+
+    Raises:
+        ConfigError: one is unknown, or needs a classifier, and the features are of none.
+    """
+    unknown = [name for name in names if name not in METRICS]
+    if unknown:
+        raise ConfigError(f"there is no metric {unknown[0]!r}", f"Choose among: {', '.join(METRICS)}.")
+    if "agreement" in names and not features.classes:
+        raise ConfigError(
+            f"agreement was asked of the features {features.name}, which are no classifier's", OF_CLASSES
+        )
 
 
 def usual_metrics(subject: Subject, features: Features) -> Sequence[str]:

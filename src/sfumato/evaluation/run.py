@@ -19,9 +19,9 @@ from sfumato.errors import ConfigError, DataError
 from sfumato.evaluation.drawing import drawn
 from sfumato.evaluation.evaluate import (
     MEASURES,
-    METRICS,
     Begin,
     Bench,
+    check_metrics,
     memorization,
     plain_images,
     save_sheet,
@@ -90,9 +90,11 @@ def subject_of_model(
         on_step: told after every step how many images took it.
 
     Raises:
-        ConfigError: of a copy, no images were named.
+        ConfigError: of a copy, no images were named; a count below 2.
         DataError: the images are not there, or are not those of the run.
     """
+    if drawing.count < 2:
+        raise ConfigError(f"{drawing.count} samples of {path} were asked", "Ask for at least 2.")
     home = home_of(path)
     train, held_out, notices = _beside(path, home, data, drawing.base, cache)
     samples = drawn(
@@ -186,9 +188,7 @@ def judged(bench: Bench, metrics: Sequence[str], model: NetworkDenoiser | None, 
         DataError: there are too few images.
         RunError: something could not be written.
     """
-    unknown = [name for name in metrics if name not in METRICS]
-    if unknown:
-        raise ConfigError(f"there is no metric {unknown[0]!r}", f"Choose among: {', '.join(METRICS)}.")
+    check_metrics(metrics, bench.features)
     subject = bench.subject
     found: dict[str, Any] = {}
     written = [pictures.save_grid(first(subject.samples, SHOWN).floats(), out / "samples.png")]
