@@ -286,9 +286,7 @@ def check_metrics(names: Sequence[str], features: Features) -> None:
     if unknown:
         raise ConfigError(f"there is no metric {unknown[0]!r}", f"Choose among: {', '.join(METRICS)}.")
     if "agreement" in names and not features.classes:
-        raise ConfigError(
-            f"agreement was asked of the features {features.name}, which are no classifier's", OF_CLASSES
-        )
+        raise ConfigError(f"agreement was asked of the features {features.name}, which are no classifier's", OF_CLASSES)
 
 
 def usual_metrics(subject: Subject, features: Features) -> Sequence[str]:
