@@ -170,6 +170,17 @@ def test_copies_are_found(sfumato: Command, faces: Path, tmp_path: Path) -> None
     assert found["metrics"]["memorization"]["pixels"]["verdict"] == "copies"  # type: ignore[index]
 
 
+def test_a_wrong_metric_is_refused_before_samples_are_drawn(
+    sfumato: Command, trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sfumato.sampling.begin", None)
+    asked = ("--seed", 8, "--features", "pixels", "--out", tmp_path)
+    for metric in ("beauty", "agreement"):
+        outcome = sfumato("eval", trained, *QUICK, *asked, "--metrics", "drift", metric)
+        assert outcome.code == 2
+        assert metric in outcome.error
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -180,7 +191,8 @@ def test_copies_are_found(sfumato: Command, faces: Path, tmp_path: Path) -> None
         (["{faces}"], "Give IMAGES and DATA"),
         (["{faces}", "{faces}", "--metrics", "likelihood"], "whose model is not known"),
         (["nowhere", "{faces}"], "no file or folder nowhere"),
-        (["{run}", "--count", "0"], "Ask for at least 1"),
+        (["{run}", "--count", "1"], "Ask for at least 2"),
+        (["{run}", "--count", "-5"], "Ask for at least 2"),
         (["{faces}", "{faces}", "--count", "1"], "Ask for at least 2"),
     ],
 )

@@ -48,7 +48,9 @@ def test_classes_of_too_few_images_and_those_beyond_a_screenful_are_counted() ->
 
 
 def test_agreement_alone_has_a_table_too_and_without_classes_there_is_none() -> None:
-    assert shown(classes({"agreement": recognised(a=0.5)}))[0] == ["a", "50", *["-"] * 5, "0.500"]
+    alone = classes({"agreement": recognised(a=0.5)})
+    assert [column.header for column in alone.columns] == ["class, worst first", "samples", "agrees"]
+    assert shown(alone)[0] == ["a", "50", "0.500"]
     assert not classes({"coverage": {"samples": covered(0.5)}}).row_count
     assert not classes({}).row_count
 

@@ -135,7 +135,7 @@ class Eval:
     def run(self) -> int:
         """Evaluates."""
         from sfumato.devices import choose_device, device_failures, out_of_memory
-        from sfumato.evaluation.evaluate import Bench
+        from sfumato.evaluation.evaluate import Bench, check_metrics
         from sfumato.evaluation.report import print_report
         from sfumato.evaluation.run import EVALUATIONS, judged
         from sfumato.metrics import features_for
@@ -144,6 +144,7 @@ class Eval:
 
         device = choose_device(self.device)
         features = features_for(self.features, self.weights)
+        check_metrics(self.metrics, features)
         has_model = holds_model(self.subject)
         failed = device_failures("Give the same command again: it goes on from the samples that it has.")
         with failed, out_of_memory("Choose a smaller --batch or --count."):

@@ -14,7 +14,7 @@ from torch import Tensor
 from sfumato import pictures
 from sfumato.data import ImageSet
 from sfumato.errors import ConfigError, DataError
-from sfumato.evaluation.subject import Subject, first
+from sfumato.evaluation.subject import Subject, first, some_of
 from sfumato.metrics.drift import Appearance, appearance, drift
 from sfumato.metrics.features import Features
 from sfumato.metrics.features.pixels import PixelFeatures
@@ -37,6 +37,8 @@ SMALL_SET = 5_000
 BATCH = 256
 PAIRS = 10
 """Shown of those that are closest."""
+
+OF_CLASSES = "Name a classifier of the same classes with --features; examples/features.py makes one."
 
 T = TypeVar("T")
 
@@ -109,7 +111,7 @@ def _kernel(real: Tensor, rows: Tensor, begin: Begin) -> Facts:
 def _as_many(reference: Moments, sampled: Tensor, held_out: Tensor) -> Facts:
     """The Frechet distances of as many samples as held-out images, since it grows when there are few."""
     images = min(len(sampled), len(held_out))
-    both = (frechet_distance(reference, Moments.of(rows[:images])) for rows in (sampled, held_out))
+    both = (frechet_distance(reference, Moments.of(_some(rows, images))) for rows in (sampled, held_out))
     return {"images": images} | dict(zip(("samples", "held_out"), both, strict=True))
 
 
@@ -124,15 +126,20 @@ def _or_none(measure: Callable[[], T]) -> T | None:
 def coverage(bench: Bench) -> Facts:
     """Precision, recall, density and coverage, of the samples and of the held-out images; per class where known."""
     real = bench.rows(first(bench.subject.train, MOST_COMPARED))
-    sampled, held_out = bench.sampled[:MOST_COMPARED], bench.rows(bench.subject.held_out)
+    places = some_of(len(bench.sampled), MOST_COMPARED)
+    sampled, held_out = bench.sampled[places], bench.rows(bench.subject.held_out)
     images = min(len(sampled), len(held_out))
     found: Facts = {name: _covered(real, rows, bench.begin) for name, rows in _both(sampled, held_out)}
     as_many = {
-        name: found[name] if len(rows) == images else _covered(real, rows[:images], bench.begin)
+        name: found[name] if len(rows) == images else _covered(real, _some(rows, images), bench.begin)
         for name, rows in _both(sampled, held_out)
     }
     found |= {"features": bench.features.name, "reference": len(real), "as_many": {"images": images} | as_many}
-    return found | _covered_classes(bench.subject, real, sampled)
+    return found | _covered_classes(bench.subject, real, sampled, places)
+
+
+def _some(rows: Tensor, count: int) -> Tensor:
+    return rows[some_of(len(rows), count)]
 
 
 def _both(samples: T, held_out: T) -> tuple[tuple[str, T], tuple[str, T]]:
@@ -151,13 +158,13 @@ def _covered(real: Tensor, rows: Tensor, begin: Begin = unwatched) -> Facts | No
     return _or_none(measure)
 
 
-def _covered_classes(subject: Subject, real: Tensor, sampled: Tensor) -> Facts:
+def _covered_classes(subject: Subject, real: Tensor, sampled: Tensor, places: Tensor) -> Facts:
     """The same of each class, among its own real images; nothing where samples and images have no common classes."""
     names, labels = subject.samples.label_names, subject.samples.labels
     known = subject.train.labels
     if labels is None or known is None or not names or names != subject.train.label_names:
         return {}
-    asked, is_of = labels[: len(sampled)], known[: len(real)]
+    asked, is_of = labels[places], known[: len(real)]
     classes = {name: _covered(real[is_of == index], sampled[asked == index]) for index, name in enumerate(names)}
     return {"classes": classes}
 
@@ -173,7 +180,7 @@ def agreement(bench: Bench) -> Facts:
         raise ConfigError(
             f"agreement was asked of the features {bench.features.name}, which tell {bench.features.classes} classes "
             f"apart, and samples of {len(names)}",
-            "Name a classifier of the same classes with --features; examples/features.py makes one.",
+            OF_CLASSES,
         )
     return {
         "samples": _agreeing(bench, subject.samples, names),
@@ -267,6 +274,19 @@ def plain_images(samples: ImageSet) -> list[str]:
 
 METRICS = ("distance", "coverage", "agreement", "memorization", "drift", "likelihood")
 """What can be asked."""
+
+
+def check_metrics(names: Sequence[str], features: Features) -> None:
+    """What can be said of the metrics that are asked before samples are drawn.
+
+    Raises:
+        ConfigError: one is unknown, or needs a classifier, and the features are of none.
+    """
+    unknown = [name for name in names if name not in METRICS]
+    if unknown:
+        raise ConfigError(f"there is no metric {unknown[0]!r}", f"Choose among: {', '.join(METRICS)}.")
+    if "agreement" in names and not features.classes:
+        raise ConfigError(f"agreement was asked of the features {features.name}, which are no classifier's", OF_CLASSES)
 
 
 def usual_metrics(subject: Subject, features: Features) -> Sequence[str]:

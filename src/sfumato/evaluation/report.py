@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from rich.console import Console
@@ -75,11 +75,12 @@ def classes(metrics: dict[str, Any]) -> Table:
     asked = covered.keys() | recognised.keys()
     known = {name: (covered.get(name) or {}) | _agreed(recognised.get(name)) for name in asked}
     shown = sorted((name for name in known if known[name]), key=lambda name: (_worth(known[name]), name))[:MOST_CLASSES]
-    shares = (*COVERED, *(["agrees"] if recognised else []))
-    listed: list[Row] = [(name, *_cells(known[name], shares)) for name in shown]
+    counts = {"samples": "images"} | ({"real": "real"} if covered else {})
+    shares = (*(COVERED if covered else ()), *(("agrees",) if recognised else ()))
+    listed: list[Row] = [(name, *_cells(known[name], [*counts.values()], shares)) for name in shown]
     if shown and len(shown) < len(known):
         listed.append((f"... and {len(known) - len(shown):,} more",))
-    return _table(("class, worst first", "samples", "real", *shares), listed)
+    return _table(("class, worst first", *counts, *shares), listed)
 
 
 def _agreed(found: dict[str, Any] | None) -> dict[str, Any]:
@@ -92,9 +93,9 @@ def _worth(of: dict[str, Any]) -> float:
     return float(sum(shares)) / len(shares)
 
 
-def _cells(of: dict[str, Any], shares: Row) -> list[str]:
-    counts = [f"{of[name]:,}" if name in of else "-" for name in ("images", "real")]
-    return counts + [f"{of[name]:.3f}" if name in of else "-" for name in shares]
+def _cells(of: dict[str, Any], counts: Sequence[str], shares: Sequence[str]) -> list[str]:
+    numbers = [f"{of[name]:,}" if name in of else "-" for name in counts]
+    return numbers + [f"{of[name]:.3f}" if name in of else "-" for name in shares]
 
 
 def drift(metrics: dict[str, Any]) -> Table:

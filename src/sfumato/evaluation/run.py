@@ -19,9 +19,9 @@ from sfumato.errors import ConfigError, DataError
 from sfumato.evaluation.drawing import drawn
 from sfumato.evaluation.evaluate import (
     MEASURES,
-    METRICS,
     Begin,
     Bench,
+    check_metrics,
     memorization,
     plain_images,
     save_sheet,
@@ -30,7 +30,7 @@ from sfumato.evaluation.evaluate import (
 )
 from sfumato.evaluation.labels import classes_as_in
 from sfumato.evaluation.report import warning_of
-from sfumato.evaluation.subject import HELD_OUT, Subject, first, subject_of_images
+from sfumato.evaluation.subject import HELD_OUT, Subject, first, some_of, subject_of_images
 from sfumato.likelihood import flow_likelihood
 from sfumato.models import images_seen
 from sfumato.runs import configured_images, home_of, read_record
@@ -90,9 +90,11 @@ def subject_of_model(
         on_step: told after every step how many images took it.
 
     Raises:
-        ConfigError: of a copy, no images were named.
+        ConfigError: of a copy, no images were named; a count below 2.
         DataError: the images are not there, or are not those of the run.
     """
+    if drawing.count < 2:
+        raise ConfigError(f"{drawing.count} samples of {path} were asked", "Ask for at least 2.")
     home = home_of(path)
     train, held_out, notices = _beside(path, home, data, drawing.base, cache)
     samples = drawn(
@@ -137,7 +139,7 @@ def subject_of_files(samples: str, data: str, count: int | None, size: Size, cac
     Args:
         samples: a folder, archive or `.npz`.
         data: as for `load_images`.
-        count: how many samples are judged, the first of them; None: all.
+        count: how many samples are judged, taken at random, the same ones each time; None: all.
         size: that both are brought to; None: the size of the samples.
         cache: where decoded images are kept.
 
@@ -148,7 +150,8 @@ def subject_of_files(samples: str, data: str, count: int | None, size: Size, cac
     if count is not None and count < 2:
         raise ConfigError(f"{count} of the images of {samples} were asked", "Ask for at least 2.")
     drawn_by_others = load_images(samples, size=size, cache=cache)
-    drawn_by_others = first(drawn_by_others, len(drawn_by_others) if count is None else count)
+    if count is not None:
+        drawn_by_others = drawn_by_others.select(some_of(len(drawn_by_others), count))
     real, notices = _like(data, drawn_by_others.image_shape, cache)
     return subject_of_images(samples, drawn_by_others, real, notices)
 
@@ -185,9 +188,7 @@ def judged(bench: Bench, metrics: Sequence[str], model: NetworkDenoiser | None, 
         DataError: there are too few images.
         RunError: something could not be written.
     """
-    unknown = [name for name in metrics if name not in METRICS]
-    if unknown:
-        raise ConfigError(f"there is no metric {unknown[0]!r}", f"Choose among: {', '.join(METRICS)}.")
+    check_metrics(metrics, bench.features)
     subject = bench.subject
     found: dict[str, Any] = {}
     written = [pictures.save_grid(first(subject.samples, SHOWN).floats(), out / "samples.png")]

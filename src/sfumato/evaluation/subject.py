@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
+from jaxtyping import Int64
+from torch import Tensor
 
 from sfumato.data import ImageSet, split
 from sfumato.errors import DataError
@@ -51,6 +54,15 @@ def subject_of_images(name: str, samples: ImageSet, data: ImageSet, notices: tup
 def first(images: ImageSet, count: int) -> ImageSet:
     """The first images, or all if there are fewer."""
     return images.select(torch.arange(min(count, len(images))))
+
+
+def some_of(total: int, count: int) -> Int64[Tensor, " some"]:
+    """The places of `count` images that stand for all, or of all if there are fewer; always the same, in their order.
+
+    Files are often sorted by class, so the first of them stand for nothing.
+    """
+    order = np.random.Generator(np.random.Philox(0)).permutation(total)
+    return torch.from_numpy(order[:count]).sort().values
 
 
 def _spoken(images: ImageSet) -> str:
