@@ -175,8 +175,7 @@ def engine_for(
     """Steps as one CUDA graph on a GPU, compiled if the run is long enough; one by one elsewhere, or to debug."""
     if feed.device.type != "cuda" or debug:
         return EagerEngine(state, config, say)
-    begun, size = time.perf_counter(), config.optimization.batch
-    assert size is not None
+    begun, size = time.perf_counter(), config.optimization.batch_size
     prepare(state.model.network, config, cache_folder(cache) / "compiled", say)
     engine = captured_engine(state, config, feed.batch(state.counters.images_seen, size), say)
     say(f"Ready to train after {time.perf_counter() - begun:.0f} s.")
@@ -213,8 +212,8 @@ class _Loop:
         began_at, self.counted_until = counters.images_seen, time.perf_counter()
         before = Moment(counters.images_seen, self.share)
         while self.share < 1 and not self.should_stop():
-            batch = self.feed.batch(counters.images_seen, self.budget.batch(counters, self.batch_size))
-            self.take(engine.step(batch))
+            size = self.budget.batch(counters, self.config.optimization.batch_size)
+            self.take(engine.step(self.feed.batch(counters.images_seen, size)))
             now = Moment(counters.images_seen, self.share)
             self.keep_guide(before, now)
             if time.perf_counter() - self.saved_at >= 60 * self.config.watch.save_minutes:
@@ -237,13 +236,6 @@ class _Loop:
     def share(self) -> float:
         """Of the run, that is over."""
         return self.budget.spent(self.state.counters)
-
-    @property
-    def batch_size(self) -> int:
-        """Images a step."""
-        size = self.config.optimization.batch
-        assert size is not None
-        return size
 
     def take(self, results: Sequence[StepResult]) -> None:
         """Counts the time since the last results, and what these say."""

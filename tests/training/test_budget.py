@@ -188,8 +188,7 @@ def test_minutes_may_be_followed_by_images(
 
 def looks_at(config: TrainConfig, steps: int, seconds: float = 0.0) -> list[int]:
     """The images at which a run of so many steps, which take so long, is looked at."""
-    batch, budget = config.optimization.batch, Budget.of(config.optimization)
-    assert batch is not None
+    batch, budget = config.optimization.batch_size, Budget.of(config.optimization)
     looks, found = Looks(config), []
     moments = [
         Moment(step * batch, budget.spent(Counters(images_seen=step * batch, seconds=step * seconds)))

@@ -77,6 +77,12 @@ IMPOSSIBLE: list[tuple[Callable[..., object], str, object]] = [
 ]
 
 
+def test_a_batch_that_is_left_open_has_no_size() -> None:
+    assert OptimizationConfig(batch=7).batch_size == 7
+    with pytest.raises(ConfigError, match="leave the batch open"):
+        _ = OptimizationConfig(batch=None).batch_size
+
+
 @pytest.mark.parametrize(
     ("table", "name", "value"), IMPOSSIBLE, ids=lambda value: str(getattr(value, "__name__", value))
 )

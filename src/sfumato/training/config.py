@@ -193,6 +193,17 @@ class OptimizationConfig:
             optimizer_for(self.optimizer)
             average_for(self.ema)
 
+    @property
+    def batch_size(self) -> int:
+        """`batch`, where it is not left open.
+
+        Raises:
+            ConfigError: it is.
+        """
+        if self.batch is None:
+            raise ConfigError("the settings leave the batch open", "Settle it by `sfumato.rules.planned`, or give it.")
+        return self.batch
+
 
 @dataclass(frozen=True)
 class WatchConfig:

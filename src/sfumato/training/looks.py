@@ -33,8 +33,7 @@ class Looks:
 
     def __init__(self, config: TrainConfig) -> None:
         settings, self.every = config.optimization, config.watch.watch_every
-        assert settings.batch is not None
-        self.first = FIRST_BATCHES * settings.batch
+        self.first = FIRST_BATCHES * settings.batch_size
         by_images = LOOKS if settings.images is None else settings.images // self.first
         by_minutes = LOOKS if settings.minutes is None else math.ceil(LOOKS_A_MINUTE * settings.minutes)
         self.parts = max(1, min(LOOKS, by_images, by_minutes))
