@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -9,6 +10,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
+import torch.nn.functional as F
+from jaxtyping import Float32
 from torch import Tensor
 
 from sfumato import pictures
@@ -35,6 +38,9 @@ SMALL_SET = 5_000
 """Below so many training images copies are looked for unasked."""
 
 BATCH = 256
+MOST_SIDE = 64
+"""Pixels a side at which copies are sought: a copy of a photo shows there too, and finer ones cost memory and time."""
+
 PAIRS = 10
 """Shown of those that are closest."""
 
@@ -211,9 +217,9 @@ def memorization(bench: Bench) -> tuple[Facts, Memorization]:
     subject = bench.subject
     both = len(subject.samples) + len(subject.held_out)
     by_pixels = of_images(
-        subject.samples.floats(),
-        subject.train.floats(),
-        subject.held_out.floats(),
+        small(subject.samples),
+        small(subject.train),
+        small(subject.held_out),
         on_images=bench.begin("closest images", both),
     )
     if bench.features.name == PixelFeatures.name:
@@ -221,6 +227,13 @@ def memorization(bench: Bench) -> tuple[Facts, Memorization]:
     train, held_out = bench.rows(subject.train), bench.rows(subject.held_out)
     by_features = of_features(bench.sampled, train, held_out, on_images=bench.begin("closest features", both))
     return {"pixels": told(by_pixels), bench.features.name: told(by_features)}, by_pixels
+
+
+def small(images: ImageSet) -> Float32[Tensor, "n c h w"]:
+    """The images as their pixels are compared: squares of larger ones are averaged, down to `MOST_SIDE` a side."""
+    square = math.ceil(max(images.image_shape[1:]) / MOST_SIDE)
+    parts = (images.select(places).floats() for places in torch.arange(len(images)).split(BATCH))
+    return torch.cat([F.avg_pool2d(part, square, ceil_mode=True) for part in parts])
 
 
 def told(found: Memorization) -> Facts:
@@ -238,9 +251,9 @@ def save_sheet(subject: Subject, found: Memorization, file: Path) -> Path:
     Raises:
         RunError: it could not be written.
     """
-    train = subject.train.floats()
-    pairs = [closest_pairs(subject.samples.floats(), train, found.samples, PAIRS)]
-    pairs.append(closest_pairs(subject.held_out.floats(), train, found.held_out, PAIRS))
+    train = small(subject.train)
+    pairs = [closest_pairs(small(subject.samples), train, found.samples, PAIRS)]
+    pairs.append(closest_pairs(small(subject.held_out), train, found.held_out, PAIRS))
     columns = min(len(some) for some in pairs)
     rows = torch.cat([some[:columns] for some in pairs], dim=1).unbind(1)
     titles = ("sample", "closest\ntraining image", "held-out\nimage", "closest\ntraining image")

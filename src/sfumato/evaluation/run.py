@@ -189,6 +189,8 @@ def judged(bench: Bench, metrics: Sequence[str], model: NetworkDenoiser | None, 
         RunError: something could not be written.
     """
     check_metrics(metrics, bench.features)
+    if "likelihood" in metrics and model is None:
+        raise ConfigError("likelihood was asked of images whose model is not known", "Name a run instead.")
     subject = bench.subject
     found: dict[str, Any] = {}
     written = [pictures.save_grid(first(subject.samples, SHOWN).floats(), out / "samples.png")]
@@ -196,7 +198,7 @@ def judged(bench: Bench, metrics: Sequence[str], model: NetworkDenoiser | None, 
         if name == "memorization":
             found[name], by_pixels = memorization(bench)
             written.append(save_sheet(subject, by_pixels, out / "closest.png"))
-        elif name == "likelihood":
+        elif name == "likelihood" and model is not None:
             found[name] = likelihood(model, subject.held_out, bench.begin)
         else:
             found[name] = MEASURES[name](bench)
@@ -215,14 +217,8 @@ def judged(bench: Bench, metrics: Sequence[str], model: NetworkDenoiser | None, 
     return facts
 
 
-def likelihood(model: NetworkDenoiser | None, held_out: ImageSet, begin: Begin = unwatched) -> dict[str, Any]:
-    """Bits per dimension of held-out images under the model's flow, with the standard error of their mean.
-
-    Raises:
-        ConfigError: the model is not known.
-    """
-    if model is None:
-        raise ConfigError("likelihood was asked of images whose model is not known", "Name a run instead.")
+def likelihood(model: NetworkDenoiser, held_out: ImageSet, begin: Begin = unwatched) -> dict[str, Any]:
+    """Bits per dimension of held-out images under the model's flow, with the standard error of their mean."""
     images = first(held_out, MOST_MEASURED)
     device = next(model.parameters()).device
     labels = None if images.labels is None or not model.is_conditional else images.labels.to(device)
