@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -37,6 +38,20 @@ def test_sample_is_guided_by_the_early_self_and_as_far_as_is_asked(
         assert np.array_equal(samples("without"), plain)
     finally:
         (tmp_path / "guide").rename(guided / "model" / "guide.safetensors")
+
+
+def test_an_evaluation_draws_again_once_the_guide_is_gone(sfumato: Command, guided: Path, tmp_path: Path) -> None:
+    def drift(out: str) -> object:
+        flags = ("--count", 4, "--steps", 4, "--metrics", "drift", "--device", "cpu", "--json", "--solver", "dpm-2m")
+        return json.loads(sfumato("eval", guided, *flags, "--out", tmp_path / out).out)["metrics"]
+
+    with_guide = drift("guided")
+    (guided / "model" / "guide.safetensors").rename(tmp_path / "guide")
+    try:
+        assert drift("alone") != with_guide
+    finally:
+        (tmp_path / "guide").rename(guided / "model" / "guide.safetensors")
+    assert drift("again") == with_guide
 
 
 def test_interpolate_is_not_guided_unless_asked(sfumato: Command, guided: Path, tmp_path: Path) -> None:

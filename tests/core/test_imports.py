@@ -75,7 +75,19 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
     "duplicates": {"data"},
     "evaluation": {
-        *("bulk", "data", "denoiser", "depth", "errors", "likelihood", "metrics", "models", "pictures", "runs"),
+        *(
+            "bulk",
+            "data",
+            "denoiser",
+            "depth",
+            "errors",
+            "guidance",
+            "likelihood",
+            "metrics",
+            "models",
+            "pictures",
+            "runs",
+        ),
         *("sampling", "schedule", "solvers", "sources", "storage", "store"),
     },
     "inspection": {
