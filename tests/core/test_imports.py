@@ -75,20 +75,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
     "duplicates": {"data"},
     "evaluation": {
-        *(
-            "bulk",
-            "data",
-            "denoiser",
-            "depth",
-            "errors",
-            "guidance",
-            "likelihood",
-            "metrics",
-            "models",
-            "pictures",
-            "runs",
-        ),
-        *("sampling", "schedule", "solvers", "sources", "storage", "store"),
+        *("bulk", "data", "denoiser", "depth", "errors", "guidance", "likelihood", "metrics", "models", "pictures"),
+        *("runs", "sampling", "schedule", "solvers", "sources", "storage", "store"),
     },
     "inspection": {
         *("architecture", "conditions", "data", "devices", "duplicates", "errors", "models", "pictures", "presets"),
