@@ -301,17 +301,16 @@ class _Loop:
             self.pause(lambda: self.observe(due))
 
     def observe(self, measurements: Sequence[Callable[[], None]]) -> None:
-        """Measures the averaged model, and keeps it if it is the best so far; given up at once when asked to stop."""
+        """Measures the averaged model, given up at once when asked to stop, and keeps it if it is the best so far."""
         try:
             for measure in measurements:
                 measure()
         except _Stopped:
-            return
+            pass
         except torch.OutOfMemoryError:
             _said_and_logged(self.reporter, self.run)(
                 "There is no memory left to look at the model: --preview-count 1 and --heldout-count 10 need least."
             )
-            return
         if self.run.is_best(self.state.counters.images_seen):
             self.best, self.best_at = deepcopy(self.state.average), self.state.counters.images_seen
 

@@ -25,6 +25,7 @@ from sfumato.steering import GuidanceConfig, RouteConfig
 from sfumato.storage import read_tensors
 from sfumato.training import engine
 from sfumato.training.config import TrainConfig
+from sfumato.training.heldout import HeldOut, HeldOutLoss
 from sfumato.training.state import TrainingState
 from sfumato.training.step import StepResult, training_step
 
@@ -238,6 +239,25 @@ def test_a_stopped_run_keeps_its_best_and_going_on_does_too(settings: Settings, 
     best = best_of(read_metrics(run))
     assert best is not None
     assert images_seen(run / BEST) == best.images
+
+
+@pytest.mark.parametrize("interruption", [trainer._Stopped, torch.OutOfMemoryError])
+def test_a_look_given_up_after_it_measured_the_best_keeps_it(
+    interruption: type[Exception], settings: Settings, go: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, losses, previews = tmp_path / "run", iter([3.0, 1.0]), iter([torch.zeros(1, 3, 4, 4)])
+
+    def given_up_later(*_: object, **__: object) -> torch.Tensor:
+        preview = next(previews, None)
+        if preview is None:
+            raise interruption
+        return preview
+
+    monkeypatch.setattr(HeldOut, "loss", lambda *_, **__: HeldOutLoss(next(losses), {}))
+    monkeypatch.setattr(trainer, "sample", given_up_later)
+    go(settings(images=16, watch_every=8), run)
+    assert kept_best(run, best_of(read_metrics(run))) == run / BEST
+    assert images_seen(run / BEST) == 16
 
 
 def test_watching_changes_nothing_that_is_learned(settings: Settings, go: Train, tmp_path: Path) -> None:
