@@ -8,7 +8,6 @@ paper's where times are uniform.
 import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from functools import cache
 from typing import NamedTuple
 
 import torch
@@ -128,7 +127,6 @@ TIMES: dict[str, TimeDensity] = {
 }
 
 
-@cache
 def times_for(name: str) -> TimeDensity:
     """The density of a name in `TIMES`, possibly with settings.
 
@@ -272,7 +270,6 @@ WEIGHTS: dict[str, Weight] = {
 }
 
 
-@cache
 def weight_for(name: str) -> Weight:
     """The weight of a name in `WEIGHTS`, possibly with settings.
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from copy import deepcopy
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -15,13 +14,12 @@ from torch import nn
 from sfumato import objective
 from sfumato.data import Batch, load_images
 from sfumato.denoiser import NetworkDenoiser
-from sfumato.errors import RunError, SfumatoError, TrainingError
-from sfumato.named import named
-from sfumato.objective import Levels, weighted_loss
+from sfumato.errors import RunError, TrainingError
+from sfumato.objective import Levels, LogNormalTimes, MinSNR, weighted_loss
 from sfumato.shapes import UNLABELLED
 from sfumato.training import ema, step
 from sfumato.training.budget import rate_scale
-from sfumato.training.config import OptimizationConfig, TrainConfig
+from sfumato.training.config import DiffusionConfig, OptimizationConfig, TrainConfig
 from sfumato.training.ema import ConstantDecay, update_average
 from sfumato.training.optimizers import AdamRule
 from sfumato.training.state import Counters, TrainingState
@@ -73,23 +71,30 @@ def content(state: TrainingState, path: Path) -> str:
         return str(file.metadata()["digest"])
 
 
-def test_what_is_given_by_name_is_parsed_once_and_not_at_every_step(
+def test_what_is_given_by_name_is_not_parsed_again_at_every_step(
     settings: Settings, new_state: NewState, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    parsed: list[str] = []
+    config = settings(ema="power:length=0.1", times="log-normal:std=1", weight="min-snr:gamma=1")
+    state = new_state(config)
+    one_step(state, config)
 
-    def watched(table: Mapping[str, Any], text: str, what: str, error: type[SfumatoError]) -> object:
-        parsed.append(text)
-        return named(table, text, what, error)
+    def parsed(_: object, text: str, *__: object) -> None:
+        raise AssertionError(f"{text} is parsed again")
 
     for module in (objective, ema):
-        monkeypatch.setattr(module, "named", watched)
-    names = ["log-normal:mean=-0.123", "min-snr:gamma=4.56", "power:length=0.0789"]  # in no other test
-    config = settings(**dict(zip(("times", "weight", "ema"), names, strict=True)))
-    state = new_state(config)
-    for _ in range(2):
-        one_step(state, config)
-    assert [parsed.count(name) for name in names] == [1, 1, 1]
+        monkeypatch.setattr(module, "named", parsed)
+    one_step(state, config)
+
+
+def test_a_name_means_the_part_that_the_table_has_now(monkeypatch: pytest.MonkeyPatch) -> None:
+    for mean in (1.0, -1.0):
+        monkeypatch.setitem(objective.TIMES, "mine", LogNormalTimes(mean))
+        monkeypatch.setitem(objective.WEIGHTS, "mine", MinSNR(2 + mean))
+        monkeypatch.setitem(ema.AVERAGES, "mine", ConstantDecay(0.5 + mean / 4))
+        diffusion, optimization = DiffusionConfig(times="mine:std=2", weight="mine"), OptimizationConfig(ema="mine")
+        assert diffusion.time_density == LogNormalTimes(mean, 2.0)
+        assert diffusion.loss_weight == MinSNR(2 + mean)
+        assert optimization.average == ConstantDecay(0.5 + mean / 4)
 
 
 @pytest.mark.parametrize("factor", [NAN, INFINITY, -INFINITY])

@@ -1,11 +1,16 @@
 """Every setting of a training run, written once: the flags of `sfumato train`, the tables of `config.toml`, the API."""
 
 from dataclasses import asdict, astuple, dataclass, field
-from typing import Annotated, Any, ClassVar, Literal
+from functools import cached_property
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import tyro
 
 from sfumato.errors import ConfigError
+
+if TYPE_CHECKING:
+    from sfumato.objective import TimeDensity, Weight
+    from sfumato.training.ema import Average
 
 SOUND = {
     ("adam", "constant"),
@@ -130,11 +135,31 @@ class DiffusionConfig:
         if astuple(self) in SOUND:
             return
         from sfumato.models import checked_schedule
-        from sfumato.objective import times_for, weight_for
 
         checked_schedule(self.schedule, self.zero_terminal_snr, self.shift, self.parametrization)
-        times_for(self.times)
-        weight_for(self.weight)
+        _ = self.time_density, self.loss_weight
+
+    @cached_property
+    def time_density(self) -> "TimeDensity":
+        """How often each time is drawn.
+
+        Raises:
+            ConfigError: `times` is an unknown name or has an unknown setting; lists what is possible.
+        """
+        from sfumato.objective import times_for
+
+        return times_for(self.times)
+
+    @cached_property
+    def loss_weight(self) -> "Weight":
+        """How much an error counts.
+
+        Raises:
+            ConfigError: `weight` is an unknown name or has an unknown setting; lists what is possible.
+        """
+        from sfumato.objective import weight_for
+
+        return weight_for(self.weight)
 
 
 @dataclass(frozen=True)
@@ -187,11 +212,21 @@ class OptimizationConfig:
         )
         require(0 <= self.seed < 2**63, f"--seed {self.seed} is out of range", "Choose 0 to 2^63 - 1.")
         if (self.optimizer, self.ema) not in SOUND:
-            from sfumato.training.ema import average_for
             from sfumato.training.optimizers import optimizer_for
 
             optimizer_for(self.optimizer)
-            average_for(self.ema)
+            _ = self.average
+
+    @cached_property
+    def average(self) -> "Average":
+        """How the averaged weights follow.
+
+        Raises:
+            ConfigError: `ema` is an unknown name or has an unknown setting; lists what is possible.
+        """
+        from sfumato.training.ema import average_for
+
+        return average_for(self.ema)
 
     @property
     def batch_size(self) -> int:

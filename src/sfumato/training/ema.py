@@ -3,7 +3,7 @@
 import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cached_property
 
 import torch
 from torch import Tensor, nn
@@ -81,7 +81,6 @@ class PowerDecay(Average):
 AVERAGES: dict[str, Average] = {"constant": ConstantDecay(), "power": PowerDecay()}
 
 
-@cache
 def average_for(name: str) -> Average:
     """The average of a name in `AVERAGES`, possibly with settings.
 

@@ -13,21 +13,12 @@ from torch import Tensor
 
 from sfumato.data import Batch
 from sfumato.devices import autocast
-from sfumato.objective import (
-    Levels,
-    dropped,
-    independent,
-    levels_at,
-    stratified,
-    times_for,
-    weight_for,
-    weighted_loss,
-)
+from sfumato.objective import Levels, dropped, independent, levels_at, stratified, weighted_loss
 from sfumato.shapes import Images, Labels, Told
 from sfumato.training.augmentation import augmented
 from sfumato.training.budget import Budget, rate_scale
 from sfumato.training.config import OptimizationConfig, TrainConfig
-from sfumato.training.ema import average_for, update_average
+from sfumato.training.ema import update_average
 from sfumato.training.state import TrainingState
 
 
@@ -90,16 +81,16 @@ def drawn(state: TrainingState, batch: Batch, config: TrainConfig) -> Inputs:
     torch.manual_seed(step_seed(settings.seed, start))
     x_0, told = augmented(batch.images, config.data, settings.seed, start)
     shares = (stratified if diffusion.stratified else independent)(len(x_0))
-    t = times_for(diffusion.times)(state.model.schedule, shares)
+    t = diffusion.time_density(state.model.schedule, shares)
     labels = None if batch.labels is None else dropped(batch.labels, settings.label_dropout)
-    return Inputs(x_0, levels_at(state.model, t, x_0, weight_for(diffusion.weight)), labels, told)
+    return Inputs(x_0, levels_at(state.model, t, x_0, diffusion.loss_weight), labels, told)
 
 
 def scales(state: TrainingState, count: int, settings: OptimizationConfig) -> tuple[float, float]:
     """The share of the peak learning rate, and the pull of the average, of the next step on `count` images."""
     budget, counters = Budget.of(settings), state.counters
     rate = rate_scale(settings, budget.spent(counters), budget.spent(counters, more=count))
-    return rate, average_for(settings.ema).pull(counters.steps + 1)
+    return rate, settings.average.pull(counters.steps + 1)
 
 
 def learn(
