@@ -61,6 +61,25 @@ def test_every_setting_is_a_flag_with_help(sfumato: Command) -> None:
     assert len(settings) == 47
 
 
+def test_train_says_in_words_what_follows_where_a_setting_is_left_out(sfumato: Command) -> None:
+    usual, paper = (
+        " ".join(sfumato("train", *flags, "--help").out.replace("│", " ").split())
+        for flags in ((), ("--preset", "ddpm"))
+    )
+    for unspoken in ("{None}", "None:", "(default: None)", "(default: )"):
+        assert unspoken not in usual + paper
+    assert "--width INT" in usual
+    assert "Channels of the first level. (default: what suits the run)" in usual
+    assert "Channels of the first level. (default: 128)" in paper
+
+
+def test_a_setting_that_a_preset_has_may_be_left_open(unchecked: None) -> None:
+    del unchecked
+    verb = parse(["train", "photos", "--preset", "ddpm", "--width", "None"])
+    assert isinstance(verb, Train)
+    assert verb.config.network.width is None
+
+
 @pytest.mark.parametrize("verb", ["train", "sample", "interpolate", "show", "explain"])
 def test_every_verb_has_help(verb: str, sfumato: Command) -> None:
     assert verb in sfumato("--help").out

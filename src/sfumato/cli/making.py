@@ -11,7 +11,7 @@ import tyro
 
 from sfumato.errors import LabelError
 from sfumato.steering import ConditionConfig, GuidanceConfig, RouteConfig
-from sfumato.training.config import TrainConfig
+from sfumato.training.config import TrainConfig, otherwise
 
 ARCHIVE = re.compile(r"(\.tar)?\.(zip|tar|gz|tgz|xz|txz|bz2|tbz2|npz|npy|parquet)$", re.IGNORECASE)
 
@@ -31,12 +31,12 @@ class Train:
     """
 
     config: TrainConfig
-    out: Path | None = None
-    """The run directory; without it, runs/ and the name of the data."""
+    out: Annotated[Path | None, otherwise("PATH", "runs/ and the name of the data")] = None
+    """The run directory."""
     device: str = "auto"
     """cpu, cuda, cuda:1, mps; auto takes the fastest one here."""
-    cache: Path | None = None
-    """Where decoded images and compiled code are kept; without it, $SFUMATO_CACHE or your cache folder."""
+    cache: Annotated[Path | None, otherwise("PATH", "$SFUMATO_CACHE or your cache folder")] = None
+    """Where decoded images and compiled code are kept."""
     debug: bool = False
     """Do one operation after the other on a GPU too (slower), so that an error points at its cause."""
 

@@ -22,6 +22,14 @@ SOUND = {
 """Names in the presets, which are known to be right: `sfumato --help` need not wait for PyTorch to say so."""
 
 
+def otherwise(metavar: str, words: str) -> object:
+    """How a flag that may be left out is shown in the help: what it takes, and what follows if it has no default."""
+    return tyro.conf.arg(
+        metavar=metavar,
+        help_behavior_hint=lambda default: f"(default: {words if default in ('', 'None') else default})",
+    )
+
+
 def require(holds: bool, given: str, expected: str) -> None:
     """Raises `ConfigError` unless `holds`."""
     if not holds:
@@ -34,25 +42,26 @@ class DataConfig:
 
     __pydantic_config__: ClassVar = {"extra": "forbid"}
 
-    size: Annotated[int | str | None, tyro.conf.arg(metavar="SIDE|WIDTHxHEIGHT")] = None
-    """Bring the images to this size (antialiased), such as 64 or 64x96; None: the images' own common size."""
+    size: Annotated[int | str | None, otherwise("SIDE|WIDTHxHEIGHT", "the images' own common size")] = None
+    """Bring the images to this size (antialiased), such as 64 or 64x96."""
     fit: Literal["crop", "pad", "resize"] = "crop"
     """How: crop keeps the middle, pad adds black (or transparent) borders, resize stretches."""
     channels: Literal["auto", "grey", "rgb", "rgba"] = "auto"
     """Convert the images; auto: what most of them are."""
     labels: bool = True
     """Learn the names of the first sub-folders as class labels, where every image lies in one."""
-    condition: Annotated[tuple[str, ...], tyro.conf.arg(metavar="COLUMN")] = ()
+    condition: Annotated[tuple[str, ...], otherwise("COLUMN", "none")] = ()
     """Learn these columns of metadata.csv instead: text and integers as classes, numbers with a decimal point as
     numbers. Such as: age species."""
     flip: bool = False
     """Mirror half of the images, chosen anew each time they are seen."""
     translate: int = 0
     """Move each image by up to this many pixels, edges repeated, anew each time it is seen."""
-    augment: float | None = 0.0
+    augment: Annotated[
+        float | None, otherwise("FLOAT", "0.15 if the images will be seen more than 400 times each, else 0")
+    ] = 0.0
     """For fewer than about 5,000 images: flip, scale, turn, stretch and move them, each at this probability, and tell
-    the network, so that samples are as the images were (EDM; 0.12 for CIFAR-10, 0.15 for faces). None: 0.15 if the
-    images will be seen more than 400 times each, else 0."""
+    the network, so that samples are as the images were (EDM; 0.12 for CIFAR-10, 0.15 for faces)."""
     holdout: float = 0.05
     """Share of the images kept from training, for the held-out loss (at least one image, at most 1024)."""
 
@@ -73,21 +82,21 @@ class DataConfig:
 
 @dataclass(frozen=True)
 class NetworkConfig:
-    """The network. What is left open (None) follows from the minutes, the images and the device."""
+    """The network. What is left open follows from the minutes, the images and the device."""
 
     __pydantic_config__: ClassVar = {"extra": "forbid"}
 
     backbone: Literal["unet", "convnet"] = "unet"
     """unet is DDPM's; convnet is a UNet of fewer, wider parts, made for the matrix units of GPUs."""
-    width: int | None = 128
+    width: Annotated[int | None, otherwise("INT", "what suits the run")] = 128
     """Channels of the first level."""
-    multipliers: tuple[int, ...] | None = (1, 2, 2, 2)
+    multipliers: Annotated[tuple[int, ...] | None, otherwise("INT [INT ...]", "what suits the run")] = (1, 2, 2, 2)
     """Channels of each level in units of the width; every level halves the resolution."""
-    blocks: tuple[int, ...] | None = (2,)
+    blocks: Annotated[tuple[int, ...] | None, otherwise("INT [INT ...]", "what suits the run")] = (2,)
     """Residual blocks a level: one number for all levels, or one for each."""
     attention: tuple[int, ...] = (16,)
     """Self-attention at the levels whose feature maps are about this many pixels wide."""
-    patch: int | None = 1
+    patch: Annotated[int | None, otherwise("INT", "what suits the run")] = 1
     """The first level sees squares of so many pixels a side (convnet only)."""
     dropout: float = 0.1
     """Dropout probability inside the residual blocks."""
@@ -164,15 +173,15 @@ class DiffusionConfig:
 
 @dataclass(frozen=True)
 class OptimizationConfig:
-    """How long and how the network learns. What is left open (None) follows from the preset, or from the minutes."""
+    """How long and how the network learns. What is left open follows from the preset, or from the minutes."""
 
     __pydantic_config__: ClassVar = {"extra": "forbid"}
 
-    minutes: float | None = None
+    minutes: Annotated[float | None, otherwise("FLOAT", "without --images, the preset's")] = None
     """Minutes of training, over all the times that you go on with it. Preparation and previews are not counted."""
-    images: int | None = None
+    images: Annotated[int | None, otherwise("INT", "without --minutes, the preset's")] = None
     """Images to train on, repeats counted, instead (or whichever is reached first)."""
-    batch: int | None = 128
+    batch: Annotated[int | None, otherwise("INT", "what suits the run")] = 128
     """Images a step."""
     optimizer: str = "adam"
     """adam, or muon for the matrices inside the network with Adam for the rest (learns faster). With settings:
@@ -246,21 +255,21 @@ class WatchConfig:
 
     __pydantic_config__: ClassVar = {"extra": "forbid"}
 
-    watch_every: int | None = None
-    """Images between two looks (held-out loss, preview grid); None: 20 looks, with more at the beginning."""
+    watch_every: Annotated[int | None, otherwise("INT", "20 looks, with more at the beginning")] = None
+    """Images between two looks (held-out loss, preview grid)."""
     preview_count: int = 16
     """Images of the preview grid."""
-    preview_steps: int | None = None
-    """Sampling steps of the preview grid; None: as many as `sfumato sample` takes."""
+    preview_steps: Annotated[int | None, otherwise("INT", "as many as sfumato sample takes")] = None
+    """Sampling steps of the preview grid."""
     heldout_count: int = 256
     """Evaluations behind each held-out loss, spread evenly over ten noise levels."""
     save_minutes: float = 5.0
     """Minutes between two checkpoints; 0: one after every step."""
     keep: int = 2
     """Checkpoints to keep."""
-    eval_every: int | None = None
+    eval_every: Annotated[int | None, otherwise("INT", "none, and the held-out loss decides")] = None
     """Images between two small evaluations: the distance of some samples to the images, by which the best model is
-    kept; None: none, and the held-out loss decides."""
+    kept."""
     eval_count: int = 1000
     """Samples of a small evaluation."""
     eval_features: str = "pixels"
