@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -56,8 +57,9 @@ def _counted_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rules, "forward_operations", operations)
 
 
+@cache
 def images(count: int = 50_000, shape: tuple[int, int, int] = (3, 32, 32)) -> ImageSet:
-    """Black images, which take the memory of one."""
+    """Black images, which take the memory of one; made once, as each is hashed."""
     return ImageSet.of(torch.zeros(1, *shape, dtype=torch.uint8).expand(count, *shape), None, ())
 
 
