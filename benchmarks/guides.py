@@ -11,18 +11,19 @@ import argparse
 import json
 import shutil
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from judge import judge_in
+from judge import Judge, judge_in
+from quality import settings
 from table import environment, markdown
 
 from sfumato.acceleration import accelerated
 from sfumato.denoiser import Denoiser
+from sfumato.depth import EIGHT_BITS
 from sfumato.guidance import AutoGuided, Watched, WithinLevels
 from sfumato.models import load
-from sfumato.presets import preset_for
 from sfumato.progress import TrainingProgress
 from sfumato.sampling import route_for, sample_batches
 from sfumato.trainer import train
@@ -92,16 +93,6 @@ class UntilShare(TrainingProgress):
         return self.reached >= self.wanted
 
 
-def settings(arguments: argparse.Namespace) -> TrainConfig:
-    """As the command line would make them."""
-    config = preset_for(str(arguments.folder))
-    return replace(
-        config,
-        data=replace(config.data, flip=True, labels=arguments.conditional),
-        optimization=replace(config.optimization, minutes=arguments.minutes, seed=arguments.seed),
-    )
-
-
 def trained(config: TrainConfig, out: Path, device: str) -> dict[float | None, Denoiser]:
     """The model after each share of the run for which there is a way, and at its end, which is None; accelerated."""
     models: dict[float | None, Denoiser] = {}
@@ -123,15 +114,15 @@ def guided(models: dict[float | None, Denoiser], way: Way) -> Denoiser:
     return both if way.within is None else WithinLevels(both, *way.within)
 
 
-def measured(models: dict[float | None, Denoiser], way: Way, arguments: argparse.Namespace) -> dict[str, object]:
+def measured(models: dict[float | None, Denoiser], way: Way, judge: Judge, samples: int) -> dict[str, object]:
     """A row: what the way costs and gives."""
     looks: list[int] = []
-    watched = {share: Watched(model, looks.append) for share, model in models.items()}
-    model = guided(watched, way)  # type: ignore[arg-type]
+    watched: dict[float | None, Denoiser] = {share: Watched(model, looks.append) for share, model in models.items()}
+    model = guided(watched, way)
     route = route_for(model.schedule, solver=way.solver, grid=way.grid, steps=way.steps, clip=way.clip)
     begun = time.perf_counter()
-    drawn = sample_batches(model, arguments.samples, route, labels=model.label_names or None, seed=0, batch=BATCH)
-    images = torch.cat([((batch + 1) * 127.5).round().clamp(0, 255).to(torch.uint8).cpu() for batch, _ in drawn])
+    drawn = sample_batches(model, samples, route, labels=model.label_names or None, seed=0, batch=BATCH)
+    images = torch.cat([EIGHT_BITS.to_pixels(batch).cpu() for batch, _ in drawn])
     seconds = time.perf_counter() - begun
     return {
         "guide kept at": "" if way.guide is None else way.guide,
@@ -140,9 +131,9 @@ def measured(models: dict[float | None, Denoiser], way: Way, arguments: argparse
         "grid": way.grid,
         "clip": way.clip,
         "within": "" if way.within is None else f"{way.within[0]:g} to {way.within[1]:g}",
-        "evaluations": round(sum(looks) / arguments.samples, 1),
-        "FD": round(judge_in(arguments.judge, arguments.device)(images), 4),
-        "drawn/s": round(arguments.samples / seconds),
+        "evaluations": round(sum(looks) / samples, 1),
+        "FD": round(judge(images), 4),
+        "drawn/s": round(samples / seconds),
     }
 
 
@@ -159,10 +150,11 @@ def main() -> None:
     parser.add_argument("--device", default="cuda")
     arguments = parser.parse_args()
     print(environment(torch.device(arguments.device)), flush=True)
-    models = trained(settings(arguments), arguments.out, arguments.device)
-    rows = []
+    config = settings(arguments.folder, arguments.minutes, arguments.conditional, arguments.seed)
+    models = trained(config, arguments.out, arguments.device)
+    judge, rows = judge_in(arguments.judge, arguments.device), []
     for way in WAYS:
-        rows.append(measured(models, way, arguments))
+        rows.append(measured(models, way, judge, arguments.samples))
         print(json.dumps(rows[-1]), flush=True)
     print(markdown(rows))
 

@@ -27,6 +27,7 @@ from sfumato.bulk import draw
 from sfumato.capture import algorithms_timed, captured
 from sfumato.data import load_images
 from sfumato.denoiser import Denoiser, NetworkDenoiser, predict_noise
+from sfumato.depth import EIGHT_BITS
 from sfumato.guidance import AutoGuided
 from sfumato.models import load, load_guide
 from sfumato.presets import preset_for
@@ -34,6 +35,7 @@ from sfumato.progress import TrainingProgress
 from sfumato.schedule import LinearBeta
 from sfumato.steering import SCALE_OF_OWN_GUIDE, RouteConfig
 from sfumato.trainer import train
+from sfumato.training.config import TrainConfig
 
 Rows = Iterator[dict[str, object]]
 
@@ -54,7 +56,7 @@ class Bench:
         route = way.route(model)
         begun = time.perf_counter()
         drawn = draw(model, self.samples, route, labels=model.label_names or None, seed=0, on_step=lambda _: None)
-        images = torch.cat([((batch + 1) * 127.5).round().clamp(0, 255).to(torch.uint8).cpu() for batch, _ in drawn])
+        images = torch.cat([EIGHT_BITS.to_pixels(batch).cpu() for batch, _ in drawn])
         seconds = time.perf_counter() - begun
         file = name.replace(" ", "-").replace(",", "")
         pictures.save_grid(images[:100].float() / 127.5 - 1, self.out / f"{file}.png", 10)
@@ -69,17 +71,22 @@ class Bench:
         return row
 
 
+def settings(folder: Path, minutes: float, conditional: bool, seed: int) -> TrainConfig:
+    """As `sfumato train FOLDER --flip --minutes M` makes them, with or without the classes."""
+    config = preset_for(str(folder))
+    return replace(
+        config,
+        data=replace(config.data, flip=True, labels=conditional),
+        optimization=replace(config.optimization, minutes=minutes, seed=seed),
+    )
+
+
 def ours(bench: Bench, arguments: argparse.Namespace, minutes: float) -> Rows:
     """A run of some minutes: the model alone, and guided by its early self."""
-    config = preset_for(str(arguments.folder))
+    config = settings(arguments.folder, minutes, arguments.conditional, arguments.seed)
     kind = "classes" if arguments.conditional else "unconditional"
     if arguments.width:
         config = replace(config, network=replace(config.network, width=arguments.width))
-    config = replace(
-        config,
-        data=replace(config.data, flip=True, labels=arguments.conditional),
-        optimization=replace(config.optimization, minutes=minutes, seed=arguments.seed),
-    )
     name = f"sfumato {minutes:g} minutes {kind}{f' width {arguments.width}' if arguments.width else ''}"
     run = bench.out / name.replace(" ", "-")
     with TrainingProgress() as progress:
