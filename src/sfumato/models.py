@@ -207,7 +207,8 @@ def load(path: str | Path, device: str | torch.device = "cpu") -> NetworkDenoise
     Raises:
         RunError: there is no model, or its files are truncated, foreign or changed; says which and why.
     """
-    return _loaded(model_folder(Path(path)), WEIGHTS, device)
+    model, _ = _loaded(model_folder(Path(path)), WEIGHTS, device)
+    return model
 
 
 def load_guide(path: str | Path, device: str | torch.device = "cpu") -> NetworkDenoiser | None:
@@ -221,12 +222,14 @@ def load_guide(path: str | Path, device: str | torch.device = "cpu") -> NetworkD
     """
     folder = model_folder(Path(path))
     guide = (folder.with_name(MODEL) if folder.name == BEST else folder) / GUIDE
-    if not guide.is_file() or _images_seen(guide) >= _images_seen(folder / WEIGHTS):
+    if not guide.is_file():
         return None
-    return _loaded(guide.parent, GUIDE, device)
+    weaker, moment = _loaded(guide.parent, GUIDE, device)
+    return weaker if moment < images_seen(folder) else None
 
 
-def _loaded(folder: Path, name: str, device: str | torch.device) -> NetworkDenoiser:
+def _loaded(folder: Path, name: str, device: str | torch.device) -> tuple[NetworkDenoiser, int]:
+    """The model with the weights of a name, and how many images it had seen."""
     model = _outline(read_description(folder), folder / DESCRIPTION)
     tensors, notes = read_tensors(folder / name, KIND)
     check_tensors(model.network.state_dict(), tensors, folder / name)
@@ -235,7 +238,7 @@ def _loaded(folder: Path, name: str, device: str | torch.device) -> NetworkDenoi
             f"{folder / DESCRIPTION} has been changed since {name} was written for it", "Restore it from a copy."
         )
     model.to_empty(device=device).network.load_state_dict(tensors)
-    return model.eval()
+    return model.eval(), int(notes["images_seen"])
 
 
 def images_seen(path: str | Path) -> int:
@@ -244,11 +247,7 @@ def images_seen(path: str | Path) -> int:
     Raises:
         RunError: as for `load`.
     """
-    return _images_seen(model_folder(Path(path)) / WEIGHTS)
-
-
-def _images_seen(file: Path) -> int:
-    _, notes = read_tensors(file, KIND)
+    _, notes = read_tensors(model_folder(Path(path)) / WEIGHTS, KIND)
     return int(notes["images_seen"])
 
 
