@@ -144,8 +144,8 @@ class Eval:
 
         device = choose_device(self.device)
         features = features_for(self.features, self.weights)
-        check_metrics(self.metrics, features)
         has_model = holds_model(self.subject)
+        check_metrics(self.metrics, features, has_model)
         failed = device_failures("Give the same command again: it goes on from the samples that it has.")
         with failed, out_of_memory("Choose a smaller --batch or --count."):
             subject, model = self._of_model(device) if has_model else (self._of_images(), None)

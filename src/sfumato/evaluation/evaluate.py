@@ -289,17 +289,20 @@ METRICS = ("distance", "coverage", "agreement", "memorization", "drift", "likeli
 """What can be asked."""
 
 
-def check_metrics(names: Sequence[str], features: Features) -> None:
+def check_metrics(names: Sequence[str], features: Features, has_model: bool) -> None:
     """What can be said of the metrics that are asked before samples are drawn.
 
     Raises:
-        ConfigError: one is unknown, or needs a classifier, and the features are of none.
+        ConfigError: one is unknown; or needs a classifier, and the features are of none; or needs the model that made
+            the samples, and it is not known.
     """
     unknown = [name for name in names if name not in METRICS]
     if unknown:
         raise ConfigError(f"there is no metric {unknown[0]!r}", f"Choose among: {', '.join(METRICS)}.")
     if "agreement" in names and not features.classes:
         raise ConfigError(f"agreement was asked of the features {features.name}, which are no classifier's", OF_CLASSES)
+    if "likelihood" in names and not has_model:
+        raise ConfigError("likelihood was asked of images whose model is not known", "Name a run instead.")
 
 
 def usual_metrics(subject: Subject, features: Features) -> Sequence[str]:

@@ -191,9 +191,7 @@ def judged(bench: Bench, metrics: Sequence[str], model: NetworkDenoiser | None, 
         DataError: there are too few images.
         RunError: something could not be written.
     """
-    check_metrics(metrics, bench.features)
-    if "likelihood" in metrics and model is None:
-        raise ConfigError("likelihood was asked of images whose model is not known", "Name a run instead.")
+    check_metrics(metrics, bench.features, model is not None)
     subject = bench.subject
     found: dict[str, Any] = {}
     written = [pictures.save_grid(first(subject.samples, SHOWN).floats(), out / "samples.png")]
