@@ -57,6 +57,7 @@ FULL = [
     partial(torch.OutOfMemoryError, "CUDA out of memory"),
     MemoryError,
     partial(RuntimeError, "DefaultCPUAllocator: can't allocate memory"),
+    partial(RuntimeError, "MPS backend out of memory (MPS allocated: 18.0 GB, max allowed: 18.13 GB)"),
     partial(torch.AcceleratorError, "CUDA error: out of memory\nSearch for `cudaErrorMemoryAllocation'"),
 ]
 
