@@ -55,12 +55,14 @@ class Bench:
         """A row: the distance of samples of a model, of every class in turn, and how fast they were drawn."""
         route = way.route(model)
         begun = time.perf_counter()
-        drawn = draw(model, self.samples, route, labels=model.label_names or None, seed=0, on_step=lambda _: None)
+        drawn = list(draw(model, self.samples, route, labels=model.label_names or None, seed=0))
         images = torch.cat([EIGHT_BITS.to_pixels(batch).cpu() for batch, _ in drawn])
         seconds = time.perf_counter() - begun
         file = name.replace(" ", "-").replace(",", "")
         pictures.save_grid(images[:100].float() / 127.5 - 1, self.out / f"{file}.png", 10)
-        np.savez_compressed(self.out / f"{file}.npz", images=images.permute(0, 2, 3, 1).numpy())
+        classes = [labels.cpu() for _, labels in drawn if labels is not None]
+        known = {"labels": torch.cat(classes).numpy()} if classes else {}
+        np.savez_compressed(self.out / f"{file}.npz", images=images.permute(0, 2, 3, 1).numpy(), **known)
         steps = len(route.stops) - 1
         evaluations = {"heun": 2 * steps - 1}.get(way.solver, steps) * (2 if isinstance(model, AutoGuided) else 1)
         row = {"model": name, **facts, "sampler": f"{way.solver} {way.grid}", "evaluations": evaluations}
@@ -103,9 +105,9 @@ def ours(bench: Bench, arguments: argparse.Namespace, minutes: float) -> Rows:
     torch._dynamo.reset()
     torch.cuda.empty_cache()
     model, guide = load(run, arguments.device), load_guide(run, arguments.device)
-    if guide is not None:
-        guided = AutoGuided(model, guide, SCALE_OF_OWN_GUIDE)
-        yield bench.verdict(f"{name} guided", guided, GUIDED, facts)
+    for scale in arguments.scales if guide is not None else []:
+        guided = AutoGuided(model, guide, scale)
+        yield bench.verdict(f"{name} guided {scale:g}", guided, GUIDED, facts)
     if not arguments.guided_only:
         yield bench.verdict(f"{name} heun", model, RouteConfig("heun", "karras", 18), facts)
         yield bench.verdict(f"{name} dpm-2m", model, RouteConfig("dpm-2m", "karras", 34), facts)
@@ -160,6 +162,7 @@ def main() -> None:
     parser.add_argument("--conditional", action="store_true", help="learn the classes")
     parser.add_argument("--width", type=int, help="of the network, instead of what the rules say")
     parser.add_argument("--guided-only", action="store_true", help="judge no samples but guided ones")
+    parser.add_argument("--scales", type=float, nargs="+", default=[SCALE_OF_OWN_GUIDE], help="of the guidance")
     parser.add_argument("--peer", action="store_true")
     parser.add_argument("--samples", type=int, default=10_000)
     parser.add_argument("--seed", type=int, default=0)
