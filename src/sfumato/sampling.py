@@ -17,7 +17,7 @@ from sfumato.conditions import Asked, as_classes, asked_rows
 from sfumato.denoiser import Denoiser
 from sfumato.errors import SamplingError
 from sfumato.grids import GRIDS, Grid, grid_for
-from sfumato.guidance import CLIPS, Clip, Labelled, clip_for
+from sfumato.guidance import CLIPS, AutoGuided, Clip, Labelled, clip_for
 from sfumato.schedule import Schedule
 from sfumato.shapes import Images, Labels
 from sfumato.solvers import SOLVERS, Moment, NoiseSource, Solver, solver_for
@@ -140,6 +140,22 @@ def route_for(
     return Route(rule, layout(schedule, steps), wrap)
 
 
+def route_of(
+    denoiser: Denoiser,
+    *,
+    solver: Solver | str | None = None,
+    grid: Grid | str | None = None,
+    steps: int | None = None,
+    clip: Clip | str = defaults.CLIP,
+) -> Route:
+    """The route that suits a denoiser, guided as it is; arguments and errors are those of `sample`."""
+    if solver is None:
+        is_autoguided = any(isinstance(part, AutoGuided) for part in denoiser.modules())
+        solver = defaults.AUTOGUIDED_SOLVER if is_autoguided else defaults.SOLVER
+        grid = defaults.AUTOGUIDED_GRID if is_autoguided and grid is None else grid
+    return route_for(denoiser.schedule, solver=solver, grid=grid, steps=steps, clip=clip)
+
+
 def _require(fits: bool, what: str, given: object, table: Iterable[str]) -> None:
     """Raises `SamplingError` unless the part given is one of its kind."""
     if not fits:
@@ -184,7 +200,7 @@ def sample(
     count: int,
     *,
     labels: Wanted | None = None,
-    solver: Solver | str = defaults.SOLVER,
+    solver: Solver | str | None = None,
     grid: Grid | str | None = None,
     steps: int | None = None,
     clip: Clip | str = defaults.CLIP,
@@ -199,8 +215,10 @@ def sample(
         count: how many images.
         labels: a class name for all of them, or several that take turns; for a model with columns, values such as
             {"age": 30, "colour": ["red", "blue"]}, where several take turns too; None: of no class in particular.
-        solver: the step rule, or its name in `solvers.SOLVERS` with settings ("ddim:eta=0.5").
-        grid: where it stops, or its name in `grids.GRIDS` with settings ("karras:rho=5"); None: what suits the solver.
+        solver: the step rule, or its name in `solvers.SOLVERS` with settings ("ddim:eta=0.5"); None: what suits the
+            model: dpm-2m-sde, and for one guided by a weaker model dpm-2m.
+        grid: where it stops, or its name in `grids.GRIDS` with settings ("karras:rho=5"); None: what suits the solver;
+            without both, for a model guided by a weaker one, karras.
         steps: of the grid, most of which cost one network evaluation; None: what suits the solver.
         clip: how estimates keep to the data's range, a wrapper or its name in `guidance.CLIPS`.
         seed: image i is a function of (seed, i) alone, whatever the count and the batch.
@@ -215,7 +233,7 @@ def sample(
             the model's schedule cannot have.
         LabelError: labels, columns or values that the model does not know.
     """
-    route = route_for(denoiser.schedule, solver=solver, grid=grid, steps=steps, clip=clip)
+    route = route_of(denoiser, solver=solver, grid=grid, steps=steps, clip=clip)
     batches = sample_batches(denoiser, count, route, labels=labels, seed=seed, batch=batch, on_step=on_step)
     return torch.cat([images for images, _ in batches])
 

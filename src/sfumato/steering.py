@@ -79,13 +79,9 @@ class RouteConfig:
         Raises:
             SamplingError: an unknown name or setting, or a combination that cannot be; lists what is possible.
         """
-        from sfumato.guidance import AutoGuided
-        from sfumato.sampling import route_for
+        from sfumato.sampling import route_of
 
-        solver, grid = self.solver, self.grid
-        if solver is None and any(isinstance(part, AutoGuided) for part in model.modules()):
-            solver, grid = defaults.AUTOGUIDED_SOLVER, grid or defaults.AUTOGUIDED_GRID
-        return route_for(model.schedule, solver=solver or defaults.SOLVER, grid=grid, steps=self.steps, clip=self.clip)
+        return route_of(model, solver=self.solver, grid=self.grid, steps=self.steps, clip=self.clip)
 
 
 @dataclass(frozen=True)

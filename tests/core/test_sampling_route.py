@@ -7,7 +7,7 @@ from torch import Tensor
 from sfumato import grids, oracle
 from sfumato.denoiser import Denoiser
 from sfumato.errors import SamplingError
-from sfumato.guidance import DynamicThreshold
+from sfumato.guidance import AutoGuided, DynamicThreshold
 from sfumato.sampling import ImageNoise, route_for, sample, trajectory
 from sfumato.schedule import Cosine, Flow, LinearBeta
 from sfumato.solvers import DDIM, SOLVERS, DPMSolver, Solver, UniPC
@@ -59,6 +59,18 @@ def test_the_fewest_steps_are_those_in_which_the_order_counts(solver: UniPC | DP
     least = solver.least_steps
     assert (predictions(solver, least) != predictions(lower, least)).any()
     assert (predictions(solver, least - 1) == predictions(lower, least - 1)).all()
+
+
+def test_a_model_guided_by_a_weaker_one_is_drawn_without_fresh_noise_unless_told_otherwise() -> None:
+    by_itself = plain()
+    guided = AutoGuided(by_itself, oracle.gaussian(DDPM, torch.zeros(1, 2, 2), 0.09), 2.0)
+    usual = sample(guided, 2, steps=5)
+    assert torch.equal(usual, sample(guided, 2, steps=5, solver="dpm-2m", grid="karras"))
+    assert torch.equal(
+        sample(guided, 2, steps=5, solver="dpm-2m-sde"), sample(guided, 2, steps=5, solver="dpm-2m-sde", grid="logsnr")
+    )
+    assert torch.equal(sample(guided, 2, steps=5, grid="logsnr"), sample(guided, 2, steps=5, solver="dpm-2m"))
+    assert torch.equal(sample(by_itself, 2, steps=5), sample(by_itself, 2, steps=5, solver="dpm-2m-sde"))
 
 
 def test_ddpm_takes_all_steps_of_its_schedule_if_nothing_is_said() -> None:
