@@ -9,7 +9,7 @@ from typing import Annotated, ClassVar, Literal
 
 import torch
 from pydantic import Discriminator, Tag
-from torch import nn
+from torch import Tensor, nn
 
 from sfumato.conditions import Column
 from sfumato.denoiser import PARAMETRIZATIONS, NetworkDenoiser, refuse_blind
@@ -170,14 +170,20 @@ def save_description(config: ModelConfig, folder: Path) -> None:
     write_whole(folder / DESCRIPTION, (json.dumps(asdict(config), indent=2) + "\n").encode())
 
 
-def save_weights(model: NetworkDenoiser, folder: Path, images_seen: int, name: str = WEIGHTS) -> None:
+def save_weights(weights: Mapping[str, Tensor], folder: Path, images_seen: int, name: str = WEIGHTS) -> None:
     """Writes `model.safetensors` or another `name`, replacing an older one at once; `config.json` is there already.
 
+    Args:
+        weights: of the model's network, by name.
+        folder: of the model.
+        images_seen: by then.
+        name: of the file.
+
     Raises:
-        RunError: it could not be written.
+        RunError: it could not be written, or is not finite; an older file is left as it was.
     """
     notes = {"images_seen": images_seen, "description": _digest_of_description(folder)}
-    write_tensors(folder / name, model.network.state_dict(), KIND, notes)
+    write_tensors(folder / name, weights, KIND, notes)
 
 
 def read_description(folder: Path) -> ModelConfig:

@@ -9,6 +9,7 @@ from typing import Any
 import tomli_w
 from filelock import FileLock, Timeout
 
+from sfumato.background import Background
 from sfumato.denoiser import NetworkDenoiser
 from sfumato.errors import RunError
 from sfumato.measurements import METRICS, best_of, read_metrics
@@ -36,7 +37,7 @@ from sfumato.runs import (
 )
 from sfumato.storage import UNFINISHED, cannot_write, write_whole
 from sfumato.training.config import TrainConfig
-from sfumato.training.state import TrainingState
+from sfumato.training.state import Checkpoint, TrainingState, copied
 
 LOG, LOCK = "log.txt", ".lock"
 
@@ -73,6 +74,7 @@ class Run:
         except RunError:
             self._lock.release()
             raise
+        self._writing = Background()
         text = tomli_w.dumps(_without_none(asdict(record)))
         write_whole(path / CONFIG, text.encode(errors="replace"))  # a path need not be UTF-8, TOML must be
 
@@ -98,7 +100,12 @@ class Run:
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._lock.release()
+        try:
+            if kind is None:
+                self._writing.finish()
+        finally:
+            self._writing.close()
+            self._lock.release()
 
     @property
     def samples(self) -> Path:
@@ -109,30 +116,37 @@ class Run:
         """Writes the model's description, which does not change."""
         save_description(model, self.path / MODEL)
 
-    def save(self, state: TrainingState, keep: int) -> Path:
-        """Writes the averaged model and a checkpoint, then removes all but the newest `keep` checkpoints.
+    def save(self, state: TrainingState, keep: int) -> None:
+        """Begins to write the averaged model and a checkpoint, and to remove all but the newest `keep` checkpoints.
 
-        The model comes first: a run that is resumed from a checkpoint has a model at least as far. Checkpoints beyond
-        this one are those that `resume` passed over.
+        Training may go on meanwhile: what is written is the state of now. It is complete when the `with` statement
+        ends. What was being written before is waited for, so that there is one copy of the state at most.
 
         Raises:
-            RunError: they could not be written, or are not finite; what was saved before is intact.
+            RunError: something before could not be written, or was not finite; what was saved before that is intact.
         """
-        path = checkpoint_at(self.path, state.counters.images_seen)
-        save_weights(state.average, self.path / MODEL, state.counters.images_seen)
-        state.save(path)
+        self._writing.finish()
+        checkpoint = state.checkpoint()
+        self._writing.begin(lambda: self._write(checkpoint, keep))
+
+    def _write(self, checkpoint: Checkpoint, keep: int) -> None:
+        """Writes the model, then the checkpoint, then removes the obsolete.
+
+        In this order a run that is resumed from a checkpoint has a model at least as far. Checkpoints beyond this one
+        are those that `resume` passed over.
+        """
+        seen = checkpoint.counters.images_seen
+        path = checkpoint_at(self.path, seen)
+        save_weights(checkpoint.average, self.path / MODEL, seen)
+        checkpoint.save(path)
         beyond = [other for other in checkpoints(self.path) if other > path]
         for obsolete in beyond + checkpoints(self.path)[len(beyond) + keep :]:
             obsolete.unlink(missing_ok=True)
-        return path
 
     def save_guide(self, state: TrainingState) -> None:
-        """Keeps the averaged model as it is now: the weaker self that may guide the later one.
-
-        Raises:
-            RunError: it could not be written, or is not finite.
-        """
-        save_weights(state.average, self.path / MODEL, state.counters.images_seen, GUIDE)
+        """Begins to write the averaged model as it is now: the weaker self that may guide the later one."""
+        weights, seen = copied(state.average.network.state_dict()), state.counters.images_seen
+        self._writing.begin(lambda: save_weights(weights, self.path / MODEL, seen, GUIDE))
 
     def is_best(self, images_seen: int) -> bool:
         """Whether no measurement so far is better than that of this moment.
@@ -143,18 +157,19 @@ class Run:
         return best is not None and best.images == images_seen
 
     def keep_best(self, average: NetworkDenoiser, images_seen: int) -> None:
-        """Writes the averaged model of a moment that `is_best` to best/.
+        """Begins to write the averaged model of a moment that `is_best` to best/.
 
         Args:
-            average: The model, as it was then.
-            images_seen: By then.
-
-        Raises:
-            RunError: It could not be written, or is not finite; what was saved before is intact.
+            average: the model, as it was then.
+            images_seen: by then.
         """
-        folder, description = self.path / BEST, (self.path / MODEL / DESCRIPTION).read_bytes()
-        write_whole(folder / DESCRIPTION, description)
-        save_weights(average, folder, images_seen)
+        folder, weights = self.path / BEST, copied(average.network.state_dict())
+
+        def write() -> None:
+            write_whole(folder / DESCRIPTION, (self.path / MODEL / DESCRIPTION).read_bytes())
+            save_weights(weights, folder, images_seen)
+
+        self._writing.begin(write)
 
     def resume(self, state: TrainingState) -> list[str]:
         """Loads the newest readable checkpoint, and forgets the measurements made after it. A new run gets its first.
@@ -186,7 +201,7 @@ class Run:
                 "Choose another --out to train anew.",
             )
         self._forget_after(0)
-        state.save(checkpoint_at(self.path, 0))
+        state.checkpoint().save(checkpoint_at(self.path, 0))
         return []
 
     def _restore_model(self, state: TrainingState) -> None:
@@ -196,10 +211,15 @@ class Run:
         except RunError:
             is_there = False
         if state.counters.steps and not is_there:
-            save_weights(state.average, self.path / MODEL, state.counters.images_seen)
+            save_weights(state.average.network.state_dict(), self.path / MODEL, state.counters.images_seen)
 
     def measure(self, measurement: dict[str, Any]) -> None:
-        """Adds a line to metrics.jsonl."""
+        """Adds a line to metrics.jsonl.
+
+        Raises:
+            RunError: that, or what was being saved meanwhile, could not be written.
+        """
+        self._writing.check()
         self._append(METRICS, json.dumps(measurement, allow_nan=False))
 
     def log(self, text: str) -> None:

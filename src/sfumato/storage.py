@@ -11,7 +11,7 @@ from typing import IO, Any, TypeVar
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
+from safetensors.torch import save_file
 from torch import Tensor
 
 from sfumato.errors import ConfigError, RunError
@@ -39,11 +39,8 @@ def writing_whole(path: Path) -> Iterator[IO[bytes]]:
     Raises:
         RunError: the disk is full, or the folder cannot be written.
     """
-    with _replacing(path) as file:
+    with _replacing_durably(path) as temporary, temporary.open("w+b") as file:
         yield file
-        file.flush()
-        os.fsync(file.fileno())
-    _flush_folder(path.parent)
 
 
 def write_swiftly(path: Path, content: bytes) -> None:
@@ -54,20 +51,32 @@ def write_swiftly(path: Path, content: bytes) -> None:
     Raises:
         RunError: the disk is full, or the folder cannot be written.
     """
-    with _replacing(path) as file:
-        file.write(content)
+    with _replacing(path) as temporary:
+        temporary.write_bytes(content)
 
 
 @contextmanager
-def _replacing(path: Path) -> Iterator[IO[bytes]]:
-    """A file of another name, that takes the place of `path` when all went well."""
+def _replacing_durably(path: Path) -> Iterator[Path]:
+    """As `_replacing`, and once it is over the disk has all that was written."""
+    with _replacing(path) as temporary:
+        yield temporary
+        _flush(temporary)
+    try:
+        _flush(path.parent)
+    except OSError as error:
+        raise cannot_write(path.parent, error) from error
+
+
+@contextmanager
+def _replacing(path: Path) -> Iterator[Path]:
+    """The path of an empty file, that takes the place of `path` when all went well."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(prefix=UNFINISHED, dir=path.parent)
         temporary = Path(name)
         try:
-            with os.fdopen(handle, "w+b") as file:
-                yield file
+            os.close(handle)
+            yield temporary
             temporary.chmod(0o644)
             temporary.replace(path)
         finally:
@@ -130,7 +139,12 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], kind: str, notes: M
                 "What was saved before is intact. Begin a new run with a lower --learning-rate.",
             )
     text = json.dumps(notes)
-    write_whole(path, save(plain, metadata={"format": kind, "notes": text, "digest": _digest(text, plain)}))
+    header = {"format": kind, "notes": text, "digest": _digest(text, plain)}
+    with _replacing_durably(path) as temporary:
+        try:
+            save_file(plain, temporary, header)
+        except SafetensorError as error:
+            raise OSError(str(error).removeprefix("Error while serializing: I/O error: ")) from error
 
 
 def read_tensors(path: Path, kind: str) -> tuple[dict[str, Tensor], Any]:
@@ -173,17 +187,14 @@ def _digest(notes: str, tensors: Mapping[str, Tensor]) -> str:
     return digest.hexdigest()
 
 
-def _flush_folder(folder: Path) -> None:
-    """Makes a rename inside the folder durable.
+def _flush(path: Path) -> None:
+    """Waits until the disk has what a file or a folder holds.
 
     Raises:
-        RunError: the disk failed.
+        OSError: the disk failed.
     """
+    descriptor = os.open(path, os.O_RDONLY)
     try:
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-    except OSError as error:
-        raise cannot_write(folder, error) from error
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -166,7 +166,7 @@ def test_no_label_of_a_hostile_model_leads_out_of_the_folder(
     fields = json.loads(description.read_text())
     model = load(tmp_path / "model")
     description.write_text(json.dumps(fields | {"label_names": [name, "dog"]}))
-    save_weights(model, tmp_path / "model", 0)
+    save_weights(model.network.state_dict(), tmp_path / "model", 0)
     before = set(tmp_path.rglob("*"))
     out = tmp_path / "deep" / "down"
     outcome = sfumato("sample", tmp_path / "model", "--out", out, "--count", 2, "--steps", 4)

@@ -37,5 +37,5 @@ def model(config: ModelConfig) -> NetworkDenoiser:
 def folder(config: ModelConfig, model: NetworkDenoiser, tmp_path: Path) -> Path:
     """A run directory with nothing but the model."""
     save_description(config, tmp_path / "run" / "model")
-    save_weights(model, tmp_path / "run" / "model", images_seen=640)
+    save_weights(model.network.state_dict(), tmp_path / "run" / "model", images_seen=640)
     return tmp_path / "run"

@@ -145,7 +145,7 @@ def test_a_checkpoint_is_not_a_model_and_a_model_not_a_checkpoint(folder: Path, 
     state = TrainingState(model, OptimizationConfig())
     with pytest.raises(RunError, match="of another kind: sfumato-model, not sfumato-checkpoint"):
         state.load(weights)
-    state.save(weights)
+    state.checkpoint().save(weights)
     with pytest.raises(RunError, match="of another kind: sfumato-checkpoint, not sfumato-model"):
         load(folder)
 
@@ -228,7 +228,7 @@ def test_a_description_that_was_tampered_with_is_refused_with_its_reason(
 def test_an_unlabelled_model_loads(config: ModelConfig, tmp_path: Path) -> None:
     plain = replace(config, network=replace(config.network, classes=0), label_names=())
     save_description(plain, tmp_path)
-    save_weights(build(plain), tmp_path, 1)
+    save_weights(build(plain).network.state_dict(), tmp_path, 1)
     assert load(tmp_path).label_names == ()
 
 
@@ -242,7 +242,7 @@ def conditioned(config: ModelConfig) -> ModelConfig:
 def test_a_model_of_columns_is_the_same_after_saving_and_loading(conditioned: ModelConfig, tmp_path: Path) -> None:
     save_description(conditioned, tmp_path)
     model = build(conditioned)
-    save_weights(model, tmp_path, 1)
+    save_weights(model.network.state_dict(), tmp_path, 1)
     assert read_description(tmp_path) == conditioned
     loaded = load(tmp_path)
     assert (loaded.label_names, loaded.columns) == ((), conditioned.columns)
@@ -254,7 +254,7 @@ def test_a_model_of_columns_is_the_same_after_saving_and_loading(conditioned: Mo
 
 def test_the_column_of_the_classes_is_saved(config: ModelConfig, tmp_path: Path) -> None:
     save_description(replace(config, label_column="species"), tmp_path)
-    save_weights(build(config), tmp_path, 1)
+    save_weights(build(config).network.state_dict(), tmp_path, 1)
     assert load(tmp_path).label_column == "species"
 
 
@@ -298,7 +298,7 @@ def test_a_model_is_saved_with_all_that_names_its_schedule(config: ModelConfig, 
         config, schedule="cosine:timesteps=20", zero_terminal_snr=True, shift=2.0, parametrization="velocity"
     )
     save_description(described, tmp_path)
-    save_weights(build(described), tmp_path, 1)
+    save_weights(build(described).network.state_dict(), tmp_path, 1)
     loaded = load(tmp_path)
     assert loaded.schedule == Shifted(ZeroTerminal(Cosine(20)), 2.0)
     assert loaded.parametrization is predict_velocity
@@ -328,7 +328,7 @@ def test_a_schedule_of_ones_own_is_saved_and_loaded_by_the_name_it_was_given(
     monkeypatch.setitem(SCHEDULES, "mine", mine)
     named = replace(config, schedule="mine")
     save_description(named, tmp_path)
-    save_weights(build(named), tmp_path, 1)
+    save_weights(build(named).network.state_dict(), tmp_path, 1)
     assert load(tmp_path).schedule is mine
     monkeypatch.delitem(SCHEDULES, "mine")
     with pytest.raises(RunError, match=r"config.json describes what cannot be: the schedule 'mine' is unknown"):
@@ -350,7 +350,7 @@ def test_a_convnet_is_the_same_after_saving_and_loading(convnet: ModelConfig, tm
         for parameter in model.parameters():
             parameter.normal_(std=0.1)
     save_description(convnet, tmp_path)
-    save_weights(model, tmp_path, 1)
+    save_weights(model.network.state_dict(), tmp_path, 1)
     assert read_description(tmp_path) == convnet
     loaded = load(tmp_path)
     assert isinstance(loaded.network, ConvNet)
@@ -404,7 +404,7 @@ def test_a_convnets_description_that_was_tampered_with_is_refused_with_its_reaso
 ) -> None:
     del unchecked
     save_description(convnet, tmp_path)
-    save_weights(build(convnet), tmp_path, 1)
+    save_weights(build(convnet).network.state_dict(), tmp_path, 1)
     path = tmp_path / "config.json"
     fields = json.loads(path.read_text())
     change(fields)

@@ -16,7 +16,7 @@ from sfumato.measurements import read_metrics
 from sfumato.models import images_seen, load
 from sfumato.training import engine, step
 from sfumato.training.config import TrainConfig
-from sfumato.training.state import TrainingState
+from sfumato.training.state import Checkpoint, TrainingState
 from sfumato.training.step import StepResult, training_step
 
 from .conftest import Calls, NewState, Saved, Settings, Train
@@ -128,7 +128,7 @@ def test_a_kill_between_the_two_files_of_a_save_leaves_a_model_that_becomes_the_
     go(config, tmp_path / "whole")
     go(config, tmp_path / "parts", steps=2)
 
-    for home, name in ((TrainingState, "save"), (open_run, "save_weights")):
+    for home, name in ((Checkpoint, "save"), (open_run, "save_weights")):
         with monkeypatch.context() as patch:
             patch.setattr(home, name, killed)
             with pytest.raises(KeyboardInterrupt):
@@ -279,7 +279,7 @@ def test_a_checkpoint_without_the_optimizers_memory_is_refused(
     state = new_state(settings())
     forgotten = state.optimizer.memory() | {next(state.model.parameters()): {}}
     monkeypatch.setattr(state.optimizer, "memory", lambda: forgotten)
-    state.save(tmp_path / "a.safetensors")
+    state.checkpoint().save(tmp_path / "a.safetensors")
     with pytest.raises(RunError, match=r"a.safetensors lacks tensor .*exp_avg"):
         new_state(settings()).load(tmp_path / "a.safetensors")
 

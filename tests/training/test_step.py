@@ -66,7 +66,7 @@ def content(state: TrainingState, path: Path) -> str:
     """The digest of all that a checkpoint holds of the state but the images seen and the steps skipped."""
     twin = deepcopy(state)
     twin.counters = Counters(steps=state.counters.steps)
-    twin.save(path)
+    twin.checkpoint().save(path)
     with safe_open(path, framework="pt") as file:
         return str(file.metadata()["digest"])
 
@@ -169,13 +169,13 @@ def test_a_state_that_is_not_finite_is_never_saved(
     config, path = settings(), tmp_path / "state.safetensors"
     state = new_state(config)
     one_step(state, config)
-    state.save(path)
+    state.checkpoint().save(path)
     before = path.read_bytes()
     parameter = next(getattr(state, "model" if part == "optimizer" else part).parameters())
     poisoned = state.optimizer.memory()[parameter]["exp_avg"] if part == "optimizer" else parameter.data
     poisoned.flatten()[0] = NAN
     with pytest.raises(RunError, match=rf"state.safetensors was not written, because {part}.* is no longer finite"):
-        state.save(path)
+        state.checkpoint().save(path)
     assert path.read_bytes() == before
     new_state(config).load(path)
 

@@ -1,7 +1,8 @@
 """All that changes while a model learns, and its way into a checkpoint and back."""
 
+from collections.abc import Mapping
 from copy import deepcopy
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import ClassVar
 
@@ -36,6 +37,32 @@ class Counters:
     seconds: float = 0.0
 
 
+@dataclass(frozen=True)
+class Checkpoint:
+    """What a training state was at a moment, in the host's memory.
+
+    Attributes:
+        tensors: by name, of the model, its average and its optimizer.
+        counters: how far they had come.
+    """
+
+    tensors: dict[str, Tensor]
+    counters: Counters
+
+    @property
+    def average(self) -> dict[str, Tensor]:
+        """The weights of the averaged model."""
+        return _under("average.", self.tensors)
+
+    def save(self, path: Path) -> None:
+        """Writes it.
+
+        Raises:
+            RunError: it could not be written, or holds a value that is not finite; an older file is left as it was.
+        """
+        write_tensors(path, self.tensors, KIND, asdict(self.counters))
+
+
 class TrainingState:
     """The model in training, its average, its optimizer, and how far they have come. Weights lie channels last.
 
@@ -51,13 +78,9 @@ class TrainingState:
         self.optimizer = optimizer_for(settings.optimizer).built(model.network, settings.learning_rate)
         self.counters = Counters()
 
-    def save(self, path: Path) -> None:
-        """Writes a checkpoint.
-
-        Raises:
-            RunError: it could not be written, or holds a value that is not finite; an older file is left as it was.
-        """
-        write_tensors(path, self._tensors(), KIND, asdict(self.counters))
+    def checkpoint(self) -> Checkpoint:
+        """A copy of all that changes, which stays as it is while training goes on."""
+        return Checkpoint(copied(self._tensors()), replace(self.counters))
 
     def load(self, path: Path) -> None:
         """Takes over all that a checkpoint holds.
@@ -90,6 +113,11 @@ class TrainingState:
         check_tensors(memory, tensors, path)
         for name, tensor in memory.items():
             tensor.copy_(tensors[name])
+
+
+def copied(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The same tensors in memory of their own, on the CPU."""
+    return {name: tensor.detach().to("cpu", copy=True) for name, tensor in tensors.items()}
 
 
 def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:

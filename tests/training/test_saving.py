@@ -1,0 +1,101 @@
+"""A run is saved while it goes on: what is written is the state of the moment, and a failure is told."""
+
+import time
+from pathlib import Path
+from threading import Event
+
+import pytest
+import torch
+from torch import nn
+
+from sfumato import open_run
+from sfumato.data import load_images
+from sfumato.errors import RunError
+from sfumato.models import save_weights
+from sfumato.open_run import Run
+from sfumato.runs import Learned
+from sfumato.training.config import TrainConfig
+from sfumato.training.state import TrainingState
+
+from .conftest import NewState, Saved, Settings, Train
+
+
+@pytest.fixture
+def config(settings: Settings, go: Train, tmp_path: Path) -> TrainConfig:
+    """Of a run of two steps at tmp_path / "run"."""
+    made = settings(images=8)
+    go(made, tmp_path / "run")
+    return made
+
+
+@pytest.fixture
+def state(config: TrainConfig, new_state: NewState) -> TrainingState:
+    """A state that the run may come to."""
+    made = new_state(config)
+    made.counters.images_seen = 12
+    return made
+
+
+def opened(config: TrainConfig, path: Path) -> Run:
+    return Run(path, config, Learned.of(load_images(config.source)))
+
+
+def fill(module: nn.Module, value: float) -> None:
+    """Gives all weights one value."""
+    for parameter in module.parameters():
+        nn.init.constant_(parameter, value)
+
+
+def measure_for_some_seconds(run: Run) -> None:
+    for _ in range(1000):
+        run.measure({"kind": "train", "images": 12})
+        time.sleep(0.01)
+
+
+def test_what_is_saved_is_the_state_of_that_moment_though_training_goes_on(
+    config: TrainConfig, state: TrainingState, saved: Saved, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    went_on = Event()
+
+    def slow(*arguments: object) -> None:
+        assert went_on.wait(10)
+        save_weights(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(open_run, "save_weights", slow)
+    fill(state.model, 0.25)
+    fill(state.average, 0.5)
+    with opened(config, tmp_path / "run") as run:
+        run.save(state, keep=1)
+        fill(state.model, 7.0)
+        fill(state.average, 7.0)
+        state.counters.images_seen = 16
+        went_on.set()
+    tensors, counters = saved(tmp_path / "run")
+    values = {name.partition(".")[0]: tensor.unique().tolist() for name, tensor in tensors.items() if "weight" in name}
+    assert (values["model"], values["average"]) == ([0.25], [0.5])
+    assert counters["images_seen"] == 12
+    assert [path.stem for path in (tmp_path / "run" / "checkpoints").iterdir()] == ["000000000012"]
+
+
+def test_a_save_that_failed_is_told_at_the_next_measurement_and_what_was_there_is_kept(
+    config: TrainConfig, state: TrainingState, saved: Saved, tmp_path: Path
+) -> None:
+    before = saved(tmp_path / "run")
+    fill(state.average, torch.nan)
+    with opened(config, tmp_path / "run") as run:
+        run.save(state, keep=1)
+        with pytest.raises(RunError, match="no longer finite"):
+            measure_for_some_seconds(run)
+    after = saved(tmp_path / "run")
+    assert after[1] == before[1]
+    assert all(torch.equal(after[0][name], tensor) for name, tensor in before[0].items())
+
+
+def test_a_save_that_failed_is_told_at_the_end_of_a_run(
+    config: TrainConfig, state: TrainingState, tmp_path: Path
+) -> None:
+    fill(state.average, torch.nan)
+    with pytest.raises(RunError, match="no longer finite"), opened(config, tmp_path / "run") as run:
+        run.save(state, keep=1)
+    with opened(config, tmp_path / "run") as run:
+        run.log("no longer locked")
