@@ -16,7 +16,7 @@ from torch import Tensor
 
 from sfumato import pictures
 from sfumato.data import ImageSet
-from sfumato.errors import ConfigError, DataError
+from sfumato.errors import ConfigError, TooFewImagesError
 from sfumato.evaluation.subject import Subject, first, some_of
 from sfumato.metrics.drift import Appearance, appearance, drift
 from sfumato.metrics.features import Features
@@ -125,7 +125,7 @@ def _or_none(measure: Callable[[], T]) -> T | None:
     """What is measured; None where there are too few images to."""
     try:
         return measure()
-    except DataError:
+    except TooFewImagesError:
         return None
 
 

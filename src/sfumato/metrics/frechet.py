@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from sfumato.errors import DataError
+from sfumato.errors import TooFewImagesError
 from sfumato.metrics.moments import Moments, above_rounding
 from sfumato.metrics.widths import refuse_other_widths
 
@@ -34,7 +34,8 @@ def frechet_distance(one: Moments, other: Moments) -> float:
     known to eps |C_1 C_2|, would turn rounding of 1e-16 into 1e-8, in every direction that a set does not fill.
 
     Raises:
-        DataError: The features differ in width, or a set has fewer than 2 images.
+        TooFewImagesError: A set has fewer than 2 images.
+        DataError: The features differ in width.
     """
     refuse_other_widths(one.mean, other.mean)
     shared = torch.linalg.svdvals(one.root.T @ other.root).sum()
@@ -67,7 +68,8 @@ def frechet_interval(
         on_draws: Told how many more of the 1,000 draws are done.
 
     Raises:
-        DataError: The features differ in width, or there are too few images.
+        TooFewImagesError: There are too few.
+        DataError: The features differ in width.
     """
     own = Moments.of(features)
     distance = frechet_distance(reference, own)
@@ -137,12 +139,13 @@ def frechet_limit(
         on_distances: Told how many more of the 10 distances are done.
 
     Raises:
-        DataError: The features differ in width, or there are too few images.
+        TooFewImagesError: There are too few.
+        DataError: The features differ in width.
     """
     least = MOST_PIECES * max(2, features.shape[1])
     if len(features) < least:
         problem = f"{len(features)} images are too few to extrapolate a distance in {features.shape[1]} features from"
-        raise DataError(problem, f"Give at least {least}, {MOST_PIECES} times as many as features.")
+        raise TooFewImagesError(problem, f"Give at least {least}, {MOST_PIECES} times as many as features.")
     order = torch.from_numpy(np.random.Generator(np.random.Philox(seed)).permutation(len(features)))
     inverses, distances = [], []
     for pieces in range(1, MOST_PIECES + 1):

@@ -1,0 +1,47 @@
+"""What cannot be measured: too few images are a gap in the table, anything else is told for what it is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from sfumato.data import ImageSet
+from sfumato.errors import DataError
+from sfumato.evaluation.evaluate import MEASURES, Bench
+from sfumato.evaluation.subject import Subject
+from sfumato.metrics import Features, Look, features_for
+
+
+class Huge(Features):
+    """Finite numbers whose squares are not."""
+
+    name, width = "huge", 4
+
+    def _look(self, images: torch.Tensor) -> Look:
+        return Look(images.flatten(1)[:, :4] * 1e25, None)
+
+
+def noise(count: int, seed: int) -> ImageSet:
+    generator = torch.Generator().manual_seed(seed)
+    return ImageSet.of(torch.randint(0, 256, (count, 1, 8, 8), generator=generator).byte())
+
+
+def bench(features: Features, cache: Path, samples: int = 40, held_out: int = 20) -> Bench:
+    subject = Subject("noise", noise(samples, 0), noise(60, 1), noise(held_out, 2))
+    return Bench(subject, features, torch.device("cpu"), cache)
+
+
+def test_features_too_far_apart_to_measure_are_not_called_too_few_images(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="too far apart"):
+        MEASURES["coverage"](bench(Huge(), tmp_path))
+
+
+def test_too_few_images_leave_gaps_and_everything_else_is_measured(tmp_path: Path) -> None:
+    few = bench(features_for("pixels"), tmp_path, held_out=3)
+    distance, coverage = MEASURES["distance"](few), MEASURES["coverage"](few)
+    assert distance["held_out"]["frechet"] > 0
+    assert distance["held_out"]["kernel"] is distance["held_out"]["frechet_limit"] is None
+    assert coverage["samples"]["precision"] > 0
+    assert coverage["held_out"] is None
