@@ -10,6 +10,7 @@ import torch
 from sfumato.data import ImageSet
 from sfumato.errors import DataError
 from sfumato.evaluation.evaluate import MEASURES, Bench
+from sfumato.evaluation.report import rows
 from sfumato.evaluation.subject import Subject
 from sfumato.metrics import Features, Look, features_for
 
@@ -45,3 +46,11 @@ def test_too_few_images_leave_gaps_and_everything_else_is_measured(tmp_path: Pat
     assert distance["held_out"]["kernel"] is distance["held_out"]["frechet_limit"] is None
     assert coverage["samples"]["precision"] > 0
     assert coverage["held_out"] is None
+
+
+def test_a_single_held_out_image_is_too_few_for_a_distance_and_that_of_the_samples_is_told(tmp_path: Path) -> None:
+    found = MEASURES["distance"](bench(features_for("pixels"), tmp_path, held_out=1))
+    assert found["samples"]["frechet"] > 0
+    assert found["held_out"]["frechet"] is found["held_out"]["frechet_interval"] is None
+    assert found["as_many"] == {"images": 1, "samples": None, "held_out": None}
+    assert [row[2] for row in rows({"distance": found})] == ["too few images"] * 4

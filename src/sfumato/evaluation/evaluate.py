@@ -100,12 +100,17 @@ def distance(bench: Bench) -> Facts:
 
 
 def _distances(reference: Moments, real: Tensor, rows: Tensor, begin: Begin) -> Facts:
-    found: Facts = {"images": len(rows), "frechet": frechet_distance(reference, Moments.of(rows))}
-    found["frechet_interval"] = list(frechet_interval(reference, rows, on_draws=begin("bootstrap", REPLICATES)))
+    on_draws = begin("bootstrap", REPLICATES)
+    found: Facts = {"images": len(rows), "frechet": _frechet(reference, rows)}
+    found["frechet_interval"] = _or_none(lambda: list(frechet_interval(reference, rows, on_draws=on_draws)))
     on_distances = begin("extrapolation", sum(range(1, MOST_PIECES + 1)))
     found["frechet_limit"] = _or_none(lambda: frechet_limit(reference, rows, on_distances=on_distances).distance)
     found["kernel"] = _or_none(lambda: _kernel(real, rows, begin))
     return found
+
+
+def _frechet(reference: Moments, rows: Tensor) -> float | None:
+    return _or_none(lambda: frechet_distance(reference, Moments.of(rows)))
 
 
 def _kernel(real: Tensor, rows: Tensor, begin: Begin) -> Facts:
@@ -117,7 +122,7 @@ def _kernel(real: Tensor, rows: Tensor, begin: Begin) -> Facts:
 def _as_many(reference: Moments, sampled: Tensor, held_out: Tensor) -> Facts:
     """The Frechet distances of as many samples as held-out images, since it grows when there are few."""
     images = min(len(sampled), len(held_out))
-    both = (frechet_distance(reference, Moments.of(_some(rows, images))) for rows in (sampled, held_out))
+    both = (_frechet(reference, _some(rows, images)) for rows in (sampled, held_out))
     return {"images": images} | dict(zip(("samples", "held_out"), both, strict=True))
 
 

@@ -146,6 +146,8 @@ def _number(value: float | None) -> str:
 
 
 def _with_interval(found: dict[str, Any]) -> str:
+    if found["frechet"] is None:
+        return NO_NUMBER
     low, high = found["frechet_interval"]
     return f"{found['frechet']:.4g} ({low:.4g} to {high:.4g})"
 
