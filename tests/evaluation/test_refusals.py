@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -9,8 +10,9 @@ import torch
 
 from sfumato.data import ImageSet
 from sfumato.errors import DataError
-from sfumato.evaluation.evaluate import MEASURES, Bench
+from sfumato.evaluation.evaluate import MEASURES, Bench, memorization
 from sfumato.evaluation.report import rows
+from sfumato.evaluation.run import judged
 from sfumato.evaluation.subject import Subject
 from sfumato.metrics import Features, Look, features_for
 
@@ -34,6 +36,15 @@ def bench(features: Features, cache: Path, samples: int = 40, held_out: int = 20
     return Bench(subject, features, torch.device("cpu"), cache)
 
 
+class Dark(Features):
+    """The same of all images."""
+
+    name, width = "dark", 4
+
+    def _look(self, images: torch.Tensor) -> Look:
+        return Look(torch.zeros(len(images), 4), None)
+
+
 def test_features_too_far_apart_to_measure_are_not_called_too_few_images(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="too far apart"):
         MEASURES["coverage"](bench(Huge(), tmp_path))
@@ -46,6 +57,30 @@ def test_too_few_images_leave_gaps_and_everything_else_is_measured(tmp_path: Pat
     assert distance["held_out"]["kernel"] is distance["held_out"]["frechet_limit"] is None
     assert coverage["samples"]["precision"] > 0
     assert coverage["held_out"] is None
+
+
+@pytest.mark.parametrize("metrics", [(), ("memorization",)])
+def test_real_images_that_are_all_one_say_why_copies_cannot_be_told_and_the_rest_is_measured(
+    metrics: Sequence[str], tmp_path: Path
+) -> None:
+    grey = ImageSet.of(torch.full((40, 1, 8, 8), 200).byte())
+    subject = Subject("noise", noise(40, 0), grey, grey.select(torch.arange(5)))
+    found = judged(Bench(subject, features_for("pixels"), torch.device("cpu"), tmp_path), metrics, None, tmp_path)
+    pixels = found["metrics"]["memorization"]["pixels"]
+    assert pixels == {
+        "verdict": None,
+        "sentence": "Copies cannot be told: 1 different training image(s) are too few to judge samples by. Give at "
+        "least 11.",
+    }
+    assert list(found["metrics"]) == list(metrics or ("distance", "coverage", "memorization", "drift"))
+    assert [Path(picture).name for picture in found["pictures"]] == ["samples.png"]
+
+
+def test_features_that_are_all_one_leave_the_verdict_by_pixels(tmp_path: Path) -> None:
+    facts, by_pixels = memorization(bench(Dark(), tmp_path))
+    assert by_pixels is not None
+    assert facts["pixels"]["verdict"] == by_pixels.verdict == "no sign"
+    assert "1 different training image(s)" in facts["dark"]["sentence"]
 
 
 def test_a_single_held_out_image_is_too_few_for_a_distance_and_that_of_the_samples_is_told(tmp_path: Path) -> None:

@@ -245,8 +245,8 @@ def test_progress_counts_samples_and_held_out_images() -> None:
     ("samples", "train", "held_out", "problem"),
     [
         (FRESH[:0], TRAIN, HELD_OUT, "for 0 images"),
-        (FRESH, TRAIN[:10], HELD_OUT, "10 different training images"),
-        (FRESH, torch.zeros(300, 3, 16, 16), HELD_OUT, "1 different training images"),
+        (FRESH, TRAIN[:10], HELD_OUT, "10 different training image"),
+        (FRESH, torch.zeros(300, 3, 16, 16), HELD_OUT, "1 different training image"),
         (blobs(5, 2, side=12), TRAIN, HELD_OUT, "3x12x12"),
         (FRESH, TRAIN, blobs(5, 1, channels=1), "1x16x16"),
         (FRESH * math.nan, TRAIN, HELD_OUT, "NaN"),

@@ -213,25 +213,38 @@ def _agreeing(bench: Bench, images: ImageSet, names: Sequence[str]) -> Facts | N
     return {"images": len(right), "share": right.mean().item(), "classes": shares} if len(right) else None
 
 
-def memorization(bench: Bench) -> tuple[Facts, Memorization]:
+def memorization(bench: Bench) -> tuple[Facts, Memorization | None]:
     """Whether samples copy training images, by their pixels, and by their features unless these are of pixels too.
 
     Returns:
-        What is told of each, and the whole result by pixels.
+        What is told of each, and the whole result by pixels; None where too few training images differ.
     """
+    by_pixels = _or_reason(lambda: _by_pixels(bench))
+    facts = {"pixels": told(by_pixels)}
+    if bench.features.name != PixelFeatures.name:
+        facts[bench.features.name] = told(_or_reason(lambda: _by_features(bench)))
+    return facts, by_pixels if isinstance(by_pixels, Memorization) else None
+
+
+def _by_pixels(bench: Bench) -> Memorization:
     subject = bench.subject
     both = len(subject.samples) + len(subject.held_out)
-    by_pixels = of_images(
-        small(subject.samples),
-        small(subject.train),
-        small(subject.held_out),
-        on_images=bench.begin("closest images", both),
-    )
-    if bench.features.name == PixelFeatures.name:
-        return {"pixels": told(by_pixels)}, by_pixels
-    train, held_out = bench.rows(subject.train), bench.rows(subject.held_out)
-    by_features = of_features(bench.sampled, train, held_out, on_images=bench.begin("closest features", both))
-    return {"pixels": told(by_pixels), bench.features.name: told(by_features)}, by_pixels
+    sets = (small(images) for images in (subject.samples, subject.train, subject.held_out))
+    return of_images(*sets, on_images=bench.begin("closest images", both))
+
+
+def _by_features(bench: Bench) -> Memorization:
+    sampled, train, held_out = bench.sampled, bench.rows(bench.subject.train), bench.rows(bench.subject.held_out)
+    on_images = bench.begin("closest features", len(sampled) + len(held_out))
+    return of_features(sampled, train, held_out, on_images=on_images)
+
+
+def _or_reason(measure: Callable[[], T]) -> T | TooFewImagesError:
+    """What is measured; where there are too few images, the error that says so."""
+    try:
+        return measure()
+    except TooFewImagesError as reason:
+        return reason
 
 
 def small(images: ImageSet) -> Float32[Tensor, "n c h w"]:
@@ -241,8 +254,10 @@ def small(images: ImageSet) -> Float32[Tensor, "n c h w"]:
     return torch.cat([F.avg_pool2d(part, square, ceil_mode=True) for part in parts])
 
 
-def told(found: Memorization) -> Facts:
-    """A result for JSON, with the samples that are taken for copies alone."""
+def told(found: Memorization | TooFewImagesError) -> Facts:
+    """A result for JSON, with the samples that are taken for copies alone; or why there is no verdict."""
+    if isinstance(found, TooFewImagesError):
+        return {"verdict": None, "sentence": f"Copies cannot be told: {found}"}
     facts = asdict(found)
     return facts | {
         "samples": [match for match in facts["samples"] if match["flagged"]],
