@@ -60,6 +60,9 @@ def frechet_interval(
 
     For images of the reference's own distribution, where the first order vanishes, it is some 1.4 times too wide.
 
+    An end that the expansion puts below 0, where no distance is, is put at 0, which loses nothing that the interval
+    could hold. One of the logarithm would respect 0 too, but widen without bounds as the distance nears it.
+
     Args:
         reference: Of the images compared with.
         features: From 2 images.
@@ -79,8 +82,8 @@ def frechet_interval(
     for _ in range(REPLICATES):
         shifts.append(influences[generator.integers(0, len(influences), len(influences))].mean())
         on_draws(1)
-    low, high = np.quantile(shifts, [(1 - confidence) / 2, (1 + confidence) / 2])
-    return Interval(distance + float(low), distance + float(high))
+    ends = distance + np.quantile(shifts, [(1 - confidence) / 2, (1 + confidence) / 2])
+    return Interval(*ends.clip(min=0).tolist())
 
 
 def _influences(reference: Moments, own: Moments, features: Float[Tensor, "n d"]) -> np.ndarray:
@@ -105,7 +108,7 @@ class Limit(NamedTuple):
     """A distance for infinitely many images, by extrapolation.
 
     Attributes:
-        distance: At 1 / n = 0.
+        distance: At 1 / n = 0; may be below 0 by chance, as it has no bias to hold it above.
         counts: How many images each piece had, for each way to cut them.
         distances: The mean distance of those pieces.
     """
