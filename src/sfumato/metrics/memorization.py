@@ -224,8 +224,8 @@ def _sentence(verdict: Verdict, flagged: int, count: int, threshold: Threshold, 
     if threshold.rank is None:
         sentences = [
             f"{of_all} are three times closer to one training image than to the next {NEIGHBOURS}. This is a rule of "
-            f"thumb: {threshold.held_out:,} held-out images that repeat no training image are too few to say what "
-            f"chance does, {LEAST_HELD_OUT} are needed."
+            f"thumb: what chance does can be told from {LEAST_HELD_OUT} held-out images that repeat no training image, "
+            f"but not from {threshold.held_out}."
         ]
     else:
         sentences = [
