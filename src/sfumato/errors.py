@@ -28,6 +28,10 @@ class DataError(SfumatoError):
     """Images or labels that cannot be learned from."""
 
 
+class TooFewImagesError(DataError):
+    """Fewer images than a measure needs; the others may still be taken."""
+
+
 class LabelError(SfumatoError):
     """Labels that the model does not know, or cannot take."""
 

@@ -38,3 +38,12 @@ def stop_wish() -> Iterator[StopWish]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+@contextmanager
+def interruptions(remedy: str) -> Iterator[None]:
+    """Within it, a Ctrl-C carries this sentence to whoever tells of it."""
+    try:
+        yield
+    except KeyboardInterrupt as interruption:
+        raise KeyboardInterrupt(remedy) from interruption

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable, Iterator
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +14,7 @@ import torch
 from PIL import Image
 
 from cli.conftest import TINY, Command, run_main
+from sfumato.bulk import draw
 from sfumato.metrics import Features, Look
 
 
@@ -71,7 +74,7 @@ def test_a_person_reads_a_table_and_sentences(sfumato: Command, trained: Path, t
         "24 images each",
         "bits per dimension",
         "brightness in red",
-        "Few samples: these are numbers of 30",
+        "depend on how many there are, here 30. Compare them only with those of as many samples, or judge 10,000",
         "samples.png",
     ):
         assert words in text
@@ -115,6 +118,50 @@ def test_an_interrupted_evaluation_goes_on_from_its_samples(sfumato: Command, tr
     samples.write_bytes(content[: 11 * 8 * 8 * 3 + 7])
     assert facts(sfumato, *asked, "--seed", 6)["metrics"] == whole["metrics"]
     assert samples.read_bytes() == content
+
+
+def test_ctrl_c_says_that_the_same_command_goes_on_and_so_it_does(
+    sfumato: Command, trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = (trained, *QUICK, "--metrics", "drift", "--seed", 7, "--batch", 10, "--out", tmp_path)
+    with monkeypatch.context() as patched:
+        patched.setattr("sfumato.evaluation.drawing.draw", interrupted_after(2))
+        stopped = sfumato("eval", *asked)
+    said = "sfumato: interrupted. To go on from the samples drawn so far, give the same command."
+    assert (stopped.code, stopped.error.strip()) == (130, said)
+    begun: list[int] = []
+
+    def watched(*arguments: object, first: int, **named: object) -> Iterator[object]:
+        begun.append(first)
+        return draw(*arguments, first=first, **named)  # type: ignore[arg-type]
+
+    monkeypatch.setattr("sfumato.evaluation.drawing.draw", watched)
+    assert sfumato("eval", *asked).code == 0
+    assert begun == [20]
+
+
+def interrupted_after(batches: int) -> Callable[..., Iterator[object]]:
+    """Like `draw`, until somebody gives a Ctrl-C."""
+
+    def drawing(*arguments: object, **named: object) -> Iterator[object]:
+        yield from islice(draw(*arguments, **named), batches)  # type: ignore[arg-type]
+        raise KeyboardInterrupt
+
+    return drawing
+
+
+def test_ctrl_c_while_images_are_judged_promises_no_samples(
+    sfumato: Command, faces: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("sfumato.evaluation.run.judged", interrupt)
+    stopped = sfumato("eval", faces, faces, "--out", tmp_path, "--device", "cpu")
+    assert (stopped.code, stopped.error.strip()) == (
+        130,
+        "sfumato: interrupted. To begin again, give the same command.",
+    )
 
 
 def is_of_seed(path: Path, found: dict[str, object]) -> bool:

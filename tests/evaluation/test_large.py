@@ -42,4 +42,5 @@ def test_copies_of_large_images_are_found(tmp_path: Path) -> None:
     subject = Subject("photos", ImageSet.of((127.5 * (samples + 1)).byte()), train, photos(40, 2))
     facts, found = memorization(Bench(subject, features_for("pixels"), torch.device("cpu"), tmp_path))
     assert [match["image"] for match in facts["pixels"]["samples"]] == [0, 1, 2, 3, 4]
+    assert found is not None
     assert save_sheet(subject, found, tmp_path / "closest.png").is_file()

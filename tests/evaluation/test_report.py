@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console
 from rich.table import Table
 
-from sfumato.evaluation.report import MOST_CLASSES, classes, rows, warning_of
+from sfumato.evaluation.report import MOST_CLASSES, classes, compared, rows, warning_of
 
 
 def covered(share: float, images: int = 100) -> dict[str, Any]:
@@ -65,6 +65,21 @@ def test_recall_and_coverage_stand_beside_those_of_as_many_held_out_images() -> 
         ("  40 images each", "0.3", "too few images"),
     ]
     assert [row[0] for row in listed].count("  40 images each") == 2
+
+
+def test_one_image_is_not_many() -> None:
+    facts = {"subject": "drawn", "samples": 2_000, "train": 12, "held_out": 1, "features": "pixels"}
+    assert (
+        compared(facts) == "drawn: 2,000 samples beside 12 training images and 1 held-out real image; features pixels."
+    )
+    same = {"images": 1, "samples": None, "held_out": None}
+    names = [row[0] for row in rows({"coverage": {"samples": covered(0.5), "held_out": None, "as_many": same}})]
+    assert names.count("  1 image each") == 2
+
+
+def test_shares_are_written_alike() -> None:
+    found = {"agreement": {"samples": {"share": 0.977}, "held_out": None}}
+    assert list(rows(found)) == [("classifier agrees", "97.7 %", "")]
 
 
 @pytest.mark.parametrize(

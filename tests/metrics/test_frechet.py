@@ -99,6 +99,15 @@ def test_an_interval_is_as_wide_as_distances_of_other_images_are_apart_and_holds
         assert held == pytest.approx(confidence, abs=0.12)
 
 
+def test_an_interval_around_a_small_distance_begins_at_0_and_keeps_its_upper_end() -> None:
+    """A normal interval would begin below 0: the shifts are about as far down as up."""
+    features = draws(30, 2, 0)
+    distance = frechet_distance(standard(2), Moments.of(features))
+    low, high = frechet_interval(standard(2), features)
+    assert low == 0
+    assert high > 2 * distance > 0
+
+
 @pytest.mark.parametrize("count", [20, 200])
 def test_an_interval_follows_the_distance_of_images_drawn_again(count: int) -> None:
     """The influences are the derivative of the distance by the images' weights, also where images are few."""

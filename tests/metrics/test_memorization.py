@@ -172,7 +172,7 @@ def test_with_few_held_out_images_the_rule_of_thumb_decides_and_says_so(held_out
     assert copier.verdict == "copies"
     assert copier.threshold.rank is None
     assert "50 of 50 samples are three times closer to one training image than to the next 10" in copier.sentence
-    assert f"{held_out} held-out images that repeat no training image are too few" in copier.sentence
+    assert f"from 100 held-out images that repeat no training image, but not from {held_out}." in copier.sentence
     assert of_images(FRESH, TRAIN, HELD_OUT[:held_out]).verdict == "no sign"
 
 
@@ -245,8 +245,8 @@ def test_progress_counts_samples_and_held_out_images() -> None:
     ("samples", "train", "held_out", "problem"),
     [
         (FRESH[:0], TRAIN, HELD_OUT, "for 0 images"),
-        (FRESH, TRAIN[:10], HELD_OUT, "10 different training images"),
-        (FRESH, torch.zeros(300, 3, 16, 16), HELD_OUT, "1 different training images"),
+        (FRESH, TRAIN[:10], HELD_OUT, "10 different training image"),
+        (FRESH, torch.zeros(300, 3, 16, 16), HELD_OUT, "1 different training image"),
         (blobs(5, 2, side=12), TRAIN, HELD_OUT, "3x12x12"),
         (FRESH, TRAIN, blobs(5, 1, channels=1), "1x16x16"),
         (FRESH * math.nan, TRAIN, HELD_OUT, "NaN"),

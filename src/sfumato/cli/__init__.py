@@ -42,8 +42,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if isinstance(error, DeviceError):
             _leave_at_once(USER_ERROR)
         return USER_ERROR
-    except KeyboardInterrupt:
-        print("sfumato: interrupted", file=sys.stderr)
+    except KeyboardInterrupt as interruption:
+        print("sfumato: interrupted", *interruption.args, sep=". ", file=sys.stderr)
         return 130
 
 

@@ -138,6 +138,7 @@ class Eval:
         from sfumato.evaluation.evaluate import Bench, check_metrics
         from sfumato.evaluation.report import print_report
         from sfumato.evaluation.run import EVALUATIONS, judged
+        from sfumato.interrupts import interruptions
         from sfumato.metrics import features_for
         from sfumato.progress import stages_bar
         from sfumato.runs import holds_model, home_of
@@ -147,7 +148,9 @@ class Eval:
         has_model = holds_model(self.subject)
         check_metrics(self.metrics, features, has_model)
         failed = device_failures("Give the same command again: it goes on from the samples that it has.")
-        with failed, out_of_memory("Choose a smaller --batch or --count."):
+        again = "go on from the samples drawn so far" if has_model else "begin again"
+        interrupted = interruptions(f"To {again}, give the same command.")
+        with interrupted, failed, out_of_memory("Choose a smaller --batch or --count."):
             subject, model = self._of_model(device) if has_model else (self._of_images(), None)
             out = self.out or (
                 (home_of(self.subject) or self.subject) / EVALUATIONS if has_model else Path("evaluated")

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from sfumato import pictures
 from sfumato.data import ImageSet
-from sfumato.errors import ConfigError, DataError
+from sfumato.errors import ConfigError, TooFewImagesError
 from sfumato.evaluation.subject import Subject, first, some_of
 from sfumato.metrics.drift import Appearance, appearance, drift
 from sfumato.metrics.features import Features
@@ -100,12 +100,17 @@ def distance(bench: Bench) -> Facts:
 
 
 def _distances(reference: Moments, real: Tensor, rows: Tensor, begin: Begin) -> Facts:
-    found: Facts = {"images": len(rows), "frechet": frechet_distance(reference, Moments.of(rows))}
-    found["frechet_interval"] = list(frechet_interval(reference, rows, on_draws=begin("bootstrap", REPLICATES)))
+    on_draws = begin("bootstrap", REPLICATES)
+    found: Facts = {"images": len(rows), "frechet": _frechet(reference, rows)}
+    found["frechet_interval"] = _or_none(lambda: list(frechet_interval(reference, rows, on_draws=on_draws)))
     on_distances = begin("extrapolation", sum(range(1, MOST_PIECES + 1)))
     found["frechet_limit"] = _or_none(lambda: frechet_limit(reference, rows, on_distances=on_distances).distance)
     found["kernel"] = _or_none(lambda: _kernel(real, rows, begin))
     return found
+
+
+def _frechet(reference: Moments, rows: Tensor) -> float | None:
+    return _or_none(lambda: frechet_distance(reference, Moments.of(rows)))
 
 
 def _kernel(real: Tensor, rows: Tensor, begin: Begin) -> Facts:
@@ -117,7 +122,7 @@ def _kernel(real: Tensor, rows: Tensor, begin: Begin) -> Facts:
 def _as_many(reference: Moments, sampled: Tensor, held_out: Tensor) -> Facts:
     """The Frechet distances of as many samples as held-out images, since it grows when there are few."""
     images = min(len(sampled), len(held_out))
-    both = (frechet_distance(reference, Moments.of(_some(rows, images))) for rows in (sampled, held_out))
+    both = (_frechet(reference, _some(rows, images)) for rows in (sampled, held_out))
     return {"images": images} | dict(zip(("samples", "held_out"), both, strict=True))
 
 
@@ -125,7 +130,7 @@ def _or_none(measure: Callable[[], T]) -> T | None:
     """What is measured; None where there are too few images to."""
     try:
         return measure()
-    except DataError:
+    except TooFewImagesError:
         return None
 
 
@@ -208,25 +213,38 @@ def _agreeing(bench: Bench, images: ImageSet, names: Sequence[str]) -> Facts | N
     return {"images": len(right), "share": right.mean().item(), "classes": shares} if len(right) else None
 
 
-def memorization(bench: Bench) -> tuple[Facts, Memorization]:
+def memorization(bench: Bench) -> tuple[Facts, Memorization | None]:
     """Whether samples copy training images, by their pixels, and by their features unless these are of pixels too.
 
     Returns:
-        What is told of each, and the whole result by pixels.
+        What is told of each, and the whole result by pixels; None where too few training images differ.
     """
+    by_pixels = _or_reason(lambda: _by_pixels(bench))
+    facts = {"pixels": told(by_pixels)}
+    if bench.features.name != PixelFeatures.name:
+        facts[bench.features.name] = told(_or_reason(lambda: _by_features(bench)))
+    return facts, by_pixels if isinstance(by_pixels, Memorization) else None
+
+
+def _by_pixels(bench: Bench) -> Memorization:
     subject = bench.subject
     both = len(subject.samples) + len(subject.held_out)
-    by_pixels = of_images(
-        small(subject.samples),
-        small(subject.train),
-        small(subject.held_out),
-        on_images=bench.begin("closest images", both),
-    )
-    if bench.features.name == PixelFeatures.name:
-        return {"pixels": told(by_pixels)}, by_pixels
-    train, held_out = bench.rows(subject.train), bench.rows(subject.held_out)
-    by_features = of_features(bench.sampled, train, held_out, on_images=bench.begin("closest features", both))
-    return {"pixels": told(by_pixels), bench.features.name: told(by_features)}, by_pixels
+    sets = (small(images) for images in (subject.samples, subject.train, subject.held_out))
+    return of_images(*sets, on_images=bench.begin("closest images", both))
+
+
+def _by_features(bench: Bench) -> Memorization:
+    sampled, train, held_out = bench.sampled, bench.rows(bench.subject.train), bench.rows(bench.subject.held_out)
+    on_images = bench.begin("closest features", len(sampled) + len(held_out))
+    return of_features(sampled, train, held_out, on_images=on_images)
+
+
+def _or_reason(measure: Callable[[], T]) -> T | TooFewImagesError:
+    """What is measured; where there are too few images, the error that says so."""
+    try:
+        return measure()
+    except TooFewImagesError as reason:
+        return reason
 
 
 def small(images: ImageSet) -> Float32[Tensor, "n c h w"]:
@@ -236,8 +254,10 @@ def small(images: ImageSet) -> Float32[Tensor, "n c h w"]:
     return torch.cat([F.avg_pool2d(part, square, ceil_mode=True) for part in parts])
 
 
-def told(found: Memorization) -> Facts:
-    """A result for JSON, with the samples that are taken for copies alone."""
+def told(found: Memorization | TooFewImagesError) -> Facts:
+    """A result for JSON, with the samples that are taken for copies alone; or why there is no verdict."""
+    if isinstance(found, TooFewImagesError):
+        return {"verdict": None, "sentence": f"Copies cannot be told: {found}"}
     facts = asdict(found)
     return facts | {
         "samples": [match for match in facts["samples"] if match["flagged"]],

@@ -41,10 +41,9 @@ def print_report(facts: dict[str, Any], as_json: bool) -> None:
 
 def compared(facts: dict[str, Any]) -> str:
     """How many images of which kind, in which features."""
-    return (
-        f"{facts['subject']}: {facts['samples']:,} samples beside {facts['train']:,} training images and "
-        f"{facts['held_out']:,} held-out real images; features {facts['features']}."
-    )
+    kinds = {"samples": "sample", "train": "training image", "held_out": "held-out real image"}
+    samples, train, held_out = (_counted(facts[kind], what) for kind, what in kinds.items())
+    return f"{facts['subject']}: {samples} beside {train} and {held_out}; features {facts['features']}."
 
 
 def rows(metrics: dict[str, Any]) -> Iterator[Row]:
@@ -52,7 +51,7 @@ def rows(metrics: dict[str, Any]) -> Iterator[Row]:
     if found := metrics.get("distance"):
         samples, real, same = found["samples"], found["held_out"], found["as_many"]
         yield "Frechet distance", _with_interval(samples), _with_interval(real)
-        yield f"  {same['images']:,} images each", _number(same["samples"]), _number(same["held_out"])
+        yield f"  {_counted(same['images'], 'image')} each", _number(same["samples"]), _number(same["held_out"])
         yield "  for infinitely many", _number(samples["frechet_limit"]), _number(real["frechet_limit"])
         yield "kernel distance", _with_error(samples["kernel"]), _with_error(real["kernel"])
     if found := metrics.get("coverage"):
@@ -61,7 +60,7 @@ def rows(metrics: dict[str, Any]) -> Iterator[Row]:
             if name in ("recall", "coverage"):
                 same = found["as_many"]
                 both = (_field(same[kind], name) for kind in ("samples", "held_out"))
-                yield f"  {same['images']:,} images each", *both
+                yield f"  {_counted(same['images'], 'image')} each", *both
     if found := metrics.get("agreement"):
         yield "classifier agrees", _share(found["samples"]), _share(found["held_out"])
     if found := metrics.get("likelihood"):
@@ -126,8 +125,8 @@ def warning_of(samples: int, metrics: dict[str, Any]) -> str | None:
     if samples >= FEW or not metrics.keys() & {"distance", "coverage"}:
         return None
     return (
-        f"Few samples: these are numbers of {samples:,}, and Frechet distances, recall and coverage depend on how many "
-        f"there are. Compare them with numbers of as many only, or judge {FEW:,} or more."
+        f"Few samples: Frechet distances, recall and coverage depend on how many there are, here {samples:,}. Compare "
+        f"them only with those of as many samples, or judge {FEW:,} or more."
     )
 
 
@@ -146,6 +145,8 @@ def _number(value: float | None) -> str:
 
 
 def _with_interval(found: dict[str, Any]) -> str:
+    if found["frechet"] is None:
+        return NO_NUMBER
     low, high = found["frechet_interval"]
     return f"{found['frechet']:.4g} ({low:.4g} to {high:.4g})"
 
@@ -159,4 +160,8 @@ def _field(found: dict[str, Any] | None, name: str) -> str:
 
 
 def _share(found: dict[str, Any] | None) -> str:
-    return "" if found is None else f"{found['share']:.1%}"
+    return "" if found is None else f"{100 * found['share']:.1f} %"
+
+
+def _counted(count: int, what: str) -> str:
+    return f"{count:,} {what}{'s' if count != 1 else ''}"

@@ -188,7 +188,7 @@ def judged(bench: Bench, metrics: Sequence[str], model: NetworkDenoiser | None, 
 
     Raises:
         ConfigError: an unknown metric, or one that these images do not allow.
-        DataError: there are too few images.
+        DataError: there is but one sample, or features cannot be compared.
         RunError: something could not be written.
     """
     check_metrics(metrics, bench.features, model is not None)
@@ -198,7 +198,8 @@ def judged(bench: Bench, metrics: Sequence[str], model: NetworkDenoiser | None, 
     for name in metrics or usual_metrics(subject, bench.features):
         if name == "memorization":
             found[name], by_pixels = memorization(bench)
-            written.append(save_sheet(subject, by_pixels, out / "closest.png"))
+            if by_pixels is not None:
+                written.append(save_sheet(subject, by_pixels, out / "closest.png"))
         elif name == "likelihood" and model is not None:
             found[name] = likelihood(model, subject.held_out, bench.begin)
         else:

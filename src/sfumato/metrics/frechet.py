@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from sfumato.errors import DataError
+from sfumato.errors import TooFewImagesError
 from sfumato.metrics.moments import Moments, above_rounding
 from sfumato.metrics.widths import refuse_other_widths
 
@@ -34,7 +34,8 @@ def frechet_distance(one: Moments, other: Moments) -> float:
     known to eps |C_1 C_2|, would turn rounding of 1e-16 into 1e-8, in every direction that a set does not fill.
 
     Raises:
-        DataError: The features differ in width, or a set has fewer than 2 images.
+        TooFewImagesError: A set has fewer than 2 images.
+        DataError: The features differ in width.
     """
     refuse_other_widths(one.mean, other.mean)
     shared = torch.linalg.svdvals(one.root.T @ other.root).sum()
@@ -59,6 +60,9 @@ def frechet_interval(
 
     For images of the reference's own distribution, where the first order vanishes, it is some 1.4 times too wide.
 
+    An end that the expansion puts below 0, where no distance is, is put at 0, which loses nothing that the interval
+    could hold. One of the logarithm would respect 0 too, but widen without bounds as the distance nears it.
+
     Args:
         reference: Of the images compared with.
         features: From 2 images.
@@ -67,7 +71,8 @@ def frechet_interval(
         on_draws: Told how many more of the 1,000 draws are done.
 
     Raises:
-        DataError: The features differ in width, or there are too few images.
+        TooFewImagesError: There are too few.
+        DataError: The features differ in width.
     """
     own = Moments.of(features)
     distance = frechet_distance(reference, own)
@@ -77,8 +82,8 @@ def frechet_interval(
     for _ in range(REPLICATES):
         shifts.append(influences[generator.integers(0, len(influences), len(influences))].mean())
         on_draws(1)
-    low, high = np.quantile(shifts, [(1 - confidence) / 2, (1 + confidence) / 2])
-    return Interval(distance + float(low), distance + float(high))
+    ends = distance + np.quantile(shifts, [(1 - confidence) / 2, (1 + confidence) / 2])
+    return Interval(*ends.clip(min=0).tolist())
 
 
 def _influences(reference: Moments, own: Moments, features: Float[Tensor, "n d"]) -> np.ndarray:
@@ -103,7 +108,7 @@ class Limit(NamedTuple):
     """A distance for infinitely many images, by extrapolation.
 
     Attributes:
-        distance: At 1 / n = 0.
+        distance: At 1 / n = 0; may be below 0 by chance, as it has no bias to hold it above.
         counts: How many images each piece had, for each way to cut them.
         distances: The mean distance of those pieces.
     """
@@ -137,12 +142,13 @@ def frechet_limit(
         on_distances: Told how many more of the 10 distances are done.
 
     Raises:
-        DataError: The features differ in width, or there are too few images.
+        TooFewImagesError: There are too few.
+        DataError: The features differ in width.
     """
     least = MOST_PIECES * max(2, features.shape[1])
     if len(features) < least:
         problem = f"{len(features)} images are too few to extrapolate a distance in {features.shape[1]} features from"
-        raise DataError(problem, f"Give at least {least}, {MOST_PIECES} times as many as features.")
+        raise TooFewImagesError(problem, f"Give at least {least}, {MOST_PIECES} times as many as features.")
     order = torch.from_numpy(np.random.Generator(np.random.Philox(seed)).permutation(len(features)))
     inverses, distances = [], []
     for pieces in range(1, MOST_PIECES + 1):

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float, Float64
 from torch import Tensor
 
-from sfumato.errors import DataError
+from sfumato.errors import TooFewImagesError
 from sfumato.metrics.widths import refuse_other_widths
 
 BLOCK = 1000
@@ -57,11 +57,12 @@ def kernel_distance(
         on_blocks: Told how many more blocks are done.
 
     Raises:
-        DataError: There are fewer than 100 images in a set, or the features differ in width.
+        TooFewImagesError: There are fewer than 100 images in a set.
+        DataError: The features differ in width.
     """
     fewest = min(len(one), len(other))
     if fewest < FEWEST_BLOCKS * SMALLEST_BLOCK:
-        raise DataError(
+        raise TooFewImagesError(
             f"{fewest} images are too few for a kernel distance with an error",
             f"Give at least {FEWEST_BLOCKS * SMALLEST_BLOCK} of each kind.",
         )

@@ -63,7 +63,8 @@ def precision_recall(
         on_images: Told how many more images are done, 2 m + 2 n in all.
 
     Raises:
-        DataError: There are too few images, they differ in width, or hold NaN or infinities.
+        TooFewImagesError: There are too few.
+        DataError: They differ in width, hold NaN or infinities, or are too far apart for float32.
     """
     return PrecisionRecall(
         precision=_share(balls_around(generated, real, _radii(real, k, on_images), on_images) > 0),
@@ -90,7 +91,8 @@ def density_coverage(
         on_images: Told how many more images are done, 2 m + n in all.
 
     Raises:
-        DataError: There are too few images, they differ in width, or hold NaN or infinities.
+        TooFewImagesError: There are too few.
+        DataError: They differ in width, hold NaN or infinities, or are too far apart for float32.
     """
     radii = _radii(real, k, on_images)
     counts = balls_around(generated, real, radii, on_images)

@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from sfumato.errors import DataError
+from sfumato.errors import TooFewImagesError
 from sfumato.metrics.calibration import COPY, LEAST_HELD_OUT, Threshold, ratios, threshold_for
 from sfumato.metrics.closest import Closest, closest
 from sfumato.metrics.moves import STILL, Move, moved, usual_reach
@@ -108,7 +108,8 @@ def of_images(
         on_images: Told how many more samples or held-out images are done.
 
     Raises:
-        DataError: There are too few samples or training images, images differ in size or channels, or hold NaN.
+        TooFewImagesError: There are too few different training images.
+        DataError: There are no samples, images differ in size or channels, or hold NaN.
         ConfigError: `rate` is no share.
     """
     kept = _distinct(train)
@@ -167,9 +168,9 @@ def _distinct(train: Tensor) -> Int64[Tensor, " kept"]:
     for index, row in enumerate(train.cpu().numpy()):
         first.setdefault(hashlib.blake2b(row.tobytes()).digest(), index)
     if len(first) <= NEIGHBOURS:
-        raise DataError(
-            f"There are {len(first)} different training images, but copies are told by the nearest {NEIGHBOURS + 1}",
-            "Give more training images.",
+        raise TooFewImagesError(
+            f"{len(first)} different training image(s) are too few to judge samples by",
+            f"Give at least {NEIGHBOURS + 1}.",
         )
     return torch.tensor(list(first.values()), device=train.device)
 
@@ -223,8 +224,8 @@ def _sentence(verdict: Verdict, flagged: int, count: int, threshold: Threshold, 
     if threshold.rank is None:
         sentences = [
             f"{of_all} are three times closer to one training image than to the next {NEIGHBOURS}. This is a rule of "
-            f"thumb: {threshold.held_out:,} held-out images that repeat no training image are too few to say what "
-            f"chance does, {LEAST_HELD_OUT} are needed."
+            f"thumb: what chance does can be told from {LEAST_HELD_OUT} held-out images that repeat no training image, "
+            f"but not from {threshold.held_out}."
         ]
     else:
         sentences = [

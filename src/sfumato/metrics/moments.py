@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Bool, Float, Float64
 from torch import Tensor
 
-from sfumato.errors import DataError
+from sfumato.errors import DataError, TooFewImagesError
 
 PIECE = 2048
 """Rows that are multiplied at once: small batches are gathered first."""
@@ -44,10 +44,10 @@ class Moments:
         """The unbiased estimate, scatter / (count - 1).
 
         Raises:
-            DataError: There is but one row.
+            TooFewImagesError: There is but one row.
         """
         if self.count < 2:
-            raise DataError(f"{self.count} image(s) have no covariance", "Give at least 2.")
+            raise TooFewImagesError(f"{self.count} image(s) have no covariance", "Give at least 2.")
         covariance: Tensor = self.scatter / (self.count - 1)
         return covariance
 

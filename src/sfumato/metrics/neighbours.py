@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float, Float32, Int64
 from torch import Tensor
 
-from sfumato.errors import DataError
+from sfumato.errors import DataError, TooFewImagesError
 from sfumato.metrics.widths import refuse_other_widths
 
 QUERIES = 2048
@@ -56,14 +56,16 @@ def nearest(
         on_queries: Told how many more queries are done.
 
     Raises:
-        DataError: There are too few points, they differ in width, or hold NaN or infinities.
+        TooFewImagesError: There are too few points.
+        DataError: They differ in width, hold NaN or infinities, or are too far apart for float32.
     """
     candidates = min(k + SPARE, len(base) - exclude_self)
     _check(queries, base, k, candidates)
     centre = base.mean(0)
     squares = torch.cat([(part - centre).square().sum(1) for part in base.split(BASE)])
     if not (squares.isfinite().all() and queries.isfinite().all()):
-        raise DataError("The points hold NaN or infinities", "Look at what made them.")
+        problem = "The points hold NaN or infinities, or are too far apart for float32"
+        raise DataError(problem, "Look at what made them.")
     found = []
     for start in range(0, len(queries), QUERIES):
         part = queries[start : start + QUERIES]
@@ -75,9 +77,10 @@ def nearest(
 
 def _check(queries: Tensor, base: Tensor, k: int, most: int) -> None:
     if not 1 <= k <= most:
-        raise DataError(f"{k} nearest neighbours are asked for among {most} points", f"Choose 1 to {max(most, 1)}.")
+        kind = DataError if k < 1 else TooFewImagesError
+        raise kind(f"{k} nearest neighbours are asked for among {most} points", f"Choose 1 to {max(most, 1)}.")
     if not len(queries):
-        raise DataError("There are no points to find the neighbours of", "Give at least one.")
+        raise TooFewImagesError("There are no points to find the neighbours of", "Give at least one.")
     refuse_other_widths(queries, base)
 
 
