@@ -16,6 +16,8 @@ from sfumato.presets import preset_for
 from sfumato.training.config import TrainConfig
 
 USER_ERROR = 2
+READER_LEFT = 141
+"""What a shell tells of a program that SIGPIPE ended."""
 
 Verb = Inspect | Train | Sample | Interpolate | Show | Eval | Explain
 
@@ -29,12 +31,20 @@ DESCRIPTION = """Train, sample and explain diffusion models on your own images.
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs one command and returns its exit code: 0 done, 2 a mistake that the message explains, 130 interrupted.
+    """Runs one command and returns its exit code.
 
-    After a failure of the device it leaves the process with code 2 at once.
+    It is 0 if done, 2 after a mistake that the message explains, 130 if interrupted, 141 if nobody reads the output any
+    more. After a failure of the device it leaves the process with code 2 at once.
     """
     os.environ.setdefault("GOMP_SPINCOUNT", "2000")  # idle threads soon sleep; see benchmarks/idle_threads.py
-    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        return _run(list(sys.argv[1:] if arguments is None else arguments))
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what Python flushes as it ends
+        return READER_LEFT
+
+
+def _run(arguments: list[str]) -> int:
     try:
         return parse(arguments).run()
     except SfumatoError as error:
@@ -45,6 +55,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("sfumato: interrupted", file=sys.stderr)
         return 130
+    finally:
+        sys.stdout.flush()
 
 
 def _leave_at_once(code: int) -> None:
