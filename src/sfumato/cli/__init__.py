@@ -12,6 +12,7 @@ import tyro
 from sfumato.cli.looking import Eval, Explain, Inspect, Show
 from sfumato.cli.making import Interpolate, Sample, Train
 from sfumato.errors import ConfigError, DeviceError, SfumatoError
+from sfumato.flags import PARAGRAPHS
 from sfumato.presets import preset_for
 from sfumato.training.config import TrainConfig
 
@@ -103,4 +104,5 @@ def _parse_with(arguments: list[str], preset: TrainConfig) -> Verb:
         prog="sfumato",
         description=DESCRIPTION,
         config=(tyro.conf.OmitArgPrefixes, tyro.conf.OmitSubcommandPrefixes, tyro.conf.PositionalRequiredArgs),
+        registry=PARAGRAPHS,
     )

@@ -10,8 +10,9 @@ from typing import Annotated, Literal
 import tyro
 
 from sfumato.errors import LabelError
+from sfumato.flags import otherwise
 from sfumato.steering import ConditionConfig, GuidanceConfig, RouteConfig
-from sfumato.training.config import TrainConfig, otherwise
+from sfumato.training.config import TrainConfig
 
 ARCHIVE = re.compile(r"(\.tar)?\.(zip|tar|gz|tgz|xz|txz|bz2|tbz2|npz|npy|parquet)$", re.IGNORECASE)
 
