@@ -5,9 +5,12 @@ import os
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
+from inspect import getdoc
 from typing import Annotated
 
 import tyro
+from tyro.constructors import MISSING_NONPROP
 
 from sfumato.cli.looking import Eval, Explain, Inspect, Show
 from sfumato.cli.making import Interpolate, Sample, Train
@@ -22,10 +25,9 @@ READER_LEFT = 141
 
 Verb = Inspect | Train | Sample | Interpolate | Show | Eval | Explain
 
-DESCRIPTION = """Train, sample and explain diffusion models on your own images.
-
+DESCRIPTION = """Train, sample and explain diffusion models on your own images:
   sfumato inspect photos/             look at the images first
-  sfumato train photos/ --size 64     learn from a folder of images (or from the word: digits)
+  sfumato train photos/ --size 64     learn from images (or the word: digits)
   sfumato sample runs/photos          draw new ones
   sfumato interpolate runs/photos     go from one to the next
 """
@@ -88,15 +90,15 @@ def _named_preset(arguments: list[str]) -> str | None:
 
 
 def _parse_with(arguments: list[str], preset: TrainConfig) -> Verb:
-    train = tyro.conf.subcommand("train", default=Train(replace(preset, source=tyro.MISSING)))
+    described = partial(_described, arguments)
     verbs = (
-        Annotated[Inspect, tyro.conf.subcommand("inspect")]
-        | Annotated[Train, train]
-        | Annotated[Sample, tyro.conf.subcommand("sample")]
-        | Annotated[Interpolate, tyro.conf.subcommand("interpolate")]
-        | Annotated[Show, tyro.conf.subcommand("show")]
-        | Annotated[Eval, tyro.conf.subcommand("eval")]
-        | Annotated[Explain, tyro.conf.subcommand("explain")]
+        Annotated[Inspect, described(Inspect)]
+        | Annotated[Train, described(Train, default=Train(replace(preset, source=tyro.MISSING)))]
+        | Annotated[Sample, described(Sample)]
+        | Annotated[Interpolate, described(Interpolate)]
+        | Annotated[Show, described(Show)]
+        | Annotated[Eval, described(Eval)]
+        | Annotated[Explain, described(Explain)]
     )
     return tyro.cli(
         verbs,
@@ -106,3 +108,10 @@ def _parse_with(arguments: list[str], preset: TrainConfig) -> Verb:
         config=(tyro.conf.OmitArgPrefixes, tyro.conf.OmitSubcommandPrefixes, tyro.conf.PositionalRequiredArgs),
         registry=PARAGRAPHS,
     )
+
+
+def _described(arguments: list[str], verb: type[Verb], default: object = MISSING_NONPROP) -> object:
+    """A verb under its name: told by its whole docstring if it is the one that is called, else by the first line."""
+    name, text = verb.__name__.lower(), getdoc(verb) or ""
+    told = text if arguments[:1] == [name] else text.partition("\n")[0]
+    return tyro.conf.subcommand(name, default=default, description=told)
