@@ -10,6 +10,7 @@ import tyro
 
 from sfumato import defaults
 from sfumato.errors import LabelError, SamplingError
+from sfumato.flags import otherwise
 
 if TYPE_CHECKING:
     from sfumato.denoiser import Denoiser
@@ -24,7 +25,7 @@ SCALE_OF_OWN_GUIDE = 2.0
 class ConditionConfig:
     """What the images are to be, of a model that was trained with --condition."""
 
-    condition: Annotated[tuple[str, ...], tyro.conf.arg(metavar="COLUMN=VALUE")] = ()
+    condition: Annotated[tuple[str, ...], otherwise("COLUMN=VALUE [...]", "none")] = ()
     """A value for each column that matters, such as: age=30 species=cat. Columns that are left out may be anything."""
 
     def asked(self) -> dict[str, list[str]]:
@@ -61,15 +62,17 @@ class ConditionConfig:
 class RouteConfig:
     """The way from noise to images."""
 
-    solver: Annotated[str | None, tyro.conf.arg(metavar="NAME")] = None
+    solver: Annotated[str | None, otherwise("NAME", "dpm-2m-sde; for a model guided by a weaker one, dpm-2m")] = None
     """The step rule, such as ddpm, ddim, heun, dpm-2m, dpm-2m-sde, unipc-3 or adaptive; any other word lists them all.
-    Settings follow a colon: ddim:eta=0.5. Without it, dpm-2m-sde; for a model guided by a weaker one, dpm-2m."""
-    grid: Annotated[str | None, tyro.conf.arg(metavar="NAME")] = None
+    Settings follow a colon: ddim:eta=0.5."""
+    grid: Annotated[
+        str | None,
+        otherwise("NAME", "logsnr, or uniform for ddpm; without --solver, for a model guided by a weaker one, karras"),
+    ] = None
     """Where it stops: uniform, trailing, leading or linspace in time; karras or logsnr by noise level. Settings
-    follow a colon: karras:rho=5. Without it, what suits the solver: logsnr (ddpm uniform); without both, for a model
-    guided by a weaker one, karras."""
-    steps: int | None = None
-    """Steps from noise to image; without it, what suits the solver: 20 (heun 10, ddpm 1000)."""
+    follow a colon: karras:rho=5."""
+    steps: Annotated[int | None, otherwise("INT", "what suits the solver: 20; heun 10, ddpm 1000")] = None
+    """Steps from noise to image."""
     clip: Annotated[str, tyro.conf.arg(metavar="NAME")] = defaults.CLIP
     """How estimates keep to the range of images: static (cut off), dynamic (scaled down, for strong guidance), none."""
 
@@ -86,19 +89,20 @@ class RouteConfig:
 
 @dataclass(frozen=True)
 class GuidanceConfig:
-    """What the model is steered by."""
+    """What steers the model: towards a class, or away from mistakes."""
 
-    guidance: float | None = None
+    guidance: Annotated[
+        float | None, otherwise("FLOAT", "2 away from the model's own early self, if that was kept; else 1")
+    ] = None
     """How far to go beyond the model: 1 is no guidance, 2 to 4 make the class more pronounced and the images less
-    varied (classifier-free guidance). Without it: 2 away from the model's own early self if that was kept
-    (autoguidance), else 1."""
+    varied (classifier-free guidance)."""
     guidance_rescale: float = 0.0
     """0 to 1: how much of the contrast that guidance adds is taken back."""
-    guidance_interval: tuple[float, float] | None = None
+    guidance_interval: Annotated[tuple[float, float] | None, otherwise("FLOAT FLOAT", "all levels")] = None
     """Guide only between two noise levels (sigma / alpha), such as 0.2 5; faster, and more varied images."""
-    autoguide: Annotated[Path | None, tyro.conf.arg(metavar="RUN")] = None
+    autoguide: Annotated[Path | None, otherwise("RUN", "none, but see --guidance")] = None
     """A weaker model of the same images (smaller, or trained less): guide away from its mistakes instead of towards
-    the class."""
+    the class (autoguidance)."""
 
     def guided(self, model: "Denoiser", path: Path, device: str) -> "Denoiser":
         """The model that was loaded from `path`, with the guidance around it.

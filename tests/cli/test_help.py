@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import subprocess
 import sys
 from dataclasses import fields, is_dataclass
-from typing import TYPE_CHECKING
+from itertools import pairwise
+from typing import TYPE_CHECKING, get_args
 
 import pytest
 
-from sfumato.cli import Train, parse
+from sfumato.cli import DESCRIPTION, Train, Verb, parse
 from sfumato.presets import PRESETS
 from sfumato.training.config import TrainConfig
 
@@ -20,6 +22,7 @@ from .conftest import Command
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
+VERBS = {verb.__name__.lower(): verb for verb in get_args(Verb)}
 HEAVY = {"torch", "numpy", "matplotlib", "sklearn", "PIL", "safetensors", "pydantic", "sfumato.trainer"}
 
 
@@ -66,8 +69,6 @@ def test_train_says_in_words_what_follows_where_a_setting_is_left_out(sfumato: C
         " ".join(sfumato("train", *flags, "--help").out.replace("│", " ").split())
         for flags in ((), ("--preset", "ddpm"))
     )
-    for unspoken in ("{None}", "None:", "(default: None)", "(default: )"):
-        assert unspoken not in usual + paper
     assert "--width INT" in usual
     assert "Channels of the first level. (default: what suits the run)" in usual
     assert "Channels of the first level. (default: 128)" in paper
@@ -80,10 +81,55 @@ def test_a_setting_that_a_preset_has_may_be_left_open(unchecked: None) -> None:
     assert verb.config.network.width is None
 
 
-@pytest.mark.parametrize("verb", ["train", "sample", "interpolate", "show", "explain"])
-def test_every_verb_has_help(verb: str, sfumato: Command) -> None:
-    assert verb in sfumato("--help").out
-    assert f"sfumato {verb}" in sfumato(verb, "--help").out
+@pytest.mark.parametrize("flags", [[], *([verb] for verb in VERBS), ["train", "--preset", "ddpm"]], ids=" ".join)
+def test_no_help_says_none_or_nothing(flags: list[str], sfumato: Command) -> None:
+    text = sfumato(*flags, "--help").out
+    assert "None" not in text
+    assert "(default: )" not in text
+
+
+def examples(text: str | None) -> list[str]:
+    return [line.strip() for line in (text or "").splitlines() if line.strip().startswith("sfumato ")]
+
+
+@pytest.mark.parametrize("name", VERBS)
+def test_every_example_of_a_verb_stands_on_a_line_of_its_own(name: str, sfumato: Command) -> None:
+    given = examples(VERBS[name].__doc__)
+    shown = sfumato(name, "--help").out.splitlines()
+    assert given
+    assert [line for line in shown if "sfumato " in line][1 : len(given) + 1] == [f"  {example}" for example in given]
+
+
+@pytest.mark.usefixtures("unchecked")
+@pytest.mark.parametrize("name", VERBS)
+def test_every_example_of_a_verb_is_understood(name: str) -> None:
+    for example in examples(VERBS[name].__doc__):
+        assert isinstance(parse(shlex.split(example)[1:]), VERBS[name])
+
+
+def test_the_list_of_verbs_tells_each_in_one_sentence_below_the_examples(sfumato: Command) -> None:
+    above, _, shown = sfumato("--help").out.partition("subcommands")
+    assert [line.strip() for line in above.splitlines() if "  sfumato " in line] == examples(DESCRIPTION)
+    for name, verb in VERBS.items():
+        first, *others = [line.strip() for line in (verb.__doc__ or "").splitlines() if line.strip()]
+        assert re.search(rf"{name} +{re.escape(first)}", shown)
+        assert not any(line in shown for line in others)
+
+
+@pytest.mark.parametrize("columns", [80, 120])
+@pytest.mark.parametrize("name", VERBS)
+def test_help_is_filled_to_the_width_of_the_terminal(
+    name: str, columns: int, sfumato: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    usage, *lines = sfumato(name, "--help").out.splitlines()
+    assert usage.startswith(f"usage: sfumato {name}")
+    width = max(map(len, lines))
+    assert width <= columns
+    for line, after in pairwise(lines):
+        indent = len(after) - len(after.lstrip())
+        if after.strip() and indent > 5 and line[indent - 2 : indent].isspace():
+            assert len(line.rstrip()) + len(" ") + len(after.split()[0]) > width, f"{line}\n{after}"
 
 
 @pytest.mark.parametrize(

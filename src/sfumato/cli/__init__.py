@@ -5,36 +5,49 @@ import os
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
+from inspect import getdoc
 from typing import Annotated
 
 import tyro
+from tyro.constructors import MISSING_NONPROP
 
 from sfumato.cli.looking import Eval, Explain, Inspect, Show
 from sfumato.cli.making import Interpolate, Sample, Train
 from sfumato.errors import ConfigError, DeviceError, SfumatoError
+from sfumato.flags import PARAGRAPHS
 from sfumato.presets import preset_for
 from sfumato.training.config import TrainConfig
 
 USER_ERROR = 2
+READER_LEFT = 141
+"""What a shell tells of a program that SIGPIPE ended."""
 
 Verb = Inspect | Train | Sample | Interpolate | Show | Eval | Explain
 
-DESCRIPTION = """Train, sample and explain diffusion models on your own images.
-
+DESCRIPTION = """Train, sample and explain diffusion models on your own images:
   sfumato inspect photos/             look at the images first
-  sfumato train photos/ --size 64     learn from a folder of images (or from the word: digits)
+  sfumato train photos/ --size 64     learn from images (or the word: digits)
   sfumato sample runs/photos          draw new ones
   sfumato interpolate runs/photos     go from one to the next
 """
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs one command and returns its exit code: 0 done, 2 a mistake that the message explains, 130 interrupted.
+    """Runs one command and returns its exit code.
 
-    After a failure of the device it leaves the process with code 2 at once.
+    It is 0 if done, 2 after a mistake that the message explains, 130 if interrupted, 141 if nobody reads the output any
+    more. After a failure of the device it leaves the process with code 2 at once.
     """
     os.environ.setdefault("GOMP_SPINCOUNT", "2000")  # idle threads soon sleep; see benchmarks/idle_threads.py
-    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        return _run(list(sys.argv[1:] if arguments is None else arguments))
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what Python flushes as it ends
+        return READER_LEFT
+
+
+def _run(arguments: list[str]) -> int:
     try:
         return parse(arguments).run()
     except SfumatoError as error:
@@ -45,6 +58,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt as interruption:
         print("sfumato: interrupted", *interruption.args, sep=". ", file=sys.stderr)
         return 130
+    finally:
+        sys.stdout.flush()
 
 
 def _leave_at_once(code: int) -> None:
@@ -75,15 +90,15 @@ def _named_preset(arguments: list[str]) -> str | None:
 
 
 def _parse_with(arguments: list[str], preset: TrainConfig) -> Verb:
-    train = tyro.conf.subcommand("train", default=Train(replace(preset, source=tyro.MISSING)))
+    described = partial(_described, arguments)
     verbs = (
-        Annotated[Inspect, tyro.conf.subcommand("inspect")]
-        | Annotated[Train, train]
-        | Annotated[Sample, tyro.conf.subcommand("sample")]
-        | Annotated[Interpolate, tyro.conf.subcommand("interpolate")]
-        | Annotated[Show, tyro.conf.subcommand("show")]
-        | Annotated[Eval, tyro.conf.subcommand("eval")]
-        | Annotated[Explain, tyro.conf.subcommand("explain")]
+        Annotated[Inspect, described(Inspect)]
+        | Annotated[Train, described(Train, default=Train(replace(preset, source=tyro.MISSING)))]
+        | Annotated[Sample, described(Sample)]
+        | Annotated[Interpolate, described(Interpolate)]
+        | Annotated[Show, described(Show)]
+        | Annotated[Eval, described(Eval)]
+        | Annotated[Explain, described(Explain)]
     )
     return tyro.cli(
         verbs,
@@ -91,4 +106,12 @@ def _parse_with(arguments: list[str], preset: TrainConfig) -> Verb:
         prog="sfumato",
         description=DESCRIPTION,
         config=(tyro.conf.OmitArgPrefixes, tyro.conf.OmitSubcommandPrefixes, tyro.conf.PositionalRequiredArgs),
+        registry=PARAGRAPHS,
     )
+
+
+def _described(arguments: list[str], verb: type[Verb], default: object = MISSING_NONPROP) -> object:
+    """A verb under its name: told by its whole docstring if it is the one that is called, else by the first line."""
+    name, text = verb.__name__.lower(), getdoc(verb) or ""
+    told = text if arguments[:1] == [name] else text.partition("\n")[0]
+    return tyro.conf.subcommand(name, default=default, description=told)

@@ -8,6 +8,7 @@ import tyro
 
 from sfumato.cli.making import Run
 from sfumato.errors import ConfigError
+from sfumato.flags import otherwise
 from sfumato.steering import GuidanceConfig, RouteConfig
 
 if TYPE_CHECKING:
@@ -19,20 +20,21 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Inspect:
-    """Look at images before any training: sizes, modes, classes, duplicates, what cannot be read, and how to train.
+    """Look at images before any training, and learn how to train on them.
 
-    The images are decoded on the way, so that training on them begins at once.
+    It tells their sizes, modes, classes and duplicates, and what cannot be read.
 
+    The images are decoded on the way, so that training on them begins at once:
       sfumato inspect photos/
       sfumato inspect photos.zip --size 64x96 --fit pad
     """
 
     source: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="DATA")]
     """A folder, zip, tar, .npz, .npy or .parquet file, hf:NAME, or the word `digits`, as for `sfumato train`."""
-    size: Annotated[int | str | None, tyro.conf.arg(metavar="SIDE|WIDTHxHEIGHT")] = None
-    """Bring the images to this size; without it, one is recommended."""
+    size: Annotated[int | str | None, otherwise("SIDE|WIDTHxHEIGHT", "one is recommended")] = None
+    """Bring the images to this size, such as 64 or 64x96."""
     fit: Literal["crop", "pad", "resize"] = "crop"
-    """How: crop keeps the middle, pad adds borders, resize stretches."""
+    """How to bring them there: crop keeps the middle, pad adds borders, resize stretches."""
     channels: Literal["auto", "grey", "rgb", "rgba"] = "auto"
     """Convert the images; auto: what most of them are."""
     labels: bool = True
@@ -41,8 +43,8 @@ class Inspect:
     """Look for images that are nearly the same, too."""
     out: Path = Path("inspected")
     """The folder for the pictures: a contact sheet, and the duplicates."""
-    cache: Path | None = None
-    """Where decoded images are kept; without it, $SFUMATO_CACHE or your cache folder."""
+    cache: Annotated[Path | None, otherwise("PATH", "$SFUMATO_CACHE or your cache folder")] = None
+    """Where decoded images are kept."""
     json: bool = False
     """Print JSON for scripts."""
 
@@ -69,16 +71,15 @@ class Inspect:
 
 @dataclass(frozen=True)
 class Show:
-    """Say what a run is: its data, model, progress, losses and best moment; and draw its curves.
+    """Say what a run is, its progress and its best moment, and draw its curves.
 
-    It changes nothing of the run, so it can be used while the run is training.
-
+    It changes nothing of the run, so it can be used while the run is training:
       sfumato show runs/digits
     """
 
     run_directory: Run
-    out: Path | None = None
-    """The picture of the curves; without it, curves.png in the run directory."""
+    out: Annotated[Path | None, otherwise("PATH", "curves.png in the run directory")] = None
+    """The picture of the curves."""
     json: bool = False
     """Print JSON for scripts."""
 
@@ -96,39 +97,40 @@ class Show:
 
 @dataclass(frozen=True)
 class Eval:
-    """Judge a model, or images that anyone made: how good and varied they are, and whether they are copies.
+    """Judge a model, or images that anyone made.
 
-    sfumato eval runs/flowers
-    sfumato eval runs/flowers/best --metrics distance memorization --count 10000
-    sfumato eval drawn/ photos/ --features inception
+    It measures how good and varied they are, and whether they are copies:
+      sfumato eval runs/flowers
+      sfumato eval runs/flowers/best --metrics distance memorization --count 10000
+      sfumato eval drawn/ photos/ --features inception
     """
 
     subject: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN|IMAGES")]
     """A run directory, its best/ or a copy of its model; or a folder, archive or .npz of samples."""
-    data: Annotated[str | None, tyro.conf.Positional, tyro.conf.arg(metavar="DATA")] = None
-    """Real images, as for `sfumato train`; for a run, without it, those that it learned from."""
-    count: int | None = None
-    """How many samples are judged. Of a run, without it: 10,000 on a GPU, 1,000 elsewhere; of IMAGES: all."""
-    metrics: tuple[str, ...] = ()
-    """What is measured: distance, coverage, agreement, memorization, drift, likelihood; without it, what is quick."""
+    data: Annotated[str | None, tyro.conf.Positional, otherwise("[DATA]", "those that the run learned from")] = None
+    """Real images, as for `sfumato train`; needed beside IMAGES."""
+    count: Annotated[int | None, otherwise("INT", "of a run 10,000 on a GPU, 1,000 elsewhere; of IMAGES all")] = None
+    """How many samples are judged."""
+    metrics: Annotated[tuple[str, ...], otherwise("NAME [NAME ...]", "all that are quick and fit the images")] = ()
+    """What is measured: distance, coverage, agreement, memorization, drift, likelihood."""
     features: str = "pixels"
     """What distances are measured in: pixels, inception (FID), dinov2, or an exported network (.pt2 or .onnx)."""
-    weights: Path | None = None
-    """The weights of inception or dinov2, if they are not in their cache."""
-    size: Annotated[int | str | None, tyro.conf.arg(metavar="SIDE|WIDTHxHEIGHT")] = None
-    """For images: bring both sides to this size."""
+    weights: Annotated[Path | None, otherwise("PATH", "those in their cache")] = None
+    """The weights of inception or dinov2."""
+    size: Annotated[int | str | None, otherwise("SIDE|WIDTHxHEIGHT", "that of IMAGES")] = None
+    """For IMAGES: bring them and DATA to this size."""
     guidance: GuidanceConfig = field(default_factory=GuidanceConfig)
-    route: RouteConfig = field(default_factory=RouteConfig)
+    route: Annotated[RouteConfig, tyro.conf.arg(name="sampling")] = field(default_factory=RouteConfig)
     seed: int = 0
-    """Of the samples."""
-    batch: int | None = None
-    """Samples drawn at a time, at most; without it, what suits the device."""
-    out: Path | None = None
-    """The folder for pictures and evaluations.jsonl; without it, evaluations/ of the run, or evaluated/."""
+    """Random seed of the samples."""
+    batch: Annotated[int | None, otherwise("INT", "what suits the device")] = None
+    """Samples drawn at a time, at most."""
+    out: Annotated[Path | None, otherwise("PATH", "evaluations/ of the run; for IMAGES evaluated/")] = None
+    """The folder for pictures and evaluations.jsonl."""
     device: str = "auto"
     """cpu, cuda, cuda:1, mps; auto takes the fastest one here."""
-    cache: Path | None = None
-    """Where decoded images and features are kept; without it, $SFUMATO_CACHE or your cache folder."""
+    cache: Annotated[Path | None, otherwise("PATH", "$SFUMATO_CACHE or your cache folder")] = None
+    """Where decoded images and features are kept."""
     json: bool = False
     """Print JSON for scripts."""
 
@@ -185,8 +187,9 @@ class Eval:
 class Explain:
     """Draw what diffusion does: to the images of a folder, or in a trained model.
 
-    Writes the forward process, the reverse process with its estimates, the schedule's curves, and the loss of a run.
+    Of images it draws the forward process and the curves of the schedule.
 
+    Of a run also the reverse process with its estimates, and the loss:
       sfumato explain runs/digits --out pictures
       sfumato explain photos/ --size 64 --out pictures
     """
@@ -195,12 +198,12 @@ class Explain:
     """A run directory, or images as for `sfumato train`."""
     out: Path = Path("explained")
     """The folder for the pictures."""
-    size: Annotated[int | str | None, tyro.conf.arg(metavar="SIDE|WIDTHxHEIGHT")] = None
-    """For data: bring the images to this size; None: their own common size."""
-    cache: Path | None = None
-    """Where decoded images are kept; without it, $SFUMATO_CACHE or your cache folder."""
+    size: Annotated[int | str | None, otherwise("SIDE|WIDTHxHEIGHT", "their own common size")] = None
+    """For DATA: bring the images to this size."""
+    cache: Annotated[Path | None, otherwise("PATH", "$SFUMATO_CACHE or your cache folder")] = None
+    """Where decoded images are kept."""
     device: str = "auto"
-    """For a run: cpu, cuda, cuda:1, mps; auto takes the fastest one here."""
+    """For a RUN: cpu, cuda, cuda:1, mps; auto takes the fastest one here."""
 
     def run(self) -> int:
         """Explains."""

@@ -10,8 +10,9 @@ from typing import Annotated, Literal
 import tyro
 
 from sfumato.errors import LabelError
+from sfumato.flags import otherwise
 from sfumato.steering import ConditionConfig, GuidanceConfig, RouteConfig
-from sfumato.training.config import TrainConfig, otherwise
+from sfumato.training.config import TrainConfig
 
 ARCHIVE = re.compile(r"(\.tar)?\.(zip|tar|gz|tgz|xz|txz|bz2|tbz2|npz|npy|parquet)$", re.IGNORECASE)
 
@@ -24,13 +25,12 @@ Run = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN", help="T
 class Train:
     """Train a model on a folder of images, or go on training it.
 
-    Stop it with Ctrl-C whenever you like: the same command goes on at the very image it stopped at.
-
+    Stop it with Ctrl-C: the same command goes on at the very image it stopped at:
       sfumato train photos/ --size 64 --minutes 30
       sfumato train digits
     """
 
-    config: TrainConfig
+    config: Annotated[TrainConfig, tyro.conf.arg(name="")]
     out: Annotated[Path | None, otherwise("PATH", "runs/ and the name of the data")] = None
     """The run directory."""
     device: str = "auto"
@@ -74,27 +74,26 @@ class Train:
 class Sample:
     """Draw new images from a trained model.
 
-    A run directory describes itself, so nothing else needs to be said.
-
+    A run directory describes itself, so nothing else needs to be said:
       sfumato sample runs/digits
-      sfumato sample runs/flowers --label rose tulip --guidance 2 --count 100 --out flowers.npz
+      sfumato sample runs/flowers --label rose tulip --guidance 2 --out flowers.npz
       sfumato sample runs/faces --condition age=30 hair=red hair=black
     """
 
     run_directory: Run
-    out: Path | None = None
-    """A new folder (PNGs and a grid) or a .npz file; without it, samples/ and the name of the run."""
+    out: Annotated[Path | None, otherwise("PATH", "samples/ and the name of the run")] = None
+    """A new folder (PNGs and a grid) or a .npz file."""
     count: int = 64
     """How many images."""
-    label: tuple[str, ...] = ()
-    """Class names, which take turns; without it, every class the model knows."""
-    conditions: ConditionConfig = field(default_factory=ConditionConfig)
+    label: Annotated[tuple[str, ...], otherwise("NAME [NAME ...]", "every class the model knows")] = ()
+    """Classes of the images, which take turns."""
+    conditions: Annotated[ConditionConfig, tyro.conf.arg(name="condition")] = field(default_factory=ConditionConfig)
     guidance: GuidanceConfig = field(default_factory=GuidanceConfig)
-    route: RouteConfig = field(default_factory=RouteConfig)
+    route: Annotated[RouteConfig, tyro.conf.arg(name="sampling")] = field(default_factory=RouteConfig)
     seed: int = 0
-    """Image i is a function of (seed, i) alone, whatever the count and the batch."""
-    batch: int | None = None
-    """Images at a time, at most; without it, what suits the device. Fewer are taken if memory is full."""
+    """Random seed. Image i depends on the seed and on i alone, whatever the count and the batch."""
+    batch: Annotated[int | None, otherwise("INT", "what suits the device")] = None
+    """Images at a time, at most; fewer are taken if memory is full."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """Arithmetic of the network; auto: bfloat16 where the device has it."""
     device: str = "auto"
@@ -137,31 +136,31 @@ class Sample:
 class Interpolate:
     """Draw the images between images: between your own, or between new ones.
 
-    Each image is one noise, carried along the model's flow; halfway between two noises lies another image.
+    Each image is one noise, carried along the model's flow.
 
+    Halfway between two noises lies another image:
       sfumato interpolate runs/flowers
-      sfumato interpolate runs/flowers rose.jpg tulip.jpg --frames 16 --out rose-to-tulip
+      sfumato interpolate runs/flowers rose.jpg tulip.jpg --frames 16 --out between
     """
 
     run_directory: Run
-    images: Annotated[
-        tuple[Path, ...],
-        tyro.conf.Positional,
-        tyro.conf.arg(metavar="IMAGE", help="Two or more image files to go between; without any, new images."),
-    ] = ()
-    out: Path | None = None
-    """A new folder (PNGs, a grid and an animation); without it, samples/ and the name of the run."""
+    images: Annotated[tuple[Path, ...], tyro.conf.Positional, otherwise("[IMAGE IMAGE ...]", "new images")] = ()
+    """Two or more image files to go between."""
+    out: Annotated[Path | None, otherwise("PATH", "samples/ and the name of the run")] = None
+    """A new folder (PNGs, a grid and an animation)."""
     frames: int = 9
     """Images from one end to the next, both included."""
     count: int = 5
     """How many new images to go between, where no files are given."""
-    label: str | None = None
-    """The class of all images; without it, of no class in particular."""
-    conditions: ConditionConfig = field(default_factory=ConditionConfig)
+    label: Annotated[str | None, otherwise("NAME", "no class in particular")] = None
+    """The class of all images."""
+    conditions: Annotated[ConditionConfig, tyro.conf.arg(name="condition")] = field(default_factory=ConditionConfig)
     guidance: GuidanceConfig = field(default_factory=lambda: GuidanceConfig(guidance=1.0))
-    route: RouteConfig = field(default_factory=lambda: RouteConfig(solver="heun", grid="logsnr", steps=50, clip="none"))
+    route: Annotated[RouteConfig, tyro.conf.arg(name="sampling")] = field(
+        default_factory=lambda: RouteConfig(solver="heun", grid="logsnr", steps=50, clip="none")
+    )
     seed: int = 0
-    """Of the new images."""
+    """Random seed of the new images."""
     batch: int = 64
     """Images at a time."""
     device: str = "auto"

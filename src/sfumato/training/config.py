@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 import tyro
 
 from sfumato.errors import ConfigError
+from sfumato.flags import otherwise
 
 if TYPE_CHECKING:
     from sfumato.objective import TimeDensity, Weight
@@ -20,14 +21,6 @@ SOUND = {
     ("edm", False, 1.0, "edm", "log-normal:mean=-0.5", True, "simple"),
 }
 """Names in the presets, which are known to be right: `sfumato --help` need not wait for PyTorch to say so."""
-
-
-def otherwise(metavar: str, words: str) -> object:
-    """How a flag that may be left out is shown in the help: what it takes, and what follows if it has no default."""
-    return tyro.conf.arg(
-        metavar=metavar,
-        help_behavior_hint=lambda default: f"(default: {words if default in ('', 'None') else default})",
-    )
 
 
 def require(holds: bool, given: str, expected: str) -> None:
@@ -45,12 +38,12 @@ class DataConfig:
     size: Annotated[int | str | None, otherwise("SIDE|WIDTHxHEIGHT", "the images' own common size")] = None
     """Bring the images to this size (antialiased), such as 64 or 64x96."""
     fit: Literal["crop", "pad", "resize"] = "crop"
-    """How: crop keeps the middle, pad adds black (or transparent) borders, resize stretches."""
+    """How to bring them there: crop keeps the middle, pad adds black (or transparent) borders, resize stretches."""
     channels: Literal["auto", "grey", "rgb", "rgba"] = "auto"
     """Convert the images; auto: what most of them are."""
     labels: bool = True
     """Learn the names of the first sub-folders as class labels, where every image lies in one."""
-    condition: Annotated[tuple[str, ...], otherwise("COLUMN", "none")] = ()
+    condition: Annotated[tuple[str, ...], otherwise("COLUMN [COLUMN ...]", "none")] = ()
     """Learn these columns of metadata.csv instead: text and integers as classes, numbers with a decimal point as
     numbers. Such as: age species."""
     flip: bool = False
@@ -177,10 +170,10 @@ class OptimizationConfig:
 
     __pydantic_config__: ClassVar = {"extra": "forbid"}
 
-    minutes: Annotated[float | None, otherwise("FLOAT", "without --images, the preset's")] = None
+    minutes: Annotated[float | None, otherwise("FLOAT", "the preset's, unless --images is given")] = None
     """Minutes of training, over all the times that you go on with it. Preparation and previews are not counted."""
-    images: Annotated[int | None, otherwise("INT", "without --minutes, the preset's")] = None
-    """Images to train on, repeats counted, instead (or whichever is reached first)."""
+    images: Annotated[int | None, otherwise("INT", "the preset's, unless --minutes is given")] = None
+    """Images to train on, repeats counted, instead of --minutes; with both, whichever is reached first."""
     batch: Annotated[int | None, otherwise("INT", "what suits the run")] = 128
     """Images a step."""
     optimizer: str = "adam"
@@ -191,7 +184,7 @@ class OptimizationConfig:
     warmup: float = 0.00625
     """Share of the run over which the learning rate rises from 0."""
     decay: float = 0.0
-    """Share of the run, its last, over which the learning rate falls to 0."""
+    """Share of the run, at its end, over which the learning rate falls to 0."""
     ema: str = "constant"
     """Averaging of the weights, which gives those that sample: constant (with a decay a step, as in DDPM), or power
     (over the same share of any run, EDM2). With settings: constant:decay=0.999, power:length=0.1."""
@@ -202,7 +195,7 @@ class OptimizationConfig:
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """Arithmetic of the network; auto: bfloat16 where the device has it (weights stay float32)."""
     seed: int = 0
-    """Of everything random: weights, order, noise, previews."""
+    """Seed of everything random: weights, order, noise, previews."""
 
     def __post_init__(self) -> None:
         minutes, images, batch = self.minutes, self.images, self.batch
@@ -251,7 +244,7 @@ class OptimizationConfig:
 
 @dataclass(frozen=True)
 class WatchConfig:
-    """What is measured, drawn and saved on the way. None of it changes what is learned."""
+    """What is measured, drawn and saved on the way. It changes nothing of what is learned."""
 
     __pydantic_config__: ClassVar = {"extra": "forbid"}
 
@@ -266,19 +259,19 @@ class WatchConfig:
     save_minutes: float = 5.0
     """Minutes between two checkpoints; 0: one after every step."""
     keep: int = 2
-    """Checkpoints to keep."""
+    """How many checkpoints to keep."""
     eval_every: Annotated[int | None, otherwise("INT", "none, and the held-out loss decides")] = None
     """Images between two small evaluations: the distance of some samples to the images, by which the best model is
     kept."""
     eval_count: int = 1000
     """Samples of a small evaluation."""
     eval_features: str = "pixels"
-    """What it measures in: pixels, inception, dinov2, or an exported network (.pt2 or .onnx)."""
+    """What a small evaluation measures in: pixels, inception, dinov2, or an exported network (.pt2 or .onnx)."""
     guide_at: float = 0.0
     """Share of the run after which the averaged weights are kept beside the model, as the weaker self that guides it
     away from its mistakes (autoguidance); 0: never."""
     guide_steps: int = 300
-    """Steps that must be behind it by then: what is younger guides to nothing better."""
+    """Keep those weights only if they have learned for so many steps by then; younger ones guide to nothing better."""
 
     def __post_init__(self) -> None:
         for name in ("watch_every", "preview_count", "preview_steps", "heldout_count", "keep", "eval_every"):
@@ -299,9 +292,14 @@ class TrainConfig:
     source: Annotated[str, tyro.conf.arg(metavar="DATA")]
     """A folder of images, searched recursively; a zip or tar of one; an .npz, .npy or .parquet file; hf:NAME (a data
     set of the Hugging Face Hub); or the word `digits` (1,797 handwritten digits, built in)."""
-    preset: Annotated[str, tyro.conf.arg(metavar="{default,ddpm,tiny}")] = "ddpm"
+    preset: Annotated[
+        str,
+        tyro.conf.arg(
+            metavar="{default,ddpm,tiny}", help_behavior_hint="(default: tiny for digits, default for others)"
+        ),
+    ] = "ddpm"
     """The named configuration that the other settings start from: default makes the most of the minutes that you give
-    it, ddpm is the paper's; tiny for digits unless one is named."""
+    it, ddpm is the paper's, tiny is for images of 8 to 16 pixels."""
     data: DataConfig = field(default_factory=DataConfig)
     network: NetworkConfig = field(default_factory=NetworkConfig)
     diffusion: DiffusionConfig = field(default_factory=DiffusionConfig)

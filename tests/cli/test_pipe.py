@@ -1,0 +1,36 @@
+"""Output that nobody reads any more, as in `sfumato show RUN | head`, ends the command without complaint."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ENDED = {1: "as rich ends a program", 141: "as a shell tells of SIGPIPE"}
+
+
+def unread(*arguments: str) -> tuple[int, str]:
+    """The exit code of a command whose output is closed before it begins, and what it says on stderr."""
+    command = subprocess.Popen(
+        [sys.executable, "-m", "sfumato.cli", *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert command.stdout
+    assert command.stderr
+    command.stdout.close()
+    said = command.stderr.read()
+    command.stderr.close()
+    return command.wait(), said
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["sample", "--help"]])
+def test_help_that_is_not_read_to_its_end_is_no_error(arguments: list[str]) -> None:
+    assert unread(*arguments) == (141, "")
+
+
+@pytest.mark.parametrize("flags", [[], ["--json"]])
+def test_what_a_verb_prints_may_be_left_unread(run: Path, tmp_path: Path, flags: list[str]) -> None:
+    code, said = unread("show", str(run), "--out", str(tmp_path / "curves.png"), *flags)
+    assert code in ENDED
+    assert said == ""
