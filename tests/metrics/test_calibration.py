@@ -77,11 +77,11 @@ def test_held_out_images_that_repeat_training_images_do_not_move_the_threshold()
 
 
 def test_with_few_held_out_images_the_rule_of_thumb_remains() -> None:
-    threshold = threshold_for(uniform(49, 0), 0.01)
-    assert threshold == Threshold(COPY, None, 49, 0, 0.01)
+    threshold = threshold_for(uniform(99, 0), 0.01)
+    assert threshold == Threshold(COPY, None, 99, 0, 0.01)
     assert threshold.chance(3, 50) == threshold.chance_with_repeats(3, 50) == binomial_tail(3, 50, 0.01)
     assert threshold_for(torch.empty(0), 0.01).rank is None
-    assert threshold_for(torch.cat([uniform(49, 0), torch.zeros(50)]), 0.01) == Threshold(COPY, None, 49, 50, 0.01)
+    assert threshold_for(torch.cat([uniform(99, 0), torch.zeros(50)]), 0.01) == Threshold(COPY, None, 99, 50, 0.01)
 
 
 @pytest.mark.parametrize("rate", [0.0, 1.0, -0.1, math.nan])

@@ -172,7 +172,7 @@ def test_with_few_held_out_images_the_rule_of_thumb_decides_and_says_so(held_out
     assert copier.verdict == "copies"
     assert copier.threshold.rank is None
     assert "50 of 50 samples are three times closer to one training image than to the next 10" in copier.sentence
-    assert f"from 50 held-out images that repeat no training image, but not from {held_out}." in copier.sentence
+    assert f"from 100 held-out images that repeat no training image, but not from {held_out}." in copier.sentence
     assert of_images(FRESH, TRAIN, HELD_OUT[:held_out]).verdict == "no sign"
 
 
