@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from sfumato.models import load
     from sfumato.pictures import save_grid
     from sfumato.presets import preset_for
-    from sfumato.sampling import ImageNoise, begin, route_for, sample, trajectory
+    from sfumato.sampling import ImageNoise, begin, route_for, route_of, sample, trajectory
     from sfumato.schedule import LinearBeta, Schedule
     from sfumato.solvers import Ancestral, Solver
     from sfumato.trainer import train
@@ -68,6 +68,7 @@ _HOMES = {
     "load_images": "data",
     "preset_for": "presets",
     "route_for": "sampling",
+    "route_of": "sampling",
     "sample": "sampling",
     "save_grid": "pictures",
     "train": "trainer",
@@ -119,6 +120,7 @@ __all__ = [
     "oracle",
     "preset_for",
     "route_for",
+    "route_of",
     "sample",
     "save_grid",
     "schedule",

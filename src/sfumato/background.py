@@ -6,11 +6,15 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 
 class Background:
-    """Does one piece of work after the other, in the order in which they were given."""
+    """Does one piece of work after the other, in the order in which they were given, until one fails.
+
+    What was given after that is not done.
+    """
 
     def __init__(self) -> None:
         self._thread = ThreadPoolExecutor(1)
-        self._begun: deque[Future[object]] = deque()
+        self._begun: deque[Future[None]] = deque()
+        self._failed = False
 
     def begin(self, work: Callable[[], object]) -> None:
         """Does it once all that was given before is over.
@@ -18,7 +22,14 @@ class Background:
         Args:
             work: that touches nothing which the caller goes on to change.
         """
-        self._begun.append(self._thread.submit(work))
+        self._begun.append(self._thread.submit(self._do, work))
+
+    def _do(self, work: Callable[[], object]) -> None:
+        if self._failed:
+            return
+        self._failed = True
+        work()
+        self._failed = False
 
     def check(self) -> None:
         """Raises what a piece of work has raised by now, unless that was raised before."""
@@ -26,7 +37,7 @@ class Background:
             self._begun.popleft().result()
 
     def finish(self) -> None:
-        """Waits until all is over; raises what the first piece that failed has raised."""
+        """Waits until all is over; raises what a piece of work has raised."""
         while self._begun:
             self._begun.popleft().result()
 

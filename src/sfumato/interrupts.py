@@ -24,7 +24,10 @@ class StopWish:
 
 @contextmanager
 def stop_wish() -> Iterator[StopWish]:
-    """Within it, the first Ctrl-C or SIGTERM only sets the wish; a second one acts at once."""
+    """Within it, the first Ctrl-C or SIGTERM only sets the wish; a second one does what it always does.
+
+    For Ctrl-C that is a KeyboardInterrupt, after which a run still waits for what it is writing to the disk.
+    """
     wish = StopWish()
 
     def heed(number: int, _: FrameType | None) -> None:

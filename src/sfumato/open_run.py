@@ -1,6 +1,7 @@
 """A run directory open for training: its lock, all that is written into it, and going on where it stopped."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
@@ -8,9 +9,9 @@ from typing import Any
 
 import tomli_w
 from filelock import FileLock, Timeout
+from torch import Tensor
 
 from sfumato.background import Background
-from sfumato.denoiser import NetworkDenoiser
 from sfumato.errors import RunError
 from sfumato.measurements import METRICS, best_of, read_metrics
 from sfumato.models import (
@@ -101,11 +102,11 @@ class Run:
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
         try:
-            if kind is None:
-                self._writing.finish()
-        finally:
             self._writing.close()
+        finally:
             self._lock.release()
+        if kind is None:
+            self._writing.check()
 
     @property
     def samples(self) -> Path:
@@ -120,7 +121,8 @@ class Run:
         """Begins to write the averaged model and a checkpoint, and to remove all but the newest `keep` checkpoints.
 
         Training may go on meanwhile: what is written is the state of now. It is complete when the `with` statement
-        ends. What was being written before is waited for, so that there is one copy of the state at most.
+        ends; if that ends without an error, an error of this is raised then. What was being written before is waited
+        for, so that there is one copy of the state at most.
 
         Raises:
             RunError: something before could not be written, or was not finite; what was saved before that is intact.
@@ -156,14 +158,14 @@ class Run:
         best = best_of(read_metrics(self.path))
         return best is not None and best.images == images_seen
 
-    def keep_best(self, average: NetworkDenoiser, images_seen: int) -> None:
+    def keep_best(self, weights: Mapping[str, Tensor], images_seen: int) -> None:
         """Begins to write the averaged model of a moment that `is_best` to best/.
 
         Args:
-            average: the model, as it was then.
+            weights: of the model's network as it was then, which do not change any more.
             images_seen: by then.
         """
-        folder, weights = self.path / BEST, copied(average.network.state_dict())
+        folder = self.path / BEST
 
         def write() -> None:
             write_whole(folder / DESCRIPTION, (self.path / MODEL / DESCRIPTION).read_bytes())

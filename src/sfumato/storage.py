@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import re
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -144,7 +145,13 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], kind: str, notes: M
         try:
             save_file(plain, temporary, header)
         except SafetensorError as error:
-            raise OSError(str(error).removeprefix("Error while serializing: I/O error: ")) from error
+            raise _system_error(error) from error
+
+
+def _system_error(error: SafetensorError) -> OSError:
+    """The error of the operating system that safetensors tells of."""
+    number = re.search(r"os error (\d+)", str(error))
+    return OSError(int(number[1]), os.strerror(int(number[1]))) if number else OSError(str(error))
 
 
 def read_tensors(path: Path, kind: str) -> tuple[dict[str, Tensor], Any]:

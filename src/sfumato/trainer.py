@@ -4,18 +4,17 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from copy import deepcopy
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import NamedTuple, Protocol, runtime_checkable
 
 import torch
+from torch import Tensor
 
 from sfumato import pictures
 from sfumato.architecture import model_for
 from sfumato.data import Feed, ImageSet, feed_for, split
-from sfumato.denoiser import NetworkDenoiser
 from sfumato.devices import choose_device, device_failures, out_of_memory, precision_for
 from sfumato.errors import TrainingError
 from sfumato.evaluation.small import SmallEvaluation
@@ -31,7 +30,7 @@ from sfumato.training.config import TrainConfig
 from sfumato.training.engine import EagerEngine, Engine, captured_engine, prepare
 from sfumato.training.heldout import HeldOut
 from sfumato.training.looks import Looks, Moment
-from sfumato.training.state import TrainingState
+from sfumato.training.state import TrainingState, copied
 from sfumato.training.step import StepResult
 
 MOST_BAD_STEPS = 10
@@ -134,7 +133,7 @@ def train(
     model_config = model_for(config, images)
     route_for(model_config.built_schedule(), steps=config.watch.preview_steps)  # refuses what no preview can have
     failures = nullcontext() if debug else device_failures(DEVICE_FAILED)
-    with failures, Run(Path(out), config, Learned.of(images)) as run, out_of_memory(OUT_OF_MEMORY):
+    with failures, out_of_memory(OUT_OF_MEMORY), Run(Path(out), config, Learned.of(images)) as run:
         say = _said_and_logged(reporter, run)
         for notice in (*images.notices, *plan.reasons, *outgrown_network):
             say(notice)
@@ -202,7 +201,7 @@ class _Loop:
         self.looks = Looks(config)
         self.recent: list[StepResult] = []
         self.bad_steps_in_a_row = 0
-        self.best: NetworkDenoiser | None = None
+        self.best: dict[str, Tensor] | None = None
         self.best_at = 0
         self.saved_at = self.counted_until = time.perf_counter()
 
@@ -312,7 +311,7 @@ class _Loop:
                 "There is no memory left to look at the model: --preview-count 1 and --heldout-count 10 need least."
             )
         if self.run.is_best(self.state.counters.images_seen):
-            self.best, self.best_at = deepcopy(self.state.average), self.state.counters.images_seen
+            self.best, self.best_at = copied(self.state.average.network.state_dict()), self.state.counters.images_seen
 
     def evaluate(self) -> None:
         """The distance of some samples to the images, if that was asked."""

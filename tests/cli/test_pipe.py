@@ -29,6 +29,12 @@ def test_help_that_is_not_read_to_its_end_is_no_error(arguments: list[str]) -> N
     assert unread(*arguments) == (141, "")
 
 
+def test_a_mistake_is_told_though_the_output_is_closed(tmp_path: Path) -> None:
+    command = f'exec "{sys.executable}" -m sfumato.cli show "{tmp_path / "none"}" >&-'
+    ended = subprocess.run(["sh", "-c", command], stderr=subprocess.PIPE, text=True, check=False)
+    assert (ended.returncode, ended.stderr.count("\n")) == (2, 1)
+
+
 @pytest.mark.parametrize("flags", [[], ["--json"]])
 def test_what_a_verb_prints_may_be_left_unread(run: Path, tmp_path: Path, flags: list[str]) -> None:
     code, said = unread("show", str(run), "--out", str(tmp_path / "curves.png"), *flags)

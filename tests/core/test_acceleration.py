@@ -15,7 +15,7 @@ from sfumato.conditions import Category, Number
 from sfumato.denoiser import Denoiser, NetworkDenoiser, Rescheduled, predict_velocity
 from sfumato.guidance import AutoGuided, ClassifierFree, Labelled, Watched, WithinLevels
 from sfumato.nn.unet import UNet, UNetConfig
-from sfumato.sampling import route_for, sample, sample_batches
+from sfumato.sampling import route_for, route_of, sample, sample_batches
 from sfumato.schedule import Flow, LinearBeta
 
 CUDA = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
@@ -133,7 +133,7 @@ def test_every_network_inside_a_guided_model_is_made_ready_and_none_is_touched(w
     assert all(isinstance(network, CapturedNetwork) for network in made)
     assert len(made) == len(networks)
     assert not {id(p) for p in fast.parameters()} & {id(p) for p in plain.parameters()}
-    route = route_for(plain.schedule, steps=4)
+    route = route_of(plain, steps=4)
     kinds = ["a", "b", "b"]
     drawn = torch.cat([images for images, _ in sample_batches(fast, 7, route, labels=kinds, batch=4)])
     expected = sample(plain, 7, labels=kinds, steps=4)

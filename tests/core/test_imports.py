@@ -56,18 +56,18 @@ MAY_IMPORT: dict[str, set[str]] = {
     "pictures": {"depth", "storage"},
     "models": {"conditions", "denoiser", "depth", "errors", "nn", "schedule", "storage"},
     "training": {
-        *("capture", "data", "denoiser", "devices", "errors", "models", "named", "nn", "objective", "sampling"),
-        *("schedule", "shapes", "storage", "store"),
+        *("capture", "data", "denoiser", "devices", "errors", "flags", "models", "named", "nn", "objective"),
+        *("sampling", "schedule", "shapes", "storage", "store"),
     },
     "architecture": {"data", "errors", "models", "nn", "training"},
     "rules": {"architecture", "data", "devices", "models", "presets", "training"},
     "steering": {
-        *("conditions", "defaults", "denoiser", "devices", "errors", "guidance", "models", "sampling", "schedule"),
+        *("conditions", "defaults", "denoiser", "devices", "errors", "flags", "guidance", "models", "sampling"),
     },
     "presets": {"errors", "training"},
     "measurements": set(),
     "runs": {"measurements", "conditions", "data", "errors", "models", "storage", "training"},
-    "open_run": {"denoiser", "errors", "measurements", "models", "runs", "storage", "training"},
+    "open_run": {"background", "errors", "measurements", "models", "runs", "storage", "training"},
     "curves": {"measurements", "pictures", "schedule"},
     "trainer": {
         *("architecture", "data", "denoiser", "devices", "errors", "evaluation", "models", "open_run", "pictures"),
@@ -85,6 +85,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "findings": set(),
     "devices": {"errors"},
     "capture": set(),
+    "background": set(),
+    "flags": set(),
     "interrupts": set(),
     "progress": set(),
     "writers": {"conditions", "depth", "pictures", "shapes", "storage"},
@@ -112,7 +114,7 @@ MAY_IMPORT: dict[str, set[str]] = {
             "output",
         ),
         *("presets", "progress", "runs", "sampling", "solvers", "sphere", "steering", "summary", "trainer", "training"),
-        *("bulk", "evaluation", "metrics"),
+        *("bulk", "evaluation", "flags", "metrics"),
     },
 }
 """What each room, a module or a package, may know of sfumato besides itself."""

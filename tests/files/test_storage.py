@@ -15,6 +15,7 @@ import torch
 from safetensors.torch import save_file
 
 import sfumato
+from sfumato import storage
 from sfumato.errors import RunError
 from sfumato.storage import read_tensors, read_text, write_tensors, write_whole
 
@@ -45,6 +46,21 @@ def test_a_crash_while_writing_leaves_the_old_file_and_no_other(
         with pytest.raises((RunError, KeyboardInterrupt)):
             write_whole(path, b"new")
     assert path.read_bytes() == b"old"
+    assert [entry.name for entry in tmp_path.iterdir()] == ["file"]
+
+
+def test_tensors_half_written_leave_the_old_file_and_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "file"
+    write_tensors(path, {"x": torch.ones(4)}, "kind", {})
+
+    def half(_: object, file: Path, __: object) -> None:
+        file.write_bytes(b"half")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(storage, "save_file", half)
+    with pytest.raises(KeyboardInterrupt):
+        write_tensors(path, {"x": torch.zeros(4)}, "kind", {})
+    assert torch.equal(read_tensors(path, "kind")[0]["x"], torch.ones(4))
     assert [entry.name for entry in tmp_path.iterdir()] == ["file"]
 
 
@@ -79,7 +95,7 @@ except RunError as error:
     print(error)
 """
     said = subprocess.run([sys.executable, "-c", script, str(path)], capture_output=True, text=True, check=True).stdout
-    assert said.startswith(f"{path} could not be written: File too large (os error 27). Free space")
+    assert said.startswith(f"{path} could not be written: File too large. Free space")
     assert torch.equal(read_tensors(path, "kind")[0]["x"], torch.ones(4))
     assert [entry.name for entry in tmp_path.iterdir()] == ["a.safetensors"]
 

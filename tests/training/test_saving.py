@@ -11,11 +11,11 @@ from torch import nn
 from sfumato import open_run
 from sfumato.data import load_images
 from sfumato.errors import RunError
-from sfumato.models import save_weights
+from sfumato.models import BEST, images_seen, save_weights
 from sfumato.open_run import Run
 from sfumato.runs import Learned
 from sfumato.training.config import TrainConfig
-from sfumato.training.state import TrainingState
+from sfumato.training.state import Checkpoint, TrainingState, copied
 
 from .conftest import NewState, Saved, Settings, Train
 
@@ -89,6 +89,24 @@ def test_a_save_that_failed_is_told_at_the_next_measurement_and_what_was_there_i
     after = saved(tmp_path / "run")
     assert after[1] == before[1]
     assert all(torch.equal(after[0][name], tensor) for name, tensor in before[0].items())
+
+
+def test_where_a_checkpoint_cannot_be_written_the_best_model_stays_that_of_the_one_before(
+    config: TrainConfig, state: TrainingState, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def save(images: int) -> None:
+        with opened(config, tmp_path / "run") as run:
+            run.save(state, keep=1)
+            run.keep_best(copied(state.average.network.state_dict()), images)
+
+    def full(*_: object) -> None:
+        raise RunError("the disk is full", "Free space.")
+
+    save(8)
+    monkeypatch.setattr(Checkpoint, "save", full)
+    with pytest.raises(RunError, match="the disk is full"):
+        save(12)
+    assert images_seen(tmp_path / "run" / BEST) == 8
 
 
 def test_a_save_that_failed_is_told_at_the_end_of_a_run(

@@ -167,7 +167,7 @@ def test_the_best_model_is_guided_by_the_runs_early_self_if_that_was_kept_before
     """The guide is of 20 images."""
     config = settings(guide_at=0.25)
     with Run(guided, config, Learned.of(load_images(config.source))) as run:
-        run.keep_best(load(guided), best_at)
+        run.keep_best(load(guided).network.state_dict(), best_at)
     guide = load_guide(guided / BEST)
     assert (guide is not None) == is_guided
     if guide is not None:

@@ -59,7 +59,8 @@ def _run(arguments: list[str]) -> int:
         print("sfumato: interrupted", *interruption.args, sep=". ", file=sys.stderr)
         return 130
     finally:
-        sys.stdout.flush()
+        if sys.stdout is not None:  # as it is where a program closed it
+            sys.stdout.flush()
 
 
 def _leave_at_once(code: int) -> None:

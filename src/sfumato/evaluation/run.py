@@ -188,7 +188,7 @@ def judged(bench: Bench, metrics: Sequence[str], model: NetworkDenoiser | None, 
 
     Raises:
         ConfigError: an unknown metric, or one that these images do not allow.
-        DataError: there is but one sample, or features cannot be compared.
+        DataError: features cannot be compared, or drift was asked and there is but one sample.
         RunError: something could not be written.
     """
     check_metrics(metrics, bench.features, model is not None)
