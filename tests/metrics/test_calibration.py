@@ -80,8 +80,19 @@ def test_with_few_held_out_images_the_rule_of_thumb_remains() -> None:
     threshold = threshold_for(uniform(99, 0), 0.01)
     assert threshold == Threshold(COPY, None, 99, 0, 0.01)
     assert threshold.chance(3, 50) == threshold.chance_with_repeats(3, 50) == binomial_tail(3, 50, 0.01)
-    assert threshold_for(torch.empty(0), 0.01).rank is None
+    nothing = threshold_for(torch.empty(0), 0.01)
+    assert nothing.rank is None
+    assert nothing.chance_of_copies(2, 50) == nothing.chance(2, 50)
     assert threshold_for(torch.cat([uniform(99, 0), torch.zeros(50)]), 0.01) == Threshold(COPY, None, 99, 50, 0.01)
+
+
+def test_copies_are_beyond_chance_if_held_out_images_are_so_seldom_as_close() -> None:
+    of_hundred = threshold_for(uniform(100, 0), 0.001)
+    assert of_hundred.chance_of_copies(60, 2000) == binomial_tail(60, 2000, 1 / 101) < 1e-9
+    assert of_hundred.chance(60, 2000) > 0.05
+    assert of_hundred.chance_of_copies(20, 2000) > 0.4
+    repeating = threshold_for(torch.cat([uniform(100, 0), torch.zeros(5)]), 0.001)
+    assert repeating.chance_of_copies(60, 2000) == binomial_tail(60, 2000, 6 / 106) > 0.99
 
 
 @pytest.mark.parametrize("rate", [0.0, 1.0, -0.1, math.nan])

@@ -166,6 +166,16 @@ def test_repeating_no_more_than_held_out_images_do_is_unclear() -> None:
     assert "take duplicates out of the data" in found.sentence
 
 
+def test_certain_copies_among_many_samples_are_not_passed_over_where_few_images_are_held_out() -> None:
+    """Ranks among a hundred cannot exclude chance, though no held-out image is nearly as close."""
+    found = of_images(torch.cat([FRESH, TRAIN[:10]]), TRAIN, HELD_OUT[:100])
+    assert found.verdict == "unclear"
+    assert found.chance > 0.01
+    assert (
+        "10 of them are three times closer to one training image than to the next 10, beside 0 of 100" in found.sentence
+    )
+
+
 @pytest.mark.parametrize("held_out", [0, 40])
 def test_with_few_held_out_images_the_rule_of_thumb_decides_and_says_so(held_out: int) -> None:
     copier = of_images(TRAIN[:50], TRAIN, HELD_OUT[:held_out])

@@ -58,6 +58,17 @@ class Threshold:
             return self.chance(flagged, count)
         return beyond_rank(flagged, count, self.repeats + (self.rank or 1), real)
 
+    def chance_of_copies(self, copies: int, count: int) -> float:
+        """The probability that at least `copies` of `count` fresh images are below `COPY`, given how rarely that is.
+
+        Held-out images are taken for one more than they are, and their rate for known: not exact, unlike the ranks, but
+        it tells some certain copies among many samples, which ranks among a few hundred held-out images cannot. By the
+        rule of thumb, `chance`.
+        """
+        if self.rank is None:
+            return self.chance(copies, count)
+        return binomial_tail(copies, count, (self.repeats + 1) / (self.held_out + self.repeats + 1))
+
 
 def threshold_for(held_out: Float[Tensor, " m"], rate: float) -> Threshold:
     """The threshold that held-out images put, such that a fresh image is below it with probability `rate` at most.

@@ -32,6 +32,9 @@ SURE = 0.001
 UNSURE = 0.01
 """As many flagged samples are called copies, or unclear, if chance would give them less often than this."""
 
+CLOSE = f"three times closer to one training image than to the next {NEIGHBOURS}"
+"""Below `COPY`, in words."""
+
 Verdict = Literal["copies", "no sign", "unclear"]
 
 Search = Callable[[Tensor], Closest]
@@ -65,8 +68,8 @@ class Memorization:
     """Whether samples copy, as `dataclasses.asdict` makes it JSON.
 
     Attributes:
-        verdict: "copies", "no sign", or "unclear", where chance is unlikely but not excluded, or held-out images repeat
-            training images about as often.
+        verdict: "copies", "no sign", or "unclear", where chance is unlikely but not excluded, held-out images repeat
+            training images about as often, or are too few to judge what looks like copies.
         sentence: The same in words, with the numbers.
         flagged: Samples that are taken for copies.
         expected: How many of as many fresh images would be.
@@ -187,19 +190,26 @@ def _judged(
     threshold = threshold_for(torch.empty(0) if usual is None else ratios(usual.distances, unseen), rate)
     copies = _matches(search(samples), kept, unseen, threshold.below)
     flagged, count = sum(match.flagged for match in copies), len(samples)
-    chance = threshold.chance(flagged, count)
-    with_repeats = threshold.chance_with_repeats(flagged, count)
-    verdict: Verdict = "copies" if max(chance, with_repeats) < SURE else "unclear" if chance < UNSURE else "no sign"
+    close = sum(match.ratio < COPY for match in copies)
+    verdict = _verdict(threshold, flagged, close, count)
     return Memorization(
         verdict,
-        _sentence(verdict, flagged, count, threshold, rate),
+        _sentence(verdict, flagged, close, count, threshold, rate),
         flagged,
         threshold.rate * count,
-        chance,
+        threshold.chance(flagged, count),
         threshold,
         copies,
         () if usual is None else _matches(usual, kept, unseen, COPY),
     )
+
+
+def _verdict(threshold: Threshold, flagged: int, close: int, count: int) -> Verdict:
+    """By how unlikely it is that chance flags as many, or leaves as many `close`, below `COPY`."""
+    chance = threshold.chance(flagged, count)
+    if max(chance, threshold.chance_with_repeats(flagged, count)) < SURE:
+        return "copies"
+    return "unclear" if chance < UNSURE or threshold.chance_of_copies(close, count) < SURE else "no sign"
 
 
 def _matches(found: Closest, kept: Int64[Tensor, " kept"], unseen: float, below: float) -> tuple[Match, ...]:
@@ -216,22 +226,23 @@ def _matches(found: Closest, kept: Int64[Tensor, " kept"], unseen: float, below:
     )
 
 
-def _sentence(verdict: Verdict, flagged: int, count: int, threshold: Threshold, asked: float) -> str:
+def _sentence(verdict: Verdict, flagged: int, close: int, count: int, threshold: Threshold, asked: float) -> str:
     """The verdict in plain words, and whatever weakens it."""
     begins = {"copies": "It copies", "no sign": "No sign of copying", "unclear": "Perhaps it copies"}[verdict]
     of_all = f"{begins}: {flagged:,} of {count:,} samples"
     real, repeats = threshold.held_out + threshold.repeats, threshold.repeats
     if threshold.rank is None:
         sentences = [
-            f"{of_all} are three times closer to one training image than to the next {NEIGHBOURS}. This is a rule of "
-            f"thumb: what chance does can be told from {LEAST_HELD_OUT} held-out images that repeat no training image, "
-            f"but not from {threshold.held_out}."
+            f"{of_all} are {CLOSE}. This is a rule of thumb: what chance does can be told from {LEAST_HELD_OUT} "
+            f"held-out images that repeat no training image, but not from {threshold.held_out}."
         ]
     else:
         sentences = [
             f"{of_all} are closer to a training image than {_percent(1 - threshold.rate)} of held-out images are, "
             f"where chance alone gives {_few(threshold.rate * count)}."
         ]
+        if close and verdict == "unclear":
+            sentences.append(f"{close:,} of them are {CLOSE}, beside {repeats:,} of {real:,} held-out images.")
     if repeats:
         sentences.append(f"{repeats:,} of {real:,} held-out images repeat a training image and were left out.")
         if verdict == "unclear":
