@@ -62,7 +62,7 @@ def test_debugging_leaves_the_failure_where_it_was_noticed(photos: Path, tmp_pat
     [
         ("sample", "Give the same command again, with another --out if you gave one."),
         ("interpolate", "Give the same command again."),
-        ("eval", "Give the same command again: it goes on from the samples that it has."),
+        ("eval", "To go on from the samples drawn so far, give the same command."),
     ],
 )
 def test_other_verbs_say_it_too(

@@ -149,9 +149,9 @@ class Eval:
         features = features_for(self.features, self.weights)
         has_model = holds_model(self.subject)
         check_metrics(self.metrics, features, has_model)
-        failed = device_failures("Give the same command again: it goes on from the samples that it has.")
         again = "go on from the samples drawn so far" if has_model else "begin again"
-        interrupted = interruptions(f"To {again}, give the same command.")
+        remedy = f"To {again}, give the same command."
+        failed, interrupted = device_failures(remedy), interruptions(remedy)
         with interrupted, failed, out_of_memory("Choose a smaller --batch or --count."):
             subject, model = self._of_model(device) if has_model else (self._of_images(), None)
             out = self.out or (
