@@ -169,9 +169,8 @@ def test_on_a_cpu_the_model_is_itself(precision: str) -> None:
 @pytest.mark.parametrize(("precision", "within"), [("float32", 2e-3), ("auto", 0.05)])
 @pytest.mark.parametrize(("wrapper", "compiled"), [*((wrapper, False) for wrapper in WRAPPERS), ("free", True)])
 def test_on_a_gpu_images_are_those_of_the_plain_model(
-    wrapper: str, compiled: bool, precision: str, within: float, monkeypatch: pytest.MonkeyPatch
+    wrapper: str, compiled: bool, precision: str, within: float
 ) -> None:
-    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)  # or float32 depends on the algorithm
     plain = guided(model())[wrapper].cuda()
     fast = accelerated(plain, 4, precision=precision, compiled=compiled)
     drawn, expected = (sample(each, 7, labels=["a", "b", "b"], steps=6, batch=4) for each in (fast, plain))
