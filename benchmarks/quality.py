@@ -42,8 +42,8 @@ Rows = Iterator[dict[str, object]]
 
 PEERS_BATCH = 128
 
-STEPS = 17
-"""Of a guided model, as `sfumato sample RUN --steps 17` draws: 34 evaluations."""
+GUIDED = RouteConfig(defaults.AUTOGUIDED_SOLVER, defaults.AUTOGUIDED_GRID, 17)
+"""As `sfumato sample RUN --steps 17` draws: 34 evaluations."""
 
 
 class Bench:
@@ -106,9 +106,10 @@ def ours(bench: Bench, arguments: argparse.Namespace, minutes: float) -> Rows:
     torch._dynamo.reset()
     torch.cuda.empty_cache()
     model, guide = load(run, arguments.device), load_guide(run, arguments.device)
-    for scale, steps in product(arguments.scales, arguments.steps if guide is not None else []):
-        way = RouteConfig(defaults.AUTOGUIDED_SOLVER, defaults.AUTOGUIDED_GRID, steps)
-        yield bench.verdict(f"{name} guided {scale:g}, {steps} steps", AutoGuided(model, guide, scale), way, facts)
+    if guide is not None:
+        for scale, steps in product(arguments.scales, arguments.steps):
+            guided, way = AutoGuided(model, guide, scale), replace(GUIDED, steps=steps)
+            yield bench.verdict(f"{name} guided {scale:g}, {steps} steps", guided, way, facts)
     if not arguments.guided_only:
         yield bench.verdict(f"{name} heun", model, RouteConfig("heun", "karras", 18), facts)
         yield bench.verdict(f"{name} dpm-2m", model, RouteConfig("dpm-2m", "karras", 34), facts)
@@ -164,7 +165,7 @@ def main() -> None:
     parser.add_argument("--width", type=int, help="of the network, instead of what the rules say")
     parser.add_argument("--guided-only", action="store_true", help="judge no samples but guided ones")
     parser.add_argument("--scales", type=float, nargs="+", default=[SCALE_OF_OWN_GUIDE], help="of the guidance")
-    parser.add_argument("--steps", type=int, nargs="+", default=[STEPS], help="of a guided model, two evaluations each")
+    parser.add_argument("--steps", type=int, nargs="+", default=[GUIDED.steps], help="of a guided model")
     parser.add_argument("--peer", action="store_true")
     parser.add_argument("--samples", type=int, default=10_000)
     parser.add_argument("--seed", type=int, default=0)

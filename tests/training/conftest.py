@@ -17,6 +17,8 @@ from sfumato.data import load_images
 from sfumato.denoiser import NetworkDenoiser
 from sfumato.models import build
 from sfumato.objective import Levels
+from sfumato.open_run import Run
+from sfumato.runs import Learned
 from sfumato.storage import read_tensors
 from sfumato.trainer import Silent, train
 from sfumato.training.config import (
@@ -89,6 +91,19 @@ def go() -> Train:
         return train(config, out, device="cpu", reporter=stop, should_stop=stop).state
 
     return run
+
+
+@pytest.fixture
+def config(settings: Settings, go: Train, tmp_path: Path) -> TrainConfig:
+    """Of a run of two steps at tmp_path / "run"."""
+    made = settings(images=8)
+    go(made, tmp_path / "run")
+    return made
+
+
+def opened(config: TrainConfig, path: Path) -> Run:
+    """The run at `path`, open for training on the images of its configuration."""
+    return Run(path, config, Learned.of(load_images(config.source)))
 
 
 @pytest.fixture

@@ -12,12 +12,11 @@ from sfumato.architecture import model_for
 from sfumato.data import load_images
 from sfumato.measurements import Best, best_of, read_metrics
 from sfumato.models import BEST, images_seen, load
-from sfumato.open_run import Run
-from sfumato.runs import Learned, home_of, kept_best
+from sfumato.runs import home_of, kept_best
 from sfumato.training.config import TrainConfig
 from sfumato.training.state import copied
 
-from .conftest import NewState, Settings, Train
+from .conftest import NewState, Settings, opened
 
 
 def heldout(images: int, loss: float | None) -> dict[str, Any]:
@@ -45,18 +44,6 @@ def test_best_is_the_least_distance_or_else_the_least_held_out_loss(
     measurements: list[dict[str, Any]], best: Best | None
 ) -> None:
     assert best_of(measurements) == best
-
-
-@pytest.fixture
-def config(settings: Settings, go: Train, tmp_path: Path) -> TrainConfig:
-    """Of a run of two steps at tmp_path / "run"."""
-    made = settings(images=8)
-    go(made, tmp_path / "run")
-    return made
-
-
-def opened(config: TrainConfig, path: Path) -> Run:
-    return Run(path, config, Learned.of(load_images(config.source)))
 
 
 def test_a_moment_is_the_best_if_none_before_measured_better(config: TrainConfig, tmp_path: Path) -> None:

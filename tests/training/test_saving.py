@@ -9,23 +9,14 @@ import torch
 from torch import nn
 
 from sfumato import open_run
-from sfumato.data import load_images
-from sfumato.errors import RunError
+from sfumato.background import Background
+from sfumato.errors import OutOfMemoryError, RunError
 from sfumato.models import BEST, images_seen, save_weights
 from sfumato.open_run import Run
-from sfumato.runs import Learned
 from sfumato.training.config import TrainConfig
 from sfumato.training.state import Checkpoint, TrainingState, copied
 
-from .conftest import NewState, Saved, Settings, Train
-
-
-@pytest.fixture
-def config(settings: Settings, go: Train, tmp_path: Path) -> TrainConfig:
-    """Of a run of two steps at tmp_path / "run"."""
-    made = settings(images=8)
-    go(made, tmp_path / "run")
-    return made
+from .conftest import NewState, Saved, Settings, Train, opened
 
 
 @pytest.fixture
@@ -34,10 +25,6 @@ def state(config: TrainConfig, new_state: NewState) -> TrainingState:
     made = new_state(config)
     made.counters.images_seen = 12
     return made
-
-
-def opened(config: TrainConfig, path: Path) -> Run:
-    return Run(path, config, Learned.of(load_images(config.source)))
 
 
 def fill(module: nn.Module, value: float) -> None:
@@ -107,6 +94,42 @@ def test_where_a_checkpoint_cannot_be_written_the_best_model_stays_that_of_the_o
     with pytest.raises(RunError, match="the disk is full"):
         save(12)
     assert images_seen(tmp_path / "run" / BEST) == 8
+
+
+def test_memory_that_is_full_in_the_last_save_is_told_with_a_remedy(
+    settings: Settings, go: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(checkpoint: Checkpoint, path: Path) -> None:
+        if checkpoint.counters.images_seen == 8:
+            raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
+        save(checkpoint, path)
+
+    save = Checkpoint.save
+    monkeypatch.setattr(Checkpoint, "save", full)
+    with pytest.raises(OutOfMemoryError, match="--width"):
+        go(settings(images=20), tmp_path / "run", steps=2)
+
+
+def test_a_run_is_unlocked_though_its_last_save_was_not_waited_for(
+    config: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(_: Background) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Background, "close", interrupted)
+        with pytest.raises(KeyboardInterrupt), opened(config, tmp_path / "run") as run:
+            run.log("left")
+    with opened(config, tmp_path / "run") as run:
+        run.log("no longer locked")
+
+
+def test_a_copy_is_contiguous_and_in_memory_of_its_own() -> None:
+    weights = torch.arange(16.0).reshape(1, 4, 2, 2).contiguous(memory_format=torch.channels_last)
+    copy = copied({"weights": weights})["weights"]
+    assert torch.equal(copy, weights)
+    assert copy.is_contiguous()
+    assert copy.data_ptr() != weights.data_ptr()
 
 
 def test_a_save_that_failed_is_told_at_the_end_of_a_run(

@@ -11,15 +11,14 @@ import pytest
 import torch
 
 from sfumato import trainer
-from sfumato.data import Batch, load_images
+from sfumato.data import Batch
 from sfumato.denoiser import NetworkDenoiser
 from sfumato.errors import SamplingError
 from sfumato.evaluation.small import SmallEvaluation
 from sfumato.guidance import AutoGuided, ClassifierFree, WithinLevels
 from sfumato.measurements import best_of, read_metrics
 from sfumato.models import BEST, GUIDE, images_seen, load, load_guide
-from sfumato.open_run import Run
-from sfumato.runs import Learned, kept_best
+from sfumato.runs import kept_best
 from sfumato.solvers import solver_for
 from sfumato.steering import GuidanceConfig, RouteConfig
 from sfumato.storage import read_tensors
@@ -29,7 +28,7 @@ from sfumato.training.heldout import HeldOut, HeldOutLoss
 from sfumato.training.state import TrainingState
 from sfumato.training.step import StepResult, training_step
 
-from .conftest import Settings, Train
+from .conftest import Settings, Train, opened
 
 
 def weights(model: NetworkDenoiser | None) -> torch.Tensor:
@@ -166,7 +165,7 @@ def test_the_best_model_is_guided_by_the_runs_early_self_if_that_was_kept_before
 ) -> None:
     """The guide is of 20 images."""
     config = settings(guide_at=0.25)
-    with Run(guided, config, Learned.of(load_images(config.source))) as run:
+    with opened(config, guided) as run:
         run.keep_best(load(guided).network.state_dict(), best_at)
     guide = load_guide(guided / BEST)
     assert (guide is not None) == is_guided

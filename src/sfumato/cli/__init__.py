@@ -37,7 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command and returns its exit code.
 
     It is 0 if done, 2 after a mistake that the message explains, 130 if interrupted, 141 if nobody reads the output any
-    more. After a failure of the device it leaves the process with code 2 at once.
+    more (1 where rich notices it first). After a failure of the device it leaves the process with code 2 at once.
     """
     os.environ.setdefault("GOMP_SPINCOUNT", "2000")  # idle threads soon sleep; see benchmarks/idle_threads.py
     try:

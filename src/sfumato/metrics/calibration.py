@@ -59,11 +59,11 @@ class Threshold:
         return beyond_rank(flagged, count, self.repeats + (self.rank or 1), real)
 
     def chance_of_copies(self, copies: int, count: int) -> float:
-        """The probability that at least `copies` of `count` fresh images are below `COPY`, given how rarely that is.
+        """The probability that at least `copies` of `count` images are below `COPY`, if as often as held-out ones.
 
-        Held-out images are taken for one more than they are, and their rate for known: not exact, unlike the ranks, but
-        it tells some certain copies among many samples, which ranks among a few hundred held-out images cannot. By the
-        rule of thumb, `chance`.
+        How often these are is taken for known, as if one more of them were there and repeated a training image. So it
+        is not exact, unlike the ranks, but tells some certain copies among many samples, which ranks among a few
+        hundred held-out images cannot. By the rule of thumb, `chance`.
         """
         if self.rank is None:
             return self.chance(copies, count)
