@@ -43,7 +43,7 @@ def accelerated(
         return model
 
     def ready(network: nn.Module) -> nn.Module:
-        twin = deepcopy(network).eval().requires_grad_(False).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        twin = deepcopy(network).eval().requires_grad_(False).to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # not in PyTorch's types
         if compiled:
             compile_regions(twin, cache_folder(cache) / "compiled")
         return CapturedNetwork(twin, batch, precision, compiled)

@@ -37,12 +37,12 @@ def named(table: Mapping[str, Part], text: str, what: str, error: type[SfumatoEr
         if key in changes:
             raise error(f"{key} of the {what} {name!r} was given twice", "Give each setting once.")
         changes[key] = _value(part, name, key, value, what, error)
-    return replace(part, **changes) if changes else part  # type: ignore[type-var]
+    return replace(part, **changes) if changes else part  # type: ignore[type-var]  # parts are dataclasses
 
 
 def settings_of(part: object) -> dict[str, Any]:
     """The settings of a part that can be given by name, with their values: its numbers and words."""
-    values = {field.name: getattr(part, field.name) for field in fields(part)}  # type: ignore[arg-type]
+    values = {field.name: getattr(part, field.name) for field in fields(part)}  # type: ignore[arg-type]  # as above
     return {key: value for key, value in values.items() if isinstance(value, bool | int | float | str)}
 
 

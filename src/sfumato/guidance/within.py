@@ -38,9 +38,9 @@ class WithinLevels(Wrapper):
         """The wrapper's estimate or its inner denoiser's; where times differ, each image goes to one of them."""
         acts = self._acts(t)
         if acts.all():
-            return self.inner(x_t, t, labels)  # type: ignore[no-any-return]
+            return self.inner(x_t, t, labels)  # type: ignore[no-any-return]  # a module's call has no types
         if not acts.any():
-            return self.outside(x_t, t, labels)  # type: ignore[no-any-return]
+            return self.outside(x_t, t, labels)  # type: ignore[no-any-return]  # likewise
         denoised = torch.empty_like(x_t)
         for denoiser, these in ((self.inner, acts), (self.outside, ~acts)):
             denoised[these] = denoiser(x_t[these], t[these], None if labels is None else labels[these])

@@ -149,7 +149,7 @@ class Shifted(Schedule):
             )
 
     @property
-    def timesteps(self) -> int | None:  # type: ignore[override]
+    def timesteps(self) -> int | None:  # type: ignore[override]  # a plain attribute in the base class
         """Those of the base."""
         return self.base.timesteps
 

@@ -226,7 +226,7 @@ class ZeroTerminal(BetaSchedule):
             raise ConfigError("a single step cannot both stay and lose its signal", "Choose at least 2 timesteps.")
 
     @property
-    def timesteps(self) -> int:  # type: ignore[override]
+    def timesteps(self) -> int:  # type: ignore[override]  # a plain attribute in the base class
         """T, the number of steps."""
         return self.base.timesteps
 

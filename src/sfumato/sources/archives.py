@@ -86,7 +86,7 @@ class ZipSource(Source):
         """Its size and times."""
         return stat_signature(self.path)
 
-    def listing(self, spool: Path) -> Listing:  # noqa: ARG002
+    def listing(self, spool: Path) -> Listing:  # noqa: ARG002 (other sources unpack there)
         """Its members, with what metadata files say of them."""
         try:
             members = zipfile.ZipFile(self.path).infolist()

@@ -51,7 +51,7 @@ class FolderSource(Source):
         text = "\0".join(f"{name}\0{facts}" for name, facts in self.found)
         return hashlib.blake2b(text.encode(errors="surrogateescape"), digest_size=16).hexdigest()
 
-    def listing(self, spool: Path) -> Listing:  # noqa: ARG002
+    def listing(self, spool: Path) -> Listing:  # noqa: ARG002 (other sources unpack there)
         """The images, with what metadata files say of them."""
         entries = [FileEntry(name, self.root / name) for name, _ in self.found if not _is_metadata(name)]
         tables = {name: self.root / name for name, _ in self.found if _is_metadata(name)}

@@ -63,7 +63,7 @@ class HubSource(Source):
         """The fingerprint that `datasets` keeps."""
         return str(self.rows._fingerprint)
 
-    def listing(self, spool: Path) -> Listing:  # noqa: ARG002
+    def listing(self, spool: Path) -> Listing:  # noqa: ARG002 (other sources unpack there)
         """The rows, with their other columns of text and numbers; class numbers carry their names."""
         from datasets import Image
 

@@ -64,7 +64,7 @@ class ParquetSource(Source):
         """Names, sizes and times of the files."""
         return json.dumps([[str(file), stat_signature(file)] for file in self.files])
 
-    def listing(self, spool: Path) -> Listing:  # noqa: ARG002
+    def listing(self, spool: Path) -> Listing:  # noqa: ARG002 (other sources unpack there)
         """The rows of all files, with their other columns of text and numbers."""
         entries: list[Entry] = []
         columns: dict[str, list[Cell]] = {}

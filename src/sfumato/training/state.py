@@ -72,7 +72,7 @@ class TrainingState:
     """
 
     def __init__(self, model: NetworkDenoiser, settings: OptimizationConfig) -> None:
-        model.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        model.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # not in PyTorch's types
         self.model = model.train()
         self.average = deepcopy(model).eval().requires_grad_(False)
         self.optimizer = optimizer_for(settings.optimizer).built(model.network, settings.learning_rate)
