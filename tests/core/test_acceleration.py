@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import torch
@@ -164,13 +165,28 @@ def test_on_a_cpu_the_model_is_itself(precision: str) -> None:
     assert accelerated(plain, 4, precision=precision) is plain
 
 
+@pytest.mark.filterwarnings("ignore")
+def test_compiled_networks_give_the_same_images(
+    unchecked: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Graphs as they are compiled, but run without Inductor, which takes a minute; in bfloat16, as above."""
+    del unchecked  # the compiler does not see through the checks of shapes
+    compile_with = nn.Module.compile
+    monkeypatch.setattr(nn.Module, "compile", lambda module, **how: compile_with(module, backend="aot_eager", **how))
+    plain = guided(model())["free"]
+    fast = accelerated(plain, 4, precision="bfloat16", compiled=True, cache=tmp_path)
+    drawn, expected = (sample(each, 7, labels=["a", "b", "b"], steps=4, batch=4) for each in (fast, plain))
+    assert (drawn - expected).abs().mean() < 0.05
+
+
 @CUDA
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize(("precision", "within"), [("float32", 2e-3), ("auto", 0.05)])
 @pytest.mark.parametrize(("wrapper", "compiled"), [*((wrapper, False) for wrapper in WRAPPERS), ("free", True)])
 def test_on_a_gpu_images_are_those_of_the_plain_model(
-    wrapper: str, compiled: bool, precision: str, within: float
+    wrapper: str, compiled: bool, precision: str, within: float, unchecked: None
 ) -> None:
+    del unchecked  # the compiler does not see through the checks of shapes
     plain = guided(model())[wrapper].cuda()
     fast = accelerated(plain, 4, precision=precision, compiled=compiled)
     drawn, expected = (sample(each, 7, labels=["a", "b", "b"], steps=6, batch=4) for each in (fast, plain))
