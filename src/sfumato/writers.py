@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from sfumato import pictures
-from sfumato.conditions import Column, spelled
+from sfumato.conditions import Category, Column, spelled
 from sfumato.depth import Depth
 from sfumato.shapes import UNLABELLED, Images, Labels
 from sfumato.storage import UNFINISHED, cannot_write, write_swiftly, writing_whole
@@ -92,6 +92,8 @@ class Writer(ExitStack, ABC):
 class Archive(Writer):
     """NAME.npz. images: (n, H, W, C); labels: int64 (n,), -1 without class; condition.NAME: (n,), of each column asked.
 
+    label_names: the classes in the order of their labels, if the model knows any.
+
     The number of images stands before the first of them. So all wait in a file without a name, on the same disk, until
     it is known.
     """
@@ -124,16 +126,17 @@ class Archive(Writer):
         return self.out
 
     def _labels(self) -> dict[str, np.ndarray]:
-        """The classes of all images; the values of each column, where they have such."""
-        has_rows = any(labels is not None and labels.ndim > 1 for _, labels in self.batches)
-        none = (torch.full((images,), UNLABELLED) for images, _ in self.batches)
+        """The classes of all images and their names; the values of each column, where they have such."""
+        axes = {labels.ndim for _, labels in self.batches if labels is not None}
         classes = [
-            nothing if labels is None or has_rows else labels
-            for nothing, (_, labels) in zip(none, self.batches, strict=True)
+            labels if labels is not None and labels.ndim == 1 else torch.full((images,), UNLABELLED)
+            for images, labels in self.batches
         ]
-        records = list(self.records()) if has_rows else [{}]
+        names = [column.values for column in self.columns if isinstance(column, Category) and 1 in axes]
+        records = list(self.records()) if 2 in axes else [{}]
         columns = {f"condition.{name}": np.array([record[name] for record in records]) for name in records[0]}
-        return {"labels": torch.cat(classes).numpy()} | columns
+        named = {"label_names": np.array(names[0])} if names else {}
+        return {"labels": torch.cat(classes).numpy()} | named | columns
 
 
 class Folder(Writer):

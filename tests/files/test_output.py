@@ -54,7 +54,11 @@ def test_samples_of_a_folder_are_data_again(depth: Depth, channels: int, tmp_pat
 def test_samples_of_an_archive_are_data_again(depth: Depth, channels: int, tmp_path: Path) -> None:
     images = samples(depth, 4, channels, 6, 7)
     write_samples([(images, torch.tensor([0, 1, 1, 0]))], tmp_path / "out.npz", CLASSES, depth)
-    assert torch.equal(load_images(tmp_path / "out.npz").images, depth.to_pixels(images))
+    read = load_images(tmp_path / "out.npz")
+    assert torch.equal(read.images, depth.to_pixels(images))
+    assert read.label_names == ("cat", "dog")
+    assert read.labels is not None
+    assert read.labels.tolist() == [0, 1, 1, 0]
 
 
 def test_the_suffix_says_what_it_is(tmp_path: Path) -> None:

@@ -72,15 +72,17 @@ def test_an_archive_is_what_numpy_would_have_written(tmp_path: Path) -> None:
     write_samples(iter(parts), tmp_path / "a.npz", CLASSES, EIGHT_BITS)
     images = torch.cat([images for images, _ in parts])
     with np.load(tmp_path / "a.npz", allow_pickle=False) as content:
-        assert content.files == ["images", "labels"]
+        assert content.files == ["images", "labels", "label_names"]
         assert np.array_equal(content["images"], EIGHT_BITS.to_pixels(images).permute(0, 2, 3, 1).numpy())
         assert content["labels"].tolist() == [0, 1, 0, 0, 1, 0, 1, 0]
+        assert content["label_names"].tolist() == ["cat", "dog"]
 
 
 def test_an_archive_holds_the_values_of_columns(tmp_path: Path) -> None:
     write_samples(iter(batches(2, 1, columns=2)), tmp_path / "a.npz", COLUMNS, EIGHT_BITS)
     with np.load(tmp_path / "a.npz", allow_pickle=False) as content:
         assert content["labels"].tolist() == [-1, -1, -1]
+        assert "label_names" not in content
         assert content["condition.colour"].tolist() == ["red", "blue", "red"]
         assert content["condition.age"] == pytest.approx([30.0, 31.0, 30.0], abs=1e-5)
 

@@ -85,6 +85,31 @@ def test_labels_come_with_the_images(labels: np.ndarray, expected: list[object],
     assert found.columns == {"label": expected}
 
 
+def test_labels_may_be_places_in_a_row_of_names(tmp_path: Path) -> None:
+    labels, names = np.array([1, -1, 0]), np.array(["cat", "dog"])
+    path = saved(tmp_path / "x.npz", images=noise(3, 4, 5), labels=labels, label_names=names)
+    assert listing(path, tmp_path).columns == {"label": ["dog", None, "cat"]}
+
+
+@pytest.mark.parametrize(
+    ("labels", "names", "message"),
+    [
+        ([0, 1, 2], ["cat", "dog"], "has the label 2, but 2 label_names"),
+        ([0, -2, 1], ["cat", "dog"], "has the label -2, but 2 label_names"),
+        (["cat", "dog", "cat"], ["cat", "dog"], "has the label 'cat', but 2 label_names"),
+        ([0, 1, 1], [3, 4], r"the label_names of .* are int64 \[2\]"),
+        ([0, 1, 1], [["cat", "dog"]], r"the label_names of .* are <U3 \[1, 2\]"),
+    ],
+)
+def test_names_that_do_not_suit_are_refused(
+    labels: list[object], names: list[object], message: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "x.npz"
+    saved(path, images=noise(3, 4, 5), labels=np.array(labels), label_names=np.array(names))
+    with pytest.raises(DataError, match=message):
+        listing(path, tmp_path)
+
+
 @pytest.mark.parametrize(
     ("labels", "message"),
     [

@@ -1,4 +1,4 @@
-"""NumPy files: a `.npy` of images, or a `.npz` with the array `images` and perhaps `labels`."""
+"""NumPy files: a `.npy` of images, or a `.npz` with the array `images` and perhaps `labels` and their `label_names`."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from sfumato.sources.frame import RGBA
 from sfumato.sources.source import Cell, Listing, Source, stat_signature
 from sfumato.sources.spool import unpacked
 
-IMAGES, LABELS = "images", "labels"
+IMAGES, LABELS, NAMES = "images", "labels", "label_names"
 UNLABELLED = -1
 
 REMEDY = "Save images as (N, H, W, C), (N, C, H, W) or (N, H, W), of uint8, uint16 or floats."
@@ -86,6 +86,7 @@ class ArraySource(Source):
             with zipfile.ZipFile(self.path) as archive:
                 names = [name.removesuffix(".npy") for name in archive.namelist()]
                 labels = _loaded(self.path, archive, LABELS) if LABELS in names else None
+                label_names = _loaded(self.path, archive, NAMES) if NAMES in names else None
         except (zipfile.BadZipFile, OSError) as error:
             raise DataError(f"{self.path} is not an .npz file, or only a part of one", "Copy it anew.") from error
         images = IMAGES if IMAGES in names else names[0] if len(names) == 1 else None
@@ -94,7 +95,10 @@ class ArraySource(Source):
             raise DataError(f"{self.path} has no array {IMAGES}, only: {known}", f"Name the array {IMAGES}.")
         plain = unpacked(self.path, partial(_member, self.path, images), spool / "images.npy")
         entries = list(_entries(plain, self.path))
-        return Listing(entries, {} if labels is None else {"label": _cells(self.path, labels, len(entries))})
+        if labels is None:
+            return Listing(entries)
+        cells = _cells(self.path, labels, len(entries))
+        return Listing(entries, {"label": cells if label_names is None else _named(self.path, cells, label_names)})
 
 
 @contextmanager
@@ -119,6 +123,20 @@ def _cells(path: Path, labels: np.ndarray, count: int) -> list[Cell]:
     if labels.dtype.kind not in "iubU":
         raise DataError(f"the labels of {path} are {labels.dtype}", "Give integers or text.")
     return [None if label == UNLABELLED else label for label in labels.tolist()]
+
+
+def _named(path: Path, labels: list[Cell], names: np.ndarray) -> list[Cell]:
+    """The names of labels that are places in `names`."""
+    if names.ndim != 1 or names.dtype.kind != "U":
+        raise DataError(f"the label_names of {path} are {names.dtype} {list(names.shape)}", "Give a row of text.")
+    known = names.tolist()
+    for label in labels:
+        if label is not None and not (isinstance(label, int) and 0 <= label < len(known)):
+            raise DataError(
+                f"{path} has the label {label!r}, but {len(known)} label_names",
+                "Give labels from 0, or no label_names.",
+            )
+    return [None if label is None else known[cast(int, label)] for label in labels]
 
 
 def _entries(file: Path, origin: Path) -> Iterator[RowEntry]:
