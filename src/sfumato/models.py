@@ -19,7 +19,7 @@ from sfumato.nn.convblocks import LOG_NOISE_PERIODS, STEP_PERIODS
 from sfumato.nn.convnet import ConvNet, ConvNetConfig
 from sfumato.nn.unet import UNet, UNetConfig
 from sfumato.schedule import SCHEDULES, Schedule, schedule_for
-from sfumato.storage import read_tensors, read_text, validated, write_tensors, write_whole
+from sfumato.storage import read_notes, read_tensors, read_text, validated, write_tensors, write_whole
 
 WEIGHTS, GUIDE, DESCRIPTION = "model.safetensors", "guide.safetensors", "config.json"
 KIND = "sfumato-model"
@@ -45,6 +45,19 @@ Network = Annotated[
     ),
 ]
 """What a network is made of, of any architecture."""
+
+
+@dataclass(frozen=True)
+class Notes:
+    """What a file of weights says of itself.
+
+    Attributes:
+        images_seen: when it was written.
+        description: the digest of the `config.json` that it was written for.
+    """
+
+    images_seen: int
+    description: str
 
 
 @dataclass(frozen=True)
@@ -182,8 +195,8 @@ def save_weights(weights: Mapping[str, Tensor], folder: Path, images_seen: int, 
     Raises:
         RunError: it could not be written, or is not finite; an older file is left as it was.
     """
-    notes = {"images_seen": images_seen, "description": _digest_of_description(folder)}
-    write_tensors(folder / name, weights, KIND, notes)
+    notes = Notes(images_seen, _digest_of_description(folder))
+    write_tensors(folder / name, weights, KIND, asdict(notes))
 
 
 def read_description(folder: Path) -> ModelConfig:
@@ -237,24 +250,25 @@ def load_guide(path: str | Path, device: str | torch.device = "cpu") -> NetworkD
 def _loaded(folder: Path, name: str, device: str | torch.device) -> tuple[NetworkDenoiser, int]:
     """The model with the weights of a name, and how many images it had seen."""
     model = _outline(read_description(folder), folder / DESCRIPTION)
-    tensors, notes = read_tensors(folder / name, KIND)
+    tensors, fields = read_tensors(folder / name, KIND)
     check_tensors(model.network.state_dict(), tensors, folder / name)
-    if notes.get("description") != _digest_of_description(folder):
+    notes = validated(Notes, fields, folder / name)
+    if notes.description != _digest_of_description(folder):
         raise RunError(
             f"{folder / DESCRIPTION} has been changed since {name} was written for it", "Restore it from a copy."
         )
     model.to_empty(device=device).network.load_state_dict(tensors)
-    return model.eval(), int(notes["images_seen"])
+    return model.eval(), notes.images_seen
 
 
 def images_seen(path: str | Path) -> int:
-    """How many images the model at `path` (as for `load`) had seen when it was saved.
+    """How many images the model at `path` (as for `load`) had seen when it was saved; its weights are not read.
 
     Raises:
-        RunError: as for `load`.
+        RunError: there is no model, or its file is truncated or foreign.
     """
-    _, notes = read_tensors(model_folder(Path(path)) / WEIGHTS, KIND)
-    return int(notes["images_seen"])
+    file = model_folder(Path(path)) / WEIGHTS
+    return validated(Notes, read_notes(file, KIND), file).images_seen
 
 
 def model_folder(path: Path) -> Path:

@@ -22,6 +22,7 @@ from sfumato.models import (
     WEIGHTS,
     ModelConfig,
     images_seen,
+    load,
     save_description,
     save_weights,
 )
@@ -209,6 +210,7 @@ class Run:
     def _restore_model(self, state: TrainingState) -> None:
         """Writes the model anew if it is lost, broken or not that of the checkpoint."""
         try:
+            load(self.path)
             is_there = images_seen(self.path) == state.counters.images_seen
         except RunError:
             is_there = False

@@ -9,16 +9,14 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 
 from sfumato import defaults
-from sfumato.errors import LabelError, SamplingError
+from sfumato.errors import LabelError, RunError, SamplingError
 from sfumato.flags import otherwise
 
 if TYPE_CHECKING:
-    from sfumato.denoiser import Denoiser
+    import torch
+
+    from sfumato.denoiser import Denoiser, NetworkDenoiser
     from sfumato.sampling import Route
-
-
-SCALE_OF_OWN_GUIDE = 2.0
-"""Of the guidance by a model's early self (docs/experiments.md, "How to draw with a guide")."""
 
 
 @dataclass(frozen=True)
@@ -92,7 +90,8 @@ class GuidanceConfig:
     """What steers the model: towards a class, or away from mistakes."""
 
     guidance: Annotated[
-        float | None, otherwise("FLOAT", "2 away from the model's own early self, if that was kept; else 1")
+        float | None,
+        otherwise("FLOAT", "1.5 to 2 away from the model's own early self, if that was kept; else 1"),
     ] = None
     """How far to go beyond the model: 1 is no guidance, 2 to 4 make the class more pronounced and the images less
     varied (classifier-free guidance)."""
@@ -102,7 +101,7 @@ class GuidanceConfig:
     """Guide only between two noise levels (sigma / alpha), such as 0.2 5; faster, and more varied images."""
     autoguide: Annotated[Path | None, otherwise("RUN", "none, but see --guidance")] = None
     """A weaker model of the same images (smaller, or trained less): guide away from its mistakes instead of towards
-    the class (autoguidance)."""
+    the class (autoguidance). The model's own RUN means its early self."""
 
     def guided(self, model: "Denoiser", path: Path, device: str) -> "Denoiser":
         """The model that was loaded from `path`, with the guidance around it.
@@ -114,26 +113,46 @@ class GuidanceConfig:
         """
         from sfumato.devices import choose_device
         from sfumato.guidance import AutoGuided, ClassifierFree, Extrapolated, WithinLevels
-        from sfumato.models import load, load_guide
+        from sfumato.models import images_seen
 
-        place = choose_device(device)
-        early_self = load_guide(path, place) if self.guidance is None and self.autoguide is None else None
-        if early_self is not None:
+        weaker = self._weaker(path, choose_device(device))
+        scale = 1.0 if self.guidance is None else self.guidance
+        if self.guidance is None and self.autoguide is None and weaker is not None:
+            scale = defaults.scale_of_own_guide(images_seen(path))
             print(
-                "sfumato: guided by the model's early self, at two evaluations a step; --guidance 1 is the model alone",
+                f"sfumato: guided by the model's early self at a scale of {scale:.3g}, with two evaluations a step; "
+                "--guidance 1 is the model alone",
                 file=sys.stderr,
             )
-        scale = SCALE_OF_OWN_GUIDE if early_self is not None else 1.0 if self.guidance is None else self.guidance
         if scale == 1:
             self._refuse_idle_settings()
             return model
-        weaker = early_self if self.autoguide is None else load(self.autoguide, place)
         guided: Extrapolated
         if weaker is None:
             guided = ClassifierFree(model, scale, self.guidance_rescale)
         else:
             guided = AutoGuided(model, weaker, scale, self.guidance_rescale)
         return guided if self.guidance_interval is None else WithinLevels(guided, *self.guidance_interval)
+
+    def _weaker(self, path: Path, device: "torch.device") -> "NetworkDenoiser | None":
+        """What the model at `path` is guided away from, if from a model.
+
+        Raises:
+            RunError: it cannot be loaded, or is the model itself, which kept no early self.
+        """
+        from sfumato.models import load, load_guide, model_folder
+
+        if self.autoguide is None:
+            return load_guide(path, device) if self.guidance is None else None
+        if model_folder(self.autoguide).resolve() != model_folder(path).resolve():
+            return load(self.autoguide, device)
+        early_self = load_guide(path, device)
+        if early_self is None:
+            raise RunError(
+                f"{self.autoguide} is the model itself, and it kept no early self to guide it",
+                "Name a weaker model of the same images, or train with --guide-at 0.15.",
+            )
+        return early_self
 
     def _refuse_idle_settings(self) -> None:
         if self.autoguide is not None or self.guidance_interval is not None or self.guidance_rescale:

@@ -161,6 +161,37 @@ def read_tensors(path: Path, kind: str) -> tuple[dict[str, Tensor], Any]:
         RunError: the file is missing, truncated, of another kind or program, or its tensors are not those it was
             written with.
     """
+    with _opened(path, kind) as (file, header):
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+    notes = header.get("notes", "")
+    if _digest(notes, tensors) != header.get("digest"):
+        raise _changed(path, "its digest does not match its content")
+    return tensors, json.loads(notes)
+
+
+def read_notes(path: Path, kind: str) -> Any:  # noqa: ANN401 (JSON)
+    """The notes of a file that `write_tensors` wrote; its tensors are neither read nor checked.
+
+    Raises:
+        RunError: the file is missing, truncated, or of another kind or program.
+    """
+    with _opened(path, kind) as (_, header):
+        notes = header.get("notes", "")
+    try:
+        return json.loads(notes)
+    except json.JSONDecodeError as error:
+        raise _changed(path, "its notes are not JSON") from error
+
+
+def _changed(path: Path, sign: str) -> RunError:
+    return RunError(
+        f"{path} has been changed since it was written: {sign}", "Restore it from a copy, or use another checkpoint."
+    )
+
+
+@contextmanager
+def _opened(path: Path, kind: str) -> Iterator[tuple[Any, dict[str, str]]]:
+    """A safetensors file of a kind, to read from, and its header."""
     try:
         with safe_open(path, framework="pt") as file:
             header = file.metadata() or {}
@@ -169,19 +200,12 @@ def read_tensors(path: Path, kind: str) -> tuple[dict[str, Tensor], Any]:
                     f"{path} is a safetensors file of another kind: {header.get('format', 'unnamed')}, not {kind}",
                     "Name a file or a run that sfumato wrote.",
                 )
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+            yield file, header
     except OSError as error:
         raise RunError(f"{path} could not be read: {error.strerror or error}", "Check the path.") from error
     except SafetensorError as error:
         problem = f"{path} is truncated or not a safetensors file ({error})"
         raise RunError(problem, "Restore it from a copy, or use another checkpoint.") from error
-    notes = header.get("notes", "")
-    if _digest(notes, tensors) != header.get("digest"):
-        raise RunError(
-            f"{path} has been changed since it was written: its digest does not match its content",
-            "Restore it from a copy, or use another checkpoint.",
-        )
-    return tensors, json.loads(notes)
 
 
 def _digest(notes: str, tensors: Mapping[str, Tensor]) -> str:

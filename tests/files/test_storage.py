@@ -8,6 +8,7 @@ import os
 import pickle
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,7 @@ from safetensors.torch import save_file
 import sfumato
 from sfumato import storage
 from sfumato.errors import RunError
-from sfumato.storage import read_tensors, read_text, write_tensors, write_whole
+from sfumato.storage import read_notes, read_tensors, read_text, write_tensors, write_whole
 
 SOURCES = sorted(Path(sfumato.__file__).parent.rglob("*.py"))
 
@@ -84,6 +85,7 @@ def test_a_full_disk_is_told_with_a_remedy_and_loses_nothing(tmp_path: Path) -> 
     write_tensors(path, {"x": torch.ones(4)}, "kind", {})
     script = """
 import resource, signal, sys, torch
+from collections.abc import Callable
 from pathlib import Path
 from sfumato.errors import RunError
 from sfumato.storage import write_tensors
@@ -107,6 +109,10 @@ def test_a_place_that_cannot_be_written_is_told(place: str, tmp_path: Path) -> N
         write_whole(tmp_path / place, b"content")
 
 
+Reader = Callable[[Path, str], object]
+
+READERS = [read_tensors, read_notes]
+
 TENSORS = {
     "matrix": torch.arange(6.0).reshape(2, 3),
     "number": torch.tensor(3.5),
@@ -126,18 +132,19 @@ def written(tmp_path: Path) -> Path:
 
 def test_tensors_and_notes_come_back(written: Path) -> None:
     tensors, notes = read_tensors(written, "kind")
-    assert notes == {"images_seen": 640}
+    assert notes == read_notes(written, "kind") == {"images_seen": 640}
     assert tensors.keys() == TENSORS.keys()
     for name, tensor in TENSORS.items():
         assert tensors[name].dtype == tensor.dtype
         assert torch.equal(tensors[name], tensor)
 
 
+@pytest.mark.parametrize("read", READERS)
 @pytest.mark.parametrize("length", [0, 1, 7, 8, 9, 100, 300, -1, -10, -24])
-def test_a_truncated_file_is_refused(length: int, written: Path) -> None:
+def test_a_truncated_file_is_refused(length: int, read: Reader, written: Path) -> None:
     written.write_bytes(written.read_bytes()[:length])
     with pytest.raises(RunError, match=r"a.safetensors is truncated or not a safetensors file"):
-        read_tensors(written, "kind")
+        read(written, "kind")
 
 
 def test_every_flipped_byte_is_found(written: Path) -> None:
@@ -152,11 +159,12 @@ def test_every_flipped_byte_is_found(written: Path) -> None:
     read_tensors(written, "kind")
 
 
+@pytest.mark.parametrize("read", READERS)
 @pytest.mark.parametrize("metadata", [None, {"other": "thing"}, {"format": "pt"}])
-def test_a_foreign_safetensors_file_is_refused(metadata: dict[str, str] | None, tmp_path: Path) -> None:
+def test_a_foreign_safetensors_file_is_refused(metadata: dict[str, str] | None, read: Reader, tmp_path: Path) -> None:
     save_file({"x": torch.ones(2)}, tmp_path / "foreign.safetensors", metadata=metadata)
     with pytest.raises(RunError, match=r"foreign.safetensors is a safetensors file of another kind: .*, not kind"):
-        read_tensors(tmp_path / "foreign.safetensors", "kind")
+        read(tmp_path / "foreign.safetensors", "kind")
 
 
 def test_a_file_of_the_right_kind_without_a_digest_is_refused(tmp_path: Path) -> None:
@@ -177,10 +185,19 @@ def test_a_pickle_by_another_name_is_refused_and_not_executed(tmp_path: Path) ->
     assert not (tmp_path / "exploded").exists()
 
 
+@pytest.mark.parametrize("notes", [None, "", "{"])
+def test_notes_that_are_not_json_are_refused(notes: str | None, tmp_path: Path) -> None:
+    header = {"format": "kind"} if notes is None else {"format": "kind", "notes": notes}
+    save_file({"x": torch.ones(2)}, tmp_path / "a.safetensors", metadata=header)
+    with pytest.raises(RunError, match=r"a.safetensors has been changed since it was written: its notes are not JSON"):
+        read_notes(tmp_path / "a.safetensors", "kind")
+
+
+@pytest.mark.parametrize("read", READERS)
 @pytest.mark.parametrize("name", ["missing", "."])
-def test_a_file_that_is_not_there_is_told(name: str, tmp_path: Path) -> None:
+def test_a_file_that_is_not_there_is_told(name: str, read: Reader, tmp_path: Path) -> None:
     with pytest.raises(RunError, match="could not be read"):
-        read_tensors(tmp_path / name, "kind")
+        read(tmp_path / name, "kind")
 
 
 @pytest.mark.parametrize(("content", "reason"), [(None, "No such file"), (b"\xff\xfe", "not UTF-8")])

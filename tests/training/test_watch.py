@@ -12,8 +12,9 @@ import torch
 
 from sfumato import trainer
 from sfumato.data import Batch
+from sfumato.defaults import scale_of_own_guide
 from sfumato.denoiser import NetworkDenoiser
-from sfumato.errors import SamplingError
+from sfumato.errors import RunError, SamplingError
 from sfumato.evaluation.small import SmallEvaluation
 from sfumato.guidance import AutoGuided, ClassifierFree, WithinLevels
 from sfumato.measurements import best_of, read_metrics
@@ -143,6 +144,21 @@ def test_a_model_is_guided_by_its_early_self_unless_told_otherwise(
             idle.guided(plain, tmp_path / "plain", "cpu")
 
 
+def test_a_run_named_as_its_own_guide_means_its_early_self(
+    guided: Path, settings: Settings, go: Train, tmp_path: Path
+) -> None:
+    by_name = GuidanceConfig(guidance=3.0, autoguide=guided / "model").guided(load(guided), guided, "cpu")
+    assert isinstance(by_name, AutoGuided)
+    assert by_name.scale == 3
+    assert isinstance(by_name.guide, NetworkDenoiser)
+    assert torch.equal(weights(by_name.guide), weights(load_guide(guided)))
+    go(settings(images=8), tmp_path / "plain")
+    with pytest.raises(RunError, match="kept no early self"):
+        GuidanceConfig(guidance=3.0, autoguide=tmp_path / "plain").guided(
+            load(tmp_path / "plain"), tmp_path / "plain", "cpu"
+        )
+
+
 def test_a_model_guided_by_a_weaker_one_takes_another_route_unless_told_otherwise(guided: Path) -> None:
     model = load(guided)
     by_itself = GuidanceConfig().guided(model, guided, "cpu")
@@ -157,6 +173,13 @@ def test_a_model_guided_by_a_weaker_one_takes_another_route_unless_told_otherwis
     logsnr = RouteConfig(solver="dpm-2m", steps=5).route(model)
     for settings in (RouteConfig(grid="logsnr", steps=5), RouteConfig(solver="dpm-2m", steps=5)):
         assert torch.equal(settings.route(by_itself).stops, logsnr.stops)
+
+
+@pytest.mark.parametrize(
+    ("images", "scale"), [(0, 2), (1_740_000, 2), (3_162_278, 1.75), (5_700_000, 1.5), (10**9, 1.5)]
+)
+def test_the_longer_a_model_has_learned_the_less_is_it_guided_by_its_early_self(images: int, scale: float) -> None:
+    assert scale_of_own_guide(images) == pytest.approx(scale)
 
 
 @pytest.mark.parametrize(("best_at", "is_guided"), [(16, False), (20, False), (24, True)])
