@@ -34,7 +34,7 @@ from sfumato.models import load, load_guide
 from sfumato.presets import preset_for
 from sfumato.progress import TrainingProgress
 from sfumato.schedule import LinearBeta
-from sfumato.steering import SCALE_OF_OWN_GUIDE, RouteConfig
+from sfumato.steering import RouteConfig
 from sfumato.trainer import train
 from sfumato.training.config import TrainConfig
 
@@ -62,7 +62,7 @@ class Bench:
         file = name.replace(" ", "-").replace(",", "")
         pictures.save_grid(images[:100].float() / 127.5 - 1, self.out / f"{file}.png", 10)
         classes = [labels.cpu() for _, labels in drawn if labels is not None]
-        known = {"labels": torch.cat(classes).numpy()} if classes else {}
+        known = {"labels": torch.cat(classes).numpy(), "label_names": np.array(model.label_names)} if classes else {}
         np.savez_compressed(self.out / f"{file}.npz", images=images.permute(0, 2, 3, 1).numpy(), **known)
         steps = len(route.stops) - 1
         evaluations = {"heun": 2 * steps - 1}.get(way.solver, steps) * (2 if isinstance(model, AutoGuided) else 1)
@@ -107,9 +107,10 @@ def ours(bench: Bench, arguments: argparse.Namespace, minutes: float) -> Rows:
     torch.cuda.empty_cache()
     model, guide = load(run, arguments.device), load_guide(run, arguments.device)
     if guide is not None:
-        for scale, steps in product(arguments.scales, arguments.steps):
+        scales = arguments.scales or [defaults.scale_of_own_guide(counters.images_seen)]
+        for scale, steps in product(scales, arguments.steps):
             guided, way = AutoGuided(model, guide, scale), replace(GUIDED, steps=steps)
-            yield bench.verdict(f"{name} guided {scale:g}, {steps} steps", guided, way, facts)
+            yield bench.verdict(f"{name} guided {scale:.3g}, {steps} steps", guided, way, facts)
     if not arguments.guided_only:
         yield bench.verdict(f"{name} heun", model, RouteConfig("heun", "karras", 18), facts)
         yield bench.verdict(f"{name} dpm-2m", model, RouteConfig("dpm-2m", "karras", 34), facts)
@@ -164,7 +165,7 @@ def main() -> None:
     parser.add_argument("--conditional", action="store_true", help="learn the classes")
     parser.add_argument("--width", type=int, help="of the network, instead of what the rules say")
     parser.add_argument("--guided-only", action="store_true", help="judge no samples but guided ones")
-    parser.add_argument("--scales", type=float, nargs="+", default=[SCALE_OF_OWN_GUIDE], help="of the guidance")
+    parser.add_argument("--scales", type=float, nargs="+", help="of the guidance")
     parser.add_argument("--steps", type=int, nargs="+", default=[GUIDED.steps], help="of a guided model")
     parser.add_argument("--peer", action="store_true")
     parser.add_argument("--samples", type=int, default=10_000)
