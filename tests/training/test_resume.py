@@ -284,7 +284,14 @@ def test_a_checkpoint_without_the_optimizers_memory_is_refused(
         new_state(settings()).load(tmp_path / "a.safetensors")
 
 
-@pytest.mark.parametrize("damage", [Path.unlink, lambda path: path.write_bytes(path.read_bytes()[:100])])
+DAMAGES: dict[str, Callable[[Path], object]] = {
+    "lost": Path.unlink,
+    "truncated": lambda path: path.write_bytes(path.read_bytes()[:100]),
+    "changed": lambda path: path.write_bytes(path.read_bytes()[:-4] + b"good"),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES.keys())
 def test_a_lost_or_broken_model_is_written_anew_from_the_checkpoint(
     damage: Callable[[Path], object], settings: Settings, go: Train, tmp_path: Path
 ) -> None:
