@@ -21,8 +21,8 @@ def scale_of_own_guide(images_seen: int) -> float:
     From 2 for models of two million images or fewer to 1.5 for those of five million or more; between the two it falls
     with the logarithm.
 
-    Measured at 1.7 and at 5.7 million, where the other's scale is worse: docs/experiments.md, "How to draw with a
-    guide".
+    Measured at 1.7 million without classes and at 5.7 million with, where the other's scale is worse:
+    docs/experiments.md, "How to draw with a guide" and "Twenty minutes, with classes".
     """
     few, many = 2e6, 5e6
     way = math.log(max(images_seen, few) / few) / math.log(many / few)

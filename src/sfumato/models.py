@@ -56,6 +56,8 @@ class Notes:
         description: the digest of the `config.json` that it was written for.
     """
 
+    __pydantic_config__: ClassVar = {"extra": "forbid"}
+
     images_seen: int
     description: str
 

@@ -114,7 +114,8 @@ def home_of(path: Path) -> Path | None:
 def kept_best(path: str | Path, best: Best | None) -> Path | None:
     """The folder that keeps the model of the best moment of the run at `path`; None if it is of another, or not there.
 
-    Another it is after a resume from a checkpoint before it, until training has come as far again.
+    Another it is after a resume from a checkpoint before it, until training has come as far again. Its weights are not
+    read, so that a change of them shows only when it is loaded.
     """
     folder = Path(path) / BEST
     try:

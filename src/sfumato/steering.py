@@ -94,7 +94,7 @@ class GuidanceConfig:
         otherwise("FLOAT", "1.5 to 2 away from the model's own early self, if that was kept; else 1"),
     ] = None
     """How far to go beyond the model: 1 is no guidance, 2 to 4 make the class more pronounced and the images less
-    varied (classifier-free guidance)."""
+    varied (classifier-free guidance); with --autoguide, how far away from the weaker model."""
     guidance_rescale: float = 0.0
     """0 to 1: how much of the contrast that guidance adds is taken back."""
     guidance_interval: Annotated[tuple[float, float] | None, otherwise("FLOAT FLOAT", "all levels")] = None
@@ -113,17 +113,8 @@ class GuidanceConfig:
         """
         from sfumato.devices import choose_device
         from sfumato.guidance import AutoGuided, ClassifierFree, Extrapolated, WithinLevels
-        from sfumato.models import images_seen
 
-        weaker = self._weaker(path, choose_device(device))
-        scale = 1.0 if self.guidance is None else self.guidance
-        if self.guidance is None and self.autoguide is None and weaker is not None:
-            scale = defaults.scale_of_own_guide(images_seen(path))
-            print(
-                f"sfumato: guided by the model's early self at a scale of {scale:.3g}, with two evaluations a step; "
-                "--guidance 1 is the model alone",
-                file=sys.stderr,
-            )
+        weaker, scale = self._guide(path, choose_device(device))
         if scale == 1:
             self._refuse_idle_settings()
             return model
@@ -134,28 +125,46 @@ class GuidanceConfig:
             guided = AutoGuided(model, weaker, scale, self.guidance_rescale)
         return guided if self.guidance_interval is None else WithinLevels(guided, *self.guidance_interval)
 
-    def _weaker(self, path: Path, device: "torch.device") -> "NetworkDenoiser | None":
-        """What the model at `path` is guided away from, if from a model.
+    def _guide(self, path: Path, device: "torch.device") -> "tuple[NetworkDenoiser | None, float]":
+        """The weaker model that guides the one at `path`, if one does, and how far to go beyond the model.
 
         Raises:
-            RunError: it cannot be loaded, or is the model itself, which kept no early self.
+            RunError: it cannot be loaded, or is to be an early self that was not kept.
         """
-        from sfumato.models import load, load_guide, model_folder
+        from sfumato.models import images_seen, load, load_guide
 
-        if self.autoguide is None:
-            return load_guide(path, device) if self.guidance is None else None
-        if model_folder(self.autoguide).resolve() != model_folder(path).resolve():
-            return load(self.autoguide, device)
+        if self.guidance == 1 or (self.guidance is not None and self.autoguide is None):
+            return None, self.guidance
+        if self.autoguide is not None and not _is_same_run(self.autoguide, path):
+            return (None, 1.0) if self.guidance is None else (load(self.autoguide, device), self.guidance)
         early_self = load_guide(path, device)
         if early_self is None:
+            if self.autoguide is None:
+                return None, 1.0
             raise RunError(
-                f"{self.autoguide} is the model itself, and it kept no early self to guide it",
-                "Name a weaker model of the same images, or train with --guide-at 0.15.",
+                f"{self.autoguide} is the run of the model itself, which has kept no early self to guide it",
+                "Name a weaker model of the same images, or train longer (`sfumato train --help`: --guide-at and "
+                "--guide-steps).",
             )
-        return early_self
+        if self.guidance is not None:
+            return early_self, self.guidance
+        scale = defaults.scale_of_own_guide(images_seen(path))
+        print(
+            f"sfumato: guided by the model's early self at a scale of {scale:.3g}, with two evaluations a step; "
+            f"--guidance 1 is the model alone, --guidance 3 --autoguide {path} another scale",
+            file=sys.stderr,
+        )
+        return early_self, scale
 
     def _refuse_idle_settings(self) -> None:
         if self.autoguide is not None or self.guidance_interval is not None or self.guidance_rescale:
             raise SamplingError(
                 "settings of guidance were given, but its scale is 1, which is none", "Add --guidance 2, for example."
             )
+
+
+def _is_same_run(one: Path, other: Path) -> bool:
+    """Whether two folders are of one run or model: the run itself, its model or its best."""
+    from sfumato.runs import home_of
+
+    return (home_of(one) or one).resolve() == (home_of(other) or other).resolve()

@@ -122,7 +122,7 @@ def validated(kind: type[T], fields: object, path: Path) -> T:
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"]) or "the file"
-        problem = f"{path} is not a description that sfumato wrote: {place}: {first['msg']}"
+        problem = f"{path} is not as sfumato writes it: {place}: {first['msg']}"
         raise RunError(problem, "Restore the file, or name another.") from error
 
 
@@ -140,7 +140,7 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], kind: str, notes: M
                 "What was saved before is intact. Begin a new run with a lower --learning-rate.",
             )
     text = json.dumps(notes)
-    header = {"format": kind, "notes": text, "digest": _digest(text, plain)}
+    header = {"format": kind, "notes": text, "digest": tensors_digest(text, plain)}
     with _replacing_durably(path) as temporary:
         try:
             save_file(plain, temporary, header)
@@ -164,9 +164,9 @@ def read_tensors(path: Path, kind: str) -> tuple[dict[str, Tensor], Any]:
     with _opened(path, kind) as (file, header):
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
     notes = header.get("notes", "")
-    if _digest(notes, tensors) != header.get("digest"):
+    if tensors_digest(notes, tensors) != header.get("digest"):
         raise _changed(path, "its digest does not match its content")
-    return tensors, json.loads(notes)
+    return tensors, _parsed(notes, path)
 
 
 def read_notes(path: Path, kind: str) -> Any:  # noqa: ANN401 (JSON)
@@ -177,6 +177,10 @@ def read_notes(path: Path, kind: str) -> Any:  # noqa: ANN401 (JSON)
     """
     with _opened(path, kind) as (_, header):
         notes = header.get("notes", "")
+    return _parsed(notes, path)
+
+
+def _parsed(notes: str, path: Path) -> Any:  # noqa: ANN401 (JSON)
     try:
         return json.loads(notes)
     except json.JSONDecodeError as error:
@@ -208,13 +212,13 @@ def _opened(path: Path, kind: str) -> Iterator[tuple[Any, dict[str, str]]]:
         raise RunError(problem, "Restore it from a copy, or use another checkpoint.") from error
 
 
-def _digest(notes: str, tensors: Mapping[str, Tensor]) -> str:
+def tensors_digest(notes: str, tensors: Mapping[str, Tensor]) -> str:
     """A hash of the notes, and of the tensors' names, dtypes, shapes and values."""
     digest = hashlib.blake2b(notes.encode(), digest_size=16)
     for name in sorted(tensors):
         tensor = tensors[name]
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)};".encode())
-        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+        digest.update(tensor.cpu().reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -52,6 +53,24 @@ def test_an_evaluation_draws_again_once_the_guide_is_gone(sfumato: Command, guid
     finally:
         (tmp_path / "guide").rename(guided / "model" / "guide.safetensors")
     assert drift("again") == with_guide
+
+
+def test_an_evaluation_draws_again_once_a_guide_of_the_same_name_is_another(
+    sfumato: Command, photos: Path, guided: Path, tmp_path: Path
+) -> None:
+    weaker = tmp_path / "weaker"
+
+    def drift(out: str) -> object:
+        flags = ("--count", 4, "--steps", 4, "--metrics", "drift", "--device", "cpu", "--json", "--guidance", 2)
+        return json.loads(sfumato("eval", guided, *flags, "--autoguide", weaker, "--out", tmp_path / out).out)[
+            "metrics"
+        ]
+
+    assert sfumato("train", photos, "--out", weaker, "--images", 8, *TINY).code == 0
+    before = drift("before")
+    shutil.rmtree(weaker)
+    assert sfumato("train", photos, "--out", weaker, "--images", 8, "--seed", 1, *TINY).code == 0
+    assert drift("after") != before
 
 
 def test_interpolate_is_not_guided_unless_asked(sfumato: Command, guided: Path, tmp_path: Path) -> None:

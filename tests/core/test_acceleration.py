@@ -165,12 +165,13 @@ def test_on_a_cpu_the_model_is_itself(precision: str) -> None:
     assert accelerated(plain, 4, precision=precision) is plain
 
 
+@pytest.mark.usefixtures("unchecked")
 @pytest.mark.filterwarnings("ignore")
-def test_compiled_networks_give_the_same_images(
-    unchecked: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Graphs as they are compiled, but run without Inductor, which takes a minute; in bfloat16, as above."""
-    del unchecked  # the compiler does not see through the checks of shapes
+def test_compiled_networks_give_the_same_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Graphs as they are compiled, but run without Inductor, which takes a minute; in bfloat16, as above.
+
+    The compiler does not see through the checks of shapes.
+    """
     compile_with = nn.Module.compile
     monkeypatch.setattr(nn.Module, "compile", lambda module, **how: compile_with(module, backend="aot_eager", **how))
     plain = guided(model())["free"]
@@ -180,13 +181,13 @@ def test_compiled_networks_give_the_same_images(
 
 
 @CUDA
+@pytest.mark.usefixtures("unchecked")
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize(("precision", "within"), [("float32", 2e-3), ("auto", 0.05)])
 @pytest.mark.parametrize(("wrapper", "compiled"), [*((wrapper, False) for wrapper in WRAPPERS), ("free", True)])
 def test_on_a_gpu_images_are_those_of_the_plain_model(
-    wrapper: str, compiled: bool, precision: str, within: float, unchecked: None
+    wrapper: str, compiled: bool, precision: str, within: float
 ) -> None:
-    del unchecked  # the compiler does not see through the checks of shapes
     plain = guided(model())[wrapper].cuda()
     fast = accelerated(plain, 4, precision=precision, compiled=compiled)
     drawn, expected = (sample(each, 7, labels=["a", "b", "b"], steps=6, batch=4) for each in (fast, plain))

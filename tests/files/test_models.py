@@ -14,6 +14,7 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
+from sfumato import models
 from sfumato.conditions import Category, Number
 from sfumato.denoiser import NetworkDenoiser, predict_velocity
 from sfumato.errors import ConfigError, RunError
@@ -32,7 +33,7 @@ from sfumato.models import (
 from sfumato.nn.convblocks import LOG_NOISE_PERIODS, STEP_PERIODS, Periods
 from sfumato.nn.convnet import ConvNet, ConvNetConfig
 from sfumato.schedule import SCHEDULES, Cosine, Custom, Flow, LinearBeta, Schedule, Shifted, ZeroTerminal
-from sfumato.storage import write_tensors
+from sfumato.storage import read_tensors, write_tensors
 from sfumato.training.config import OptimizationConfig
 from sfumato.training.state import TrainingState
 
@@ -138,6 +139,28 @@ def test_a_value_that_is_not_finite_is_refused(
         write_tensors(folder / "model" / "model.safetensors", tensors, KIND, {})
     with pytest.raises(RunError, match=r"model.safetensors has values in stem.bias that are not finite"):
         load(folder)
+
+
+def test_weights_written_for_another_description_are_refused(folder: Path, config: ModelConfig) -> None:
+    save_description(replace(config, shift=2.0), folder / "model")
+    with pytest.raises(RunError, match=r"config.json has been changed since model.safetensors was written for it"):
+        load(folder)
+
+
+@pytest.mark.parametrize("notes", [{}, {"images_seen": "many", "description": ""}, {"images_seen": 1, "x": 2}])
+def test_weights_that_say_something_else_of_themselves_are_refused(notes: dict[str, object], folder: Path) -> None:
+    weights = folder / "model" / "model.safetensors"
+    write_tensors(weights, read_tensors(weights, KIND)[0], KIND, notes)
+    for read in (load, images_seen):
+        with pytest.raises(RunError, match=r"model.safetensors is not as sfumato writes it"):
+            read(folder)
+
+
+def test_how_many_images_a_model_has_seen_is_known_without_its_weights(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr(models, "read_tensors")
+    assert images_seen(folder) == 640
 
 
 def test_a_checkpoint_is_not_a_model_and_a_model_not_a_checkpoint(folder: Path, model: NetworkDenoiser) -> None:

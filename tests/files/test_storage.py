@@ -85,7 +85,6 @@ def test_a_full_disk_is_told_with_a_remedy_and_loses_nothing(tmp_path: Path) -> 
     write_tensors(path, {"x": torch.ones(4)}, "kind", {})
     script = """
 import resource, signal, sys, torch
-from collections.abc import Callable
 from pathlib import Path
 from sfumato.errors import RunError
 from sfumato.storage import write_tensors

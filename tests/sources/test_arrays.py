@@ -91,12 +91,20 @@ def test_labels_may_be_places_in_a_row_of_names(tmp_path: Path) -> None:
     assert listing(path, tmp_path).columns == {"label": ["dog", None, "cat"]}
 
 
+@pytest.mark.parametrize("names", [np.array(["cat"]), np.array([3.5]), np.array([{}])])
+def test_labels_that_are_text_already_need_no_names(names: np.ndarray, tmp_path: Path) -> None:
+    path = saved(tmp_path / "x.npz", images=noise(2, 4, 5), labels=np.array(["dog", "cat"]), label_names=names)
+    assert listing(path, tmp_path).columns == {"label": ["dog", "cat"]}
+    unlabelled = saved(tmp_path / "y.npz", images=noise(2, 4, 5), label_names=names)
+    assert listing(unlabelled, tmp_path).columns == {}
+
+
 @pytest.mark.parametrize(
     ("labels", "names", "message"),
     [
         ([0, 1, 2], ["cat", "dog"], "has the label 2, but 2 label_names"),
         ([0, -2, 1], ["cat", "dog"], "has the label -2, but 2 label_names"),
-        (["cat", "dog", "cat"], ["cat", "dog"], "has the label 'cat', but 2 label_names"),
+        ([0, 1, 1], ["cat", "cat"], r"the label_names of .* are <U3 \[2\], not a row of text all different"),
         ([0, 1, 1], [3, 4], r"the label_names of .* are int64 \[2\]"),
         ([0, 1, 1], [["cat", "dog"]], r"the label_names of .* are <U3 \[1, 2\]"),
     ],

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from sfumato import trainer
+from sfumato import models, trainer
 from sfumato.data import Batch
 from sfumato.defaults import scale_of_own_guide
 from sfumato.denoiser import NetworkDenoiser
@@ -139,24 +139,47 @@ def test_a_model_is_guided_by_its_early_self_unless_told_otherwise(
     go(settings(images=8), tmp_path / "plain")
     plain = load(tmp_path / "plain")
     assert GuidanceConfig().guided(plain, tmp_path / "plain", "cpu") is plain
-    for idle in (GuidanceConfig(guidance_rescale=0.5), GuidanceConfig(autoguide=guided)):
+    idle_settings = GuidanceConfig(guidance_rescale=0.5), GuidanceConfig(autoguide=guided)
+    for idle in (*idle_settings, GuidanceConfig(guidance=1.0, autoguide=tmp_path / "nowhere")):
         with pytest.raises(SamplingError, match="its scale is 1"):
             idle.guided(plain, tmp_path / "plain", "cpu")
 
 
+@pytest.mark.parametrize("part", ["", "model", BEST])
+@pytest.mark.parametrize("named", ["", "model", BEST])
 def test_a_run_named_as_its_own_guide_means_its_early_self(
-    guided: Path, settings: Settings, go: Train, tmp_path: Path
+    part: str, named: str, guided: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    by_name = GuidanceConfig(guidance=3.0, autoguide=guided / "model").guided(load(guided), guided, "cpu")
+    with opened(settings(guide_at=0.25), guided) as run:
+        run.keep_best(load(guided).network.state_dict(), 24)
+    monkeypatch.chdir(guided.parent)
+    asked = GuidanceConfig(guidance=3.0, autoguide=Path("run") / named)
+    by_name = asked.guided(load(guided / part), guided / part, "cpu")
     assert isinstance(by_name, AutoGuided)
     assert by_name.scale == 3
     assert isinstance(by_name.guide, NetworkDenoiser)
     assert torch.equal(weights(by_name.guide), weights(load_guide(guided)))
-    go(settings(images=8), tmp_path / "plain")
+
+
+def test_a_run_named_as_its_own_guide_guides_as_it_would_unnamed_and_must_have_kept_one(
+    guided: Path, settings: Settings, go: Train, tmp_path: Path
+) -> None:
+    unnamed = GuidanceConfig(autoguide=guided).guided(load(guided), guided, "cpu")
+    assert isinstance(unnamed, AutoGuided)
+    assert unnamed.scale == 2
+    plain = tmp_path / "plain"
+    go(settings(images=8), plain)
     with pytest.raises(RunError, match="kept no early self"):
-        GuidanceConfig(guidance=3.0, autoguide=tmp_path / "plain").guided(
-            load(tmp_path / "plain"), tmp_path / "plain", "cpu"
-        )
+        GuidanceConfig(guidance=3.0, autoguide=plain).guided(load(plain), plain, "cpu")
+
+
+def test_how_far_a_model_is_guided_by_its_early_self_is_by_the_images_that_it_has_seen(
+    guided: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(models, "images_seen", lambda _: 5_700_000)
+    by_itself = GuidanceConfig().guided(load(guided), guided, "cpu")
+    assert isinstance(by_itself, AutoGuided)
+    assert by_itself.scale == 1.5
 
 
 def test_a_model_guided_by_a_weaker_one_takes_another_route_unless_told_otherwise(guided: Path) -> None:

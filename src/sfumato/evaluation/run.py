@@ -31,13 +31,13 @@ from sfumato.evaluation.evaluate import (
 from sfumato.evaluation.labels import classes_as_in
 from sfumato.evaluation.report import warning_of
 from sfumato.evaluation.subject import HELD_OUT, Subject, first, some_of, subject_of_images
-from sfumato.guidance import Extrapolated
+from sfumato.guidance import AutoGuided, Extrapolated
 from sfumato.likelihood import flow_likelihood
 from sfumato.models import images_seen
 from sfumato.runs import configured_images, home_of, read_record
 from sfumato.sampling import Route
 from sfumato.sources import mode_title
-from sfumato.storage import cannot_write
+from sfumato.storage import cannot_write, tensors_digest
 from sfumato.store import ChannelChoice, Size
 
 EVALUATIONS = "evaluations"
@@ -169,8 +169,10 @@ def _like(data: str, shape: tuple[int, int, int], cache: Path | None) -> tuple[I
 def _key(run: Path, drawing: Drawing) -> str:
     """What the samples depend on, as a name; what was left open counts as it turned out."""
     route = [str(drawing.route.solver), drawing.route.stops.tolist()]
-    guidance = [[type(part).__name__, part.scale] for part in drawing.model.modules() if isinstance(part, Extrapolated)]
-    text = json.dumps([images_seen(run), drawing.seed, *map(str, drawing.settings), route, guidance])
+    parts = [part for part in drawing.model.modules() if isinstance(part, Extrapolated)]
+    guidance = [[type(part).__name__, part.scale] for part in parts]
+    guides = [tensors_digest("", part.guide.state_dict()) for part in parts if isinstance(part, AutoGuided)]
+    text = json.dumps([images_seen(run), drawing.seed, *map(str, drawing.settings), route, guidance, guides])
     return hashlib.blake2b(text.encode(), digest_size=6).hexdigest()
 
 

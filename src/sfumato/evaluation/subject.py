@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -14,6 +14,9 @@ from sfumato.errors import DataError
 
 HELD_OUT = 0.1
 """Of images whose model is not known, the share that serves as the yardstick."""
+
+MOST_NAMED = 5
+"""Classes that a notice names."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +51,24 @@ def subject_of_images(name: str, samples: ImageSet, data: ImageSet, notices: tup
             "Bring both to one size with --size, and to the same channels.",
         )
     train, held_out = split(data, HELD_OUT, seed=0)
-    return Subject(name, samples, train, held_out, (*samples.notices, *notices))
+    compared = with_classes_of(data, samples)
+    others = ", ".join(samples.label_names[:MOST_NAMED]) + (" ..." if len(samples.label_names) > MOST_NAMED else "")
+    unknown = (
+        (f"The classes of {name} ({others}) are not those of the data, so that no class is compared with its own.",)
+        if samples.label_names and data.label_names and compared.label_names != data.label_names
+        else ()
+    )
+    return Subject(name, compared, train, held_out, (*samples.notices, *notices, *unknown))
+
+
+def with_classes_of(data: ImageSet, samples: ImageSet) -> ImageSet:
+    """The samples, their classes numbered as those of the data; as they are, if it does not know all their names."""
+    names = samples.label_names
+    if samples.labels is None or not names or not set(names) <= set(data.label_names):
+        return samples
+    places = torch.tensor([data.label_names.index(name) for name in names])
+    labels = torch.where(samples.labels < 0, samples.labels, places[samples.labels.clamp(min=0)])
+    return replace(samples, labels=labels, label_names=data.label_names)
 
 
 def first(images: ImageSet, count: int) -> ImageSet:

@@ -86,7 +86,8 @@ class ArraySource(Source):
             with zipfile.ZipFile(self.path) as archive:
                 names = [name.removesuffix(".npy") for name in archive.namelist()]
                 labels = _loaded(self.path, archive, LABELS) if LABELS in names else None
-                label_names = _loaded(self.path, archive, NAMES) if NAMES in names else None
+                are_places = labels is not None and labels.dtype.kind in "iu" and NAMES in names
+                label_names = _loaded(self.path, archive, NAMES) if are_places else None
         except (zipfile.BadZipFile, OSError) as error:
             raise DataError(f"{self.path} is not an .npz file, or only a part of one", "Copy it anew.") from error
         images = IMAGES if IMAGES in names else names[0] if len(names) == 1 else None
@@ -127,14 +128,16 @@ def _cells(path: Path, labels: np.ndarray, count: int) -> list[Cell]:
 
 def _named(path: Path, labels: list[Cell], names: np.ndarray) -> list[Cell]:
     """The names of labels that are places in `names`."""
-    if names.ndim != 1 or names.dtype.kind != "U":
-        raise DataError(f"the label_names of {path} are {names.dtype} {list(names.shape)}", "Give a row of text.")
+    if names.ndim != 1 or names.dtype.kind != "U" or len(set(names.tolist())) < len(names):
+        raise DataError(
+            f"the label_names of {path} are {names.dtype} {list(names.shape)}, not a row of text all different",
+            "Save them as numpy.array(names, dtype=str), or leave them out.",
+        )
     known = names.tolist()
     for label in labels:
-        if label is not None and not (isinstance(label, int) and 0 <= label < len(known)):
+        if label is not None and not 0 <= cast(int, label) < len(known):
             raise DataError(
-                f"{path} has the label {label!r}, but {len(known)} label_names",
-                "Give labels from 0, or no label_names.",
+                f"{path} has the label {label}, but {len(known)} label_names", "Give labels from 0, or no label_names."
             )
     return [None if label is None else known[cast(int, label)] for label in labels]
 
