@@ -31,13 +31,15 @@ def points(file: Path, maker: str, classes: bool = False) -> Points:
 
 
 def real_distance(file: Path) -> float:
-    """Of the real test images."""
-    rows = map(json.loads, file.read_text().splitlines())
-    return next(float(row["FD"]) for row in rows if row["model"] == "test set")
+    """The distance of the real test images."""
+    found = [float(row["FD"]) for row in map(json.loads, file.read_text().splitlines()) if row["model"] == "test set"]
+    if not found:
+        sys.exit(f"{file} has no row of the test set, as quality.py prints it with --test.")
+    return found[0]
 
 
 def main(results: Path, picture: Path) -> None:
-    """Ours at 34 or 35 evaluations an image, beside the peer's at 50."""
+    """Ours beside the peer's."""
     figure, axes = plt.subplots(figsize=(5.2, 3.6), layout="constrained")
     captured, ours = results / "quality_h100.jsonl", results / "quality_h200.jsonl"
     for series, label, marker, beside in (

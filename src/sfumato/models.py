@@ -241,7 +241,7 @@ def load_guide(path: str | Path, device: str | torch.device = "cpu") -> NetworkD
     Raises:
         RunError: as for `load`.
     """
-    folder = model_folder(Path(path))
+    folder = model_folder(Path(path)).resolve()
     guide = (folder.with_name(MODEL) if folder.name == BEST else folder) / GUIDE
     if not guide.is_file():
         return None

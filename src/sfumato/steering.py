@@ -101,15 +101,16 @@ class GuidanceConfig:
     """Guide only between two noise levels (sigma / alpha), such as 0.2 5; faster, and more varied images."""
     autoguide: Annotated[Path | None, otherwise("RUN", "none, but see --guidance")] = None
     """A weaker model of the same images (smaller, or trained less): guide away from its mistakes instead of towards
-    the class (autoguidance). The model's own RUN means its early self."""
+    the class (autoguidance). The model's own RUN (or its model or best) means its early self."""
 
     def guided(self, model: "Denoiser", path: Path, device: str) -> "Denoiser":
         """The model that was loaded from `path`, with the guidance around it.
 
         Raises:
-            LabelError: guidance towards a class of a model that knows none.
-            SamplingError: a number out of range, or settings of a guidance that was not asked.
-            RunError: the guide cannot be loaded.
+            LabelError: guidance towards a class of a model that knows none, or a guide of other classes or columns.
+            SamplingError: a number out of range, a guide of another image size, or settings of a guidance that was
+                not asked.
+            RunError: the guide cannot be loaded, or is to be an early self that was not kept.
         """
         from sfumato.devices import choose_device
         from sfumato.guidance import AutoGuided, ClassifierFree, Extrapolated, WithinLevels
@@ -131,30 +132,22 @@ class GuidanceConfig:
         Raises:
             RunError: it cannot be loaded, or is to be an early self that was not kept.
         """
-        from sfumato.models import images_seen, load, load_guide
+        from sfumato.models import load, load_guide
 
         if self.guidance == 1 or (self.guidance is not None and self.autoguide is None):
             return None, self.guidance
         if self.autoguide is not None and not _is_same_run(self.autoguide, path):
             return (None, 1.0) if self.guidance is None else (load(self.autoguide, device), self.guidance)
         early_self = load_guide(path, device)
-        if early_self is None:
-            if self.autoguide is None:
-                return None, 1.0
+        if early_self is None and self.autoguide is not None:
             raise RunError(
-                f"{self.autoguide} is the run of the model itself, which has kept no early self to guide it",
-                "Name a weaker model of the same images, or train longer (`sfumato train --help`: --guide-at and "
-                "--guide-steps).",
+                f"{self.autoguide} is the run of the model itself, which kept no early self from before this model",
+                "Name a weaker model of the same images, sample the run instead of its best, or train longer "
+                "(`sfumato train --help`: --guide-at and --guide-steps).",
             )
-        if self.guidance is not None:
-            return early_self, self.guidance
-        scale = defaults.scale_of_own_guide(images_seen(path))
-        print(
-            f"sfumato: guided by the model's early self at a scale of {scale:.3g}, with two evaluations a step; "
-            f"--guidance 1 is the model alone, --guidance 3 --autoguide {path} another scale",
-            file=sys.stderr,
-        )
-        return early_self, scale
+        if early_self is None:
+            return None, 1.0
+        return early_self, _own_scale(path) if self.guidance is None else self.guidance
 
     def _refuse_idle_settings(self) -> None:
         if self.autoguide is not None or self.guidance_interval is not None or self.guidance_rescale:
@@ -163,8 +156,27 @@ class GuidanceConfig:
             )
 
 
+def _own_scale(path: Path) -> float:
+    """How far the model at `path` is guided away from its early self, which is said on stderr."""
+    from sfumato.models import images_seen
+
+    scale = defaults.scale_of_own_guide(images_seen(path))
+    print(
+        f"sfumato: guided by the model's early self at a scale of {scale:.3g}, with two evaluations a step. The model "
+        f"alone: --guidance 1 and no --autoguide; another scale: --guidance 3 --autoguide {path}",
+        file=sys.stderr,
+    )
+    return scale
+
+
 def _is_same_run(one: Path, other: Path) -> bool:
-    """Whether two folders are of one run or model: the run itself, its model or its best."""
+    """Whether two folders are of one run or copied model: the run itself, its model or its best.
+
+    Raises:
+        RunError: one holds no model.
+    """
+    from sfumato.models import model_folder
     from sfumato.runs import home_of
 
-    return (home_of(one) or one).resolve() == (home_of(other) or other).resolve()
+    folders = [model_folder(path).resolve() for path in (one, other)]
+    return len({home_of(folder) or folder for folder in folders}) == 1

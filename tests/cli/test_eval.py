@@ -188,6 +188,19 @@ def test_a_copy_of_a_model_is_judged_beside_the_images_that_are_named(
     assert (outcome.code, "without its run" in outcome.error) == (2, True)
 
 
+def test_a_copy_draws_again_for_images_whose_classes_are_others(
+    sfumato: Command, trained: Path, faces: Path, tmp_path: Path
+) -> None:
+    """As its samples are of classes as often as the images that they are judged beside."""
+    copy = shutil.copytree(trained / "model", tmp_path / "copy")
+    darker = shutil.copytree(faces, tmp_path / "darker")
+    for number in range(30):
+        (darker / "light" / f"{number:02}.png").unlink()
+    for data, sets in ((faces, 1), (faces, 1), (darker, 2)):
+        facts(sfumato, copy, data, *QUICK, "--metrics", "drift")
+        assert len(list((copy / "evaluations").glob("*/samples.bin"))) == sets
+
+
 def test_what_was_skipped_or_converted_is_said(sfumato: Command, faces: Path, tmp_path: Path) -> None:
     pixels = np.full((30, 4, 4, 1), 0.5, np.float32)
     pixels[1:, 0] = np.random.default_rng(1).random((29, 4, 1))

@@ -35,13 +35,17 @@ def test_classes_are_those_of_the_data_by_their_names(
     assert subject.notices == ()
 
 
-def test_classes_that_the_data_does_not_know_are_told_and_not_compared() -> None:
-    subject = subject_of_images("drawn.npz", images([0, 1, 2, 3, 4, 5], tuple("012345")), DATA, ("first",))
-    assert subject.samples.label_names == tuple("012345")
+@pytest.mark.parametrize(
+    ("names", "said"), [(tuple("012345"), "0, 1, 2, 3, 4 ..."), (("cat", "dog", "gnu"), "gnu"), (("a", "cat"), "a")]
+)
+def test_classes_that_the_data_does_not_know_are_told_and_not_compared(names: tuple[str, ...], said: str) -> None:
+    subject = subject_of_images("drawn.npz", images([0, 1, 0], names), DATA, ("first",))
+    assert subject.samples.label_names == names
     assert subject.notices == (
         "first",
-        "The classes of drawn.npz (0, 1, 2, 3, 4 ...) are not those of the data, so that no class is compared with "
-        "its own.",
+        f"The data knows no {said}, which are classes of drawn.npz: so coverage is not told by class, and a "
+        "classifier's classes are taken in their order. Name them as the data does (label_names in the .npz, or "
+        "folders).",
     )
 
 

@@ -161,6 +161,17 @@ def test_a_run_named_as_its_own_guide_means_its_early_self(
     assert torch.equal(weights(by_name.guide), weights(load_guide(guided)))
 
 
+def test_a_copied_model_and_a_link_to_it_are_their_own_guides_too(guided: Path, tmp_path: Path) -> None:
+    copy, link = tmp_path / "copy", tmp_path / "link"
+    shutil.copytree(guided / "model", copy / "model")
+    link.symlink_to(copy / "model")
+    for part, named in ((copy, copy / "model"), (copy / "model", link), (link, copy)):
+        by_name = GuidanceConfig(guidance=3.0, autoguide=named).guided(load(part), part, "cpu")
+        assert isinstance(by_name, AutoGuided)
+        assert isinstance(by_name.guide, NetworkDenoiser)
+        assert torch.equal(weights(by_name.guide), weights(load_guide(guided)))
+
+
 def test_a_run_named_as_its_own_guide_guides_as_it_would_unnamed_and_must_have_kept_one(
     guided: Path, settings: Settings, go: Train, tmp_path: Path
 ) -> None:

@@ -59,7 +59,10 @@ def label_by_table(columns: Mapping[str, Sequence[Cell]]) -> Labelling:
     """Label images by the column `label`, if their table has one with at least two classes."""
     others = [name for name in columns if name != LABEL]
     notices = (f"Not learned: {', '.join(others)}. To learn columns: --condition {others[0]}.",) if others else ()
-    if LABEL not in columns or len(set(columns[LABEL]) - {None}) < 2:
+    classes = set(columns.get(LABEL, ())) - {None}
+    if len(classes) == 1:
+        notices = (*notices, f"All labels are the same ({next(iter(classes))}), so they are not used.")
+    if len(classes) < 2:
         return Labelling(notices=notices)
     found = label_by_columns(columns, [LABEL])
     return Labelling(found.labels, found.names, found.columns, notices)

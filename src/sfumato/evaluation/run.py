@@ -98,13 +98,14 @@ def subject_of_model(
         raise ConfigError(f"{drawing.count} samples of {path} were asked", "Ask for at least 2.")
     home = home_of(path)
     train, held_out, notices = _beside(path, home, data, drawing.base, cache)
+    labels = classes_as_in(train, drawing.count) if drawing.model.label_names == train.label_names else None
     samples = drawn(
         drawing.model,
         drawing.base.depth,
         drawing.count,
         drawing.route,
-        (home or path) / EVALUATIONS / _key(path, drawing),
-        labels=classes_as_in(train, drawing.count) if drawing.model.label_names == train.label_names else None,
+        (home or path) / EVALUATIONS / _key(path, drawing, train.fingerprint() if labels else ""),
+        labels=labels,
         seed=drawing.seed,
         batch=batch,
         on_step=on_step,
@@ -166,13 +167,19 @@ def _like(data: str, shape: tuple[int, int, int], cache: Path | None) -> tuple[I
     return real, (*real.notices, brought)
 
 
-def _key(run: Path, drawing: Drawing) -> str:
-    """What the samples depend on, as a name; what was left open counts as it turned out."""
+def _key(run: Path, drawing: Drawing, classes: str) -> str:
+    """What the samples depend on, as a name; what was left open counts as it turned out.
+
+    Args:
+        run: or a copied model.
+        drawing: how they are drawn.
+        classes: of what images the samples have theirs, if they have any.
+    """
     route = [str(drawing.route.solver), drawing.route.stops.tolist()]
     parts = [part for part in drawing.model.modules() if isinstance(part, Extrapolated)]
     guidance = [[type(part).__name__, part.scale] for part in parts]
     guides = [tensors_digest("", part.guide.state_dict()) for part in parts if isinstance(part, AutoGuided)]
-    text = json.dumps([images_seen(run), drawing.seed, *map(str, drawing.settings), route, guidance, guides])
+    text = json.dumps([images_seen(run), drawing.seed, *map(str, drawing.settings), route, guidance, guides, classes])
     return hashlib.blake2b(text.encode(), digest_size=6).hexdigest()
 
 

@@ -51,14 +51,20 @@ def subject_of_images(name: str, samples: ImageSet, data: ImageSet, notices: tup
             "Bring both to one size with --size, and to the same channels.",
         )
     train, held_out = split(data, HELD_OUT, seed=0)
-    compared = with_classes_of(data, samples)
-    others = ", ".join(samples.label_names[:MOST_NAMED]) + (" ..." if len(samples.label_names) > MOST_NAMED else "")
-    unknown = (
-        (f"The classes of {name} ({others}) are not those of the data, so that no class is compared with its own.",)
-        if samples.label_names and data.label_names and compared.label_names != data.label_names
-        else ()
+    unknown = _unknown_classes(name, samples, data)
+    return Subject(name, with_classes_of(data, samples), train, held_out, (*samples.notices, *notices, *unknown))
+
+
+def _unknown_classes(name: str, samples: ImageSet, data: ImageSet) -> tuple[str, ...]:
+    """A sentence if samples are of classes that the data, which has classes, does not know."""
+    unknown = [each for each in samples.label_names if each not in data.label_names]
+    if not unknown or not data.label_names:
+        return ()
+    named = ", ".join(unknown[:MOST_NAMED]) + (" ..." if len(unknown) > MOST_NAMED else "")
+    return (
+        f"The data knows no {named}, which are classes of {name}: so coverage is not told by class, and a classifier's "
+        "classes are taken in their order. Name them as the data does (label_names in the .npz, or folders).",
     )
-    return Subject(name, compared, train, held_out, (*samples.notices, *notices, *unknown))
 
 
 def with_classes_of(data: ImageSet, samples: ImageSet) -> ImageSet:

@@ -82,7 +82,7 @@ class ClassifierFree(Extrapolated):
         if not inner.is_conditional:
             raise LabelError(
                 f"guidance {scale} was asked of a model that knows no classes",
-                "Leave guidance out, or train with labels.",
+                "Leave guidance out, guide by a weaker model (`--autoguide RUN`), or train with labels.",
             )
 
     def estimates(self, x_t: Images, t: Times, labels: Labels | None) -> Estimates:

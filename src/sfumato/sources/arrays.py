@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import zipfile
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -127,13 +128,20 @@ def _cells(path: Path, labels: np.ndarray, count: int) -> list[Cell]:
 
 
 def _named(path: Path, labels: list[Cell], names: np.ndarray) -> list[Cell]:
-    """The names of labels that are places in `names`."""
-    if names.ndim != 1 or names.dtype.kind != "U" or len(set(names.tolist())) < len(names):
+    """The names of labels that are places in `names`.
+
+    Raises:
+        DataError: They are no row of different texts, or labels lie beyond it.
+    """
+    if names.ndim != 1 or names.dtype.kind != "U":
         raise DataError(
-            f"the label_names of {path} are {names.dtype} {list(names.shape)}, not a row of text all different",
+            f"the label_names of {path} are {names.dtype} {list(names.shape)}, not a row of text",
             "Save them as numpy.array(names, dtype=str), or leave them out.",
         )
     known = names.tolist()
+    twice = [name for name, times in Counter(known).items() if times > 1]
+    if twice:
+        raise DataError(f"the label_names of {path} have {twice[0]!r} more than once", "Give each class its own name.")
     for label in labels:
         if label is not None and not 0 <= cast(int, label) < len(known):
             raise DataError(
