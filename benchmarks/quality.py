@@ -107,10 +107,11 @@ def ours(bench: Bench, arguments: argparse.Namespace, minutes: float) -> Rows:
     torch.cuda.empty_cache()
     model, guide = load(run, arguments.device), load_guide(run, arguments.device)
     if guide is not None:
-        scales = arguments.scales or [defaults.scale_of_own_guide(counters.images_seen)]
+        usual = defaults.SCALE_OF_OWN_GUIDE_WITH_CLASSES if model.is_conditional else defaults.SCALE_OF_OWN_GUIDE
+        scales = arguments.scales or [usual]
         for scale, steps in product(scales, arguments.steps):
             guided, way = AutoGuided(model, guide, scale), replace(GUIDED, steps=steps)
-            yield bench.verdict(f"{name} guided {scale:.3g}, {steps} steps", guided, way, facts)
+            yield bench.verdict(f"{name} guided {scale:g}, {steps} steps", guided, way, facts)
     if not arguments.guided_only:
         yield bench.verdict(f"{name} heun", model, RouteConfig("heun", "karras", 18), facts)
         yield bench.verdict(f"{name} dpm-2m", model, RouteConfig("dpm-2m", "karras", 34), facts)

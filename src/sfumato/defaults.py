@@ -1,7 +1,5 @@
 """What draws samples if nothing else is said."""
 
-import math
-
 SOLVER = "dpm-2m-sde"
 GRID = "logsnr"
 CLIP = "static"
@@ -14,16 +12,8 @@ AUTOGUIDED_GRID = "karras"
 Measured: docs/experiments.md, "How to draw with a guide".
 """
 
+SCALE_OF_OWN_GUIDE, SCALE_OF_OWN_GUIDE_WITH_CLASSES = 2.0, 1.5
+"""How far a model is guided away from its early self: one that is told nothing, and one that knows classes or columns.
 
-def scale_of_own_guide(images_seen: int) -> float:
-    """How far a model is guided away from its early self: the less, the longer it has learned.
-
-    From 2 for models of two million images or fewer to 1.5 for those of five million or more; between the two it falls
-    with the logarithm.
-
-    Measured at 1.7 million without classes and at 5.7 million with, where the other's scale is worse:
-    docs/experiments.md, "How to draw with a guide" and "Twenty minutes, with classes".
-    """
-    few, many = 2e6, 5e6
-    way = math.log(max(images_seen, few) / few) / math.log(many / few)
-    return 2.0 - 0.5 * min(1.0, way)
+Measured: docs/experiments.md, "How to draw with a guide" and "Twenty minutes, with classes".
+"""

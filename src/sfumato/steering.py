@@ -91,7 +91,7 @@ class GuidanceConfig:
 
     guidance: Annotated[
         float | None,
-        otherwise("FLOAT", "1.5 to 2 away from the model's own early self, if that was kept; else 1"),
+        otherwise("FLOAT", "1; away from the model's own early self, if that was kept, 2, or 1.5 with classes"),
     ] = None
     """How far to go beyond the model: 1 is no guidance, 2 to 4 make the class more pronounced and the images less
     varied (classifier-free guidance); with --autoguide, how far away from the weaker model."""
@@ -115,7 +115,7 @@ class GuidanceConfig:
         from sfumato.devices import choose_device
         from sfumato.guidance import AutoGuided, ClassifierFree, Extrapolated, WithinLevels
 
-        weaker, scale = self._guide(path, choose_device(device))
+        weaker, scale = self._guide(model, path, choose_device(device))
         if scale == 1:
             self._refuse_idle_settings()
             return model
@@ -126,8 +126,8 @@ class GuidanceConfig:
             guided = AutoGuided(model, weaker, scale, self.guidance_rescale)
         return guided if self.guidance_interval is None else WithinLevels(guided, *self.guidance_interval)
 
-    def _guide(self, path: Path, device: "torch.device") -> "tuple[NetworkDenoiser | None, float]":
-        """The weaker model that guides the one at `path`, if one does, and how far to go beyond the model.
+    def _guide(self, model: "Denoiser", path: Path, device: "torch.device") -> "tuple[NetworkDenoiser | None, float]":
+        """The weaker model that guides the one from `path`, if one does, and how far to go beyond the model.
 
         Raises:
             RunError: it cannot be loaded, or is to be an early self that was not kept.
@@ -147,7 +147,7 @@ class GuidanceConfig:
             )
         if early_self is None:
             return None, 1.0
-        return early_self, _own_scale(path) if self.guidance is None else self.guidance
+        return early_self, _own_scale(model, path) if self.guidance is None else self.guidance
 
     def _refuse_idle_settings(self) -> None:
         if self.autoguide is not None or self.guidance_interval is not None or self.guidance_rescale:
@@ -156,13 +156,11 @@ class GuidanceConfig:
             )
 
 
-def _own_scale(path: Path) -> float:
-    """How far the model at `path` is guided away from its early self, which is said on stderr."""
-    from sfumato.models import images_seen
-
-    scale = defaults.scale_of_own_guide(images_seen(path))
+def _own_scale(model: "Denoiser", path: Path) -> float:
+    """How far the model from `path` is guided away from its early self, which is said on stderr."""
+    scale = defaults.SCALE_OF_OWN_GUIDE_WITH_CLASSES if model.is_conditional else defaults.SCALE_OF_OWN_GUIDE
     print(
-        f"sfumato: guided by the model's early self at a scale of {scale:.3g}, with two evaluations a step. The model "
+        f"sfumato: guided by the model's early self at a scale of {scale:g}, with two evaluations a step. The model "
         f"alone: --guidance 1 and no --autoguide; another scale: --guidance 3 --autoguide {path}",
         file=sys.stderr,
     )

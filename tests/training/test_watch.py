@@ -10,9 +10,8 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from sfumato import models, trainer
+from sfumato import trainer
 from sfumato.data import Batch
-from sfumato.defaults import scale_of_own_guide
 from sfumato.denoiser import NetworkDenoiser
 from sfumato.errors import RunError, SamplingError
 from sfumato.evaluation.small import SmallEvaluation
@@ -130,7 +129,7 @@ def test_a_model_is_guided_by_its_early_self_unless_told_otherwise(
     model = load(guided)
     by_itself = GuidanceConfig().guided(model, guided, "cpu")
     assert isinstance(by_itself, AutoGuided)
-    assert by_itself.scale == 2
+    assert by_itself.scale == 1.5
     assert isinstance(by_itself.guide, NetworkDenoiser)
     assert torch.equal(weights(by_itself.guide), weights(load_guide(guided)))
     assert GuidanceConfig(guidance=1.0).guided(model, guided, "cpu") is model
@@ -177,20 +176,21 @@ def test_a_run_named_as_its_own_guide_guides_as_it_would_unnamed_and_must_have_k
 ) -> None:
     unnamed = GuidanceConfig(autoguide=guided).guided(load(guided), guided, "cpu")
     assert isinstance(unnamed, AutoGuided)
-    assert unnamed.scale == 2
+    assert unnamed.scale == 1.5
     plain = tmp_path / "plain"
     go(settings(images=8), plain)
     with pytest.raises(RunError, match="kept no early self"):
         GuidanceConfig(guidance=3.0, autoguide=plain).guided(load(plain), plain, "cpu")
 
 
-def test_how_far_a_model_is_guided_by_its_early_self_is_by_the_images_that_it_has_seen(
-    guided: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("classes", "scale"), [(True, 1.5), (False, 2)])
+def test_a_model_that_knows_classes_is_guided_less_by_its_early_self(
+    classes: bool, scale: float, settings: Settings, go: Train, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(models, "images_seen", lambda _: 5_700_000)
-    by_itself = GuidanceConfig().guided(load(guided), guided, "cpu")
+    go(settings(guide_at=0.25, labels=classes), tmp_path / "run")
+    by_itself = GuidanceConfig().guided(load(tmp_path / "run"), tmp_path / "run", "cpu")
     assert isinstance(by_itself, AutoGuided)
-    assert by_itself.scale == 1.5
+    assert by_itself.scale == scale
 
 
 def test_a_model_guided_by_a_weaker_one_takes_another_route_unless_told_otherwise(guided: Path) -> None:
@@ -207,13 +207,6 @@ def test_a_model_guided_by_a_weaker_one_takes_another_route_unless_told_otherwis
     logsnr = RouteConfig(solver="dpm-2m", steps=5).route(model)
     for settings in (RouteConfig(grid="logsnr", steps=5), RouteConfig(solver="dpm-2m", steps=5)):
         assert torch.equal(settings.route(by_itself).stops, logsnr.stops)
-
-
-@pytest.mark.parametrize(
-    ("images", "scale"), [(0, 2), (1_740_000, 2), (3_162_278, 1.75), (5_700_000, 1.5), (10**9, 1.5)]
-)
-def test_the_longer_a_model_has_learned_the_less_is_it_guided_by_its_early_self(images: int, scale: float) -> None:
-    assert scale_of_own_guide(images) == pytest.approx(scale)
 
 
 @pytest.mark.parametrize(("best_at", "is_guided"), [(16, False), (20, False), (24, True)])
