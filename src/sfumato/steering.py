@@ -173,8 +173,7 @@ def _is_same_run(one: Path, other: Path) -> bool:
     Raises:
         RunError: one holds no model.
     """
-    from sfumato.models import model_folder
-    from sfumato.runs import home_of
+    from sfumato.models import BEST, MODEL, model_folder
 
     folders = [model_folder(path).resolve() for path in (one, other)]
-    return len({home_of(folder) or folder for folder in folders}) == 1
+    return len({folder.parent if folder.name in (MODEL, BEST) else folder for folder in folders}) == 1
