@@ -34,7 +34,7 @@ from sfumato.models import load, load_guide
 from sfumato.presets import preset_for
 from sfumato.progress import TrainingProgress
 from sfumato.schedule import LinearBeta
-from sfumato.steering import RouteConfig
+from sfumato.steering import RouteConfig, scale_of_own_guide
 from sfumato.trainer import train
 from sfumato.training.config import TrainConfig
 
@@ -107,8 +107,7 @@ def ours(bench: Bench, arguments: argparse.Namespace, minutes: float) -> Rows:
     torch.cuda.empty_cache()
     model, guide = load(run, arguments.device), load_guide(run, arguments.device)
     if guide is not None:
-        usual = defaults.SCALE_OF_OWN_GUIDE_WITH_CLASSES if model.is_conditional else defaults.SCALE_OF_OWN_GUIDE
-        scales = arguments.scales or [usual]
+        scales = arguments.scales or [scale_of_own_guide(model)]
         for scale, steps in product(scales, arguments.steps):
             guided, way = AutoGuided(model, guide, scale), replace(GUIDED, steps=steps)
             yield bench.verdict(f"{name} guided {scale:g}, {steps} steps", guided, way, facts)
@@ -166,7 +165,7 @@ def main() -> None:
     parser.add_argument("--conditional", action="store_true", help="learn the classes")
     parser.add_argument("--width", type=int, help="of the network, instead of what the rules say")
     parser.add_argument("--guided-only", action="store_true", help="judge no samples but guided ones")
-    parser.add_argument("--scales", type=float, nargs="+", help="of the guidance")
+    parser.add_argument("--scales", type=float, nargs="+", help="of the guidance; else as sfumato sample")
     parser.add_argument("--steps", type=int, nargs="+", default=[GUIDED.steps], help="of a guided model")
     parser.add_argument("--peer", action="store_true")
     parser.add_argument("--samples", type=int, default=10_000)

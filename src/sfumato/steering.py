@@ -147,7 +147,7 @@ class GuidanceConfig:
             )
         if early_self is None:
             return None, 1.0
-        return early_self, _own_scale(model, path) if self.guidance is None else self.guidance
+        return early_self, _told_scale(model, path) if self.guidance is None else self.guidance
 
     def _refuse_idle_settings(self) -> None:
         if self.autoguide is not None or self.guidance_interval is not None or self.guidance_rescale:
@@ -156,9 +156,14 @@ class GuidanceConfig:
             )
 
 
-def _own_scale(model: "Denoiser", path: Path) -> float:
-    """How far the model from `path` is guided away from its early self, which is said on stderr."""
-    scale = defaults.SCALE_OF_OWN_GUIDE_WITH_CLASSES if model.is_conditional else defaults.SCALE_OF_OWN_GUIDE
+def scale_of_own_guide(model: "Denoiser") -> float:
+    """How far a model is guided away from its early self, if nothing else is asked."""
+    return defaults.SCALE_OF_OWN_GUIDE_WITH_CLASSES if model.is_conditional else defaults.SCALE_OF_OWN_GUIDE
+
+
+def _told_scale(model: "Denoiser", path: Path) -> float:
+    """The same of the model from `path`, which is said on stderr."""
+    scale = scale_of_own_guide(model)
     print(
         f"sfumato: guided by the model's early self at a scale of {scale:g}, with two evaluations a step. The model "
         f"alone: --guidance 1 and no --autoguide; another scale: --guidance 3 --autoguide {path}",

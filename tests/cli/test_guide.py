@@ -62,9 +62,8 @@ def test_an_evaluation_draws_again_once_a_guide_of_the_same_name_is_another(
 
     def drift(out: str) -> object:
         flags = ("--count", 4, "--steps", 4, "--metrics", "drift", "--device", "cpu", "--json", "--guidance", 2)
-        return json.loads(sfumato("eval", guided, *flags, "--autoguide", weaker, "--out", tmp_path / out).out)[
-            "metrics"
-        ]
+        outcome = sfumato("eval", guided, *flags, "--autoguide", weaker, "--out", tmp_path / out)
+        return json.loads(outcome.out)["metrics"]
 
     assert sfumato("train", photos, "--out", weaker, "--images", 8, *TINY).code == 0
     before = drift("before")
