@@ -6,7 +6,7 @@ from pathlib import PurePosixPath
 
 import pytest
 
-from sfumato.data.labels import Labelling, label_by_folder
+from sfumato.data.labels import Labelling, label_by_folder, label_by_table
 from sfumato.errors import DataError
 
 
@@ -68,3 +68,9 @@ def test_a_path_that_leads_out_is_no_class() -> None:
 def test_classes_of_a_single_image_are_refused_by_name() -> None:
     with pytest.raises(DataError, match=r"only 1 in: b, c\. .*--no-labels"):
         label("a/1", "a/2", "b/1", "c/1", unreadable=("b/2",))
+
+
+def test_labels_that_are_all_the_same_are_told_and_not_used() -> None:
+    found = label_by_table({"label": ["cat", None, "cat"]})
+    assert found.labels is None
+    assert found.notices == ("All labels are the same (cat), so they are not used.",)

@@ -54,3 +54,7 @@ def test_of_samples_without_classes_nothing_is_said(data: ImageSet) -> None:
     subject = subject_of_images("drawn.npz", images(None, ()), data, ())
     assert subject.samples.labels is None
     assert subject.notices == ()
+
+
+def test_of_data_without_classes_nothing_is_said() -> None:
+    assert subject_of_images("drawn.npz", images([0, 1, 2], ANIMALS), images(None, ()), ()).notices == ()
