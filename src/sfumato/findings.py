@@ -43,7 +43,7 @@ def sentences(facts: dict[str, Any]) -> Iterator[tuple[str, str]]:
     yield "unreadable", _unreadable(facts["unreadable"])
     yield "duplicates", _duplicates(facts)
     for notice in facts["notices"]:
-        yield "note", notice
+        yield notice["topic"], notice["text"]
     yield "learned as", "{width}x{height} pixels, {mode}, {depth}".format(**facts["learned_as"])
     yield (
         "memory",

@@ -4,7 +4,7 @@ import shlex
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +20,8 @@ from sfumato.errors import DataError
 from sfumato.models import network_for
 from sfumato.presets import preset_for
 from sfumato.rules import planned
-from sfumato.sources import Shape, Source, Unreadable, depth_title, mode_title, open_source
-from sfumato.store import Choices, cache_folder, kept_in, open_store, suggested_size, survey
+from sfumato.sources import ReadOptions, Shape, Source, Unreadable, depth_title, mode_title, open_source
+from sfumato.store import cache_folder, kept_in, open_store, suggested_size, survey
 
 LARGEST_SIDE = 128
 """Images of one size that is not larger than this are learned as they are."""
@@ -64,12 +64,12 @@ class _Seen:
     shapes: Sequence[Shape]
     columns: Mapping[str, Sequence[Cell]]
     skipped: Sequence[Unreadable]
-    choices: Choices
+    options: ReadOptions
 
 
 def inspect(
     source: str,
-    choices: Choices | None = None,
+    options: ReadOptions | None = None,
     *,
     labels: bool = True,
     near_duplicates: bool = True,
@@ -80,7 +80,7 @@ def inspect(
 
     Args:
         source: as for `load_images`.
-        choices: what is asked of the images; a size is recommended where none is given.
+        options: what is asked of the images; a size is recommended where none is given.
         labels: whether sub-folders are classes.
         near_duplicates: whether to look for images that are nearly the same; takes a while for many.
         cache: where decoded images are kept; None: SFUMATO_CACHE, or the user's cache.
@@ -89,7 +89,7 @@ def inspect(
     Raises:
         DataError: the images cannot be used.
     """
-    seen = _seen(source, choices or Choices(), labels, cache)
+    seen = _seen(source, options or ReadOptions(), labels, cache)
     images = seen.images
     same = same_pixels(images)
     alike = nearly_same(images, lambda done: on_images(done, len(images))) if near_duplicates else None
@@ -115,24 +115,24 @@ def save_pictures(found: Inspection, folder: Path) -> list[Path]:
     return written
 
 
-def recommended(choices: Choices, shapes: Sequence[Shape]) -> Choices:
-    """The choices with a size: none if the images share a small one, else a suggestion."""
+def recommended(options: ReadOptions, shapes: Sequence[Shape]) -> ReadOptions:
+    """The options with a size: none if the images share a small one, else a suggestion."""
     sizes = {(shape.width, shape.height) for shape in shapes}
     share_a_small_one = len(sizes) == 1 and max(map(max, sizes)) <= LARGEST_SIDE
-    if choices.size is not None or not sizes or share_a_small_one:
-        return choices
+    if options.size is not None or not sizes or share_a_small_one:
+        return options
     side = suggested_size(shapes)
-    return replace(choices, size=(side, side))
+    return replace(options, size=(side, side))
 
 
-def train_command(source: str, choices: Choices, images: ImageSet) -> str:
+def train_command(source: str, options: ReadOptions, images: ImageSet) -> str:
     """The `train` command for this data."""
     words = ["sfumato", "train", source]
-    if choices.size is not None:
-        width, height = choices.size
+    if options.size is not None:
+        width, height = options.size
         words += ["--size", str(width) if width == height else f"{width}x{height}"]
-    words += ["--fit", choices.fit] if choices.fit != "crop" else []
-    words += ["--channels", choices.channels] if choices.channels != "auto" else []
+    words += ["--fit", options.fit] if options.fit != "crop" else []
+    words += ["--channels", options.channels] if options.channels != "auto" else []
     words += ["--preset", "tiny"] if source != "digits" and _is_tiny(images) else []
     words += ["--augment", "0.12"] if source != "digits" and len(images) < SMALL_SET else []
     return shlex.join(words)
@@ -142,16 +142,16 @@ def _is_tiny(images: ImageSet) -> bool:
     return max(images.image_shape[1:]) <= LARGEST_TINY
 
 
-def _seen(source: str, choices: Choices, labels: bool, cache: Path | None) -> _Seen:
+def _seen(source: str, options: ReadOptions, labels: bool, cache: Path | None) -> _Seen:
     if source == "digits":
-        images = load_images(source, size=choices.size, fit=choices.fit, channels=choices.channels, labels=labels)
-        return _Seen(images, [Shape(8, 8, 1, "uint8")] * len(images), {}, [], choices)
+        images = load_images(source, size=options.size, fit=options.fit, channels=options.channels, labels=labels)
+        return _Seen(images, [Shape(8, 8, 1, "uint8")] * len(images), {}, [], options)
     opened = open_source(source)
-    if choices.size is None:
-        choices = recommended(choices, _surveyed(opened, cache_folder(cache)))
-    store = open_store(opened, choices, cache)
+    if options.size is None:
+        options = recommended(options, _surveyed(opened, cache_folder(cache)))
+    store = open_store(opened, options, cache)
     index = store.index
-    return _Seen(image_set(store, opened.title, labels), index.shapes, index.columns, index.skipped, choices)
+    return _Seen(image_set(store, opened.title, labels), index.shapes, index.columns, index.skipped, options)
 
 
 def _surveyed(source: Source, cache: Path) -> list[Shape]:
@@ -185,8 +185,8 @@ def _facts(source: str, seen: _Seen, same: Groups, alike: Groups | None) -> dict
             "depth": depth_title(images.depth.dtype),
         },
         "bytes": {"images": len(images) * images.pixels.bytes_an_image, "network": _network_bytes(source, images)},
-        "notices": list(images.notices),
-        "command": train_command(source, seen.choices, images),
+        "notices": [asdict(notice) for notice in images.notices],
+        "command": train_command(source, seen.options, images),
     }
 
 

@@ -136,7 +136,7 @@ def train(
     with failures, out_of_memory(OUT_OF_MEMORY), Run(Path(out), config, Learned.of(images)) as run:
         say = _said_and_logged(reporter, run)
         for notice in (*images.notices, *plan.reasons, *outgrown_network):
-            say(notice)
+            say(str(notice))
         run.describe(model_config)
         settings = config.optimization
         torch.manual_seed(settings.seed)

@@ -11,6 +11,7 @@ from sfumato.conditions import Category, Number
 from sfumato.data import ImageSet, split
 from sfumato.depth import SIXTEEN_BITS
 from sfumato.errors import ConfigError, DataError
+from sfumato.sources import Notice
 
 
 def numbered(count: int) -> ImageSet:
@@ -86,7 +87,7 @@ def test_fingerprint_ignores_notices_and_memory_layout() -> None:
     images = numbered(4)
     strided = images.images.permute(2, 3, 0, 1).contiguous().permute(2, 3, 0, 1)
     assert with_images(images, strided).fingerprint() == images.fingerprint()
-    assert replace(images, notices=("a notice",)).fingerprint() == images.fingerprint()
+    assert replace(images, notices=(Notice("range", "a notice"),)).fingerprint() == images.fingerprint()
 
 
 def test_fingerprint_of_a_selection_is_that_of_its_images() -> None:

@@ -41,7 +41,7 @@ def test_an_image_beside_the_folders_means_no_labels() -> None:
     labelling = label("1.png", "a/1.png", "a/2.png")
     assert labelling.labels is None
     assert labelling.names == ()
-    assert "1 of the images lie in the folder root itself" in labelling.notices[0]
+    assert "1 of the images lie in the folder root itself" in labelling.notices[0].text
 
 
 def test_an_unreadable_image_beside_the_folders_is_no_hindrance() -> None:
@@ -52,13 +52,13 @@ def test_one_class_is_no_label() -> None:
     labelling = label("cats/1.png", "cats/2.png")
     assert labelling.labels is None
     assert labelling.names == ()
-    assert "one class (cats)" in labelling.notices[0]
+    assert "one class (cats)" in labelling.notices[0].text
 
 
 def test_a_class_without_readable_images_is_dropped() -> None:
     labelling = label("a/1", "a/2", "c/1", "c/2", unreadable=("b10/1", "b9/1", "a/3"))
     assert labelling.names == ("a", "c")
-    assert labelling.notices == ("Classes without any readable image were dropped: b9, b10.",)
+    assert tuple(map(str, labelling.notices)) == ("Classes without any readable image were dropped: b9, b10.",)
 
 
 def test_a_path_that_leads_out_is_no_class() -> None:
@@ -73,4 +73,4 @@ def test_classes_of_a_single_image_are_refused_by_name() -> None:
 def test_labels_that_are_all_the_same_are_told_and_not_used() -> None:
     found = label_by_table({"label": ["cat", None, "cat"]})
     assert found.labels is None
-    assert found.notices == ("All labels are the same (cat), so they are not used.",)
+    assert tuple(map(str, found.notices)) == ("All labels are the same (cat), so they are not used.",)

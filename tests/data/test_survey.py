@@ -11,10 +11,10 @@ from PIL import Image
 
 from images import encoded, noise, png, tiff, write
 from sfumato.errors import DataError
-from sfumato.sources import Frame, Unreadable
+from sfumato.sources import Frame, ReadOptions, Unreadable
 from sfumato.sources.decode import Shape
 from sfumato.sources.entry import FileEntry
-from sfumato.store.survey import Choices, Layout, conversions, lay_out, suggested_size, survey
+from sfumato.store.survey import Layout, conversions, lay_out, suggested_size, survey
 
 RGB = Shape(8, 6, 3, "uint8")
 GREY = Shape(8, 6, 1, "uint8")
@@ -65,26 +65,26 @@ def test_what_has_no_shape_has_a_reason(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("shapes", "choices", "layout"),
     [
-        ([RGB, RGB, GREY], Choices(), Layout(Frame(8, 6), 3, "uint8")),
-        ([GREY, DEEP, DEEP], Choices(), Layout(Frame(8, 6), 1, "uint16")),
-        ([GREY, RGB], Choices(channels="rgba"), Layout(Frame(8, 6), 4, "uint8")),
-        ([RGB], Choices((4, 5), "pad"), Layout(Frame(4, 5, "pad"), 3, "uint8")),
-        ([RGB, Shape(9, 9, 3, "uint8")], Choices((4, 5)), Layout(Frame(4, 5), 3, "uint8")),
+        ([RGB, RGB, GREY], ReadOptions(), Layout(Frame(8, 6), 3, "uint8")),
+        ([GREY, DEEP, DEEP], ReadOptions(), Layout(Frame(8, 6), 1, "uint16")),
+        ([GREY, RGB], ReadOptions(channels="rgba"), Layout(Frame(8, 6), 4, "uint8")),
+        ([RGB], ReadOptions((4, 5), "pad"), Layout(Frame(4, 5, "pad"), 3, "uint8")),
+        ([RGB, Shape(9, 9, 3, "uint8")], ReadOptions((4, 5)), Layout(Frame(4, 5), 3, "uint8")),
     ],
 )
 def test_the_layout_is_what_is_asked_or_else_what_most_are(
-    shapes: list[Shape], choices: Choices, layout: Layout
+    shapes: list[Shape], choices: ReadOptions, layout: Layout
 ) -> None:
     assert lay_out("the folder x", shapes, choices) == layout
 
 
 def test_conversions_are_told_unless_they_were_asked_for() -> None:
     layout = Layout(Frame(8, 6), 1, "uint16")
-    assert conversions([DEEP, GREY, RGB, GREY], layout, Choices()) == [
+    assert [*map(str, conversions([DEEP, GREY, RGB, GREY], layout, ReadOptions()))] == [
         "1 of 4 images were converted from RGB to grey.",
         "3 of 4 images were converted from 8 bits to 16 bits.",
     ]
-    assert conversions([DEEP, GREY, RGB], layout, Choices(channels="grey")) == [
+    assert [*map(str, conversions([DEEP, GREY, RGB], layout, ReadOptions(channels="grey")))] == [
         "2 of 3 images were converted from 8 bits to 16 bits."
     ]
 
@@ -98,4 +98,4 @@ def test_the_suggested_size_is_a_power_of_two(sizes: list[tuple[int, int]], side
 
 def test_images_too_small_are_refused() -> None:
     with pytest.raises(DataError, match="9 x 3 pixels, but at least 4 a side are needed"):
-        lay_out("the folder x", [Shape(9, 3, 3, "uint8")], Choices())
+        lay_out("the folder x", [Shape(9, 3, 3, "uint8")], ReadOptions())

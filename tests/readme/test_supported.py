@@ -81,7 +81,7 @@ def archives(place: Path) -> None:
         archive.writestr("../../evil/0.png", png(PICTURES["bee/0.png"]))
     images = load_images(place / "photos.zip")
     holds_the_pictures(images)
-    assert "../../evil/0.png (its path leads out of the archive)" in images.notices[0]
+    assert "../../evil/0.png (its path leads out of the archive)" in images.notices[0].text
     assert not (place / "evil").exists()
     for suffix, mode in ((".tar", "w"), (".tar.gz", "w:gz"), (".tar.xz", "w:xz"), (".tar.bz2", "w:bz2")):
         with tarfile.open(place / f"photos{suffix}", mode) as archive_of_a:  # type: ignore[call-overload]
@@ -139,7 +139,7 @@ def modes(place: Path) -> None:
     write(place / "3", {"see-through.png": np.zeros((8, 8, 4), np.uint8)})
     images = load_images(place / "3")
     assert images.images[3].unique().tolist() == [255]
-    assert images.notices == ("1 of 4 images were converted from RGBA to RGB.",)
+    assert tuple(map(str, images.notices)) == ("1 of 4 images were converted from RGBA to RGB.",)
 
 
 def many_channels(place: Path) -> None:
@@ -237,7 +237,7 @@ def metadata(place: Path) -> None:
 def unreadable(place: Path) -> None:
     write(place)
     (place / "bee" / "broken.png").write_text("no image")
-    (notice,) = load_images(place).notices
+    (notice,) = map(str, load_images(place).notices)
     assert notice == "1 of 7 images were skipped: bee/broken.png (it is not an image that Pillow can read)."
 
 

@@ -127,7 +127,7 @@ def test_rows_of_absent_files_and_files_without_rows_are_told(described: Describ
         "file_name,colour\na.png,red\n" + "".join(f"gone{n}.png,blue\n" for n in range(5)), images="a.png b.png c.png"
     )
     assert found.columns == {"colour": ["red", None, None]}
-    assert found.notices == [
+    assert [str(notice) for notice in found.notices] == [
         "5 rows of metadata.csv name files that are not there: gone0.png, gone1.png, gone2.png and 2 more.",
         "metadata.csv says nothing of 2 images: b.png, c.png.",
     ]

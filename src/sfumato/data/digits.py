@@ -7,9 +7,9 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from sfumato.sources import Frame, fitted
+from sfumato.sources import Frame, ReadOptions, fitted
 from sfumato.store.convert import in_channels
-from sfumato.store.survey import BY_NAME, Choices
+from sfumato.store.survey import BY_NAME
 
 DIGITS = "digits"
 BRIGHTEST = 16
@@ -27,14 +27,14 @@ class Digits(NamedTuple):
     labels: torch.Tensor
 
 
-def load_digits(choices: Choices) -> Digits:
+def load_digits(options: ReadOptions) -> Digits:
     """Load the digits; they are grey and of 8 pixels a side, unless something else is chosen."""
     from sklearn import datasets  # takes a second to import
 
     digits = datasets.load_digits()
     grey = np.rint(digits.images * (255 / BRIGHTEST)).astype(np.uint8)[..., None]
-    frame = Frame(8, 8) if choices.size is None else Frame(*choices.size, choices.fit)
-    channels = BY_NAME.get(choices.channels, 1)
+    frame = Frame(8, 8) if options.size is None else Frame(*options.size, options.fit)
+    channels = BY_NAME.get(options.channels, 1)
     pixels = np.stack([in_channels(fitted(image, frame), channels) for image in grey])
     images = torch.from_numpy(np.ascontiguousarray(np.moveaxis(pixels, 3, 1)))
     return Digits(images, torch.from_numpy(digits.target.astype(np.int64)))

@@ -12,6 +12,7 @@ import torch
 from sfumato.conditions import Column
 from sfumato.depth import EIGHT_BITS, Depth
 from sfumato.errors import ConfigError, DataError
+from sfumato.sources import Notice
 from sfumato.store.digest import digest_of
 from sfumato.store.pixels import ArrayPixels, Pixels
 
@@ -30,7 +31,7 @@ class ImageSet:
             `columns`, NaN where a value is not known; None when the images are unlabelled.
         label_names: The names of the classes.
         columns: The columns of the rows, instead of classes.
-        notices: Sentences a person should read: what was skipped, converted, not used.
+        notices: What was decided: what was skipped, converted, not used.
         digests: A hash of each of `pixels`; uint8, (rows, 16).
     """
 
@@ -40,7 +41,7 @@ class ImageSet:
     labels: torch.Tensor | None
     label_names: tuple[str, ...]
     columns: tuple[Column, ...]
-    notices: tuple[str, ...]
+    notices: tuple[Notice, ...]
     digests: np.ndarray
 
     @staticmethod

@@ -11,7 +11,7 @@ import torch
 from sfumato.conditions import Column, encoded
 from sfumato.errors import DataError
 from sfumato.natural import natural_key
-from sfumato.sources import Cell
+from sfumato.sources import Cell, Notice
 
 LABEL = "label"
 """The column that is learned without being asked for; without a table, the folders of the classes by this name."""
@@ -25,13 +25,13 @@ class Labelling:
         labels: int64, (N,), indices into `names`, or float32, (N, K), rows of `columns`; None when nothing is known.
         names: The names of the classes, in natural order.
         columns: What the rows say.
-        notices: Sentences a person should read.
+        notices: What was decided about them.
     """
 
     labels: torch.Tensor | None = None
     names: tuple[str, ...] = ()
     columns: tuple[Column, ...] = ()
-    notices: tuple[str, ...] = ()
+    notices: tuple[Notice, ...] = ()
 
 
 def label_by_columns(columns: Mapping[str, Sequence[Cell]], wanted: Sequence[str]) -> Labelling:
@@ -58,10 +58,12 @@ def label_by_columns(columns: Mapping[str, Sequence[Cell]], wanted: Sequence[str
 def label_by_table(columns: Mapping[str, Sequence[Cell]]) -> Labelling:
     """Label images by the column `label`, if their table has one with at least two classes."""
     others = [name for name in columns if name != LABEL]
-    notices = (f"Not learned: {', '.join(others)}. To learn columns: --condition {others[0]}.",) if others else ()
+    not_learned = f"Columns that are not learned: {', '.join(others)}."
+    notices = (Notice("columns", not_learned, f"--condition {others[0]}", matters=False),) if others else ()
     classes = set(columns.get(LABEL, ())) - {None}
     if len(classes) == 1:
-        notices = (*notices, f"All labels are the same ({next(iter(classes))}), so they are not used.")
+        same = f"All labels are the same ({next(iter(classes))}), so they are not used."
+        notices = (*notices, Notice("classes", same))
     if len(classes) < 2:
         return Labelling(notices=notices)
     found = label_by_columns(columns, [LABEL])
@@ -85,20 +87,24 @@ def label_by_folder(title: str, folders: Sequence[str | None], unreadable: Seque
     names = tuple(sorted(set(named), key=natural_key))
     notices = _dropped(names, unreadable)
     if len(names) == 1:
-        return Labelling(notices=(*notices, f"All images lie in one class ({names[0]}), so labels are not used."))
+        return Labelling(
+            notices=(*notices, Notice("classes", f"All images lie in one class ({names[0]}), so labels are not used."))
+        )
     _refuse_single_images(named)
     index = {name: i for i, name in enumerate(names)}
     return Labelling(torch.tensor([index[name] for name in named]), names, notices=notices)
 
 
-def _beside(title: str, count: int) -> str:
-    return f"Labels are not used: {count} of the images lie in {title} itself, not in the folder of a class."
+def _beside(title: str, count: int) -> Notice:
+    text = f"Labels are not used: {count} of the images lie in {title} itself, not in the folder of a class."
+    return Notice("classes", text)
 
 
-def _dropped(names: tuple[str, ...], unreadable: Sequence[str]) -> tuple[str, ...]:
+def _dropped(names: tuple[str, ...], unreadable: Sequence[str]) -> tuple[Notice, ...]:
     classes = {name.split("/")[0] for name in unreadable if "/" in name} - {"", ".."}  # which lead out of an archive
     dropped = sorted(classes - set(names), key=natural_key)
-    return (f"Classes without any readable image were dropped: {', '.join(dropped)}.",) if dropped else ()
+    text = f"Classes without any readable image were dropped: {', '.join(dropped)}."
+    return (Notice("classes", text),) if dropped else ()
 
 
 def _refuse_single_images(classes: list[str]) -> None:

@@ -14,10 +14,10 @@ from sfumato.data.imageset import ImageSet
 from sfumato.data.labels import LABEL, Labelling, label_by_columns, label_by_folder, label_by_table
 from sfumato.depth import EIGHT_BITS, SIXTEEN_BITS, Depth, depth_of_floats
 from sfumato.errors import ConfigError, DataError
-from sfumato.sources import Cell, Fit, Frame, open_source
+from sfumato.sources import Cell, ChannelChoice, Fit, Frame, ReadOptions, open_source
 from sfumato.sources.decode import opened, reason_of
 from sfumato.sources.entry import FileEntry
-from sfumato.store import ChannelChoice, Choices, Size, Store, open_store, parsed_size
+from sfumato.store import Size, Store, open_store, parsed_size
 from sfumato.store.convert import converted
 from sfumato.store.index import Index
 from sfumato.store.survey import Layout
@@ -58,15 +58,15 @@ def load_images(
         DataError: There is no such source, too few images can be read, they differ in size while `size` is None, a
             class has a single image, a column is not there or cannot be learned, or the store cannot be written.
     """
-    choices = checked_choices(size, fit, channels)
+    options = checked_choices(size, fit, channels)
     if source == DIGITS:
-        digits = load_digits(choices)
+        digits = load_digits(options)
         wanted = condition or ([LABEL] if labels else [])
         names = [str(label) for label in digits.labels.tolist()]
         labelling = label_by_columns({LABEL: names}, wanted) if wanted else Labelling()
         return ImageSet.of(digits.images, labelling.labels, labelling.names)
     found = open_source(source)
-    return image_set(open_store(found, choices, cache), found.title, labels, condition)
+    return image_set(open_store(found, options, cache), found.title, labels, condition)
 
 
 def image_set(store: Store, title: str, labels: bool = True, condition: Sequence[str] = ()) -> ImageSet:
@@ -142,7 +142,7 @@ def _floats_of(path: Path, frame: Frame, channels: int, depth: Depth) -> torch.T
     return depth.to_float(torch.from_numpy(np.array(pixels)))
 
 
-def checked_choices(size: Size, fit: Fit, channels: ChannelChoice) -> Choices:
+def checked_choices(size: Size, fit: Fit, channels: ChannelChoice) -> ReadOptions:
     """The choices, if they make sense.
 
     Raises:
@@ -152,4 +152,4 @@ def checked_choices(size: Size, fit: Fit, channels: ChannelChoice) -> Choices:
         raise ConfigError(f"The channels are {channels!r}", f"Choose one of {', '.join(get_args(ChannelChoice))}.")
     if fit not in get_args(Fit):
         raise ConfigError(f"The fit is {fit!r}", f"Choose one of {', '.join(get_args(Fit))}.")
-    return Choices(parsed_size(size), fit, channels)
+    return ReadOptions(parsed_size(size), fit, channels)

@@ -36,9 +36,9 @@ from sfumato.likelihood import flow_likelihood
 from sfumato.models import images_seen
 from sfumato.runs import configured_images, home_of, read_record
 from sfumato.sampling import Route
-from sfumato.sources import mode_title
+from sfumato.sources import ChannelChoice, mode_title
 from sfumato.storage import cannot_write, tensors_digest
-from sfumato.store import ChannelChoice, Size
+from sfumato.store import Size
 
 EVALUATIONS = "evaluations"
 RECORD = "evaluations.jsonl"
@@ -164,7 +164,7 @@ def _like(data: str, shape: tuple[int, int, int], cache: Path | None) -> tuple[I
     kind: ChannelChoice = CHANNELS.get(channels, "auto")
     real = load_images(data, size=(width, height), channels=kind, cache=cache)
     brought = f"The images of {data} are compared as the samples are: {width}x{height} pixels, {mode_title(channels)}."
-    return real, (*real.notices, brought)
+    return real, (*map(str, real.notices), brought)
 
 
 def _key(run: Path, drawing: Drawing, classes: str) -> str:

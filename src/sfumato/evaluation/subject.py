@@ -52,7 +52,9 @@ def subject_of_images(name: str, samples: ImageSet, data: ImageSet, notices: tup
         )
     train, held_out = split(data, HELD_OUT, seed=0)
     unknown = _unknown_classes(name, samples, data)
-    return Subject(name, with_classes_of(data, samples), train, held_out, (*samples.notices, *notices, *unknown))
+    return Subject(
+        name, with_classes_of(data, samples), train, held_out, (*map(str, samples.notices), *notices, *unknown)
+    )
 
 
 def _unknown_classes(name: str, samples: ImageSet, data: ImageSet) -> tuple[str, ...]:

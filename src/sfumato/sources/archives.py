@@ -29,6 +29,7 @@ from sfumato.sources.entry import (
 )
 from sfumato.sources.folder import is_image_name
 from sfumato.sources.metadata import METADATA, described
+from sfumato.sources.options import USUAL, ReadOptions
 from sfumato.sources.source import Listing, Source, stat_signature
 from sfumato.sources.spool import unpacked
 
@@ -75,9 +76,11 @@ class ZipSource(Source):
 
     Args:
         path: The zip.
+        options: How its images are read.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, options: ReadOptions = USUAL) -> None:
+        self.options = options
         self.title = f"the zip {printable(str(path))}"
         self.identity = str(path.resolve())
         self.path = path
@@ -101,9 +104,11 @@ class TarSource(Source):
 
     Args:
         path: The tar.
+        options: How its images are read.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, options: ReadOptions = USUAL) -> None:
+        self.options = options
         self.title = f"the tar {printable(str(path))}"
         self.identity = str(path.resolve())
         self.path = path

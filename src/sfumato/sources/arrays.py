@@ -27,6 +27,7 @@ from sfumato.sources.entry import (
     read_array,
 )
 from sfumato.sources.frame import RGBA
+from sfumato.sources.options import USUAL, ReadOptions
 from sfumato.sources.source import Cell, Listing, Source, stat_signature
 from sfumato.sources.spool import unpacked
 
@@ -65,9 +66,11 @@ class ArraySource(Source):
 
     Args:
         path: A `.npy` or `.npz`.
+        options: How its images are read.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, options: ReadOptions = USUAL) -> None:
+        self.options = options
         self.title = f"the array {printable(str(path))}"
         self.identity = str(path.resolve())
         self.path = path

@@ -14,6 +14,7 @@ from sfumato.sources.colour import in_srgb
 from sfumato.sources.deep import deep_pixels, deep_shape
 from sfumato.sources.entry import BadImageError, Content
 from sfumato.sources.frame import GREY, RGB, RGBA, Frame
+from sfumato.sources.options import USUAL, ReadOptions
 from sfumato.sources.pixels import Dtype, arranged, as_pixels, kept_dtype, refuse_bomb
 
 Image.init()
@@ -39,14 +40,18 @@ class Shape:
     Attributes:
         width: In pixels, upright.
         height: In pixels, upright.
-        channels: 1 grey, 3 RGB, 4 RGBA; any other number for arrays.
+        channels: 1 grey, 3 RGB; any other number for arrays and TIFFs.
         dtype: "uint8", "uint16" or "float32".
+        opacity: Whether the last of four channels is opacity.
+        frames: Images in the file, of which this is one.
     """
 
     width: int
     height: int
     channels: int
     dtype: Dtype
+    opacity: bool = False
+    frames: int = 1
 
 
 class Picture(ABC):
@@ -54,9 +59,11 @@ class Picture(ABC):
 
     Attributes:
         shape: What it will be when decoded.
+        nodata: The value of pixels without data that the file declares; None if it declares none.
     """
 
     shape: Shape
+    nodata: float | None = None
 
     @abstractmethod
     def pixels(self, frame: Frame | None = None) -> np.ndarray:
@@ -73,8 +80,12 @@ class Picture(ABC):
         """
 
 
-def opened(content: Content) -> Picture:
+def opened(content: Content, options: ReadOptions = USUAL) -> Picture:  # noqa: ARG001
     """Opens an image, looking no further than its header.
+
+    Args:
+        content: Of a file, or an array.
+        options: What its channels and pages are, where the file does not say it.
 
     Raises:
         BadImageError: There is none, or one that is too large.

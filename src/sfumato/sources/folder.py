@@ -15,6 +15,7 @@ from sfumato.errors import DataError
 from sfumato.sources.decode import SAFE_FORMATS
 from sfumato.sources.entry import FileEntry, printable
 from sfumato.sources.metadata import METADATA, described
+from sfumato.sources.options import USUAL, ReadOptions
 from sfumato.sources.source import Listing, Source
 
 Found = tuple[str, str]
@@ -29,12 +30,14 @@ class FolderSource(Source):
 
     Args:
         root: The folder.
+        options: How its images are read.
 
     Raises:
         DataError: A folder cannot be listed.
     """
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, options: ReadOptions = USUAL) -> None:
+        self.options = options
         self.root = root
         self.title = f"the folder {printable(str(root))}"
         self.identity = str(root.resolve())

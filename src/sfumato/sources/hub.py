@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from sfumato.errors import DataError
 from sfumato.sources.entry import MOST_BYTES, BadImageError, Content, Entry, FileEntry, printable
+from sfumato.sources.options import USUAL, ReadOptions
 from sfumato.sources.parquet import EXTRA, image_bytes, named_cells
 from sfumato.sources.source import Listing, Source
 
@@ -47,12 +48,14 @@ class HubSource(Source):
 
     Args:
         name: Without the prefix.
+        options: How its images are read.
 
     Raises:
         DataError: `datasets` is missing, the data set cannot be loaded, or has no column of images.
     """
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, options: ReadOptions = USUAL) -> None:
+        self.options = options
         self.title = f"the data set {printable(name)}"
         path = Path(name.partition(":")[0])
         self.identity = PREFIX + (f"{path.resolve()}:{name.partition(':')[2]}" if path.exists() else name)

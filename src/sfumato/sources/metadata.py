@@ -12,6 +12,7 @@ from pathlib import PurePosixPath
 
 from sfumato.errors import DataError
 from sfumato.sources.entry import Entry, Unreadable, printable
+from sfumato.sources.notice import Notice
 from sfumato.sources.parquet import parquet_rows
 from sfumato.sources.source import Cell, Listing
 
@@ -38,7 +39,7 @@ def described(
             rows for one file that differ.
     """
     if not tables:
-        return Listing(entries, unusable=unusable)
+        return Listing(entries, unusable=unusable, classes=[entry.folder for entry in entries])
     rows: dict[str, Row] = {}
     for name, read in tables.items():
         for place, row in _typed_rows(name, _content(name, read)):
@@ -46,7 +47,8 @@ def described(
     names = {entry.name for entry in entries}
     columns = {column: None for row in rows.values() for column in row}
     cells = {column: [rows.get(entry.name, {}).get(column) for entry in entries] for column in columns}
-    return Listing(entries, cells, unusable, _notices(sorted(tables), rows.keys(), names))
+    notices = [Notice("table", text, matters=False) for text in _notices(sorted(tables), rows.keys(), names)]
+    return Listing(entries, cells, unusable, notices, [entry.folder for entry in entries])
 
 
 def _content(name: str, read: Callable[[], bytes]) -> bytes:

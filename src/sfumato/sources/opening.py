@@ -12,6 +12,7 @@ from sfumato.sources.arrays import ArraySource
 from sfumato.sources.entry import printable
 from sfumato.sources.folder import FolderSource, is_image_name
 from sfumato.sources.hub import PREFIX, HubSource
+from sfumato.sources.options import USUAL, ReadOptions
 from sfumato.sources.parquet import ParquetSource
 from sfumato.sources.source import Source
 
@@ -20,37 +21,38 @@ SUPPORTED = "a folder of images, a zip or tar of one, an .npz, .npy or .parquet 
 REMEDY = f"Name {SUPPORTED}."
 
 
-def open_source(name: str | Path) -> Source:
+def open_source(name: str | Path, options: ReadOptions = USUAL) -> Source:
     """The source that is meant.
 
     Args:
         name: A path, or `hf:NAME` or `hf:NAME:SPLIT` for a data set of the Hugging Face Hub.
+        options: How its images are read.
 
     Raises:
         DataError: There is no such thing, or it is none that can be read.
     """
     if str(name).startswith(PREFIX):
-        return HubSource(str(name).removeprefix(PREFIX))
+        return HubSource(str(name).removeprefix(PREFIX), options)
     path, title = Path(name), printable(str(name))
     try:
         path.stat()
     except (OSError, ValueError) as error:
         raise DataError(f"There is no file or folder {title}", REMEDY) from error
     if path.is_dir():
-        return _folder(path)
+        return _folder(path, options)
     if not path.is_file():
         raise DataError(f"{title} is neither a file nor a folder", REMEDY)
-    return _file(path, title)
+    return _file(path, title, options)
 
 
-def _folder(path: Path) -> Source:
-    source = FolderSource(path)
+def _folder(path: Path, options: ReadOptions) -> Source:
+    source = FolderSource(path, options)
     if not source.found and any(path.rglob("*.parquet")):
-        return ParquetSource(path)
+        return ParquetSource(path, options)
     return source
 
 
-def _file(path: Path, title: str) -> Source:
+def _file(path: Path, title: str, options: ReadOptions) -> Source:
     """By its extension, or else by how it begins."""
     try:
         with path.open("rb") as file:
@@ -60,17 +62,17 @@ def _file(path: Path, title: str) -> Source:
         raise DataError(f"{title} cannot be read ({error.strerror})", "Change its permissions.") from error
     match path.suffix.lower():
         case ".npy" | ".npz":
-            return ArraySource(path)
+            return ArraySource(path, options)
         case ".parquet":
-            return ParquetSource(path)
+            return ParquetSource(path, options)
         case ".zip":
-            return ZipSource(path)
+            return ZipSource(path, options)
         case ".tar" | ".tgz" | ".gz" | ".xz" | ".txz" | ".bz2" | ".tbz2":
-            return TarSource(path)
+            return TarSource(path, options)
     if is_image_name(path.name):
         raise DataError(f"{title} is a single image", "Name a folder with at least 2 images.")
     if zipfile.is_zipfile(path):
-        return ZipSource(path)
+        return ZipSource(path, options)
     if is_tar:
-        return TarSource(path)
+        return TarSource(path, options)
     raise DataError(f"{title} is a file that holds no images", REMEDY)

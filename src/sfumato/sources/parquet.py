@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from sfumato.errors import DataError
 from sfumato.sources.entry import MOST_BYTES, BadImageError, Content, Entry, printable, refuse_size
+from sfumato.sources.options import USUAL, ReadOptions
 from sfumato.sources.source import Cell, Listing, Source, stat_signature
 
 if TYPE_CHECKING:
@@ -48,12 +49,14 @@ class ParquetSource(Source):
 
     Args:
         path: A file, or a folder with `.parquet` files at any depth.
+        options: How its images are read.
 
     Raises:
         DataError: pyarrow is missing, or a folder cannot be listed.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, options: ReadOptions = USUAL) -> None:
+        self.options = options
         require_pyarrow("Parquet files")
         self.title = f"the Parquet data {printable(str(path))}"
         self.identity = str(path.resolve())

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from sfumato.sources.entry import Entry, Unreadable
+from sfumato.sources.notice import Notice
 
 Cell = str | int | float | bool | None
 """What a column says of one image; None where it says nothing."""
@@ -21,13 +22,20 @@ class Listing:
         entries: The images, in an order that depends on the source alone.
         columns: What is known of each: for every column one cell an entry.
         unusable: Members that cannot be images, each with a reason.
-        notices: Sentences a person should read.
+        notices: What was decided about them.
+        classes: The class of each entry by its folder, None where it lies in none; empty where there are no folders.
+        splits: The split of each entry, such as "train", "validation" or "test", None where it is in none; empty where
+            the source has no splits.
+        others: How many files of each kind are not images, such as {"txt": 3}.
     """
 
     entries: Sequence[Entry]
     columns: Mapping[str, Sequence[Cell]] = field(default_factory=dict)
     unusable: Sequence[Unreadable] = ()
-    notices: Sequence[str] = ()
+    notices: Sequence[Notice] = ()
+    classes: Sequence[str | None] = ()
+    splits: Sequence[str | None] = ()
+    others: Mapping[str, int] = field(default_factory=dict)
 
 
 class Source(ABC):

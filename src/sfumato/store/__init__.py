@@ -2,11 +2,9 @@
 
 from sfumato.store.folder import Store, cache_folder, kept_in, open_store
 from sfumato.store.size import Size, parsed_size
-from sfumato.store.survey import ChannelChoice, Choices, suggested_size, survey
+from sfumato.store.survey import suggested_size, survey
 
 __all__ = [
-    "ChannelChoice",
-    "Choices",
     "Size",
     "Store",
     "cache_folder",

@@ -14,13 +14,13 @@ from pathlib import Path
 import numpy as np
 
 from sfumato.errors import DataError
-from sfumato.sources import Cell, Entry, Listing, Source, Unreadable, depth_title, printable
+from sfumato.sources import Cell, Entry, Listing, Notice, ReadOptions, Source, Unreadable, depth_title, printable
 from sfumato.sources.decode import Shape, opened, reason_of
 from sfumato.sources.parallel import in_parallel
 from sfumato.store.convert import converted
 from sfumato.store.digest import digest_of
 from sfumato.store.index import Index
-from sfumato.store.survey import Choices, Layout, conversions, lay_out, survey
+from sfumato.store.survey import Layout, conversions, lay_out, survey
 
 PIXELS = "pixels.bin"
 JOURNAL = "pieces"
@@ -71,12 +71,12 @@ class Outcome:
     high: float = 0.0
 
 
-def build(source: Source, choices: Choices, folder: Path) -> Index:
+def build(source: Source, options: ReadOptions, folder: Path) -> Index:
     """Decodes the images of a source into `folder`.
 
     Args:
         source: Where they are.
-        choices: What is asked of them.
+        options: What is asked of them.
         folder: Made if need be; what an interrupted build left there is used.
 
     Returns:
@@ -90,17 +90,17 @@ def build(source: Source, choices: Choices, folder: Path) -> Index:
     listing = source.listing(folder / SPOOL)
     if not listing.entries:
         raise DataError(_nothing(source, listing), "Name one that holds image files, such as PNG or JPEG.")
-    layout = _guessed(source, listing, choices)
+    layout = _guessed(source, listing, options)
     outcomes = _decoded(listing.entries, layout, folder)
     shapes = [outcome.shape for outcome in outcomes if outcome.shape is not None]
-    if shapes and (found := lay_out(source.title, shapes, choices)) != layout:
+    if shapes and (found := lay_out(source.title, shapes, options)) != layout:
         shutil.rmtree(folder / JOURNAL)
         layout, outcomes = found, _decoded(listing.entries, found, folder)
     outcomes = _without_foreign_whites(outcomes, layout)
-    return _index(source, listing, layout, choices, outcomes)
+    return _index(source, listing, layout, options, outcomes)
 
 
-def _guessed(source: Source, listing: Listing, choices: Choices) -> Layout:
+def _guessed(source: Source, listing: Listing, options: ReadOptions) -> Layout:
     """What the images will become if a sample of them tells the truth; else every header is read.
 
     Raises:
@@ -110,12 +110,12 @@ def _guessed(source: Source, listing: Listing, choices: Choices) -> Layout:
     sample = [shape for shape in survey(listing.entries[::stride]) if isinstance(shape, Shape)]
     if sample:
         with suppress(DataError):
-            return lay_out(source.title, sample, choices)
+            return lay_out(source.title, sample, options)
     every = survey(listing.entries)
     shapes = [shape for shape in every if isinstance(shape, Shape)]
     unreadable = [shape for shape in every if isinstance(shape, Unreadable)]
     _require_enough(source, len(shapes), [*listing.unusable, *unreadable])
-    return lay_out(source.title, shapes, choices)
+    return lay_out(source.title, shapes, options)
 
 
 def _nothing(source: Source, listing: Listing) -> str:
@@ -235,7 +235,9 @@ def _without_foreign_whites(outcomes: list[Outcome], layout: Layout) -> list[Out
     ]
 
 
-def _index(source: Source, listing: Listing, layout: Layout, choices: Choices, outcomes: Sequence[Outcome]) -> Index:
+def _index(
+    source: Source, listing: Listing, layout: Layout, options: ReadOptions, outcomes: Sequence[Outcome]
+) -> Index:
     """The index of all images that could be decoded."""
     names = [printable(entry.name) for entry in listing.entries]
     good = [row for row, outcome in enumerate(outcomes) if outcome.reason is None]
@@ -243,7 +245,9 @@ def _index(source: Source, listing: Listing, layout: Layout, choices: Choices, o
     skipped = sorted([*listing.unusable, *failed], key=lambda file: file.name)
     _require_enough(source, len(good), skipped)
     shapes = [shape for row in good if (shape := outcomes[row].shape) is not None]
-    skipping = f"{len(skipped)} of {len(good) + len(skipped)} images were skipped: {named(skipped)}."
+    skipping = Notice(
+        "unreadable", f"{len(skipped)} of {len(good) + len(skipped)} images were skipped: {named(skipped)}."
+    )
     return Index(
         shape=(len(outcomes), layout.channels, layout.frame.height, layout.frame.width),
         dtype=layout.dtype,
@@ -251,7 +255,7 @@ def _index(source: Source, listing: Listing, layout: Layout, choices: Choices, o
         high=max(outcomes[row].high for row in good),
         rows=good,
         names=[names[row] for row in good],
-        folders=[listing.entries[row].folder for row in good],
+        folders=[listing.classes[row] for row in good] if listing.classes else [None] * len(good),
         digests=[outcomes[row].digest for row in good],
         sizes=[(shape.width, shape.height) for shape in shapes],
         channels=[shape.channels for shape in shapes],
@@ -260,7 +264,7 @@ def _index(source: Source, listing: Listing, layout: Layout, choices: Choices, o
             printable(name): [_printable_cell(cells[row]) for row in good] for name, cells in listing.columns.items()
         },
         unreadable=[(file.name, file.reason) for file in skipped],
-        notices=[*([skipping] if skipped else []), *conversions(shapes, layout, choices), *listing.notices],
+        notices=[*([skipping] if skipped else []), *conversions(shapes, layout, options), *listing.notices],
     )
 
 

@@ -21,12 +21,11 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from sfumato.errors import DataError
-from sfumato.sources import Source
+from sfumato.sources import ReadOptions, Source
 from sfumato.sources.progress import tell
 from sfumato.store.build import JOURNAL, PIXELS, SPOOL, build
 from sfumato.store.index import Index, read_index, write_index
 from sfumato.store.pixels import MappedPixels
-from sfumato.store.survey import Choices
 
 FORMAT = 1
 """Raised when stores of older versions cannot be read."""
@@ -58,7 +57,7 @@ def cache_folder(cache: Path | None = None) -> Path:
     return cache or (Path(os.environ[VARIABLE]) if os.environ.get(VARIABLE) else user_cache_path("sfumato"))
 
 
-def open_store(source: Source, choices: Choices, cache: Path | None = None) -> Store:
+def open_store(source: Source, options: ReadOptions, cache: Path | None = None) -> Store:
     """The store of a source, built if it is not there.
 
     Two processes never build the same one: the second waits for the first. Once it is built, stores of former contents
@@ -66,20 +65,20 @@ def open_store(source: Source, choices: Choices, cache: Path | None = None) -> S
 
     Args:
         source: Where the images are.
-        choices: What is asked of them.
+        options: What is asked of them.
         cache: The folder of all stores; None: see `cache_folder`.
 
     Raises:
         DataError: The images cannot be used, or the store cannot be written.
     """
-    folder = _place(source, choices, cache_folder(cache))
+    folder = _place(source, options, cache_folder(cache))
     if (store := _complete(folder)) is not None:
         return store
     with kept_in(folder, source):
         folder.parent.mkdir(parents=True, exist_ok=True)
         with _locked(folder, source):
             if (store := _complete(folder)) is None:
-                store = _built(source, choices, folder)
+                store = _built(source, options, folder)
         _remove_former(folder)
     return store
 
@@ -100,9 +99,9 @@ def kept_in(folder: Path, source: Source) -> Iterator[None]:
         ) from error
 
 
-def _place(source: Source, choices: Choices, cache: Path) -> Path:
+def _place(source: Source, options: ReadOptions, cache: Path) -> Path:
     name = re.sub(r"[^\w.-]+", "_", Path(source.identity).name)[:40] or "images"
-    request = _hash([FORMAT, source.identity, asdict(choices)])
+    request = _hash([FORMAT, source.identity, asdict(options)])
     return cache / "stores" / f"{name}-{request}" / _hash(source.signature())
 
 
@@ -138,9 +137,9 @@ def _locked(folder: Path, source: Source) -> FileLock:
     return lock
 
 
-def _built(source: Source, choices: Choices, folder: Path) -> Store:
+def _built(source: Source, options: ReadOptions, folder: Path) -> Store:
     try:
-        index = build(source, choices, folder)
+        index = build(source, options, folder)
     finally:
         shutil.rmtree(folder / SPOOL, ignore_errors=True)
     write_index(index, folder)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from sfumato.sources import Cell, Shape, Unreadable
+from sfumato.sources import Cell, Notice, Shape, Unreadable
 from sfumato.sources.pixels import Dtype
 
 INDEX = "index.json"
@@ -25,14 +25,14 @@ class Index:
         high: The greatest.
         rows: Where in the file each image is.
         names: Of each image within its source, printable.
-        folders: The first folder of each name; None where there is none.
+        folders: The class of each by its folder; None where there is none.
         digests: A hash of each image's pixels, in hexadecimal digits.
         sizes: (width, height) of each image before it was fitted.
         channels: Of each image before they were converted.
         dtypes: Of each image before it was converted.
         columns: What is known of each image.
         unreadable: The images that could not be used, by name and reason.
-        notices: Sentences a person should read.
+        notices: What was decided about them.
     """
 
     __pydantic_config__: ClassVar = {"extra": "forbid"}
@@ -50,7 +50,7 @@ class Index:
     dtypes: list[Dtype]
     columns: dict[str, list[Cell]]
     unreadable: list[tuple[str, str]]
-    notices: list[str]
+    notices: list[Notice]
 
     @property
     def shapes(self) -> Sequence[Shape]:
@@ -71,7 +71,7 @@ def write_index(index: Index, folder: Path) -> None:
         OSError: It could not be written.
     """
     temporary = folder / (INDEX + ".unfinished")
-    temporary.write_text(json.dumps(vars(index), separators=(",", ":")), encoding="utf-8")
+    temporary.write_text(json.dumps(asdict(index), separators=(",", ":")), encoding="utf-8")
     temporary.replace(folder / INDEX)
 
 

@@ -6,18 +6,16 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from statistics import median_low
-from typing import Literal, TypeVar
+from typing import TypeVar
 
 from sfumato.errors import DataError
-from sfumato.sources import Entry, Fit, Frame, Unreadable, depth_title, mode_title, printable
+from sfumato.sources import Entry, Frame, Notice, ReadOptions, Unreadable, depth_title, mode_title, printable
 from sfumato.sources.decode import Shape, reason_of, shape_of
 from sfumato.sources.parallel import in_parallel
 from sfumato.sources.pixels import Dtype
 from sfumato.store.size import SMALLEST_SIDE
 
 T = TypeVar("T")
-
-ChannelChoice = Literal["auto", "grey", "rgb", "rgba"]
 
 LARGEST_SUGGESTION = 64
 NAMED_FILES = 5
@@ -28,21 +26,6 @@ HEAD = 1 << 16
 PIECE = 512
 
 BY_NAME = {"grey": 1, "rgb": 3, "rgba": 4}
-
-
-@dataclass(frozen=True)
-class Choices:
-    """What a person asks of the images.
-
-    Attributes:
-        size: (width, height) that every image is brought to; None keeps the size they share.
-        fit: How.
-        channels: "grey", "rgb" or "rgba"; "auto" is what most of the images are.
-    """
-
-    size: tuple[int, int] | None = None
-    fit: Fit = "crop"
-    channels: ChannelChoice = "auto"
 
 
 @dataclass(frozen=True)
@@ -76,24 +59,24 @@ def _measured(entry: Entry) -> Shape | Unreadable:
     return failure
 
 
-def lay_out(title: str, shapes: Iterable[Shape], choices: Choices) -> Layout:
+def lay_out(title: str, shapes: Iterable[Shape], options: ReadOptions) -> Layout:
     """What images of these shapes become.
 
     Args:
         title: Of the source, for messages.
         shapes: Of every image that has one; at least one.
-        choices: What is asked.
+        options: What is asked.
 
     Raises:
         DataError: Their sizes differ, or are too small, and no size is asked.
     """
     shapes = list(shapes)
-    if choices.size is None:
+    if options.size is None:
         _require_one_size(title, [(shape.width, shape.height) for shape in shapes])
         frame = Frame(shapes[0].width, shapes[0].height)
     else:
-        frame = Frame(*choices.size, choices.fit)
-    channels = BY_NAME.get(choices.channels) or _most_common(shape.channels for shape in shapes)
+        frame = Frame(*options.size, options.fit)
+    channels = BY_NAME.get(options.channels) or _most_common(shape.channels for shape in shapes)
     return Layout(frame, channels, _most_common(shape.dtype for shape in shapes))
 
 
@@ -101,15 +84,15 @@ def _most_common(values: Iterable[T]) -> T:
     return Counter(values).most_common(1)[0][0]
 
 
-def conversions(shapes: Iterable[Shape], layout: Layout, choices: Choices) -> list[str]:
-    """Sentences on how many images were converted from other channels, unless these were asked for, or depths."""
+def conversions(shapes: Iterable[Shape], layout: Layout, options: ReadOptions) -> list[Notice]:
+    """Notices on how many images were converted from other channels, unless these were asked for, or depths."""
     shapes = list(shapes)
     by_channels = Counter(mode_title(shape.channels) for shape in shapes)
     by_depth = Counter(depth_title(shape.dtype) for shape in shapes)
-    kinds = [(by_channels, mode_title(layout.channels))] if choices.channels == "auto" else []
+    kinds = [(by_channels, mode_title(layout.channels))] if options.channels == "auto" else []
     kinds.append((by_depth, depth_title(layout.dtype)))
     return [
-        f"{count} of {len(shapes)} images were converted from {native} to {target}."
+        Notice("conversions", f"{count} of {len(shapes)} images were converted from {native} to {target}.")
         for counts, target in kinds
         for native, count in counts.items()
         if native != target
