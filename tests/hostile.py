@@ -292,7 +292,7 @@ NUMBERS = {
         "it has more than 1024 MiB",
     ),
     "floats of unknown white": (npy(np.full((8, 8, 3), 3.5)), "it holds floats outside 0..1"),
-    "many channels": (npy(noise(8, 8, 7)), "it has 7 channels, and most of the images RGB"),
+    "many channels": (npy(noise(8, 8, 7)), "it has 7 channels, and most of the images have RGB"),
 }
 
 TABLES: dict[str, tuple[str, bytes, str]] = {

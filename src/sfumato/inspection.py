@@ -13,7 +13,7 @@ import torch
 from sfumato import pictures
 from sfumato.architecture import model_for
 from sfumato.conditions import Cell, column_of
-from sfumato.data import ImageSet, image_set, load_images
+from sfumato.data import ImageSet, image_set, read_images
 from sfumato.devices import choose_device
 from sfumato.duplicates import Groups, nearly_same, same_pixels
 from sfumato.errors import DataError
@@ -107,11 +107,11 @@ def save_pictures(found: Inspection, folder: Path) -> list[Path]:
     """
     count = min(len(found.images), MOST_ON_SHEET)
     spread = torch.linspace(0, len(found.images) - 1, count).round().long()
-    written = [pictures.save_grid(found.images.select(spread).floats(), folder / "sheet.png")]
+    written = [pictures.save_grid(found.images.select(spread).viewable(), folder / "sheet.png")]
     pairs = [group[:2] for group in (found.same if found.alike is None else found.alike)[:MOST_PAIRS]]
     if pairs:
         shown = found.images.select(torch.tensor(pairs).flatten())
-        written.append(pictures.save_grid(shown.floats(), folder / "duplicates.png", columns=6))
+        written.append(pictures.save_grid(shown.viewable(), folder / "duplicates.png", columns=6))
     return written
 
 
@@ -144,22 +144,22 @@ def _is_tiny(images: ImageSet) -> bool:
 
 def _seen(source: str, options: ReadOptions, labels: bool, cache: Path | None) -> _Seen:
     if source == "digits":
-        images = load_images(source, size=options.size, fit=options.fit, channels=options.channels, labels=labels)
+        images = read_images(source, options, labels)
         return _Seen(images, [Shape(8, 8, 1, "uint8")] * len(images), {}, [], options)
-    opened = open_source(source)
+    opened = open_source(source, options)
     if options.size is None:
-        options = recommended(options, _surveyed(opened, cache_folder(cache)))
+        options = recommended(options, _surveyed(opened, options, cache_folder(cache)))
     store = open_store(opened, options, cache)
     index = store.index
-    return _Seen(image_set(store, opened.title, labels), index.shapes, index.columns, index.skipped, options)
+    return _Seen(image_set(store, opened.title, options, labels), index.shapes, index.columns, index.skipped, options)
 
 
-def _surveyed(source: Source, cache: Path) -> list[Shape]:
+def _surveyed(source: Source, options: ReadOptions, cache: Path) -> list[Shape]:
     """The shape of every image that has one, by its header."""
     with kept_in(cache, source):
         cache.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=cache) as spool:
-            shapes = survey(source.listing(Path(spool)).entries)
+            shapes = survey(source.listing(Path(spool)).entries, options)
     return [shape for shape in shapes if isinstance(shape, Shape)]
 
 
@@ -170,7 +170,7 @@ def _facts(source: str, seen: _Seen, same: Groups, alike: Groups | None) -> dict
         "source": source,
         "images": len(images),
         "sizes": _counts(f"{shape.width}x{shape.height}" for shape in shapes),
-        "modes": _counts(mode_title(shape.channels) for shape in shapes),
+        "modes": _counts(mode_title(shape.channels, shape.opacity) for shape in shapes),
         "depths": _counts(depth_title(shape.dtype) for shape in shapes),
         "classes": _class_counts(images),
         "columns": {name: _spoken(name, cells) for name, cells in seen.columns.items()},
@@ -181,7 +181,7 @@ def _facts(source: str, seen: _Seen, same: Groups, alike: Groups | None) -> dict
             "width": width,
             "height": height,
             "channels": channels,
-            "mode": mode_title(channels),
+            "mode": mode_title(channels, images.depth.opacity),
             "depth": depth_title(images.depth.dtype),
         },
         "bytes": {"images": len(images) * images.pixels.bytes_an_image, "network": _network_bytes(source, images)},

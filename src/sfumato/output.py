@@ -68,8 +68,9 @@ def write_frames(images: Images, frames: int, out: Path, depth: Depth) -> Path:
     refuse_no_folder(out)
     for index, image in enumerate(images):
         save_image(image, depth, out / "frames" / f"{index:06d}")
-    pictures.save_film(images, out / "film.gif")
-    rows = [images[start : start + frames] for start in range(0, len(images) - 1, frames - 1)]
+    shown = depth.viewable(images)
+    pictures.save_film(shown, out / "film.gif")
+    rows = [shown[start : start + frames] for start in range(0, len(images) - 1, frames - 1)]
     return pictures.save_grid(torch.cat(rows), out / "grid.png", frames)
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import ClassVar, Literal, TypeVar
 
 from sfumato.conditions import Column
-from sfumato.data import Fit, ImageSet, load_images
+from sfumato.data import Fit, ImageSet, read_images
 from sfumato.errors import DataError, RunError
 from sfumato.measurements import Best
 from sfumato.models import BEST, DESCRIPTION, MODEL, WEIGHTS, images_seen
@@ -152,15 +152,7 @@ def configured_images(config: TrainConfig, cache: Path | None = None) -> ImageSe
         cache: where decoded images are kept; None: SFUMATO_CACHE, or the user's cache.
     """
     data = config.data
-    return load_images(
-        config.source,
-        size=data.size,
-        fit=data.fit,
-        channels=data.channels,
-        labels=data.labels,
-        condition=data.condition,
-        cache=cache,
-    )
+    return read_images(config.source, data.options(), data.labels, data.condition, cache)
 
 
 def learned_images(path: str | Path, cache: Path | None = None) -> ImageSet | None:

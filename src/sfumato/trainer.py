@@ -333,7 +333,7 @@ class _Loop:
             batch=min(64, watch.preview_count),
             on_step=self._give_up_if_asked,
         )
-        pictures.save_grid(images, self.preview_path())
+        pictures.save_grid(model.depth.viewable(images), self.preview_path())
         measured = "not finite" if loss.mean is None else f"{loss.mean:.4f}"
         _said_and_logged(self.reporter, self.run)(f"{seen:,} images: held-out loss {measured}")
 
@@ -375,7 +375,7 @@ def _opening(config: TrainConfig, state: TrainingState, learned: ImageSet, kept:
     seen = state.counters.images_seen
     begun = f" Going on after {seen:,} images." if seen else ""
     return (
-        f"{len(learned):,} images of {width}x{height} pixels, {mode_title(channels)}, "
+        f"{len(learned):,} images of {width}x{height} pixels, {mode_title(channels, learned.depth.opacity)}, "
         f"{depth_title(learned.depth.dtype)}, {conditions} ({len(kept):,} more held out); preset "
         f"{config.preset}, {parameters:.1f} M parameters in {settings.precision}, on {device}, "
         f"for {Budget.of(settings)}.{begun}"

@@ -25,8 +25,6 @@ from sfumato.shapes import UNLABELLED, Images, Labels
 from sfumato.storage import UNFINISHED, cannot_write, write_swiftly, writing_whole
 
 MOST_IN_GRID = 144
-PNG_CHANNELS = (1, 3, 4)
-
 THREADS = 4
 """That write files while the next images are drawn."""
 
@@ -161,17 +159,18 @@ class Folder(Writer):
     def put(self, images: Images) -> None:
         """Hands the images to the threads, as soon as those have done with the batch before."""
         self._wait()
+        self.channels = images.shape[1]
         starts = range(0, len(images), CHUNK)
         self.unfinished = [
             self.threads.submit(self._save, images[start : start + CHUNK], self.count + start) for start in starts
         ]
-        self.shown.append(images[: max(0, MOST_IN_GRID - self.count)].clone())
+        self.shown.append(self.depth.viewable(images[: max(0, MOST_IN_GRID - self.count)]).clone())
 
     def finish(self) -> Path:
         """Waits for the threads; writes what is known of the images, and the grid."""
         self._wait()
         if next(self.records()):
-            suffix = suffix_for(self.depth, self.shown[0].shape[1])
+            suffix = suffix_for(self.depth, self.channels)
             with writing_whole(self.out / "images" / "metadata.jsonl") as file:
                 for index, record in enumerate(self.records()):
                     line = json.dumps(record | {"file_name": _name(index) + suffix}, ensure_ascii=False)
@@ -192,7 +191,7 @@ def _name(index: int) -> str:
 
 
 def save_image(image: Tensor, depth: Depth, path: Path) -> Path:
-    """Writes one image at the depth it has: as PNG if it is of 8 or 16 bits and 1, 3 or 4 channels, else as TIFF.
+    """Writes one image at the depth it has: as PNG if it is grey, RGB or RGBA of 8 or 16 bits, else as TIFF.
 
     Args:
         image: (C, H, W) in [-1, 1].
@@ -221,4 +220,5 @@ def save_image(image: Tensor, depth: Depth, path: Path) -> Path:
 
 def suffix_for(depth: Depth, channels: int) -> str:
     """That of a file which holds images of this depth and as many channels."""
-    return ".tif" if depth.dtype == "float32" or channels not in PNG_CHANNELS else ".png"
+    is_png = depth.dtype != "float32" and (channels in (1, 3) or (channels == 4 and depth.opacity))
+    return ".png" if is_png else ".tif"

@@ -57,7 +57,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "models": {"conditions", "denoiser", "depth", "errors", "nn", "schedule", "storage"},
     "training": {
         *("capture", "data", "denoiser", "devices", "errors", "flags", "models", "named", "nn", "objective"),
-        *("sampling", "schedule", "shapes", "storage", "store"),
+        *("sampling", "schedule", "shapes", "sources", "storage", "store"),
     },
     "architecture": {"data", "errors", "models", "nn", "training"},
     "rules": {"architecture", "data", "devices", "models", "presets", "training"},
@@ -76,7 +76,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "duplicates": {"data"},
     "evaluation": {
         *("bulk", "data", "denoiser", "depth", "errors", "guidance", "likelihood", "metrics", "models", "pictures"),
-        *("runs", "sampling", "schedule", "solvers", "sources", "storage", "store"),
+        *("runs", "sampling", "schedule", "solvers", "sources", "storage", "store", "training"),
     },
     "inspection": {
         *("architecture", "conditions", "data", "devices", "duplicates", "errors", "models", "pictures", "presets"),

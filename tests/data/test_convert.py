@@ -6,10 +6,15 @@ import numpy as np
 import pytest
 
 from images import noise, png
-from sfumato.sources import BadImageError, Frame
+from sfumato.sources import USUAL, BadImageError, Frame
 from sfumato.sources.decode import opened
 from sfumato.store.convert import WHITE, converted, in_channels, in_depth
-from sfumato.store.survey import Layout
+from sfumato.store.survey import Kind, Layout
+
+
+def kind(channels: int) -> Kind:
+    """Four channels are RGBA here."""
+    return Kind(channels, opacity=channels == 4)
 
 
 @pytest.mark.parametrize(
@@ -34,7 +39,7 @@ def test_channels_are_converted_and_transparency_lies_on_white(
     colour: list[int], wanted: int, expected: list[int], dtype: str
 ) -> None:
     pixels = in_depth(np.full((2, 3, len(colour)), colour, np.uint8), dtype)
-    converted = in_channels(pixels, wanted)
+    converted = in_channels(pixels, kind(len(colour)), kind(wanted))
     assert converted.shape == (2, 3, wanted)
     assert converted.dtype == dtype
     one = WHITE[dtype] / 255
@@ -44,7 +49,7 @@ def test_channels_are_converted_and_transparency_lies_on_white(
 @pytest.mark.parametrize(("present", "wanted"), [(2, 1), (5, 3), (3, 5), (1, 2)])
 def test_other_numbers_of_channels_are_not_guessed(present: int, wanted: int) -> None:
     with pytest.raises(BadImageError, match=r"it has .*, and most of the images"):
-        in_channels(noise(4, 4, present), wanted)
+        in_channels(noise(4, 4, present), kind(present), kind(wanted))
 
 
 def test_eight_bits_at_sixteen_and_back_are_the_same() -> None:
@@ -78,5 +83,7 @@ def test_floats_whose_white_is_unknown_are_not_converted(values: list[float]) ->
 def test_a_picture_has_channels_first_when_converted() -> None:
     pixels = noise(5, 7, 3)
     picture = opened(png(pixels))
-    assert np.array_equal(converted(picture, Layout(Frame(7, 5), 3, "uint8")), pixels.transpose(2, 0, 1))
-    assert converted(picture, Layout(Frame(4, 6, "pad"), 1, "uint16")).shape == (1, 6, 4)
+    same = converted(picture, pixels, Layout(Frame(7, 5), Kind(3), "uint8"), USUAL)
+    assert np.array_equal(same.pixels, pixels.transpose(2, 0, 1))
+    other = converted(picture, pixels, Layout(Frame(4, 6, "pad"), Kind(1), "uint16"), USUAL)
+    assert other.pixels.shape == (1, 6, 4)

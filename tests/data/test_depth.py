@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from sfumato.depth import EIGHT_BITS, SIXTEEN_BITS, Depth, depth_of_floats
+from sfumato.depth import EIGHT_BITS, SIXTEEN_BITS, Depth
 from sfumato.errors import ConfigError
 
 EVERY = {
@@ -51,13 +51,18 @@ def test_a_depth_without_a_range_is_refused(low: float, high: float) -> None:
         Depth("float32", low, high)
 
 
-@pytest.mark.parametrize(
-    ("low", "high", "expected"),
-    [(0, 1, (0, 1)), (0.2, 0.3, (0, 1)), (-0.1, 0.5, (-1, 1)), (-1, 1, (-1, 1)), (0, 1.1, (0, 1.1)), (-5, 0, (-5, 0))],
-)
-def test_usual_ranges_of_floats_are_kept_whole(low: float, high: float, expected: tuple[float, float]) -> None:
-    depth = depth_of_floats(low, high)
-    assert depth == Depth("float32", *expected)
+@pytest.mark.parametrize("depth", [Depth("uint16", 200, 3000), Depth("uint8", 0, 3), Depth("float32", -1, 1)])
+def test_pixels_outside_the_range_are_clipped(depth: Depth) -> None:
+    pixels = torch.tensor([depth.low, depth.high, depth.high + 2], dtype=torch.float64).to(getattr(torch, depth.dtype))
+    assert depth.to_float(pixels).tolist() == [-1, 1, 1]
+    assert depth.to_float_array(pixels.numpy()).tolist() == [-1, 1, 1]
+    assert depth.to_pixels(torch.tensor([-9.0, 9.0])).tolist() == [depth.low, depth.high]
+
+
+def test_of_four_channels_without_opacity_three_are_shown() -> None:
+    images = torch.zeros(2, 4, 8, 8)
+    assert Depth().viewable(images).shape == (2, 3, 8, 8)
+    assert Depth(opacity=True).viewable(images).shape == (2, 4, 8, 8)
 
 
 @pytest.mark.parametrize("depth", [*EVERY, Depth("float32", -3, 250)], ids=lambda depth: depth.dtype)

@@ -283,13 +283,13 @@ def test_the_fit_is_honoured(save: Save, tmp_path: Path, fit: Fit, corner: int) 
 
 @pytest.mark.usefixtures("unchecked")
 def test_unknown_channels() -> None:
-    with pytest.raises(ConfigError, match=r"'cmyk'\. Choose one of auto, grey, rgb, rgba"):
+    with pytest.raises(ConfigError, match=r"--channels cmyk is unknown\. Choose one of auto, grey, rgb, rgba, bands"):
         load_images("digits", channels="cmyk")  # type: ignore[arg-type]
 
 
 @pytest.mark.usefixtures("unchecked")
 def test_an_unknown_fit() -> None:
-    with pytest.raises(ConfigError, match=r"'squeeze'\. Choose one of crop, pad, resize"):
+    with pytest.raises(ConfigError, match=r"--fit squeeze is unknown\. Choose one of crop, pad, resize"):
         load_images("digits", fit="squeeze")  # type: ignore[arg-type]
 
 
@@ -353,4 +353,4 @@ def test_eight_bits_among_floats_of_a_range_of_their_own_are_skipped(tmp_path: P
     floats = {f"{n}.npy": npy(np.full((4, 5), 100.0 * n, np.float32)) for n in range(3)}
     loaded = load_images(write(tmp_path / "x", floats | {"a.png": png(noise(4, 5))}))
     assert len(loaded) == 3
-    assert "a.png (it has 8 bits, and the others are floats outside 0..1)" in loaded.notices[0].text
+    assert "a.png (it has 8 bits, and the others have floats from 0 to 255)" in loaded.notices[0].text

@@ -21,13 +21,13 @@ from PIL import Image
 from images import encoded, noise, npy, png, write
 from sfumato.data import ImageSet, load_images
 from sfumato.errors import DataError
-from sfumato.sources import Entry, Frame, parallel
+from sfumato.sources import Entry, Frame, ReadOptions, parallel
 from sfumato.sources.entry import FileEntry
 from sfumato.store import build
 from sfumato.store import folder as store
 from sfumato.store.build import JOURNAL, PIXELS, SPOOL, Outcome
 from sfumato.store.index import INDEX
-from sfumato.store.survey import Layout
+from sfumato.store.survey import Kind, Layout
 
 COUNT = 40
 IMAGES = noise(COUNT, 6, 7, 3)
@@ -52,9 +52,9 @@ def decoded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     monkeypatch.setattr(build, "MOST_IN_PIECE", 8)
     decode = build._decode
 
-    def count(entry: Entry, layout: Layout, place: np.ndarray) -> Outcome:
+    def count(entry: Entry, layout: Layout, options: ReadOptions, place: np.ndarray) -> Outcome:
         names.append(entry.name)
-        return decode(entry, layout, place)
+        return decode(entry, layout, options, place)
 
     monkeypatch.setattr(build, "_decode", count)
     return names
@@ -290,14 +290,14 @@ def test_a_damaged_store_is_built_anew(harm: str, folder: Path, cache: Path, dec
 @pytest.mark.parametrize(("count", "pieces"), [(1, 1), (9, 2), (600, 75), (5120, 256), (60_000, 257)])
 def test_pieces_are_many_and_neither_tiny_nor_huge(count: int, pieces: int) -> None:
     entries = [FileEntry(str(number), Path(str(number))) for number in range(count)]
-    found = build._pieces(entries, Layout(Frame(32, 32), 3, "uint8"))
+    found = build._pieces(entries, Layout(Frame(32, 32), Kind(3), "uint8"))
     assert len(found) == pieces
     assert [entry for piece in found for entry in piece.entries] == entries
 
 
 def test_a_piece_of_large_images_is_one_image() -> None:
     entries = [FileEntry(str(number), Path(str(number))) for number in range(3)]
-    assert len(build._pieces(entries, Layout(Frame(8192, 8192), 3, "uint8"))) == 3
+    assert len(build._pieces(entries, Layout(Frame(8192, 8192), Kind(3), "uint8"))) == 3
 
 
 def test_processes_write_what_one_writes(folder: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:

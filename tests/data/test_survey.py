@@ -14,7 +14,7 @@ from sfumato.errors import DataError
 from sfumato.sources import Frame, ReadOptions, Unreadable
 from sfumato.sources.decode import Shape
 from sfumato.sources.entry import FileEntry
-from sfumato.store.survey import Layout, conversions, lay_out, suggested_size, survey
+from sfumato.store.survey import Kind, Layout, conversions, lay_out, suggested_size, survey
 
 RGB = Shape(8, 6, 3, "uint8")
 GREY = Shape(8, 6, 1, "uint8")
@@ -65,11 +65,11 @@ def test_what_has_no_shape_has_a_reason(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("shapes", "choices", "layout"),
     [
-        ([RGB, RGB, GREY], ReadOptions(), Layout(Frame(8, 6), 3, "uint8")),
-        ([GREY, DEEP, DEEP], ReadOptions(), Layout(Frame(8, 6), 1, "uint16")),
-        ([GREY, RGB], ReadOptions(channels="rgba"), Layout(Frame(8, 6), 4, "uint8")),
-        ([RGB], ReadOptions((4, 5), "pad"), Layout(Frame(4, 5, "pad"), 3, "uint8")),
-        ([RGB, Shape(9, 9, 3, "uint8")], ReadOptions((4, 5)), Layout(Frame(4, 5), 3, "uint8")),
+        ([RGB, RGB, GREY], ReadOptions(), Layout(Frame(8, 6), Kind(3), "uint8")),
+        ([GREY, DEEP, DEEP], ReadOptions(), Layout(Frame(8, 6), Kind(1), "uint16")),
+        ([GREY, RGB], ReadOptions(channels="rgba"), Layout(Frame(8, 6), Kind(4, opacity=True), "uint8")),
+        ([RGB], ReadOptions((4, 5), "pad"), Layout(Frame(4, 5, "pad"), Kind(3), "uint8")),
+        ([RGB, Shape(9, 9, 3, "uint8")], ReadOptions((4, 5)), Layout(Frame(4, 5), Kind(3), "uint8")),
     ],
 )
 def test_the_layout_is_what_is_asked_or_else_what_most_are(
@@ -79,12 +79,12 @@ def test_the_layout_is_what_is_asked_or_else_what_most_are(
 
 
 def test_conversions_are_told_unless_they_were_asked_for() -> None:
-    layout = Layout(Frame(8, 6), 1, "uint16")
-    assert [*map(str, conversions([DEEP, GREY, RGB, GREY], layout, ReadOptions()))] == [
+    layout = Layout(Frame(8, 6), Kind(1), "uint16")
+    assert [notice.text for notice in conversions([DEEP, GREY, RGB, GREY], layout, ReadOptions())] == [
         "1 of 4 images were converted from RGB to grey.",
         "3 of 4 images were converted from 8 bits to 16 bits.",
     ]
-    assert [*map(str, conversions([DEEP, GREY, RGB], layout, ReadOptions(channels="grey")))] == [
+    assert [notice.text for notice in conversions([DEEP, GREY, RGB], layout, ReadOptions(channels="grey"))] == [
         "2 of 3 images were converted from 8 bits to 16 bits."
     ]
 

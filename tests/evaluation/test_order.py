@@ -14,6 +14,7 @@ from sfumato.evaluation.evaluate import Bench, coverage, distance
 from sfumato.evaluation.run import subject_of_files
 from sfumato.evaluation.subject import Subject, some_of
 from sfumato.metrics import features_for
+from sfumato.sources import USUAL
 
 
 def halves(count: int, seed: int) -> ImageSet:
@@ -53,7 +54,7 @@ def test_neighbours_are_those_of_samples_of_all_classes(bench: Bench, monkeypatc
 def test_some_of_the_files_are_of_all_classes(tmp_path: Path) -> None:
     images = halves(200, 0)
     np.savez(tmp_path / "drawn.npz", images=images.floats().numpy(), labels=images.labels)
-    found = subject_of_files(str(tmp_path / "drawn.npz"), str(tmp_path / "drawn.npz"), 60, None, tmp_path)
+    found = subject_of_files(str(tmp_path / "drawn.npz"), str(tmp_path / "drawn.npz"), 60, USUAL, tmp_path)
     labels = found.samples.labels
     assert labels is not None
     assert len(labels) == 60

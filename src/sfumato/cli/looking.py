@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
@@ -10,6 +10,7 @@ from sfumato.cli.making import Run
 from sfumato.errors import ConfigError
 from sfumato.flags import otherwise
 from sfumato.steering import GuidanceConfig, RouteConfig
+from sfumato.training.config import ReadConfig
 
 if TYPE_CHECKING:
     import torch
@@ -31,14 +32,7 @@ class Inspect:
 
     source: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="DATA")]
     """A folder, zip, tar, .npz, .npy or .parquet file, hf:NAME, or the word `digits`, as for `sfumato train`."""
-    size: Annotated[int | str | None, otherwise("SIDE|WIDTHxHEIGHT", "one is recommended")] = None
-    """Bring the images to this size, such as 64 or 64x96."""
-    fit: Literal["crop", "pad", "resize"] = "crop"
-    """How to bring them there: crop keeps the middle, pad adds borders, resize stretches."""
-    channels: Literal["auto", "grey", "rgb", "rgba"] = "auto"
-    """Convert the images; auto: what most of them are."""
-    labels: bool = True
-    """Take the names of the first sub-folders as classes."""
+    reading: Annotated[ReadConfig, tyro.conf.arg(name="")] = field(default_factory=ReadConfig)
     near_duplicates: bool = True
     """Look for images that are nearly the same, too."""
     out: Path = Path("inspected")
@@ -50,7 +44,6 @@ class Inspect:
 
     def run(self) -> int:
         """Inspects."""
-        from sfumato.data import checked_choices
         from sfumato.findings import print_findings
         from sfumato.inspection import inspect, save_pictures
         from sfumato.progress import comparison_bar
@@ -58,8 +51,8 @@ class Inspect:
         with comparison_bar() as on_images:
             found = inspect(
                 self.source,
-                checked_choices(self.size, self.fit, self.channels),
-                labels=self.labels,
+                self.reading.options(),
+                labels=self.reading.labels,
                 near_duplicates=self.near_duplicates,
                 cache=self.cache,
                 on_images=on_images,
@@ -117,8 +110,7 @@ class Eval:
     """What distances are measured in: pixels, inception (FID), dinov2, or an exported network (.pt2 or .onnx)."""
     weights: Annotated[Path | None, otherwise("PATH", "those in their cache")] = None
     """The weights of inception or dinov2."""
-    size: Annotated[int | str | None, otherwise("SIDE|WIDTHxHEIGHT", "that of IMAGES")] = None
-    """For IMAGES: bring them and DATA to this size."""
+    reading: Annotated[ReadConfig, tyro.conf.arg(name="")] = field(default_factory=ReadConfig)
     guidance: GuidanceConfig = field(default_factory=GuidanceConfig)
     route: Annotated[RouteConfig, tyro.conf.arg(name="sampling")] = field(default_factory=RouteConfig)
     seed: int = 0
@@ -180,7 +172,7 @@ class Eval:
 
         if self.data is None:
             raise ConfigError("images are judged beside real ones, but none were named", "Give IMAGES and DATA.")
-        return subject_of_files(str(self.subject), self.data, self.count, self.size, self.cache)
+        return subject_of_files(str(self.subject), self.data, self.count, self.reading.options(), self.cache)
 
 
 @dataclass(frozen=True)
@@ -198,8 +190,7 @@ class Explain:
     """A run directory, or images as for `sfumato train`."""
     out: Path = Path("explained")
     """The folder for the pictures."""
-    size: Annotated[int | str | None, otherwise("SIDE|WIDTHxHEIGHT", "their own common size")] = None
-    """For DATA: bring the images to this size."""
+    reading: Annotated[ReadConfig, tyro.conf.arg(name="")] = field(default_factory=ReadConfig)
     cache: Annotated[Path | None, otherwise("PATH", "$SFUMATO_CACHE or your cache folder")] = None
     """Where decoded images are kept."""
     device: str = "auto"
@@ -207,7 +198,7 @@ class Explain:
 
     def run(self) -> int:
         """Explains."""
-        from sfumato.data import load_images
+        from sfumato.data import read_images
         from sfumato.devices import choose_device
         from sfumato.explain import explain_data, explain_run, steps_of
         from sfumato.models import load
@@ -224,7 +215,7 @@ class Explain:
             with sampling_bar(2, steps_of(model.schedule)) as on_step:
                 written = explain_run(model, home or run, images, self.out, on_step)
         else:
-            images = load_images(self.source, size=self.size, cache=self.cache)
+            images = read_images(self.source, self.reading.options(), cache=self.cache)
             print(*images.notices, sep="\n", end="\n" if images.notices else "")
             written = explain_data(images, self.out)
         print("Look at", ", ".join(str(path) for path in written))

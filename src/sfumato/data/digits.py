@@ -34,7 +34,8 @@ def load_digits(options: ReadOptions) -> Digits:
     digits = datasets.load_digits()
     grey = np.rint(digits.images * (255 / BRIGHTEST)).astype(np.uint8)[..., None]
     frame = Frame(8, 8) if options.size is None else Frame(*options.size, options.fit)
-    channels = BY_NAME.get(options.channels, 1)
-    pixels = np.stack([in_channels(fitted(image, frame), channels) for image in grey])
+    grey_kind = BY_NAME["grey"]
+    kind = BY_NAME.get(options.channels, grey_kind)
+    pixels = np.stack([in_channels(fitted(image, frame), grey_kind, kind) for image in grey])
     images = torch.from_numpy(np.ascontiguousarray(np.moveaxis(pixels, 3, 1)))
     return Digits(images, torch.from_numpy(digits.target.astype(np.int64)))

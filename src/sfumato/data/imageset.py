@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
 
 import numpy as np
 import torch
@@ -33,6 +34,7 @@ class ImageSet:
         columns: The columns of the rows, instead of classes.
         notices: What was decided: what was skipped, converted, not used.
         digests: A hash of each of `pixels`; uint8, (rows, 16).
+        others: The images of the other splits of the same source, by "validation" and "test".
     """
 
     pixels: Pixels
@@ -43,6 +45,7 @@ class ImageSet:
     columns: tuple[Column, ...]
     notices: tuple[Notice, ...]
     digests: np.ndarray
+    others: Mapping[str, ImageSet] = field(default_factory=dict)
 
     @staticmethod
     def of(
@@ -83,18 +86,26 @@ class ImageSet:
         """All of the images, read into memory: float32 in [-1, 1], (N, C, H, W)."""
         return self.depth.to_float(self.images)
 
+    def viewable(self) -> torch.Tensor:
+        """The images as a person can see them: as `floats`, of four channels without opacity the first three."""
+        return self.depth.viewable(self.floats())
+
     def select(self, indices: torch.Tensor) -> ImageSet:
         """The images at `indices` (int64, (M,)), in that order, with their labels; nothing is read."""
         labels = None if self.labels is None else self.labels[indices]
-        return replace(self, rows=self.rows[indices.numpy()], labels=labels)
+        return replace(self, rows=self.rows[indices.numpy()], labels=labels, others={})
 
     def fingerprint(self) -> str:
         """A SHA-256 of shape, depth, names, columns, pixels and labels: 64 hexadecimal digits, the same everywhere.
 
-        Taken from the images' digests, so that no pixel is read.
+        Images for validation are part of it. It is taken from the images' digests, so that no pixel is read.
         """
         columns = [asdict(column) for column in self.columns]
         header = [len(self), *self.image_shape, self.depth.dtype, self.label_names, columns, self.labels is not None]
+        if not self.depth.is_whole or self.depth.opacity:
+            header.append(asdict(self.depth))
+        if "validation" in self.others:
+            header.append(self.others["validation"].fingerprint())
         digest = hashlib.sha256(json.dumps(header).encode())
         digest.update(np.ascontiguousarray(self.digests[self.rows]).data)
         if self.labels is not None:
@@ -103,7 +114,9 @@ class ImageSet:
 
 
 def split(images: ImageSet, holdout: float, seed: int) -> tuple[ImageSet, ImageSet]:
-    """Divide images at random, whatever their labels, into those to train on and those held out.
+    """Divide images into those to train on and those held out, which are those for validation where there are any.
+
+    Others are divided at random, whatever their labels.
 
     Args:
         images: At least 2.
@@ -122,6 +135,8 @@ def split(images: ImageSet, holdout: float, seed: int) -> tuple[ImageSet, ImageS
         raise ConfigError(
             f"The fraction to hold out is {holdout}, but must lie between 0 and 1", "Choose one such as 0.1."
         )
+    if "validation" in images.others:
+        return replace(images, others={}), images.others["validation"]
     count = len(images)
     if count < 2:
         raise DataError(f"{count} image(s) cannot be divided into two sets", "Give at least 2 images.")

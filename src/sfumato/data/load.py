@@ -2,27 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import codecs
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import get_args
+from typing import Literal, get_args
 
 import numpy as np
 import torch
 
+from sfumato.conditions import Category, Column, as_classes, encode
 from sfumato.data.digits import DIGITS, load_digits
 from sfumato.data.imageset import ImageSet
 from sfumato.data.labels import LABEL, Labelling, label_by_columns, label_by_folder, label_by_table
-from sfumato.depth import EIGHT_BITS, SIXTEEN_BITS, Depth, depth_of_floats
-from sfumato.errors import ConfigError, DataError
-from sfumato.sources import Cell, ChannelChoice, Fit, Frame, ReadOptions, open_source
+from sfumato.data.splits import divided
+from sfumato.depth import EIGHT_BITS, SIXTEEN_BITS, Depth
+from sfumato.errors import ConfigError, DataError, LabelError
+from sfumato.sources import USUAL, Cell, ChannelChoice, Fit, Frame, PageChoice, ReadOptions, open_source
 from sfumato.sources.decode import opened, reason_of
 from sfumato.sources.entry import FileEntry
 from sfumato.store import Size, Store, open_store, parsed_size
 from sfumato.store.convert import converted
 from sfumato.store.index import Index
-from sfumato.store.survey import Layout
+from sfumato.store.survey import Kind, Layout
+from sfumato.store.values import Range, range_notice
 
-DEPTHS = {"uint8": EIGHT_BITS, "uint16": SIXTEEN_BITS}
+RangeChoice = Range | Literal["auto"]
+
+WHOLE_DEPTHS = {"uint8": EIGHT_BITS, "uint16": SIXTEEN_BITS}
 """What is known of pixels by their dtype alone."""
 
 
@@ -32,6 +40,11 @@ def load_images(
     size: Size = None,
     fit: Fit = "crop",
     channels: ChannelChoice = "auto",
+    pages: PageChoice = "auto",
+    split: str = "auto",
+    range: RangeChoice = "auto",
+    nodata: float | None = None,
+    name_encoding: str | None = None,
     labels: bool = True,
     condition: Sequence[str] = (),
     cache: Path | None = None,
@@ -45,68 +58,126 @@ def load_images(
             the word "digits" for scikit-learn's digits. A folder of that name is reached as "./digits".
         size: What images are brought to, at least 4 pixels a side. None keeps the size they share.
         fit: "crop" cuts off what is too long, "pad" adds borders, "resize" stretches.
-        channels: "grey", "rgb" or "rgba"; "auto" is what most of the images are. The others are converted.
+        channels: "grey", "rgb" or "rgba"; "bands" are plain channels, none of which is opacity; "auto" is what most of
+            the images are. The others are converted.
+        pages: Whether the pages of a file are "images" or "channels", or only the "first" one is used; "auto" is what
+            the file says, and files that do not say it are skipped.
+        split: "auto" takes training images only, where folders or files are named as splits, and keeps the others in
+            `ImageSet.others`; "all" takes every image; "none" takes the names of splits for classes; or a split.
+        range: The values that are black and white; "auto" finds them in the data.
+        nodata: The value of pixels without data, beside NaN and what files declare. They get the mean of the others.
+        name_encoding: The encoding of the names in a zip or tar; None detects it.
         labels: Whether the column `label`, or else the first level of sub-folders, are classes.
         condition: The columns to learn instead, of metadata.csv or of the source's own table.
         cache: The folder of all stores; None: SFUMATO_CACHE, or the user's cache.
 
     Returns:
-        The images, with notices about all that was skipped or converted and every label not used.
+        The images, with notices about everything that was decided, skipped or converted.
 
     Raises:
-        ConfigError: `size`, `fit` or `channels` makes no sense.
+        ConfigError: An argument makes no sense.
         DataError: There is no such source, too few images can be read, they differ in size while `size` is None, a
-            class has a single image, a column is not there or cannot be learned, or the store cannot be written.
+            class has a single image, a column or split is not there, or the store cannot be written.
     """
-    options = checked_choices(size, fit, channels)
+    options = checked_options(size, fit, channels, pages, split, range, nodata, name_encoding)
+    return read_images(source, options, labels, condition, cache)
+
+
+def read_images(
+    source: str | Path,
+    options: ReadOptions,
+    labels: bool = True,
+    condition: Sequence[str] = (),
+    cache: Path | None = None,
+) -> ImageSet:
+    """The images of a source; see `load_images`."""
     if source == DIGITS:
         digits = load_digits(options)
         wanted = condition or ([LABEL] if labels else [])
         names = [str(label) for label in digits.labels.tolist()]
         labelling = label_by_columns({LABEL: names}, wanted) if wanted else Labelling()
         return ImageSet.of(digits.images, labelling.labels, labelling.names)
-    found = open_source(source)
-    return image_set(open_store(found, options, cache), found.title, labels, condition)
+    found = open_source(source, options)
+    return image_set(open_store(found, options, cache), found.title, options, labels, condition)
 
 
-def image_set(store: Store, title: str, labels: bool = True, condition: Sequence[str] = ()) -> ImageSet:
-    """The images of a store, with what is to be learned of them; arguments and errors are those of `load_images`."""
+def image_set(
+    store: Store, title: str, options: ReadOptions = USUAL, labels: bool = True, condition: Sequence[str] = ()
+) -> ImageSet:
+    """The images of a store, with what is to be learned of them; arguments and errors are those of `read_images`."""
     index = store.index
-    labelling = _labelling(index, title, labels, condition)
+    division = divided(title, index.splits, options.split)
+    labelling, columns = _labelling(index, division.learned, title, labels, condition)
     digests = np.zeros((index.shape[0], len(index.digests[0]) // 2), np.uint8)
     rows = np.array(index.rows, np.int64)
     digests[rows] = np.frombuffer(bytes.fromhex("".join(index.digests)), np.uint8).reshape(len(rows), -1)
-    return ImageSet(
+    notice = range_notice(depth_of(index, options).range, index.values, index.dtype)
+    images = ImageSet(
         pixels=store.pixels(),
-        rows=rows,
-        depth=depth_of(index),
+        rows=rows[division.learned],
+        depth=depth_of(index, options),
         labels=labelling.labels,
         label_names=labelling.names,
         columns=labelling.columns,
-        notices=(*index.notices, *labelling.notices),
+        notices=(*division.notices, *([notice] if notice else []), *index.notices, *labelling.notices),
         digests=digests,
     )
+    others = {
+        name: replace(images, rows=rows[places], labels=_labels_as(labelling, columns, places), notices=())
+        for name, places in division.others.items()
+    }
+    return replace(images, others=others)
 
 
-def _labelling(index: Index, title: str, labels: bool, condition: Sequence[str]) -> Labelling:
-    """Columns where they are asked for, else the table's own labels, else the folders."""
+Columns = Mapping[str, Sequence[Cell]]
+"""The columns that are learned, with a cell for every image of a store."""
+
+
+def _labelling(
+    index: Index, learned: Sequence[int], title: str, labels: bool, condition: Sequence[str]
+) -> tuple[Labelling, Columns]:
+    """What is learned of the images at `learned`: columns on request, else the table's own labels, else the folders."""
+    folders = [index.folders[place] for place in learned]
+    table = {name: [cells[place] for place in learned] for name, cells in index.columns.items()}
     if condition:
-        by_folder: dict[str, list[Cell]] = {} if None in index.folders else {LABEL: [*index.folders]}
-        return label_by_columns(by_folder | index.columns, condition)
+        by_folder: dict[str, list[Cell]] = {} if None in folders else {LABEL: [*folders]}
+        found = label_by_columns(by_folder | table, condition)
+        every: dict[str, Sequence[Cell]] = {LABEL: index.folders, **index.columns}
+        names = [column.name for column in found.columns] or list(condition)
+        return found, {name: every[name] for name in names}
     if not labels:
-        return Labelling()
-    by_table = label_by_table(index.columns)
+        return Labelling(), {}
+    by_table = label_by_table(table)
     if by_table.labels is not None:
-        return by_table
-    by_folder_names = label_by_folder(title, index.folders, [name for name, _ in index.unreadable])
-    return Labelling(
-        by_folder_names.labels, by_folder_names.names, notices=(*by_table.notices, *by_folder_names.notices)
-    )
+        return by_table, {LABEL: index.columns[LABEL]}
+    by_folders = label_by_folder(title, folders, [name for name, _ in index.unreadable])
+    return replace(by_folders, notices=(*by_table.notices, *by_folders.notices)), {LABEL: index.folders}
 
 
-def depth_of(index: Index) -> Depth:
+def _labels_as(labelling: Labelling, columns: Columns, places: Sequence[int]) -> torch.Tensor | None:
+    """The labels of the images at `places`, encoded as those that are learned; values that are not are unknown."""
+    if labelling.labels is None:
+        return None
+    encoders = labelling.columns or (Category(next(iter(columns)), labelling.names),)
+    cells = {each.name: [_known(each, columns[each.name][place]) for place in places] for each in encoders}
+    rows = encode(encoders, cells)
+    return rows if labelling.columns else as_classes(rows)
+
+
+def _known(column: Column, cell: Cell) -> Cell:
+    """The cell if the column has a code for it, else None."""
+    if cell is None:
+        return None
+    try:
+        column.code(cell)
+    except LabelError:
+        return None
+    return cell
+
+
+def depth_of(index: Index, options: ReadOptions) -> Depth:
     """How the pixels of a store are written."""
-    return DEPTHS.get(index.dtype) or depth_of_floats(index.low, index.high)
+    return Depth(index.dtype, *(options.range or index.values.range), opacity=index.opacity)
 
 
 def load_files(
@@ -127,29 +198,48 @@ def load_files(
         DataError: A file cannot be read.
     """
     channels, height, width = image_shape
-    return torch.stack([_floats_of(path, Frame(width, height, fit), channels, depth) for path in paths])
+    kind = Kind(channels, depth.opacity)
+    return torch.stack([_floats_of(path, Frame(width, height, fit), kind, depth) for path in paths])
 
 
-def _floats_of(path: Path, frame: Frame, channels: int, depth: Depth) -> torch.Tensor:
-    """One image file for a model; among floats, whose black and white may be any, it keeps its own."""
+def _floats_of(path: Path, frame: Frame, kind: Kind, depth: Depth) -> torch.Tensor:
+    """One image file for a model; one of 8 or 16 bits keeps its own black and white where the model knows floats."""
     try:
         picture = opened(FileEntry(path.name, path).read())
         if depth.dtype == "float32":
-            depth = DEPTHS.get(picture.shape.dtype, depth)
-        pixels = converted(picture, Layout(frame, channels, depth.dtype))
+            depth = WHOLE_DEPTHS.get(picture.shape.dtype, depth)
+        pixels = converted(picture, picture.pixels(frame), Layout(frame, kind, depth.dtype), USUAL).pixels
     except Exception as error:  # decoders meet broken data with whatever their code runs into
         raise DataError(f"{path} cannot be read: {reason_of(error)}", "Name an image that Pillow reads.") from error
     return depth.to_float(torch.from_numpy(np.array(pixels)))
 
 
-def checked_choices(size: Size, fit: Fit, channels: ChannelChoice) -> ReadOptions:
-    """The choices, if they make sense.
+def checked_options(
+    size: Size = None,
+    fit: Fit = "crop",
+    channels: ChannelChoice = "auto",
+    pages: PageChoice = "auto",
+    split: str = "auto",
+    range: RangeChoice = "auto",
+    nodata: float | None = None,
+    name_encoding: str | None = None,
+) -> ReadOptions:
+    """The options, if they make sense; see `load_images`.
 
     Raises:
         ConfigError: They do not.
     """
-    if channels not in get_args(ChannelChoice):
-        raise ConfigError(f"The channels are {channels!r}", f"Choose one of {', '.join(get_args(ChannelChoice))}.")
-    if fit not in get_args(Fit):
-        raise ConfigError(f"The fit is {fit!r}", f"Choose one of {', '.join(get_args(Fit))}.")
-    return ReadOptions(parsed_size(size), fit, channels)
+    for name, given, choice in (("channels", channels, ChannelChoice), ("fit", fit, Fit), ("pages", pages, PageChoice)):
+        if given not in get_args(choice):
+            raise ConfigError(f"--{name} {given} is unknown", f"Choose one of {', '.join(get_args(choice))}.")
+    if name_encoding is not None:
+        try:
+            codecs.lookup(name_encoding)
+        except LookupError as error:
+            raise ConfigError(
+                f"--name-encoding {name_encoding} is unknown", "Give one such as utf-8 or cp932."
+            ) from error
+    found = None if range == "auto" else range
+    if found is not None and not (found[0] < found[1] and all(map(math.isfinite, found))):
+        raise ConfigError(f"--range {found[0]:g} {found[1]:g} does not rise", "Give two finite numbers, LOW < HIGH.")
+    return ReadOptions(parsed_size(size), fit, channels, pages, split, found, nodata, name_encoding)

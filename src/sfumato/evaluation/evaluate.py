@@ -275,7 +275,7 @@ def save_sheet(subject: Subject, found: Memorization, file: Path) -> Path:
     pairs = [closest_pairs(small(subject.samples), train, found.samples, PAIRS)]
     pairs.append(closest_pairs(small(subject.held_out), train, found.held_out, PAIRS))
     columns = min(len(some) for some in pairs)
-    rows = torch.cat([some[:columns] for some in pairs], dim=1).unbind(1)
+    rows = subject.samples.depth.viewable(torch.cat([some[:columns] for some in pairs], dim=1)).unbind(1)
     titles = ("sample", "closest\ntraining image", "held-out\nimage", "closest\ntraining image")
     pictures.strip(rows, titles, [str(1 + rank) for rank in range(columns)], file)
     return file

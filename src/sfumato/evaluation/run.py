@@ -13,8 +13,9 @@ from typing import Any
 import torch
 
 from sfumato import pictures
-from sfumato.data import ImageSet, load_images, split
+from sfumato.data import ImageSet, read_images
 from sfumato.denoiser import Denoiser, NetworkDenoiser
+from sfumato.depth import Depth
 from sfumato.errors import ConfigError, DataError
 from sfumato.evaluation.drawing import drawn
 from sfumato.evaluation.evaluate import (
@@ -29,16 +30,16 @@ from sfumato.evaluation.evaluate import (
     usual_metrics,
 )
 from sfumato.evaluation.labels import classes_as_in
+from sfumato.evaluation.ranges import read_as
 from sfumato.evaluation.report import warning_of
-from sfumato.evaluation.subject import HELD_OUT, Subject, first, some_of, subject_of_images
+from sfumato.evaluation.subject import Subject, first, reference, some_of, subject_of_images
 from sfumato.guidance import AutoGuided, Extrapolated
 from sfumato.likelihood import flow_likelihood
 from sfumato.models import images_seen
 from sfumato.runs import configured_images, home_of, read_record
 from sfumato.sampling import Route
-from sfumato.sources import ChannelChoice, mode_title
+from sfumato.sources import USUAL, ChannelChoice, ReadOptions, mode_title
 from sfumato.storage import cannot_write, tensors_digest
-from sfumato.store import Size
 
 EVALUATIONS = "evaluations"
 RECORD = "evaluations.jsonl"
@@ -48,7 +49,7 @@ MOST_MEASURED = 128
 
 SHOWN = 64
 
-CHANNELS: dict[int, ChannelChoice] = {1: "grey", 3: "rgb", 4: "rgba"}
+CHANNELS: dict[int, ChannelChoice] = {1: "grey", 3: "rgb"}
 
 
 @dataclass(frozen=True)
@@ -120,9 +121,10 @@ def _beside(
     if home is None:
         if data is None:
             raise ConfigError(f"{path} is a model without its run", "Name real images to judge it by: RUN DATA.")
-        real, notices = _like(data, model.image_shape, cache)
-        train, held_out = split(real, HELD_OUT, seed=0)
-        return train, held_out, notices
+        real, notices = _like(data, model.image_shape, model.depth, USUAL, cache)
+        real, in_range = read_as(model.depth, real, data)
+        train, held_out, splits = reference(real)
+        return train, held_out, (*notices, *in_range, *splits)
     record = read_record(home)
     config = record.config
     images = configured_images(replace(config, source=data or config.source), cache)
@@ -132,17 +134,17 @@ def _beside(
             "Name the same images, or judge samples by others: sfumato sample RUN --out drawn, then sfumato eval drawn "
             "DATA.",
         )
-    return *split(images, config.data.holdout, config.optimization.seed), ()
+    return reference(images, config.data.holdout, config.optimization.seed)
 
 
-def subject_of_files(samples: str, data: str, count: int | None, size: Size, cache: Path | None) -> Subject:
+def subject_of_files(samples: str, data: str, count: int | None, options: ReadOptions, cache: Path | None) -> Subject:
     """Samples in files, beside real images, which are brought to their size and channels.
 
     Args:
         samples: a folder, archive or `.npz`.
         data: as for `load_images`.
         count: how many samples are judged, taken at random, the same ones each time; None: all.
-        size: that both are brought to; None: the size of the samples.
+        options: how both are read; without a size, real images are brought to the size of the samples.
         cache: where decoded images are kept.
 
     Raises:
@@ -151,19 +153,22 @@ def subject_of_files(samples: str, data: str, count: int | None, size: Size, cac
     """
     if count is not None and count < 2:
         raise ConfigError(f"{count} of the images of {samples} were asked", "Ask for at least 2.")
-    drawn_by_others = load_images(samples, size=size, cache=cache)
+    drawn_by_others = read_images(samples, replace(options, split="none", range=None), cache=cache)
     if count is not None:
         drawn_by_others = drawn_by_others.select(some_of(len(drawn_by_others), count))
-    real, notices = _like(data, drawn_by_others.image_shape, cache)
+    real, notices = _like(data, drawn_by_others.image_shape, drawn_by_others.depth, options, cache)
     return subject_of_images(samples, drawn_by_others, real, notices)
 
 
-def _like(data: str, shape: tuple[int, int, int], cache: Path | None) -> tuple[ImageSet, tuple[str, ...]]:
+def _like(
+    data: str, shape: tuple[int, int, int], depth: Depth, options: ReadOptions, cache: Path | None
+) -> tuple[ImageSet, tuple[str, ...]]:
     """Real images, brought to a shape, and what a person should know of them."""
     channels, height, width = shape
-    kind: ChannelChoice = CHANNELS.get(channels, "auto")
-    real = load_images(data, size=(width, height), channels=kind, cache=cache)
-    brought = f"The images of {data} are compared as the samples are: {width}x{height} pixels, {mode_title(channels)}."
+    kind: ChannelChoice = "rgba" if depth.opacity else CHANNELS.get(channels, "bands")
+    real = read_images(data, replace(options, size=(width, height), channels=kind), cache=cache)
+    title = mode_title(channels, depth.opacity)
+    brought = f"The images of {data} are compared as the samples are: {width}x{height} pixels, {title}."
     return real, (*map(str, real.notices), brought)
 
 
@@ -203,7 +208,7 @@ def judged(bench: Bench, metrics: Sequence[str], model: NetworkDenoiser | None, 
     check_metrics(metrics, bench.features, model is not None)
     subject = bench.subject
     found: dict[str, Any] = {}
-    written = [pictures.save_grid(first(subject.samples, SHOWN).floats(), out / "samples.png")]
+    written = [pictures.save_grid(first(subject.samples, SHOWN).viewable(), out / "samples.png")]
     for name in metrics or usual_metrics(subject, bench.features):
         if name == "memorization":
             found[name], by_pixels = memorization(bench)

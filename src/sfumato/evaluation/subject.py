@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -11,9 +12,12 @@ from torch import Tensor
 
 from sfumato.data import ImageSet, split
 from sfumato.errors import DataError
+from sfumato.evaluation.ranges import read_as
+from sfumato.sources import Notice
+from sfumato.training.config import DataConfig
 
-HELD_OUT = 0.1
-"""Of images whose model is not known, the share that serves as the yardstick."""
+HELD_OUT = DataConfig.holdout
+"""Of images whose model is not known, the share that is held out: as many as a run holds out, so that both agree."""
 
 MOST_NAMED = 5
 """Classes that a notice names."""
@@ -38,8 +42,25 @@ class Subject:
     notices: tuple[str, ...] = ()
 
 
+def reference(data: ImageSet, holdout: float = HELD_OUT, seed: int = 0) -> tuple[ImageSet, ImageSet, tuple[str, ...]]:
+    """Real images that a model may have learned from, those to compare with, and sentences on which these are.
+
+    Test images are compared with where there are any, else images for validation, else images held out at random.
+
+    Args:
+        data: As `read_images` gives it.
+        holdout: The share that is held out if there are neither test nor validation images.
+        seed: Of the division.
+    """
+    train, held_out = split(data, holdout, seed)
+    if "test" not in data.others:
+        return train, held_out, ()
+    test = data.others["test"]
+    return train, test, (f"The held-out real images are the {len(test):,} of the test split.",)
+
+
 def subject_of_images(name: str, samples: ImageSet, data: ImageSet, notices: tuple[str, ...]) -> Subject:
-    """Images that anyone's model made; a tenth of the data, at most 1,024 images, is put aside as the yardstick.
+    """Images that anyone's model made, beside real images, in whose range of values they are read.
 
     Raises:
         DataError: They differ from the data in size or channels.
@@ -50,11 +71,16 @@ def subject_of_images(name: str, samples: ImageSet, data: ImageSet, notices: tup
             f"{name} has images of {one}, and the data of {other}",
             "Bring both to one size with --size, and to the same channels.",
         )
-    train, held_out = split(data, HELD_OUT, seed=0)
+    samples, in_range = read_as(data.depth, samples, name)
+    train, held_out, splits = reference(data)
     unknown = _unknown_classes(name, samples, data)
-    return Subject(
-        name, with_classes_of(data, samples), train, held_out, (*map(str, samples.notices), *notices, *unknown)
-    )
+    every = (*_without_range(samples.notices), *in_range, *notices, *splits, *unknown)
+    return Subject(name, with_classes_of(data, samples), train, held_out, every)
+
+
+def _without_range(notices: Sequence[Notice]) -> list[str]:
+    """The notices on samples but for that on their own range, which does not count."""
+    return [str(notice) for notice in notices if notice.topic != "range"]
 
 
 def _unknown_classes(name: str, samples: ImageSet, data: ImageSet) -> tuple[str, ...]:

@@ -20,7 +20,7 @@ SURE = 0.01
 ROUNDING = 1e-9
 """A change that is no change."""
 
-CHANNELS = {1: ("",), 3: (" in red", " in green", " in blue"), 4: (" in red", " in green", " in blue", " in opacity")}
+CHANNELS = {1: ("",), 3: (" in red", " in green", " in blue"), 4: (" in red", " in green", " in blue", " in channel 4")}
 """What channels are called after "darker"."""
 
 

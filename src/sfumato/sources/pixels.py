@@ -17,13 +17,18 @@ MOST_FIRST = 64
 """A first axis that is shorter than the last is the channels, if it is at most this long."""
 
 
-MODES = {1: "grey", 3: "RGB", 4: "RGBA"}
+MODES = {(1, False): "grey", (3, False): "RGB", (4, True): "RGBA"}
 DEPTHS: dict[Dtype, str] = {"uint8": "8 bits", "uint16": "16 bits", "float32": "floats"}
 
 
-def mode_title(channels: int) -> str:
-    """A number of channels, as a person calls it."""
-    return MODES.get(channels, f"{channels} channels")
+def mode_title(channels: int, opacity: bool = False) -> str:
+    """Channels as a person calls them.
+
+    Args:
+        channels: How many there are.
+        opacity: Whether the last of four is opacity.
+    """
+    return MODES.get((channels, opacity), f"{channels} channels")
 
 
 def depth_title(dtype: Dtype) -> str:

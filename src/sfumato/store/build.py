@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import asdict, astuple, dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -21,6 +23,7 @@ from sfumato.store.convert import converted
 from sfumato.store.digest import digest_of
 from sfumato.store.index import Index
 from sfumato.store.survey import Layout, conversions, lay_out, survey
+from sfumato.store.values import WHOLE, SetValues, Values, notices_of, summarized
 
 PIXELS = "pixels.bin"
 JOURNAL = "pieces"
@@ -57,18 +60,16 @@ class Outcome:
     """What became of one image.
 
     Attributes:
-        shape: Of the image before it was fitted; None where not even its header could be read.
+        shape: Of the image before it was resized; None where it could not be decoded.
         reason: Why it has no pixels; None where it has.
         digest: Of its pixels, in hexadecimal digits.
-        low: The least value of its pixels, if they are floats.
-        high: The greatest.
+        values: Of its pixels; None where it has none.
     """
 
     shape: Shape | None
     reason: str | None
     digest: str = ""
-    low: float = 0.0
-    high: float = 0.0
+    values: Values | None = None
 
 
 def build(source: Source, options: ReadOptions, folder: Path) -> Index:
@@ -91,31 +92,54 @@ def build(source: Source, options: ReadOptions, folder: Path) -> Index:
     if not listing.entries:
         raise DataError(_nothing(source, listing), "Name one that holds image files, such as PNG or JPEG.")
     layout = _guessed(source, listing, options)
-    outcomes = _decoded(listing.entries, layout, folder)
+    outcomes = _decoded(listing.entries, layout, options, folder)
     shapes = [outcome.shape for outcome in outcomes if outcome.shape is not None]
     if shapes and (found := lay_out(source.title, shapes, options)) != layout:
         shutil.rmtree(folder / JOURNAL)
-        layout, outcomes = found, _decoded(listing.entries, found, folder)
-    outcomes = _without_foreign_whites(outcomes, layout)
+        layout, outcomes = found, _decoded(listing.entries, found, options, folder)
     return _index(source, listing, layout, options, outcomes)
 
 
 def _guessed(source: Source, listing: Listing, options: ReadOptions) -> Layout:
-    """What the images will become if a sample of them tells the truth; else every header is read.
+    """What the images will become if a sample of them is like the others; else every header is read.
 
     Raises:
         DataError: No image can be read; or sizes differ, and none is asked.
     """
     stride = max(1, len(listing.entries) // SAMPLE)
-    sample = [shape for shape in survey(listing.entries[::stride]) if isinstance(shape, Shape)]
+    sample = [shape for shape in survey(listing.entries[::stride], options) if isinstance(shape, Shape)]
     if sample:
         with suppress(DataError):
             return lay_out(source.title, sample, options)
-    every = survey(listing.entries)
+    every = survey(listing.entries, options)
     shapes = [shape for shape in every if isinstance(shape, Shape)]
     unreadable = [shape for shape in every if isinstance(shape, Unreadable)]
     _require_enough(source, len(shapes), [*listing.unusable, *unreadable])
-    return lay_out(source.title, shapes, options)
+    try:
+        return lay_out(source.title, shapes, options)
+    except DataError:
+        usual = _usual_size(shapes)
+        strange = [
+            entry
+            for entry, shape in zip(listing.entries, every, strict=True)
+            if isinstance(shape, Shape) and (shape.width, shape.height) != usual
+        ]
+        if any(_can_be_decoded(entry, options) for entry in strange):
+            raise
+    return lay_out(source.title, [shape for shape in shapes if (shape.width, shape.height) == usual], options)
+
+
+def _usual_size(shapes: Sequence[Shape]) -> tuple[int, int]:
+    return Counter((shape.width, shape.height) for shape in shapes).most_common(1)[0][0]
+
+
+def _can_be_decoded(entry: Entry, options: ReadOptions) -> bool:
+    """Whether an image is one: a header alone may promise any size."""
+    try:
+        opened(entry.read(), options).pixels()
+    except Exception:  # decoders meet broken data with whatever their code runs into
+        return False
+    return True
 
 
 def _nothing(source: Source, listing: Listing) -> str:
@@ -124,7 +148,7 @@ def _nothing(source: Source, listing: Listing) -> str:
 
 
 def _bytes_an_image(layout: Layout) -> int:
-    return layout.frame.width * layout.frame.height * layout.channels * np.dtype(layout.dtype).itemsize
+    return layout.frame.width * layout.frame.height * layout.kind.channels * np.dtype(layout.dtype).itemsize
 
 
 def _pieces(entries: Sequence[Entry], layout: Layout) -> list[Piece]:
@@ -150,23 +174,23 @@ def _make_room(path: Path, count: int, layout: Layout) -> None:
         file.truncate(wanted)
 
 
-def _decoded(entries: Sequence[Entry], layout: Layout, folder: Path) -> list[Outcome]:
+def _decoded(entries: Sequence[Entry], layout: Layout, options: ReadOptions, folder: Path) -> list[Outcome]:
     """What became of every image, in order; pieces that are done already are only checked."""
     (folder / JOURNAL).mkdir(parents=True, exist_ok=True)
     _make_room(folder / PIXELS, len(entries), layout)
     pieces = _pieces(entries, layout)
     done = {piece.first: outcomes for piece in pieces if (outcomes := _finished(piece, layout, folder)) is not None}
     rest = [piece for piece in pieces if piece.first not in done]
-    decode = partial(decode_piece, layout=layout, folder=folder)
+    decode = partial(decode_piece, layout=layout, options=options, folder=folder)
     done |= in_parallel(decode, rest, [len(piece.entries) for piece in rest], "Reading images")
     return [outcome for piece in pieces for outcome in done[piece.first]]
 
 
-def decode_piece(piece: Piece, layout: Layout, folder: Path) -> tuple[int, list[Outcome]]:
+def decode_piece(piece: Piece, layout: Layout, options: ReadOptions, folder: Path) -> tuple[int, list[Outcome]]:
     """Decodes some images into their place in the file, and then notes that it did."""
-    shape = (len(piece.entries), layout.channels, layout.frame.height, layout.frame.width)
+    shape = (len(piece.entries), layout.kind.channels, layout.frame.height, layout.frame.width)
     pixels = np.zeros(shape, layout.dtype)
-    outcomes = [_decode(entry, layout, place) for entry, place in zip(piece.entries, pixels, strict=True)]
+    outcomes = [_decode(entry, layout, options, place) for entry, place in zip(piece.entries, pixels, strict=True)]
     with (folder / PIXELS).open("r+b") as file:
         file.seek(piece.first * _bytes_an_image(layout))
         file.write(pixels.data)
@@ -177,23 +201,29 @@ def decode_piece(piece: Piece, layout: Layout, folder: Path) -> tuple[int, list[
     return piece.first, outcomes
 
 
-def _decode(entry: Entry, layout: Layout, place: np.ndarray) -> Outcome:
+def _decode(entry: Entry, layout: Layout, options: ReadOptions, place: np.ndarray) -> Outcome:
     shape = None
     try:
-        picture = opened(entry.read())
-        shape = picture.shape
-        place[:] = converted(picture, layout)
+        picture = opened(entry.read(), options)
+        pixels = picture.pixels(layout.frame)
+        shape = picture.shape  # what a header promises counts only once the pixels are there
+        place[:], values = converted(picture, pixels, layout, options)
     except Exception as error:  # decoders meet broken data with whatever their code runs into
         return Outcome(shape, reason_of(error))
-    low, high = (float(place.min()), float(place.max())) if place.dtype.kind == "f" else (0.0, 0.0)
-    return Outcome(shape, None, _hex_digest(place), low, high)
+    return Outcome(shape, None, _hex_digest(place), values)
 
 
 def _noted(outcome: Outcome) -> list[object]:
-    """An outcome for the journal; `Outcome(*...)` after the shape is one again makes it anew."""
-    shape = outcome.shape
-    fields = None if shape is None else [shape.width, shape.height, shape.channels, shape.dtype]
-    return [fields, outcome.reason, outcome.digest, outcome.low, outcome.high]
+    """An outcome for the journal, which `_restored` reads."""
+    shape, values = outcome.shape, outcome.values
+    return [shape and [*astuple(shape)], outcome.reason, outcome.digest, values and asdict(values)]
+
+
+def _restored(noted: list[Any]) -> Outcome:
+    shape, reason, digest, values = noted
+    if values is not None:
+        values = Values(**values | {"labels": values["labels"] and tuple(values["labels"])})
+    return Outcome(shape and Shape(*shape), reason, digest, values)
 
 
 def _hex_digest(image: np.ndarray) -> str:
@@ -208,7 +238,7 @@ def _finished(piece: Piece, layout: Layout, folder: Path) -> list[Outcome] | Non
     """What became of a piece that an interrupted build has finished, if its pixels are what it noted."""
     try:
         notes = json.loads(_note(piece, folder).read_text(encoding="utf-8"))
-        outcomes = [Outcome(shape and Shape(*shape), *others) for shape, *others in notes]
+        outcomes = [_restored(noted) for noted in notes]
         size = _bytes_an_image(layout)
         with (folder / PIXELS).open("rb") as file:
             file.seek(piece.first * size)
@@ -222,50 +252,72 @@ def _finished(piece: Piece, layout: Layout, folder: Path) -> list[Outcome] | Non
     return outcomes if intact else None
 
 
-def _without_foreign_whites(outcomes: list[Outcome], layout: Layout) -> list[Outcome]:
-    """Among floats beyond 0..1, whose black and white are unknown, images of 8 or 16 bits cannot have theirs."""
-    good = [outcome for outcome in outcomes if outcome.reason is None]
-    if layout.dtype != "float32" or all(outcome.low >= 0 and outcome.high <= 1 for outcome in good):
-        return outcomes
-    return [
-        replace(outcome, reason=f"it has {depth_title(outcome.shape.dtype)}, and the others are floats outside 0..1")
-        if outcome.reason is None and outcome.shape is not None and outcome.shape.dtype != "float32"
-        else outcome
-        for outcome in outcomes
-    ]
-
-
 def _index(
     source: Source, listing: Listing, layout: Layout, options: ReadOptions, outcomes: Sequence[Outcome]
 ) -> Index:
     """The index of all images that could be decoded."""
+    outcomes, values = _summarized(outcomes, layout)
     names = [printable(entry.name) for entry in listing.entries]
     good = [row for row, outcome in enumerate(outcomes) if outcome.reason is None]
     failed = [Unreadable(name, o.reason) for name, o in zip(names, outcomes, strict=True) if o.reason is not None]
     skipped = sorted([*listing.unusable, *failed], key=lambda file: file.name)
     _require_enough(source, len(good), skipped)
     shapes = [shape for row in good if (shape := outcomes[row].shape) is not None]
-    skipping = Notice(
-        "unreadable", f"{len(skipped)} of {len(good) + len(skipped)} images were skipped: {named(skipped)}."
-    )
     return Index(
-        shape=(len(outcomes), layout.channels, layout.frame.height, layout.frame.width),
+        shape=(len(outcomes), layout.kind.channels, layout.frame.height, layout.frame.width),
         dtype=layout.dtype,
-        low=min(outcomes[row].low for row in good),
-        high=max(outcomes[row].high for row in good),
+        opacity=layout.kind.opacity,
+        values=values,
         rows=good,
         names=[names[row] for row in good],
         folders=[listing.classes[row] for row in good] if listing.classes else [None] * len(good),
+        splits=[listing.splits[row] for row in good] if listing.splits else [None] * len(good),
         digests=[outcomes[row].digest for row in good],
         sizes=[(shape.width, shape.height) for shape in shapes],
         channels=[shape.channels for shape in shapes],
+        opacities=[shape.opacity for shape in shapes],
         dtypes=[shape.dtype for shape in shapes],
         columns={
             printable(name): [_printable_cell(cells[row]) for row in good] for name, cells in listing.columns.items()
         },
         unreadable=[(file.name, file.reason) for file in skipped],
-        notices=[*([skipping] if skipped else []), *conversions(shapes, layout, options), *listing.notices],
+        others=dict(listing.others),
+        notices=[
+            *([_skipping(skipped, len(good))] if skipped else []),
+            *conversions(shapes, layout, options),
+            *notices_of(values, layout.dtype),
+            *listing.notices,
+        ],
     )
+
+
+def _summarized(outcomes: Sequence[Outcome], layout: Layout) -> tuple[Sequence[Outcome], SetValues]:
+    """The outcomes and the values of all images.
+
+    Black and white are those of the images of the layout's own dtype. Where that is a range of their own, images of
+    other dtypes, whose black and white are those of their dtype, cannot be brought to it.
+    """
+    native = [o.values for o in outcomes if o.values and o.shape and o.shape.dtype == layout.dtype]
+    every = [o.values for o in outcomes if o.values]
+    if not every:
+        return outcomes, SetValues(0.0, 1.0, WHOLE[layout.dtype])
+    values = summarized(layout.dtype, native or every)
+    if values.range == WHOLE[layout.dtype] or len(native) in (0, len(every)):
+        return outcomes, summarized(layout.dtype, every)
+    low, high = values.range
+    others = f"the others have {depth_title(layout.dtype)} from {low:g} to {high:g}"
+    kept = [
+        replace(o, reason=f"it has {depth_title(o.shape.dtype)}, and {others}")
+        if o.reason is None and o.shape is not None and o.shape.dtype != layout.dtype
+        else o
+        for o in outcomes
+    ]
+    return kept, values
+
+
+def _skipping(skipped: Sequence[Unreadable], good: int) -> Notice:
+    text = f"{len(skipped)} of {good + len(skipped)} images were skipped: {named(skipped)}."
+    return Notice("unreadable", text)
 
 
 def _printable_cell(cell: Cell) -> Cell:

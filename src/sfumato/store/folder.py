@@ -15,7 +15,7 @@ import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -27,7 +27,7 @@ from sfumato.store.build import JOURNAL, PIXELS, SPOOL, build
 from sfumato.store.index import Index, read_index, write_index
 from sfumato.store.pixels import MappedPixels
 
-FORMAT = 1
+FORMAT = 2
 """Raised when stores of older versions cannot be read."""
 
 VARIABLE = "SFUMATO_CACHE"
@@ -101,8 +101,13 @@ def kept_in(folder: Path, source: Source) -> Iterator[None]:
 
 def _place(source: Source, options: ReadOptions, cache: Path) -> Path:
     name = re.sub(r"[^\w.-]+", "_", Path(source.identity).name)[:40] or "images"
-    request = _hash([FORMAT, source.identity, asdict(options)])
+    request = _hash([FORMAT, source.identity, asdict(stored(options))])
     return cache / "stores" / f"{name}-{request}" / _hash(source.signature())
+
+
+def stored(options: ReadOptions) -> ReadOptions:
+    """The options that change what a store holds: it has the images of all splits, and their values as in the files."""
+    return replace(options, range=None, split="none" if options.split == "none" else "auto")
 
 
 def _hash(content: object) -> str:

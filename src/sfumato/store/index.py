@@ -10,6 +10,7 @@ from typing import ClassVar
 
 from sfumato.sources import Cell, Notice, Shape, Unreadable
 from sfumato.sources.pixels import Dtype
+from sfumato.store.values import SetValues
 
 INDEX = "index.json"
 
@@ -21,17 +22,20 @@ class Index:
     Attributes:
         shape: (rows, C, H, W) of the file of pixels; a row without a readable image is empty.
         dtype: Of the pixels.
-        low: The least value of all pixels, if they are floats.
-        high: The greatest.
+        opacity: Whether the last of four channels is opacity.
+        values: Of all pixels.
         rows: Where in the file each image is.
         names: Of each image within its source, printable.
         folders: The class of each by its folder; None where there is none.
+        splits: The split of each, such as "train"; None where it is in none.
         digests: A hash of each image's pixels, in hexadecimal digits.
         sizes: (width, height) of each image before it was fitted.
         channels: Of each image before they were converted.
+        opacities: Whether the last of the four channels of each image was opacity.
         dtypes: Of each image before it was converted.
         columns: What is known of each image.
         unreadable: The images that could not be used, by name and reason.
+        others: How many files of each kind are not images.
         notices: What was decided about them.
     """
 
@@ -39,24 +43,27 @@ class Index:
 
     shape: tuple[int, int, int, int]
     dtype: Dtype
-    low: float
-    high: float
+    opacity: bool
+    values: SetValues
     rows: list[int]
     names: list[str]
     folders: list[str | None]
+    splits: list[str | None]
     digests: list[str]
     sizes: list[tuple[int, int]]
     channels: list[int]
+    opacities: list[bool]
     dtypes: list[Dtype]
     columns: dict[str, list[Cell]]
     unreadable: list[tuple[str, str]]
+    others: dict[str, int]
     notices: list[Notice]
 
     @property
     def shapes(self) -> Sequence[Shape]:
         """What the images were before they were fitted and converted."""
-        kinds = zip(self.sizes, self.channels, self.dtypes, strict=True)
-        return [Shape(width, height, channels, dtype) for (width, height), channels, dtype in kinds]
+        kinds = zip(self.sizes, self.channels, self.dtypes, self.opacities, strict=True)
+        return [Shape(width, height, channels, dtype, opacity) for (width, height), channels, dtype, opacity in kinds]
 
     @property
     def skipped(self) -> Sequence[Unreadable]:

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from statistics import median_low
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from sfumato.errors import DataError
-from sfumato.sources import Entry, Frame, Notice, ReadOptions, Unreadable, depth_title, mode_title, printable
-from sfumato.sources.decode import Shape, reason_of, shape_of
+from sfumato.sources import USUAL, Entry, Frame, Notice, ReadOptions, Unreadable, depth_title, mode_title, printable
+from sfumato.sources.decode import Shape, opened, reason_of
 from sfumato.sources.parallel import in_parallel
 from sfumato.sources.pixels import Dtype
 from sfumato.store.size import SMALLEST_SIDE
@@ -25,35 +26,55 @@ HEAD = 1 << 16
 
 PIECE = 512
 
-BY_NAME = {"grey": 1, "rgb": 3, "rgba": 4}
+
+class Kind(NamedTuple):
+    """What the channels of an image are.
+
+    Attributes:
+        channels: How many there are.
+        opacity: Whether the last of four is opacity.
+    """
+
+    channels: int
+    opacity: bool = False
+
+    @property
+    def is_viewable(self) -> bool:
+        """Whether it is grey, RGB or RGBA."""
+        return self in BY_NAME.values()
+
+
+BY_NAME = {"grey": Kind(1), "rgb": Kind(3), "rgba": Kind(4, opacity=True)}
+"""The channels that a person can ask for."""
 
 
 @dataclass(frozen=True)
 class Layout:
-    """What every image becomes: a size, a number of channels, and a dtype."""
+    """What every image becomes: a size, the kind of its channels, and a dtype."""
 
     frame: Frame
-    channels: int
+    kind: Kind
     dtype: Dtype
 
 
-def survey(entries: Sequence[Entry]) -> list[Shape | Unreadable]:
+def survey(entries: Sequence[Entry], options: ReadOptions = USUAL) -> list[Shape | Unreadable]:
     """The shape of every image, or why it has none, from their headers."""
     pieces = [entries[start : start + PIECE] for start in range(0, len(entries), PIECE)]
     numbered = list(enumerate(pieces))
-    found = dict(in_parallel(_survey_piece, numbered, [len(piece) for piece in pieces], "Measuring images"))
+    measure = partial(_survey_piece, options=options)
+    found = dict(in_parallel(measure, numbered, [len(piece) for piece in pieces], "Measuring images"))
     return [shape for index, _ in numbered for shape in found[index]]
 
 
-def _survey_piece(piece: tuple[int, Sequence[Entry]]) -> tuple[int, list[Shape | Unreadable]]:
+def _survey_piece(piece: tuple[int, Sequence[Entry]], options: ReadOptions) -> tuple[int, list[Shape | Unreadable]]:
     index, entries = piece
-    return index, [_measured(entry) for entry in entries]
+    return index, [_measured(entry, options) for entry in entries]
 
 
-def _measured(entry: Entry) -> Shape | Unreadable:
+def _measured(entry: Entry, options: ReadOptions) -> Shape | Unreadable:
     for most in (HEAD, None):
         try:
-            return shape_of(entry.read() if most is None else entry.read(most))
+            return opened(entry.read() if most is None else entry.read(most), options).shape
         except Exception as error:  # decoders meet broken data with whatever their code runs into
             failure = Unreadable(printable(entry.name), reason_of(error))
     return failure
@@ -76,8 +97,13 @@ def lay_out(title: str, shapes: Iterable[Shape], options: ReadOptions) -> Layout
         frame = Frame(shapes[0].width, shapes[0].height)
     else:
         frame = Frame(*options.size, options.fit)
-    channels = BY_NAME.get(options.channels) or _most_common(shape.channels for shape in shapes)
-    return Layout(frame, channels, _most_common(shape.dtype for shape in shapes))
+    kind = BY_NAME.get(options.channels) or _most_common(kind_of(shape) for shape in shapes)
+    return Layout(frame, kind, _most_common(shape.dtype for shape in shapes))
+
+
+def kind_of(shape: Shape) -> Kind:
+    """What the channels of an image of this shape are."""
+    return Kind(shape.channels, shape.opacity)
 
 
 def _most_common(values: Iterable[T]) -> T:
@@ -87,13 +113,14 @@ def _most_common(values: Iterable[T]) -> T:
 def conversions(shapes: Iterable[Shape], layout: Layout, options: ReadOptions) -> list[Notice]:
     """Notices on how many images were converted from other channels, unless these were asked for, or depths."""
     shapes = list(shapes)
-    by_channels = Counter(mode_title(shape.channels) for shape in shapes)
+    by_channels = Counter(mode_title(*kind_of(shape)) for shape in shapes)
     by_depth = Counter(depth_title(shape.dtype) for shape in shapes)
-    kinds = [(by_channels, mode_title(layout.channels))] if options.channels == "auto" else []
-    kinds.append((by_depth, depth_title(layout.dtype)))
+    requested = options.channels in BY_NAME
+    kinds = [] if requested else [(by_channels, mode_title(*layout.kind), "--channels grey|rgb|rgba|bands")]
+    kinds.append((by_depth, depth_title(layout.dtype), ""))
     return [
-        Notice("conversions", f"{count} of {len(shapes)} images were converted from {native} to {target}.")
-        for counts, target in kinds
+        Notice("conversions", f"{count} of {len(shapes)} images were converted from {native} to {target}.", flag)
+        for counts, target, flag in kinds
         for native, count in counts.items()
         if native != target
     ]

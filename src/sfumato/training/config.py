@@ -11,6 +11,7 @@ from sfumato.flags import otherwise
 
 if TYPE_CHECKING:
     from sfumato.objective import TimeDensity, Weight
+    from sfumato.sources import ReadOptions
     from sfumato.training.ema import Average
 
 SOUND = {
@@ -30,7 +31,7 @@ def require(holds: bool, given: str, expected: str) -> None:
 
 
 @dataclass(frozen=True)
-class DataConfig:
+class ReadConfig:
     """How images are read."""
 
     __pydantic_config__: ClassVar = {"extra": "forbid"}
@@ -39,10 +40,49 @@ class DataConfig:
     """Bring the images to this size (antialiased), such as 64 or 64x96."""
     fit: Literal["crop", "pad", "resize"] = "crop"
     """How to bring them there: crop keeps the middle, pad adds black (or transparent) borders, resize stretches."""
-    channels: Literal["auto", "grey", "rgb", "rgba"] = "auto"
-    """Convert the images; auto: what most of them are."""
+    channels: Literal["auto", "grey", "rgb", "rgba", "bands"] = "auto"
+    """Convert the images; auto: what most of them are; bands: plain channels, none of which is opacity."""
+    split: Annotated[str, tyro.conf.arg(metavar="auto|all|none|NAME")] = "auto"
+    """Where folders or files are named as splits (train, val, test): auto learns train, validates by val and keeps test
+    for `sfumato eval`; all learns every image; none takes the names for classes; NAME learns that split."""
+    pages: Literal["auto", "first", "images", "channels"] = "auto"
+    """What the pages of a TIFF are, where it does not say it."""
+    range: Annotated[
+        tuple[float, float] | Literal["auto"], otherwise("LOW HIGH|auto", "auto, the range of the data")
+    ] = "auto"
+    """The values that are black and white; what lies outside is clipped."""
+    nodata: Annotated[float | None, otherwise("VALUE", "NaN, and what a file declares")] = None
+    """The value of pixels without data, which get the mean of the other pixels of their image."""
+    name_encoding: Annotated[str | None, otherwise("NAME", "detected")] = None
+    """The encoding of the names in a zip or tar, such as cp932 or gbk."""
     labels: bool = True
     """Learn the names of the first sub-folders as class labels, where every image lies in one."""
+
+    def __post_init__(self) -> None:
+        if self.size is not None:
+            from sfumato.store.size import parsed_size
+
+            parsed_size(self.size)
+
+    def options(self) -> "ReadOptions":
+        """The same for `data.read_images`.
+
+        Raises:
+            ConfigError: They make no sense.
+        """
+        from sfumato.data import checked_options
+
+        return checked_options(
+            self.size, self.fit, self.channels, self.pages, self.split, self.range, self.nodata, self.name_encoding
+        )
+
+
+@dataclass(frozen=True)
+class DataConfig(ReadConfig):
+    """The images: how they are read, what is learned beside them, and how they are augmented."""
+
+    __pydantic_config__: ClassVar = {"extra": "forbid"}
+
     condition: Annotated[tuple[str, ...], otherwise("COLUMN [COLUMN ...]", "none")] = ()
     """Learn these columns of metadata.csv instead: text and integers as classes, numbers with a decimal point as
     numbers. Such as: age species."""
@@ -59,10 +99,7 @@ class DataConfig:
     """Share of the images kept from training, for the held-out loss (at least one image, at most 1024)."""
 
     def __post_init__(self) -> None:
-        if self.size is not None:
-            from sfumato.store.size import parsed_size
-
-            parsed_size(self.size)
+        super().__post_init__()
         require(self.translate >= 0, f"--translate {self.translate} is negative", "Choose 0 pixels or more.")
         sound = self.augment is None or 0 <= self.augment <= 1
         require(sound, f"--augment {self.augment} is not a probability", "Choose 0 to 1.")
