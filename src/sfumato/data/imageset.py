@@ -101,7 +101,8 @@ class ImageSet:
         Images for validation are part of it. It is taken from the images' digests, so that no pixel is read.
         """
         columns = [asdict(column) for column in self.columns]
-        header = [len(self), *self.image_shape, self.depth.dtype, self.label_names, columns, self.labels is not None]
+        header: list[object] = [len(self), *self.image_shape, self.depth.dtype, self.label_names, columns]
+        header.append(self.labels is not None)
         if not self.depth.is_whole or self.depth.opacity:
             header.append(asdict(self.depth))
         if "validation" in self.others:

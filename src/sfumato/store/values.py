@@ -190,10 +190,11 @@ def _without_outliers(images: Sequence[Values]) -> Range:
     low, high = min(image.low for image in images), max(image.high for image in images)
     if margin <= 0:
         return low, high
-    if low < typical_low - margin:
-        low = float(lows[lows >= typical_low - margin].min())
-    if high > typical_high + margin:
-        high = float(highs[highs <= typical_high + margin].max())
+    least, most = float(typical_low - margin), float(typical_high + margin)
+    if low < least:
+        low = min(value for image in images for value in (image.low, image.inner_low) if value >= least)
+    if high > most:
+        high = max(value for image in images for value in (image.high, image.inner_high) if value <= most)
     return low, high
 
 

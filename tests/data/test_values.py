@@ -1,0 +1,194 @@
+"""The values of pixels: which are black and white, what has no data, and what looks like labels."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from images import noise, png
+from sfumato.data import RangeChoice, load_images
+from sfumato.errors import ConfigError
+from sfumato.sources import BadImageError
+from sfumato.sources.pixels import Dtype
+from sfumato.store.convert import filled
+from sfumato.store.values import Range, labels_of, range_of, values_of
+
+
+def ramps(count: int, low: float, high: float, dtype: str = "float32") -> np.ndarray:
+    """Images (count, 40, 40, 1) whose values run evenly from low to high."""
+    return np.linspace(low, high, 1600).reshape(1, 40, 40, 1).repeat(count, axis=0).astype(dtype)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "low", "high", "expected"),
+    [
+        ("uint8", 0, 255, (0, 255)),
+        ("uint8", 30, 90, (0, 255)),
+        ("uint16", 0, 65535, (0, 65535)),
+        ("uint16", 0, 40000, (0, 65535)),
+        ("uint16", 0, 4088, (0, 4088)),
+        ("uint16", 200, 3000, (200, 3000)),
+        ("float32", 0, 1, (0, 1)),
+        ("float32", 0.1, 0.7, (0, 1)),
+        ("float32", -1, 1, (-1, 1)),
+        ("float32", -0.25, 0.75, (-1, 1)),
+        ("float32", 0, 255, (0, 255)),
+        ("float32", 0, 100, (0, 100)),
+        ("float32", -1000, 3000, (-1000, 3000)),
+        ("float32", 0, 0, (0, 1)),
+        ("float32", 300, 300, (300, 301)),
+    ],
+)
+def test_black_and_white_are_those_of_the_data(dtype: Dtype, low: float, high: float, expected: Range) -> None:
+    assert range_of(dtype, [values_of(image) for image in ramps(5, low, high, dtype)]) == expected
+
+
+@pytest.mark.parametrize(
+    ("dtype", "value", "expected"),
+    [
+        ("uint16", 65535, (0, 4000)),
+        ("float32", 1e6, (0, 4000)),
+        ("float32", -1e6, (0, 4000)),
+        ("float32", 5000, (0, 5000)),
+    ],
+)
+def test_hot_pixels_do_not_count_but_near_ones_do(dtype: Dtype, value: float, expected: Range) -> None:
+    images = ramps(20, 0, 4000, dtype)
+    images[3, 5, 5] = images[7, 2, 2] = value
+    found = range_of(dtype, [values_of(image) for image in images])
+    assert found == expected
+
+
+def test_an_image_unlike_all_others_does_not_count() -> None:
+    images = ramps(40, 0, 4000)
+    images[11] *= 1000
+    assert range_of("float32", [values_of(image) for image in images]) == (0, 4000)
+
+
+def test_many_bright_images_count() -> None:
+    images = ramps(40, 0, 100)
+    images[::4] *= 1000
+    assert range_of("float32", [values_of(image) for image in images]) == (0, 100_000)
+
+
+@pytest.mark.parametrize(
+    ("gaps", "expected"),
+    [
+        ([[np.nan, 2.0], [4.0, 6.0]], [[4.0, 2.0], [4.0, 6.0]]),
+        ([[-9999.0, 2.0], [4.0, np.inf]], [[3.0, 2.0], [4.0, 3.0]]),
+        ([[1.0, 2.0], [4.0, 6.0]], [[1.0, 2.0], [4.0, 6.0]]),
+    ],
+)
+def test_pixels_without_data_have_the_mean_of_the_others(gaps: list[list[float]], expected: list[list[float]]) -> None:
+    image = np.array(gaps, np.float32)[:, :, None]
+    whole, share = filled(np.concatenate([image, np.ones_like(image)], axis=2), -9999)
+    assert whole[:, :, 0].tolist() == expected
+    assert whole.dtype == np.float32
+    assert share == (~np.isfinite(image) | (image == -9999)).sum() / 8
+
+
+def test_integers_are_filled_with_the_rounded_mean_of_their_own_channel() -> None:
+    image = np.array([[[0, 9], [7, 9]], [[8, 9], [8, 0]]], np.uint16)
+    assert filled(image, 0)[0].tolist() == [[[8, 9], [7, 9]], [[8, 9], [8, 9]]]
+    assert filled(image, 0.5)[0] is image
+    assert filled(image, -1)[0] is image
+
+
+def test_an_image_without_any_data_is_none() -> None:
+    with pytest.raises(BadImageError, match="has no data"):
+        filled(np.full((4, 4, 1), np.nan, np.float32), None)
+
+
+@pytest.mark.parametrize(
+    ("image", "labels"),
+    [
+        (np.arange(4096).reshape(64, 64, 1) % 4, (0, 1, 2, 3)),
+        (np.arange(4096).reshape(64, 64, 1) % 40, None),
+        (np.arange(16).reshape(4, 4, 1) % 4, None),
+        (np.zeros((64, 64, 3), int), None),
+    ],
+    ids=["a mask", "many values", "few pixels", "RGB"],
+)
+def test_few_integers_in_one_channel_may_be_labels(image: np.ndarray, labels: tuple[int, ...] | None) -> None:
+    assert labels_of(image.astype(np.uint8)) == labels
+    assert labels_of(image.astype(np.uint16)) == labels
+    assert labels_of(image.astype(np.float32)) is None
+
+
+def saved(folder: Path, images: np.ndarray) -> Path:
+    np.save(folder / "images.npy", images)
+    return folder / "images.npy"
+
+
+@pytest.mark.parametrize(
+    ("range", "expected", "said"),
+    [
+        ("auto", (200, 3000), "Values from 200 to 3,000 are taken as black and white."),
+        ((0, 2000), (0, 2000), "Values from 0 to 2,000 are taken as black and white. Others, from 200 to 3,000, are"),
+        ((0, 4000), (0, 4000), "Values from 0 to 4,000 are taken as black and white."),
+    ],
+)
+def test_the_range_is_printed_and_can_be_given(range: RangeChoice, expected: Range, said: str, tmp_path: Path) -> None:
+    images = load_images(saved(tmp_path, ramps(4, 200, 3000, "uint16")), range=range, cache=tmp_path)
+    assert images.depth.range == expected
+    assert images.notices[0].text.startswith(said)
+    assert images.notices[0].flag == "--range LOW HIGH"
+    low, high = expected
+    floats = ramps(1, 200, 3000, "uint16").ravel().astype(float)
+    exact = np.clip((floats - low) / (high - low) * 2 - 1, -1, 1)
+    assert np.abs(images.floats()[0].numpy().ravel() - exact).max() < 1e-6
+
+
+def test_a_range_does_not_decode_anything_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = saved(tmp_path, ramps(4, 200, 3000, "uint16"))
+    load_images(path, cache=tmp_path)
+    monkeypatch.setattr("sfumato.store.folder.build", None)
+    assert load_images(path, cache=tmp_path, range=(0, 10)).depth.range == (0, 10)
+
+
+@pytest.mark.parametrize("range", [(1, 1), (2, 1), (0, np.inf), (np.nan, 1)])
+def test_a_range_that_does_not_rise_is_an_error(range: RangeChoice, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="--range"):
+        load_images(tmp_path, range=range)
+
+
+def test_label_masks_are_noticed_and_keep_their_range(tmp_path: Path) -> None:
+    masks = (np.arange(4096).reshape(1, 64, 64, 1) // 100 % 4).repeat(3, axis=0).astype(np.uint8)
+    images = load_images(saved(tmp_path, masks), cache=tmp_path)
+    assert images.depth.range == (0, 3)
+    assert "only the values 0, 1, 2, 3, as label masks have" in images.notices[1].text
+
+
+def test_black_and_white_drawings_are_no_label_masks(tmp_path: Path) -> None:
+    drawings = (noise(3, 40, 40, 1) > 127).astype(np.uint8) * np.uint8(255)
+    assert load_images(saved(tmp_path, drawings), cache=tmp_path).notices == ()
+
+
+def test_filled_pixels_are_counted(tmp_path: Path) -> None:
+    images = ramps(4, 0.1, 1)
+    images[0, :10] = np.nan
+    loaded = load_images(saved(tmp_path, images), cache=tmp_path)
+    assert loaded.notices[0].text.startswith("Pixels without data (6.25% of all, in 1 images)")
+    assert len(loaded) == 4
+    assert np.abs(loaded.images[0, 0, :10] - images[0, 10:].mean()).max() < 1e-6
+
+
+def test_a_value_without_data_can_be_given_and_is_suspected(tmp_path: Path) -> None:
+    images = ramps(4, 1, 800)
+    images[:, :10] = -9999
+    path = saved(tmp_path, images)
+    suspected = load_images(path, cache=tmp_path)
+    assert suspected.depth.range == (-9999, 800)
+    assert [notice.flag for notice in suspected.notices] == ["--range LOW HIGH", "--nodata -9999"]
+    assert load_images(path, nodata=-9999, cache=tmp_path).depth.low > 0
+
+
+def test_images_of_another_depth_do_not_join_those_with_a_range_of_their_own(tmp_path: Path) -> None:
+    for number, image in enumerate(ramps(3, 0, 4088, "uint16")):
+        (tmp_path / f"{number}.png").write_bytes(png(image[:, :, 0]))
+    (tmp_path / "8.png").write_bytes(png(noise(40, 40)))
+    images = load_images(tmp_path)
+    assert len(images) == 3
+    assert "8.png (it has 8 bits, and the others have 16 bits from 0 to 4088)" in images.notices[1].text
