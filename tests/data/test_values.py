@@ -141,6 +141,13 @@ def test_the_range_is_printed_and_can_be_given(range: RangeChoice, expected: Ran
     assert np.abs(images.floats()[0].numpy().ravel() - exact).max() < 1e-6
 
 
+def test_the_range_is_that_of_the_files_whatever_the_size(tmp_path: Path) -> None:
+    chequered = np.indices((3, 40, 40, 1)).sum(axis=0) % 2 * 4000
+    images = load_images(saved(tmp_path, chequered.astype(np.uint16)), size=20, cache=tmp_path)
+    assert images.depth.range == (0, 4000)
+    assert images.images.float().std() < 100
+
+
 def test_a_range_does_not_decode_anything_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = saved(tmp_path, ramps(4, 200, 3000, "uint16"))
     load_images(path, cache=tmp_path)

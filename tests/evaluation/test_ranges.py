@@ -56,11 +56,11 @@ def test_equal_numbers_are_equally_bright(
 
 
 def test_values_outside_the_range_are_clipped_and_counted() -> None:
-    read, notices = read_as(SIGNED, images(SIGNED, -1, 3, 0, 2), "drawn")
+    read, notices = read_as(SIGNED, images(SIGNED, -4, 3, 0, 1), "drawn")
     assert read.floats().ravel().tolist() == [-1, 1, 0, 1]
     assert notices == (
         "Values from -1 to 1 are taken as black and white, as in the data. In 2 of the 4 images of drawn there are "
-        "others, from -1 to 3, which are clipped.",
+        "others, from -4 to 3, which are clipped.",
     )
 
 
