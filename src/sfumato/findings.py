@@ -34,22 +34,39 @@ def print_findings(facts: dict[str, Any], written: list[str], as_json: bool) -> 
 def sentences(facts: dict[str, Any]) -> Iterator[tuple[str, str]]:
     """The facts as a person would say them, each under its heading."""
     size = facts["bytes"]
-    yield "images", f"{facts['images']:,}"
+    yield (
+        "images",
+        f"{facts['images']:,}" + "".join(f"; {count:,} for {name}" for name, count in facts["splits"].items()),
+    )
     yield "sizes", _listed(facts["sizes"], MOST_KINDS)
     yield "modes", _listed(facts["modes"], MOST_KINDS)
     yield "depths", _listed(facts["depths"], MOST_KINDS)
+    yield "values", _values(facts["values"])
     yield "classes", _classes(facts["classes"])
     yield "columns", "\n".join(facts["columns"].values()) or "none"
     yield "unreadable", _unreadable(facts["unreadable"])
+    if facts["other_files"]:
+        yield "other files", _listed(facts["other_files"], MOST_KINDS)
     yield "duplicates", _duplicates(facts)
     for notice in facts["notices"]:
-        yield notice["topic"], notice["text"]
+        if notice["topic"] not in ("unreadable", "range"):  # which have rows of their own
+            yield notice["topic"], notice["text"] + (f" To change it: {notice['flag']}." if notice["flag"] else "")
     yield "learned as", "{width}x{height} pixels, {mode}, {depth}".format(**facts["learned_as"])
     yield (
         "memory",
-        f"{_bytes(size['images'])} on disk for the decoded images, and as much on the device if it fits; the network "
-        f"{_bytes(size['network'])} and what a batch needs",
+        f"{_bytes(size['images'])} on disk for the decoded images, and as much on the device if it fits; "
+        f"{_bytes(size['network'])} for the network, and {_bytes(size['batch'])} for a batch, half of it in bfloat16",
     )
+    if facts["forecast"]:
+        yield "forecast", "\n".join(facts["forecast"])
+
+
+def _values(values: dict[str, Any]) -> str:
+    black, white = values["black"], values["white"]
+    low, high = values.get("low", black), values.get("high", white)
+    if (low, high) == (black, white):
+        return f"{low:,.6g} to {high:,.6g}, taken as black and white (--range LOW HIGH)"
+    return f"{low:,.6g} to {high:,.6g}; {black:,.6g} and {white:,.6g} are taken as black and white (--range LOW HIGH)"
 
 
 def _listed(counts: dict[str, int], most: int) -> str:

@@ -1,42 +1,28 @@
 """What a data set is, before anything is trained on it: facts for a person and for scripts, and pictures."""
 
-import shlex
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from sfumato import pictures
-from sfumato.architecture import model_for
 from sfumato.conditions import Cell, column_of
-from sfumato.data import ImageSet, image_set, read_images
+from sfumato.data import DIGITS, ImageSet, image_set, read_images
 from sfumato.devices import choose_device
 from sfumato.duplicates import Groups, nearly_same, same_pixels
 from sfumato.errors import DataError
-from sfumato.models import network_for
-from sfumato.presets import preset_for
-from sfumato.rules import planned
+from sfumato.recommendation import Recommendation, memory_of, recommend, train_command
 from sfumato.sources import ReadOptions, Shape, Source, Unreadable, depth_title, mode_title, open_source
-from sfumato.store import cache_folder, kept_in, open_store, suggested_size, survey
-
-LARGEST_SIDE = 128
-"""Images of one size that is not larger than this are learned as they are."""
-
-LARGEST_TINY = 16
-"""The largest side that the preset `tiny` is for."""
-
-SMALL_SET = 5000
-"""Below this many images a model begins to copy them, and augmentation helps."""
+from sfumato.store import cache_folder, kept_in, open_store, survey
+from sfumato.store.build import require_enough
+from sfumato.store.index import Index
 
 MOST_ON_SHEET = 100
 MOST_PAIRS = 24
-
-BYTES_A_WEIGHT = 16
-"""Weights, their average and Adam's two moments, in float32."""
 
 
 @dataclass(frozen=True)
@@ -58,13 +44,12 @@ class Inspection:
 
 @dataclass(frozen=True)
 class _Seen:
-    """Images, what they were before they were fitted, their table, which could not be read, and what was chosen."""
+    """Images, their shapes before they were resized, the index of their store if they have one, and the advice."""
 
     images: ImageSet
     shapes: Sequence[Shape]
-    columns: Mapping[str, Sequence[Cell]]
-    skipped: Sequence[Unreadable]
-    options: ReadOptions
+    index: Index | None
+    advice: Recommendation
 
 
 def inspect(
@@ -93,7 +78,7 @@ def inspect(
     images = seen.images
     same = same_pixels(images)
     alike = nearly_same(images, lambda done: on_images(done, len(images))) if near_duplicates else None
-    return Inspection(_facts(source, seen, same, alike), images, same, alike)
+    return Inspection(_facts(source, seen, labels, same, alike), images, same, alike)
 
 
 def save_pictures(found: Inspection, folder: Path) -> list[Path]:
@@ -115,66 +100,51 @@ def save_pictures(found: Inspection, folder: Path) -> list[Path]:
     return written
 
 
-def recommended(options: ReadOptions, shapes: Sequence[Shape]) -> ReadOptions:
-    """The options with a size: none if the images share a small one, else a suggestion."""
-    sizes = {(shape.width, shape.height) for shape in shapes}
-    share_a_small_one = len(sizes) == 1 and max(map(max, sizes)) <= LARGEST_SIDE
-    if options.size is not None or not sizes or share_a_small_one:
-        return options
-    side = suggested_size(shapes)
-    return replace(options, size=(side, side))
-
-
-def train_command(source: str, options: ReadOptions, images: ImageSet) -> str:
-    """The `train` command for this data."""
-    words = ["sfumato", "train", source]
-    if options.size is not None:
-        width, height = options.size
-        words += ["--size", str(width) if width == height else f"{width}x{height}"]
-    words += ["--fit", options.fit] if options.fit != "crop" else []
-    words += ["--channels", options.channels] if options.channels != "auto" else []
-    words += ["--preset", "tiny"] if source != "digits" and _is_tiny(images) else []
-    words += ["--augment", "0.12"] if source != "digits" and len(images) < SMALL_SET else []
-    return shlex.join(words)
-
-
-def _is_tiny(images: ImageSet) -> bool:
-    return max(images.image_shape[1:]) <= LARGEST_TINY
-
-
 def _seen(source: str, options: ReadOptions, labels: bool, cache: Path | None) -> _Seen:
-    if source == "digits":
+    device = choose_device("auto")
+    if source == DIGITS:
         images = read_images(source, options, labels)
-        return _Seen(images, [Shape(8, 8, 1, "uint8")] * len(images), {}, [], options)
+        shapes = [Shape(8, 8, 1, "uint8")] * len(images)
+        return _Seen(images, shapes, None, recommend(source, options, shapes, device))
     opened = open_source(source, options)
-    if options.size is None:
-        options = recommended(options, _surveyed(opened, options, cache_folder(cache)))
-    store = open_store(opened, options, cache)
-    index = store.index
-    return _Seen(image_set(store, opened.title, options, labels), index.shapes, index.columns, index.skipped, options)
+    advice = recommend(source, options, _surveyed(opened, options, cache_folder(cache)), device)
+    store = open_store(opened, advice.options, cache)
+    images = image_set(store, opened.title, advice.options, labels)
+    return _Seen(images, store.index.shapes, store.index, advice)
 
 
 def _surveyed(source: Source, options: ReadOptions, cache: Path) -> list[Shape]:
-    """The shape of every image that has one, by its header."""
+    """The shape of every image that has one, by its header.
+
+    Raises:
+        DataError: there are fewer than two.
+    """
     with kept_in(cache, source):
         cache.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=cache) as spool:
-            shapes = survey(source.listing(Path(spool)).entries, options)
-    return [shape for shape in shapes if isinstance(shape, Shape)]
+            listing = source.listing(Path(spool))
+            found = survey(listing.entries, options)
+    shapes = [shape for shape in found if isinstance(shape, Shape)]
+    unreadable = [shape for shape in found if isinstance(shape, Unreadable)]
+    require_enough(source, listing, len(shapes), unreadable)
+    return shapes
 
 
-def _facts(source: str, seen: _Seen, same: Groups, alike: Groups | None) -> dict[str, Any]:
-    images, shapes = seen.images, seen.shapes
+def _facts(source: str, seen: _Seen, labels: bool, same: Groups, alike: Groups | None) -> dict[str, Any]:
+    images, shapes, index = seen.images, seen.shapes, seen.index
     channels, height, width = images.image_shape
     return {
         "source": source,
         "images": len(images),
+        "splits": {name: len(others) for name, others in images.others.items()},
         "sizes": _counts(f"{shape.width}x{shape.height}" for shape in shapes),
         "modes": _counts(mode_title(shape.channels, shape.opacity) for shape in shapes),
         "depths": _counts(depth_title(shape.dtype) for shape in shapes),
+        "values": _values(images, index),
         "classes": _class_counts(images),
-        "columns": {name: _spoken(name, cells) for name, cells in seen.columns.items()},
-        "unreadable": [{"name": file.name, "reason": file.reason} for file in seen.skipped],
+        "columns": {name: _spoken(name, cells) for name, cells in index.columns.items()} if index else {},
+        "unreadable": [{"name": file.name, "reason": file.reason} for file in index.skipped] if index else [],
+        "other_files": index.others if index else {},
         "duplicates": _group_counts(same),
         "near_duplicates": None if alike is None else _group_counts(alike),
         "learned_as": {
@@ -184,9 +154,26 @@ def _facts(source: str, seen: _Seen, same: Groups, alike: Groups | None) -> dict
             "mode": mode_title(channels, images.depth.opacity),
             "depth": depth_title(images.depth.dtype),
         },
-        "bytes": {"images": len(images) * images.pixels.bytes_an_image, "network": _network_bytes(source, images)},
+        "bytes": memory_of(seen.advice, images),
         "notices": [asdict(notice) for notice in images.notices],
-        "command": train_command(source, seen.options, images),
+        "forecast": list(seen.advice.plan.reasons),
+        "command": train_command(source, seen.advice, labels, len(images)),
+    }
+
+
+def _values(images: ImageSet, index: Index | None) -> dict[str, Any]:
+    """The values of the pixels: the extremes, black and white, labels, and the share without data."""
+    black, white = images.depth.range
+    if index is None:
+        return {"black": black, "white": white}
+    found = index.values
+    return {
+        "low": found.low,
+        "high": found.high,
+        "black": black,
+        "white": white,
+        "labels": found.labels,
+        "without_data": found.missing_share,
     }
 
 
@@ -212,12 +199,3 @@ def _spoken(name: str, cells: Sequence[Cell]) -> str:
 
 def _group_counts(groups: Groups) -> dict[str, int]:
     return {"groups": len(groups), "images": sum(map(len, groups))}
-
-
-def _network_bytes(source: str, images: ImageSet) -> int:
-    """Memory of the recommended preset's network while it learns, activations apart."""
-    preset = preset_for(source, "tiny" if _is_tiny(images) else None)
-    config = model_for(planned(preset, images, choose_device("auto")).config, images)
-    with torch.device("meta"):
-        network = network_for(config)
-    return BYTES_A_WEIGHT * sum(parameter.numel() for parameter in network.parameters())

@@ -61,19 +61,22 @@ class Plan:
     Attributes:
         config: complete.
         reasons: a sentence for each thing that was settled.
+        warnings: a sentence for each thing that other settings would make better.
     """
 
     config: TrainConfig
     reasons: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
 
 
-def planned(config: TrainConfig, images: ImageSet, device: torch.device) -> Plan:
+def planned(config: TrainConfig, images: ImageSet, device: torch.device, rate: float | None = None) -> Plan:
     """Settles what `config` leaves open.
 
     Args:
         config: of which some settings are None.
         images: to be learned.
-        device: that will compute; its speed is measured where that matters.
+        device: that will compute.
+        rate: its floating-point operations a second in one large convolution; None measures it where that matters.
 
     Raises:
         ConfigError: the settings make no network.
@@ -82,11 +85,13 @@ def planned(config: TrainConfig, images: ImageSet, device: torch.device) -> Plan
     if is_settled(config):
         return Plan(config)
     config = replace(config, network=with_levels(config.network, images.image_shape))
-    rate = EFFICIENCY * convolution_rate(device) if config.optimization.minutes is not None else math.inf
+    has_clock = config.optimization.minutes is not None
+    rate = EFFICIENCY * (rate or convolution_rate(device)) if has_clock else math.inf
     config, operations, seen = with_width(config, images, rate)
     data = filled(config.data, augment=augment_for(seen / len(images)))
     config = replace(config, data=data, optimization=filled(config.optimization, batch=batch_for(seen)))
-    return Plan(config, reasons(config, operations, seen, rate, images))
+    warned = warnings(operations, seen, images)
+    return Plan(config, reasons(config, operations, seen, rate, images), warned)
 
 
 def outgrown(asked: TrainConfig, kept: TrainConfig, images: ImageSet, device: torch.device) -> tuple[str, ...]:
@@ -201,20 +206,50 @@ def reasons(config: TrainConfig, operations: int, seen: float, rate: float, imag
     network, settings = config.network, config.optimization
     gflop = operations / 1e9
     speed = "" if math.isinf(rate) else f", at about {_rounded(rate / 1e12)} TFLOP/s"
-    sentences = [
+    return (
         f"Network: width {network.width}, levels {_joined(network.multipliers)}, blocks {_joined(network.blocks)}"
         f"{f', patches of {network.patch}' if network.patch != 1 else ''}: "
         f"{_rounded(gflop)} GFLOP an image{speed}.",
         f"It should see about {_rounded(seen)} images ({_rounded(seen / len(images))} times each) in batches of "
         f"{settings.batch}{f', augmented at {config.data.augment:g}' if config.data.augment else ''}.",
-    ]
+    )
+
+
+def warnings(operations: int, seen: float, images: ImageSet) -> tuple[str, ...]:
+    """What other settings would make better, for people."""
+    sentences = []
     if math.prod(images.image_shape[1:]) > LARGE_SIDE**2:
         sentences.append("Images as large as these take long to learn: --size 64 or 128 makes better ones sooner.")
     if seen / len(images) > OFTEN:
-        sentences.append("Images seen so often may be learned by heart: fewer --minutes, or more images, are better.")
-    if seen < IMAGES_A_GFLOP * gflop:
+        sentences.append("Images seen so often may be memorized: fewer --minutes, or more images, are better.")
+    if seen < IMAGES_A_GFLOP * operations / 1e9:
         sentences.append("That is little for such a network: more minutes, or a smaller --size, make better images.")
     return tuple(sentences)
+
+
+def batch_bytes(config: TrainConfig, images: ImageSet) -> int:
+    """Memory of the activations that one batch keeps for its backward pass, in float32; nothing is computed.
+
+    Args:
+        config: complete.
+        images: to be learned.
+    """
+    described = model_for(config, images)
+    sizes: dict[int, int] = {}
+
+    def kept(tensor: torch.Tensor) -> torch.Tensor:
+        if not tensor.is_leaf:  # weights are no activations
+            storage = tensor.untyped_storage()
+            sizes[storage._cdata] = storage.nbytes()
+        return tensor
+
+    with torch.device("meta"):
+        network = network_for(described)
+        image, time = torch.zeros(1, *images.image_shape), torch.zeros(1)
+    with torch.autograd.graph.saved_tensors_hooks(kept, lambda tensor: tensor), sdpa_kernel(SDPBackend.MATH):
+        result = network(image, time)  # holds what was kept until it is counted
+    del result
+    return (config.optimization.batch or 1) * sum(sizes.values())
 
 
 def _joined(numbers: tuple[int, ...] | None) -> str:

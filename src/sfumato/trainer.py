@@ -135,7 +135,7 @@ def train(
     failures = nullcontext() if debug else device_failures(DEVICE_FAILED)
     with failures, out_of_memory(OUT_OF_MEMORY), Run(Path(out), config, Learned.of(images)) as run:
         say = _said_and_logged(reporter, run)
-        for notice in (*images.notices, *plan.reasons, *outgrown_network):
+        for notice in (*images.notices, *plan.reasons, *plan.warnings, *outgrown_network):
             say(str(notice))
         run.describe(model_config)
         settings = config.optimization

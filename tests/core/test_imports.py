@@ -78,9 +78,11 @@ MAY_IMPORT: dict[str, set[str]] = {
         *("bulk", "data", "denoiser", "depth", "errors", "guidance", "likelihood", "metrics", "models", "pictures"),
         *("runs", "sampling", "schedule", "solvers", "sources", "storage", "store", "training"),
     },
+    "recommendation": {
+        *("architecture", "data", "devices", "models", "presets", "rules", "sources", "store"),
+    },
     "inspection": {
-        *("architecture", "conditions", "data", "devices", "duplicates", "errors", "models", "pictures", "presets"),
-        *("rules", "sources", "store"),
+        *("conditions", "data", "devices", "duplicates", "errors", "pictures", "recommendation", "sources", "store"),
     },
     "findings": set(),
     "devices": {"errors"},

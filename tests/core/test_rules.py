@@ -195,7 +195,7 @@ def test_reasons_say_what_was_settled_and_warn_where_it_is_little(speed: Speed) 
     assert network.endswith("at about 250 TFLOP/s.")
     assert "in batches of 256." in images_seen
     assert "patches of 2" in planned(asked(), images(shape=(3, 64, 64)), CPU).reasons[0]
-    assert "That is little" in planned(asked(0.001), images(), CPU).reasons[-1]
+    assert "That is little" in planned(asked(0.001), images(), CPU).warnings[-1]
 
 
 def test_operations_of_layers_are_two_for_each_multiply_add() -> None:

@@ -2,6 +2,7 @@
 
 from sfumato.data.augment import flipped, translated
 from sfumato.data.batches import batch_indices, epoch_order
+from sfumato.data.digits import DIGITS
 from sfumato.data.draws import Purpose, uniform
 from sfumato.data.feed import Batch, Feed, feed_for
 from sfumato.data.imageset import ImageSet, split
@@ -9,6 +10,7 @@ from sfumato.data.load import RangeChoice, checked_options, image_set, load_file
 from sfumato.sources import Fit
 
 __all__ = [
+    "DIGITS",
     "Batch",
     "Feed",
     "Fit",

@@ -6,7 +6,7 @@ import json
 import os
 import shutil
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, astuple, dataclass, replace
 from functools import partial
@@ -89,8 +89,6 @@ def build(source: Source, options: ReadOptions, folder: Path) -> Index:
     """
     folder.mkdir(parents=True, exist_ok=True)
     listing = source.listing(folder / SPOOL)
-    if not listing.entries:
-        raise DataError(_nothing(source, listing), "Name one that holds image files, such as PNG or JPEG.")
     layout = _guessed(source, listing, options)
     outcomes = _decoded(listing.entries, layout, options, folder)
     shapes = [outcome.shape for outcome in outcomes if outcome.shape is not None]
@@ -114,7 +112,7 @@ def _guessed(source: Source, listing: Listing, options: ReadOptions) -> Layout:
     every = survey(listing.entries, options)
     shapes = [shape for shape in every if isinstance(shape, Shape)]
     unreadable = [shape for shape in every if isinstance(shape, Unreadable)]
-    _require_enough(source, len(shapes), [*listing.unusable, *unreadable])
+    require_enough(source, listing, len(shapes), [*listing.unusable, *unreadable])
     try:
         return lay_out(source.title, shapes, options)
     except DataError:
@@ -140,11 +138,6 @@ def _can_be_decoded(entry: Entry, options: ReadOptions) -> bool:
     except Exception:  # decoders meet broken data with whatever their code runs into
         return False
     return True
-
-
-def _nothing(source: Source, listing: Listing) -> str:
-    unusable = f"; not usable: {named(listing.unusable)}" if listing.unusable else ""
-    return f"{source.title[0].upper()}{source.title[1:]} holds no images{unusable}"
 
 
 def _bytes_an_image(layout: Layout) -> int:
@@ -261,7 +254,7 @@ def _index(
     good = [row for row, outcome in enumerate(outcomes) if outcome.reason is None]
     failed = [Unreadable(name, o.reason) for name, o in zip(names, outcomes, strict=True) if o.reason is not None]
     skipped = sorted([*listing.unusable, *failed], key=lambda file: file.name)
-    _require_enough(source, len(good), skipped)
+    require_enough(source, listing, len(good), skipped)
     shapes = [shape for row in good if (shape := outcomes[row].shape) is not None]
     return Index(
         shape=(len(outcomes), layout.kind.channels, layout.frame.height, layout.frame.width),
@@ -324,15 +317,31 @@ def _printable_cell(cell: Cell) -> Cell:
     return printable(cell) if isinstance(cell, str) else cell
 
 
-def _require_enough(source: Source, readable: int, skipped: Sequence[Unreadable]) -> None:
+def require_enough(source: Source, listing: Listing, readable: int, skipped: Sequence[Unreadable]) -> None:
+    """Raises `DataError` unless at least 2 images can be read.
+
+    Args:
+        source: Where they are.
+        listing: What it holds.
+        readable: How many images can be read.
+        skipped: Those that cannot, with the reasons.
+    """
+    if readable == 0 and not skipped:
+        others = f", only {_counted(listing.others)}" if listing.others else ""
+        problem = f"{source.title[0].upper()}{source.title[1:]} holds no images{others}"
+        raise DataError(problem, "Name one that holds image files, such as PNG or JPEG.")
     if readable == 0:
         raise DataError(
             f"None of the {len(skipped)} images in {source.title} can be read: {named(skipped)}",
-            "Check that they are whole images, in a format that Pillow reads.",
+            "Check that they are whole images, in a format that sfumato reads (docs/images.md).",
         )
     if readable == 1:
         but = f" ({len(skipped)} cannot be read: {named(skipped)})" if skipped else ""
         raise DataError(f"Only 1 image can be read in {source.title}{but}, but at least 2 are needed", "Add images.")
+
+
+def _counted(kinds: Mapping[str, int]) -> str:
+    return ", ".join(f"{count} files of the kind {kind}" for kind, count in kinds.items())
 
 
 def named(skipped: Sequence[Unreadable]) -> str:

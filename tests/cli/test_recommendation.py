@@ -1,0 +1,114 @@
+"""The command that inspect recommends is one that train does not contradict."""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import replace
+from functools import cache
+
+import jaxtyping
+import pytest
+import torch
+
+from sfumato import recommendation, rules
+from sfumato.cli import parse
+from sfumato.cli.making import Train
+from sfumato.data import ImageSet
+from sfumato.presets import preset_for
+from sfumato.recommendation import recommend, train_command
+from sfumato.rules import forward_operations, planned
+from sfumato.sources import ReadOptions, Shape
+from sfumato.training.config import NetworkConfig, TrainConfig
+
+CPU = torch.device("cpu")
+
+SLOW, TWO_CORES, H200 = 1e10, 3e11, 5e14
+"""Operations a second of a convolution: of a busy processor, of two quiet cores, of a large GPU."""
+
+
+@pytest.fixture(params=[SLOW, TWO_CORES, H200], ids=["slow", "two cores", "H200"])
+def rate(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> float:
+    """What the device does in a second."""
+    monkeypatch.setattr(recommendation, "convolution_rate", lambda _: request.param)
+    monkeypatch.setattr(rules, "convolution_rate", lambda _: request.param)
+    return float(request.param)
+
+
+@pytest.fixture(autouse=True)
+def _counted_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Counting the operations of a network takes longer than all else here."""
+    monkeypatch.setattr(rules, "forward_operations", counted)
+
+
+def counted(config: TrainConfig, images: ImageSet) -> int:
+    """The operations of an image, counted once for each network."""
+    return counted_for(config.network, images.image_shape)
+
+
+@cache
+def counted_for(network: NetworkConfig, shape: tuple[int, int, int]) -> int:
+    """The same by what it depends on."""
+    config = preset_for("photos", "default")
+    return forward_operations(replace(config, network=network), ImageSet.of(torch.zeros(1, *shape, dtype=torch.uint8)))
+
+
+def parsed(command: str) -> TrainConfig:
+    """The settings of a command, without the checks of types that a person does not have."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    try:
+        verb = parse(shlex.split(command)[1:])
+    finally:
+        jaxtyping.config.update("jaxtyping_disable", False)
+    assert isinstance(verb, Train)
+    return verb.config
+
+
+@pytest.mark.parametrize("count", [200, 3_000, 100_000])
+@pytest.mark.parametrize("side", [300, 96, 40])
+@pytest.mark.usefixtures("rate")
+def test_train_does_not_warn_of_what_is_recommended(side: int, count: int) -> None:
+    shapes = [Shape(side, side, 3, "uint8"), *[Shape(side + 1, side, 3, "uint8")] * (count - 1)]
+    advice = recommend("photos", ReadOptions(), shapes, CPU)
+    given = parsed(train_command("photos", advice, labels=True, count=count))
+    images = recommendation._like(advice.options, shapes)
+    plan = planned(given, images, CPU)
+    assert plan.warnings == ()
+    assert plan.config.network == advice.plan.config.network
+    assert plan.config.optimization == advice.plan.config.optimization
+    assert given.data.augment == (0.12 if advice.preset and count < 5000 else 0.0 if advice.preset else None)
+
+
+@pytest.mark.parametrize(
+    ("rate", "expected"),
+    [(H200, "--size 64 --minutes 30"), (TWO_CORES, "--size 32 --minutes 30"), (SLOW, "--preset tiny")],
+    indirect=["rate"],
+)
+def test_slower_devices_get_smaller_images(rate: float, expected: str) -> None:
+    del rate
+    shapes = [Shape(144, 192, 3, "uint8"), Shape(192, 144, 3, "uint8")] * 2000
+    assert expected in train_command("photos", recommend("photos", ReadOptions(), shapes, CPU), True, 4000)
+
+
+def test_few_images_get_few_minutes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recommendation, "convolution_rate", lambda _: H200)
+    shapes = [Shape(64, 64, 3, "uint8")] * 200
+    assert recommend("photos", ReadOptions(), shapes, CPU).minutes in (2, 5)
+
+
+def test_every_option_is_passed_on() -> None:
+    options = ReadOptions((12, 16), "pad", "bands", "channels", "all", (0.5, 3000), -9999, "cp932")
+    advice = recommend("photos", options, [Shape(50, 40, 4, "uint16")] * 9, CPU)
+    data = parsed(train_command("photos", advice, labels=False, count=9)).data
+    assert data.options() == options
+    assert not data.labels
+
+
+def test_the_memory_of_a_batch_grows_with_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recommendation, "convolution_rate", lambda _: H200)
+    advice = recommend("photos", ReadOptions((32, 32)), [Shape(64, 64, 3, "uint8")] * 9000, CPU)
+    images, config = recommendation._like(advice.options, [Shape(32, 32, 3, "uint8")]), advice.plan.config
+    one, two = (
+        rules.batch_bytes(replace(config, optimization=replace(config.optimization, batch=size)), images)
+        for size in (64, 128)
+    )
+    assert 0 < 2 * one == two
