@@ -2,14 +2,14 @@
 
 import shlex
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 
 from sfumato.architecture import model_for
-from sfumato.data import ImageSet
+from sfumato.data import DIGITS, ImageSet
 from sfumato.devices import convolution_rate
 from sfumato.models import network_for
 from sfumato.presets import preset_for
@@ -17,6 +17,9 @@ from sfumato.rules import Plan, batch_bytes, planned
 from sfumato.sources import USUAL, ReadOptions, Shape
 from sfumato.store import suggested_size
 from sfumato.store.survey import BY_NAME, kind_of
+
+Side = tuple[int, int] | None
+"""(width, height), or None for that of the images."""
 
 LARGEST_SIDE = 128
 """Images of one size that is not larger than this are learned as they are, if the device is fast enough."""
@@ -27,8 +30,14 @@ LARGEST_TINY = 16
 SMALL_SET = 5000
 """Below this many images augmentation helps; the preset `default` decides it by itself."""
 
-MINUTES = (30, 10, 5, 2, 60, 120)
-"""Minutes of training that are considered, the best first."""
+MINUTES = 30
+"""Of training, where nothing speaks against it."""
+
+LONGER, SHORTER = (60, 120), (10, 5, 2)
+"""Minutes where half an hour is too short for the device, or too long for so few images."""
+
+TIMES_EACH = 1000
+"""How often each image is seen where even the fewest minutes are too long."""
 
 BYTES_A_WEIGHT = 16
 """Weights, their average and Adam's two moments, in float32."""
@@ -40,19 +49,59 @@ class Recommendation:
 
     Attributes:
         options: How images are read, with the size.
-        preset: "tiny", or None for the one that is taken anyway.
-        minutes: Of training; None for a preset that counts images.
-        plan: What the rules make of it.
+        plan: What the rules make of the settings.
+        preset: "tiny", or empty for the one that is taken anyway.
+        minutes: Of training, if it is measured in them.
+        images: To be seen, if training is measured in them.
     """
 
     options: ReadOptions
-    preset: str | None
-    minutes: int | None
     plan: Plan
+    preset: str = ""
+    minutes: int | None = None
+    images: int | None = None
+
+
+@dataclass(frozen=True)
+class _Trial:
+    """Plans for a data set on a device, for different sizes and budgets.
+
+    Attributes:
+        source: As for `load_images`.
+        options: How images are read.
+        like: As many images as there are, of their own size, with nothing in them.
+        device: That will compute.
+        rate: Its operations a second; None where it does not matter.
+    """
+
+    source: str
+    options: ReadOptions
+    like: ImageSet
+    device: torch.device
+    rate: float | None = None
+
+    def default(self, size: Side, minutes: int | None = None, images: int | None = None) -> Recommendation:
+        """The preset `default` for so many minutes or images."""
+        config = preset_for(self.source, "default")
+        budget = replace(config.optimization, minutes=minutes and float(minutes), images=images)
+        plan = planned(replace(config, optimization=budget), self._sized(size), self.device, self.rate)
+        return Recommendation(replace(self.options, size=size), plan, minutes=minutes, images=images)
+
+    def tiny(self, size: Side) -> Recommendation:
+        """The preset `tiny` for its usual budget."""
+        plan = planned(preset_for(self.source, "tiny"), self._sized(size), self.device)
+        return Recommendation(replace(self.options, size=size), plan, "" if self.source == DIGITS else "tiny")
+
+    def is_tiny(self, size: Side) -> bool:
+        """Whether images of that size are for the preset `tiny`."""
+        return max(size or self.like.image_shape[1:]) <= LARGEST_TINY
+
+    def _sized(self, size: Side) -> ImageSet:
+        return self.like if size is None else _empty(len(self.like), self.like.image_shape[0], *size)
 
 
 def recommend(source: str, options: ReadOptions, shapes: Sequence[Shape], device: torch.device) -> Recommendation:
-    """The size and the minutes that the rules do not warn of, else the smallest size for half an hour.
+    """The largest size that the device learns in half an hour, and fewer minutes for few images.
 
     Args:
         source: As for `load_images`.
@@ -60,22 +109,23 @@ def recommend(source: str, options: ReadOptions, shapes: Sequence[Shape], device
         shapes: Of all images that have one, before they are resized; at least one.
         device: That will compute; its speed is measured.
     """
-    sizes = list(_sizes(options, shapes))
-    if source == "digits" or _is_tiny(sizes[0], shapes):
-        return _tiny(source, options, sizes[0], shapes, device)
-    rate = convolution_rate(device)
-    tried = (
-        _default(source, options, size, minutes, shapes, device, rate)
-        for minutes in MINUTES
-        for size in sizes
-        if not _is_tiny(size, shapes)
-    )
-    good = next((each for each in tried if not each.plan.warnings), None)
-    if good is not None:
-        return good
-    if _is_tiny(sizes[-1], shapes):
-        return _tiny(source, options, sizes[-1], shapes, device)
-    return _default(source, options, sizes[-1], MINUTES[0], shapes, device, rate)
+    kind = BY_NAME.get(options.channels) or Counter(map(kind_of, shapes)).most_common(1)[0][0]
+    trial = _Trial(source, options, _empty(len(shapes), kind.channels, shapes[0].width, shapes[0].height), device)
+    sizes = _sizes(options, shapes)
+    if source == DIGITS or trial.is_tiny(sizes[0]):
+        return trial.tiny(sizes[0])
+    trial = replace(trial, rate=convolution_rate(device))
+    large = [size for size in sizes if not trial.is_tiny(size)]
+    budgets = [*((size, MINUTES) for size in large), *((large[-1], minutes) for minutes in LONGER)]
+    plans = (trial.default(*budget) for budget in budgets)
+    chosen = next((each for each in plans if not each.plan.is_short), None)
+    if chosen is None:
+        return trial.tiny(sizes[-1]) if trial.is_tiny(sizes[-1]) else trial.default(sizes[-1], LONGER[-1])
+    if not chosen.plan.is_long:
+        return chosen
+    size, count = chosen.options.size, TIMES_EACH * len(shapes)
+    fewer = (trial.default(size, minutes) for minutes in SHORTER)
+    return next((each for each in fewer if not each.plan.is_long), None) or trial.default(size, images=count)
 
 
 def train_command(source: str, advice: Recommendation, labels: bool, count: int) -> str:
@@ -99,6 +149,7 @@ def train_command(source: str, advice: Recommendation, labels: bool, count: int)
     words += ["--preset", advice.preset] if advice.preset else []
     words += ["--augment", "0.12"] if advice.preset and count < SMALL_SET else []
     words += ["--minutes", str(advice.minutes)] if advice.minutes is not None else []
+    words += ["--images", str(advice.images)] if advice.images is not None else []
     return shlex.join(words)
 
 
@@ -114,49 +165,18 @@ def memory_of(advice: Recommendation, images: ImageSet) -> dict[str, int]:
     }
 
 
-def _sizes(options: ReadOptions, shapes: Sequence[Shape]) -> Iterator[tuple[int, int] | None]:
+def _sizes(options: ReadOptions, shapes: Sequence[Shape]) -> list[Side]:
     """Sizes to consider, the best first: that which was asked; else that which the images share; else smaller ones."""
     if options.size is not None:
-        yield options.size
-        return
-    sides = {side for shape in shapes for side in (shape.width, shape.height)}
-    if len({(shape.width, shape.height) for shape in shapes}) == 1 and max(sides) <= LARGEST_SIDE:
-        yield None
+        return [options.size]
+    own = {(shape.width, shape.height) for shape in shapes}
+    shared: list[Side] = [None] if len(own) == 1 and max(max(own)) <= LARGEST_SIDE else []
     side = suggested_size(shapes)
-    while side >= LARGEST_TINY or side == suggested_size(shapes):
-        yield side, side
-        side //= 2
+    smaller = [side >> times for times in range(side.bit_length()) if side >> times >= min(side, LARGEST_TINY)]
+    return [*shared, *((side, side) for side in smaller)]
 
 
-def _is_tiny(size: tuple[int, int] | None, shapes: Sequence[Shape]) -> bool:
-    return max(size or (shapes[0].width, shapes[0].height)) <= LARGEST_TINY
-
-
-def _tiny(
-    source: str, options: ReadOptions, size: tuple[int, int] | None, shapes: Sequence[Shape], device: torch.device
-) -> Recommendation:
-    options = replace(options, size=size)
-    plan = planned(preset_for(source, "tiny"), _like(options, shapes), device)
-    return Recommendation(options, None if source == "digits" else "tiny", None, plan)
-
-
-def _default(
-    source: str,
-    options: ReadOptions,
-    size: tuple[int, int] | None,
-    minutes: int,
-    shapes: Sequence[Shape],
-    device: torch.device,
-    rate: float,
-) -> Recommendation:
-    options, config = replace(options, size=size), preset_for(source, "default")
-    config = replace(config, optimization=replace(config.optimization, minutes=float(minutes)))
-    return Recommendation(options, None, minutes, planned(config, _like(options, shapes), device, rate))
-
-
-def _like(options: ReadOptions, shapes: Sequence[Shape]) -> ImageSet:
-    """As many images as there are, of the shape that they will have, with nothing in them."""
-    kind = BY_NAME.get(options.channels) or Counter(map(kind_of, shapes)).most_common(1)[0][0]
-    width, height = options.size or (shapes[0].width, shapes[0].height)
-    one = ImageSet.of(torch.zeros(1, kind.channels, height, width, dtype=torch.uint8))
-    return replace(one, rows=np.zeros(len(shapes), np.int64))
+def _empty(count: int, channels: int, width: int, height: int) -> ImageSet:
+    """Images of a shape, with nothing in them."""
+    one = ImageSet.of(torch.zeros(1, channels, height, width, dtype=torch.uint8))
+    return replace(one, rows=np.zeros(count, np.int64))

@@ -62,11 +62,15 @@ class Plan:
         config: complete.
         reasons: a sentence for each thing that was settled.
         warnings: a sentence for each thing that other settings would make better.
+        is_short: whether the budget is too small for the network.
+        is_long: whether each image will be seen so often that it may be memorized.
     """
 
     config: TrainConfig
     reasons: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
+    is_short: bool = False
+    is_long: bool = False
 
 
 def planned(config: TrainConfig, images: ImageSet, device: torch.device, rate: float | None = None) -> Plan:
@@ -90,8 +94,9 @@ def planned(config: TrainConfig, images: ImageSet, device: torch.device, rate: f
     config, operations, seen = with_width(config, images, rate)
     data = filled(config.data, augment=augment_for(seen / len(images)))
     config = replace(config, data=data, optimization=filled(config.optimization, batch=batch_for(seen)))
-    warned = warnings(operations, seen, images)
-    return Plan(config, reasons(config, operations, seen, rate, images), warned)
+    is_short, is_long = seen < IMAGES_A_GFLOP * operations / 1e9, seen / len(images) > OFTEN
+    said = reasons(config, operations, seen, rate, images)
+    return Plan(config, said, warnings(images, is_short, is_long), is_short, is_long)
 
 
 def outgrown(asked: TrainConfig, kept: TrainConfig, images: ImageSet, device: torch.device) -> tuple[str, ...]:
@@ -215,14 +220,14 @@ def reasons(config: TrainConfig, operations: int, seen: float, rate: float, imag
     )
 
 
-def warnings(operations: int, seen: float, images: ImageSet) -> tuple[str, ...]:
+def warnings(images: ImageSet, is_short: bool, is_long: bool) -> tuple[str, ...]:
     """What other settings would make better, for people."""
     sentences = []
     if math.prod(images.image_shape[1:]) > LARGE_SIDE**2:
         sentences.append("Images as large as these take long to learn: --size 64 or 128 makes better ones sooner.")
-    if seen / len(images) > OFTEN:
+    if is_long:
         sentences.append("Images seen so often may be memorized: fewer --minutes, or more images, are better.")
-    if seen < IMAGES_A_GFLOP * operations / 1e9:
+    if is_short:
         sentences.append("That is little for such a network: more minutes, or a smaller --size, make better images.")
     return tuple(sentences)
 
