@@ -44,10 +44,6 @@ def test_an_image_beside_the_folders_means_no_labels() -> None:
     assert "1 of the images lie in the folder root itself" in labelling.notices[0].text
 
 
-def test_an_unreadable_image_beside_the_folders_is_no_hindrance() -> None:
-    assert label("a/1", "a/2", "b/1", "b/2", unreadable=("1.png",)).names == ("a", "b")
-
-
 def test_one_class_is_no_label() -> None:
     labelling = label("cats/1.png", "cats/2.png")
     assert labelling.labels is None
@@ -56,18 +52,14 @@ def test_one_class_is_no_label() -> None:
 
 
 def test_a_class_without_readable_images_is_dropped() -> None:
-    labelling = label("a/1", "a/2", "c/1", "c/2", unreadable=("b10/1", "b9/1", "a/3"))
+    labelling = label("a/1", "a/2", "c/1", "c/2", unreadable=("b10", "b9", "a"))
     assert labelling.names == ("a", "c")
     assert tuple(map(str, labelling.notices)) == ("Classes without any readable image were dropped: b9, b10.",)
 
 
-def test_a_path_that_leads_out_is_no_class() -> None:
-    assert label("a/1", "a/2", "c/1", "c/2", unreadable=("../x.png", "/etc/x.png")).notices == ()
-
-
 def test_classes_of_a_single_image_are_refused_by_name() -> None:
     with pytest.raises(DataError, match=r"only 1 in: b, c\. .*--no-labels"):
-        label("a/1", "a/2", "b/1", "c/1", unreadable=("b/2",))
+        label("a/1", "a/2", "b/1", "c/1", unreadable=("b",))
 
 
 def test_labels_that_are_all_the_same_are_told_and_not_used() -> None:

@@ -220,4 +220,6 @@ def test_postscript_is_never_run(tmp_path: Path) -> None:
     with pytest.raises(BadImageError, match="not an image that Pillow can read"):
         pixels_of(content.getvalue())
     (tmp_path / "x.eps").write_bytes(content.getvalue())
-    assert not FolderSource(tmp_path).found
+    (entry,) = FolderSource(tmp_path).listing(tmp_path).entries
+    with pytest.raises(BadImageError, match="not an image that Pillow can read"):
+        pixels_of(entry.read())

@@ -56,9 +56,12 @@ def test_another_split_is_named(tmp_path: Path) -> None:
     files = photo_files()
     write(tmp_path / "photos", {f"train/{name}": content for name, content in files.items()})
     write(tmp_path / "photos", {f"test/{name}": content for name, content in list(files.items())[::2]})
-    assert len(listing(f"hf:{tmp_path / 'photos'}", tmp_path).entries) == 4
+    every = listing(f"hf:{tmp_path / 'photos'}", tmp_path)
+    assert every.splits == ["train"] * 4 + ["test"] * 2
+    assert every.columns == {"label": ["cat", "cat", "dog", "dog", "cat", "dog"]}
     found = listing(f"hf:{tmp_path / 'photos'}:test", tmp_path)
     assert all(map(np.array_equal, pixels(found.entries), list(PHOTOS.values())[::2]))
+    assert not found.splits
 
 
 def test_the_set_is_that_of_the_folder(tmp_path: Path) -> None:
@@ -77,7 +80,7 @@ def test_a_change_is_noticed(tmp_path: Path) -> None:
 
 
 def test_what_is_not_there_is_named(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"the data set .*gone \(split train\) cannot be loaded: .*Check its name"):
+    with pytest.raises(DataError, match=r"the data set .*gone cannot be loaded: .*Check its name"):
         open_source(f"hf:{tmp_path / 'gone'}")
 
 

@@ -75,8 +75,8 @@ def label_by_folder(title: str, folders: Sequence[str | None], unreadable: Seque
 
     Args:
         title: Of the source, for messages.
-        folders: The first folder of each image; None where it lies in none.
-        unreadable: The names of images that were skipped. A class with no others is dropped, with a notice.
+        folders: The class of each image by its folder; None where it lies in none.
+        unreadable: The classes of images that were skipped. One with no others is dropped, with a notice.
 
     Raises:
         DataError: A class has a single readable image.
@@ -101,8 +101,7 @@ def _beside(title: str, count: int) -> Notice:
 
 
 def _dropped(names: tuple[str, ...], unreadable: Sequence[str]) -> tuple[Notice, ...]:
-    classes = {name.split("/")[0] for name in unreadable if "/" in name} - {"", ".."}  # which lead out of an archive
-    dropped = sorted(classes - set(names), key=natural_key)
+    dropped = sorted(set(unreadable) - set(names), key=natural_key)
     text = f"Classes without any readable image were dropped: {', '.join(dropped)}."
     return (Notice("classes", text),) if dropped else ()
 

@@ -150,7 +150,7 @@ def _labelling(
     by_table = label_by_table(table)
     if by_table.labels is not None:
         return by_table, {LABEL: index.columns[LABEL]}
-    by_folders = label_by_folder(title, folders, [name for name, _ in index.unreadable])
+    by_folders = label_by_folder(title, folders, index.unreadable_folders)
     return replace(by_folders, notices=(*by_table.notices, *by_folders.notices)), {LABEL: index.folders}
 
 

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from io import BufferedIOBase
+from itertools import filterfalse
 from pathlib import Path
 
 from sfumato.errors import DataError
@@ -27,11 +28,16 @@ from sfumato.sources.entry import (
     read_array,
     refuse_size,
 )
-from sfumato.sources.folder import is_image_name
-from sfumato.sources.metadata import METADATA, described
+from sfumato.sources.extensions import is_image_name, is_junk, is_junk_folder
+from sfumato.sources.files import Files
+from sfumato.sources.gathering import gathered, known_listing
+from sfumato.sources.layout import arranged, unwrapped
+from sfumato.sources.names import UTF8, normalized, tar_names, zip_names
+from sfumato.sources.notice import Notice
 from sfumato.sources.options import USUAL, ReadOptions
 from sfumato.sources.source import Listing, Source, stat_signature
 from sfumato.sources.spool import unpacked
+from sfumato.sources.webdataset import with_samples
 
 COMPRESSED: dict[bytes, Callable[[Path], BufferedIOBase]] = {
     b"\x1f\x8b": gzip.GzipFile,
@@ -89,14 +95,19 @@ class ZipSource(Source):
         """Its size and times."""
         return stat_signature(self.path)
 
-    def listing(self, spool: Path) -> Listing:  # noqa: ARG002 (other sources unpack there)
+    def listing(self, spool: Path) -> Listing:
         """Its members, with what metadata files say of them."""
         try:
             members = zipfile.ZipFile(self.path).infolist()
         except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
             raise DataError(f"{self.path} is not a zip, or only a part of one", "Copy it anew.") from error
-        files = {index: member.filename for index, member in enumerate(members) if not member.is_dir()}
-        return _listed([ZipEntry(name, self.path, index) for index, name in files.items()])
+        names, notices = zip_names(self.title, members, self.options)
+        entries = [ZipEntry(name, self.path, index) for index, name in enumerate(names) if not name.endswith("/")]
+        files, unusable = _files(self.title, entries)
+        found = known_listing(files, self.options, spool) or arranged(
+            unwrapped(gathered(files, unusable)), self.options
+        )
+        return replace(found, notices=[*notices, *found.notices])
 
 
 class TarSource(Source):
@@ -118,16 +129,26 @@ class TarSource(Source):
         return stat_signature(self.path)
 
     def listing(self, spool: Path) -> Listing:
-        """Its members, with what metadata files say of them. Links and sparse files are not read."""
+        """Its members, with what tables and the files beside each image say of them."""
+        files, unusable, notices = self.files(spool)
+        found = known_listing(files, self.options, spool)
+        if found is None:
+            found = arranged(unwrapped(with_samples(gathered(files, unusable), files)), self.options)
+        return replace(found, notices=[*notices, *found.notices])
+
+    def files(self, spool: Path) -> tuple[Files, list[Unreadable], Sequence[Notice]]:
+        """Its members, those that are not read, such as links and sparse files, and how their names were read."""
         plain = self._uncompressed(spool)
         try:
-            with tarfile.open(plain, "r:") as opened:
+            with tarfile.open(plain, "r:", encoding=UTF8, errors="surrogateescape") as opened:
                 members = list(opened)
         except (tarfile.TarError, OSError, ValueError, EOFError) as error:
             raise DataError(f"{self.path} is not a tar, or only a part of one", "Copy it anew.") from error
-        plain_files = [member for member in members if member.isreg() and not member.issparse()]
-        others = [member.name for member in members if member.issym() or member.islnk() or member.issparse()]
-        return _listed([_tar_entry(plain, member) for member in plain_files], others)
+        names, notices = tar_names(self.title, [member.name for member in members], self.options)
+        named = list(zip(names, members, strict=True))
+        plain_files = [(name, member) for name, member in named if member.isreg() and not member.issparse()]
+        links = [name for name, member in named if member.issym() or member.islnk() or member.issparse()]
+        return *_files(self.title, [_tar_entry(name, plain, member) for name, member in plain_files], links), notices
 
     def _uncompressed(self, spool: Path) -> Path:
         with self.path.open("rb") as file:
@@ -138,9 +159,9 @@ class TarSource(Source):
         return self.path
 
 
-def _tar_entry(path: Path, member: tarfile.TarInfo) -> Entry:
-    kind = ArraySlice if member.name.lower().endswith(".npy") else SliceEntry
-    return kind(member.name, path, member.offset_data, member.size)
+def _tar_entry(name: str, path: Path, member: tarfile.TarInfo) -> Entry:
+    kind = ArraySlice if name.lower().endswith(".npy") else SliceEntry
+    return kind(name, path, member.offset_data, member.size)
 
 
 @dataclass(frozen=True)
@@ -154,26 +175,14 @@ class ArraySlice(SliceEntry):
             return read_array(file)
 
 
-def _listed(files: Sequence[Entry], others: Sequence[str] = ()) -> Listing:
-    """Those members of an archive that are images, and what its metadata files say of them.
-
-    A folder that holds all of them is left out of their names: archives of a folder often begin with its name.
-    """
-    entries: dict[str, Entry] = {}
-    tables: dict[str, Callable[[], bytes]] = {}
-    unusable = [Unreadable(printable(name), "it is a link or a sparse file") for name in others if _is_image(name)]
-    for name, file in _by_name(files).items():
-        if posixpath.basename(name) in METADATA and not _is_hidden(name):
-            tables[name] = partial(_whole, file)
-        elif not _is_image(name):
-            continue
-        elif _escapes(name):
-            unusable.append(Unreadable(printable(name), "its path leads out of the archive"))
-        else:
-            entries[name] = file
-    shared = _shared_folder([*entries, *tables])
-    kept = [replace(file, name=name.removeprefix(shared)) for name, file in sorted(entries.items())]
-    return described(kept, {name.removeprefix(shared): read for name, read in tables.items()}, unusable)
+def _files(title: str, entries: Sequence[Entry], links: Sequence[str] = ()) -> tuple[Files, list[Unreadable]]:
+    """The members of an archive that can be read, and those that could be images but are not read."""
+    by_name = {name: file for name, file in _by_name(entries).items() if not _is_ignored(name)}
+    refused = dict.fromkeys(filter(_escapes, by_name), "its path leads out of the archive")
+    refused |= dict.fromkeys(filterfalse(_is_ignored, links), "it is a link or a sparse file")
+    kept = {name: replace(file, name=normalized(name)) for name, file in by_name.items() if name not in refused}
+    unusable = [Unreadable(printable(name), reason) for name, reason in refused.items() if is_image_name(name)]
+    return Files(title, sorted(kept), kept.__getitem__), unusable
 
 
 def _by_name(files: Iterable[Entry]) -> dict[str, Entry]:
@@ -181,37 +190,15 @@ def _by_name(files: Iterable[Entry]) -> dict[str, Entry]:
     return {posixpath.normpath(file.name): file for file in files}
 
 
-def _is_image(name: str) -> bool:
-    return is_image_name(name) and not _is_hidden(name)
-
-
-def _shared_folder(names: Iterable[str]) -> str:
-    """The first folder of all names, with a slash; nothing if they have none in common."""
-    first = {"".join(name.partition("/")[:2]) if "/" in name else "" for name in names}
-    return first.pop() if len(first) == 1 else ""
-
-
-def _whole(file: Entry) -> bytes:
-    try:
-        content = file.read()
-    except BadImageError as error:
-        raise DataError(f"{printable(file.name)} cannot be read: {error}", "Pack the archive anew.") from error
-    assert isinstance(content, bytes)
-    return content
-
-
-def _is_hidden(name: str) -> bool:
-    """Hidden files, and the shadows that macOS puts into zips."""
-    return any((part.startswith(".") and part not in (".", "..")) or part == "__MACOSX" for part in _parts(name))
+def _is_ignored(name: str) -> bool:
+    """Whether it is junk, or lies in a folder of junk."""
+    *folders, base = name.split("/")
+    return is_junk(base) or any(is_junk_folder(folder) for folder in folders if folder not in (".", ".."))
 
 
 def _escapes(name: str) -> bool:
-    parts = _parts(name)
-    return ".." in parts or name.startswith(("/", "\\")) or parts[0].endswith(":")
-
-
-def _parts(name: str) -> list[str]:
-    return name.replace("\\", "/").split("/")
+    parts = name.split("/")
+    return ".." in parts or parts[0] == "" or parts[0].endswith(":")
 
 
 @lru_cache(maxsize=1)

@@ -21,6 +21,9 @@ ReadableFile = IO[bytes] | BufferedIOBase
 MOST_BYTES = 2**30
 """A single encoded image may not be larger, so that a zip bomb is met with a sentence."""
 
+READ_ONLY = os.O_RDONLY | getattr(os, "O_BINARY", 0)
+"""How files are opened; Windows would change line ends otherwise."""
+
 
 class BadImageError(Exception):
     """An image that cannot be used; the message is the reason, as the end of a sentence."""
@@ -80,7 +83,7 @@ class FileEntry(Entry):
         if self.name.lower().endswith(".npy"):
             with self.path.open("rb") as file:
                 return read_array(file)
-        descriptor = os.open(self.path, os.O_RDONLY)  # a third of the time that a file object takes
+        descriptor = os.open(self.path, READ_ONLY)  # a third of the time that a file object takes
         try:
             size = os.fstat(descriptor).st_size
             refuse_size(size)

@@ -9,21 +9,22 @@ from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
 
-from PIL import Image
-
 from sfumato.errors import DataError
-from sfumato.sources.decode import SAFE_FORMATS
 from sfumato.sources.entry import FileEntry, printable
-from sfumato.sources.metadata import METADATA, described
+from sfumato.sources.extensions import is_image_name, is_junk, is_junk_folder, may_matter, other_kind
+from sfumato.sources.files import Files
+from sfumato.sources.gathering import gathered, known_listing
+from sfumato.sources.layout import arranged
+from sfumato.sources.names import normalized
 from sfumato.sources.options import USUAL, ReadOptions
 from sfumato.sources.source import Listing, Source
 
 Found = tuple[str, str]
-"""The path of a file relative to the folder, with slashes, and a text of its size and times."""
+"""The path of a file relative to the folder, with slashes, and a text of its size and times, if these can matter."""
 
 
 class FolderSource(Source):
-    """Every file below a folder that carries an extension Pillow can read or `.npy`, in whatever case.
+    """Every file below a folder, unless its name says that it is no image.
 
     Hidden files and folders, whose names begin with a dot, are ignored, and so are runs and samples that sfumato made.
     Linked folders are followed, after all others; a folder reached twice is read once, so links may form loops.
@@ -50,34 +51,17 @@ class FolderSource(Source):
             ) from error
 
     def signature(self) -> str:
-        """A hash of every file's name, size and times."""
-        text = "\0".join(f"{name}\0{facts}" for name, facts in self.found)
+        """A hash of the name, size and times of every file that can hold images or describe them."""
+        text = "\0".join(f"{name}\0{facts}" for name, facts in self.found if facts)
         return hashlib.blake2b(text.encode(errors="surrogateescape"), digest_size=16).hexdigest()
 
-    def listing(self, spool: Path) -> Listing:  # noqa: ARG002 (other sources unpack there)
-        """The images, with what metadata files say of them."""
-        entries = [FileEntry(name, self.root / name) for name, _ in self.found if not _is_metadata(name)]
-        tables = {name: self.root / name for name, _ in self.found if _is_metadata(name)}
-        return described(entries, {name: path.read_bytes for name, path in tables.items()})
+    def listing(self, spool: Path) -> Listing:
+        """The images, with what tables beside them and the names of folders say of them."""
+        files = Files(self.title, [name for name, _ in self.found], self._entry, self.root)
+        return known_listing(files, self.options, spool) or arranged(gathered(files), self.options)
 
-
-def is_image_name(name: str) -> bool:
-    """Whether a file of this name is to be read as an image."""
-    return name[name.rfind(".") :].lower() in _readable_extensions()
-
-
-def _readable_extensions() -> set[str]:
-    if not _EXTENSIONS:
-        known = Image.registered_extensions()
-        _EXTENSIONS.update({extension for extension, kind in known.items() if kind in SAFE_FORMATS} | {".npy"})
-    return _EXTENSIONS
-
-
-_EXTENSIONS: set[str] = set()
-
-
-def _is_metadata(name: str) -> bool:
-    return name.rpartition("/")[2] in METADATA
+    def _entry(self, name: str) -> FileEntry:
+        return FileEntry(normalized(name), self.root / name)
 
 
 def _walk(root: str) -> Iterator[Found]:
@@ -91,14 +75,12 @@ def _walk(root: str) -> Iterator[Found]:
         visited.add(real)
         with os.scandir(f"{root}/{folder}") as children:
             for child in sorted(children, key=lambda child: child.name):
-                if child.name.startswith("."):
-                    continue
                 name = folder + child.name
                 if _is_folder(child):
-                    if not _is_made_by_sfumato(child.path):
+                    if not is_junk_folder(child.name) and not _is_made_by_sfumato(child.path):
                         (pending.append if child.is_symlink() else pending.appendleft)(name + "/")
-                elif (is_image_name(name) or _is_metadata(name)) and _is_file(child):
-                    yield name, _facts(child)
+                elif not is_junk(child.name) and _is_file(child):
+                    yield name, _facts(child) if may_matter(child.name) else ""
 
 
 def _is_folder(child: os.DirEntry[str]) -> bool:
@@ -120,11 +102,11 @@ def _is_made_by_sfumato(folder: str) -> bool:
 
 
 def _is_file(child: os.DirEntry[str]) -> bool:
-    """Whether to open it: a broken link counts, and is reported as unreadable; a pipe or a device does not."""
+    """Whether to open it: not a pipe or a device; a broken link only where its name promises something."""
     try:
         return stat.S_ISREG(child.stat().st_mode)
     except OSError:
-        return True
+        return is_image_name(child.name) or other_kind(child.name) is not None
 
 
 def _facts(child: os.DirEntry[str]) -> str:

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sfumato.errors import DataError
 from sfumato.sources.entry import MOST_BYTES, BadImageError, Content, Entry, FileEntry, printable
+from sfumato.sources.layout import canonical_split
 from sfumato.sources.options import USUAL, ReadOptions
 from sfumato.sources.parquet import EXTRA, image_bytes, named_cells
-from sfumato.sources.source import Listing, Source
+from sfumato.sources.source import Listing, Source, joined_columns
 
 if TYPE_CHECKING:
     import datasets
 
 PREFIX = "hf:"
-SPLIT = "train"
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class HubEntry(Entry):
 
 
 class HubSource(Source):
-    """A data set by name, `hf:NAME` or `hf:NAME:SPLIT`; NAME may be a folder.
+    """A data set by name: `hf:NAME` for all of its splits, `hf:NAME:SPLIT` for one; NAME may be a folder.
 
     Args:
         name: Without the prefix.
@@ -59,28 +59,40 @@ class HubSource(Source):
         self.title = f"the data set {printable(name)}"
         path = Path(name.partition(":")[0])
         self.identity = PREFIX + (f"{path.resolve()}:{name.partition(':')[2]}" if path.exists() else name)
-        self.rows = _loaded(name)
-        self.column = _image_column(self.rows, name)
+        self.parts = _loaded(name)
+        self.column = _image_column(next(iter(self.parts.values())), name)
 
     def signature(self) -> str:
-        """The fingerprint that `datasets` keeps."""
-        return str(self.rows._fingerprint)
+        """The fingerprints that `datasets` keeps."""
+        return " ".join(f"{split}={rows._fingerprint}" for split, rows in self.parts.items())
 
     def listing(self, spool: Path) -> Listing:  # noqa: ARG002 (other sources unpack there)
         """The rows, with their other columns of text and numbers; class numbers carry their names."""
-        from datasets import Image
-
-        raw = self.rows.cast_column(self.column, Image(decode=False))
-        entries = [HubEntry(f"#{row}", raw, self.column, row) for row in range(len(raw))]
-        columns = {
-            name: named_cells(raw.with_format(None)[name][:], getattr(feature, "names", None))
-            for name, feature in raw.features.items()
-            if _is_plain(feature)
-        }
-        return Listing(entries, columns)
+        parts = {split: _described_rows(rows, self.column) for split, rows in self.parts.items()}
+        entries = [entry for part in parts.values() for entry in part.entries]
+        tables = [(len(part.entries), part.columns) for part in parts.values()]
+        has_splits = len(parts) > 1 and self.options.split != "none"
+        splits = [canonical_split(split) for split, part in parts.items() for _ in part.entries] if has_splits else []
+        if has_splits:
+            entries = [replace(one, name=f"{split}{one.name}") for one, split in zip(entries, splits, strict=True)]
+        return Listing(entries, joined_columns(tables), splits=splits)
 
 
-def _loaded(name: str) -> datasets.Dataset:
+def _described_rows(rows: datasets.Dataset, column: str) -> Listing:
+    from datasets import Image
+
+    raw = rows.cast_column(column, Image(decode=False))
+    entries = [HubEntry(f"#{row}", raw, column, row) for row in range(len(raw))]
+    columns = {
+        name: named_cells(raw.with_format(None)[name][:], getattr(feature, "names", None))
+        for name, feature in raw.features.items()
+        if _is_plain(feature)
+    }
+    return Listing(entries, columns)
+
+
+def _loaded(name: str) -> dict[str, datasets.Dataset]:
+    """The splits of a data set by their names, or the one that is named."""
     try:
         import datasets
     except ImportError as error:
@@ -89,11 +101,12 @@ def _loaded(name: str) -> datasets.Dataset:
         ) from error
     path, _, split = name.partition(":")
     try:
-        return datasets.load_dataset(path, split=split or SPLIT)
+        return {split: datasets.load_dataset(path, split=split)} if split else dict(datasets.load_dataset(path))
     except Exception as error:  # the library passes on whatever its loaders and the network raise
         first_line = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        which = f" (split {split})" if split else ""
         raise DataError(
-            f"the data set {path} (split {split or SPLIT}) cannot be loaded: {first_line}",
+            f"the data set {path}{which} cannot be loaded: {first_line}",
             "Check its name on the Hub and the connection; another split is named as hf:NAME:SPLIT.",
         ) from error
 

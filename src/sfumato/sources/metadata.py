@@ -12,6 +12,7 @@ from pathlib import PurePosixPath
 
 from sfumato.errors import DataError
 from sfumato.sources.entry import Entry, Unreadable, printable
+from sfumato.sources.names import normalized
 from sfumato.sources.notice import Notice
 from sfumato.sources.parquet import parquet_rows
 from sfumato.sources.source import Cell, Listing
@@ -62,7 +63,7 @@ def _add(rows: dict[str, Row], folder: str, row: Row, place: str) -> None:
     file = row.pop(FILE_NAME)
     if not isinstance(file, str) or not file:
         raise DataError(f"{place} names no file", f"Fill in its {FILE_NAME}, or remove the row.")
-    path = posixpath.normpath(posixpath.join(folder, file.replace("\\", "/")))
+    path = normalized(posixpath.normpath(posixpath.join(folder, file.replace("\\", "/"))))
     if not _is_same(rows.setdefault(path, row), row):
         raise DataError(
             f"{place} says something else of {printable(file)} than an earlier row", "Keep one row for each file."

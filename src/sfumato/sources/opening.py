@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import posixpath
 import tarfile
 import zipfile
 from pathlib import Path
@@ -10,10 +11,14 @@ from sfumato.errors import DataError
 from sfumato.sources.archives import COMPRESSED, TarSource, ZipSource
 from sfumato.sources.arrays import ArraySource
 from sfumato.sources.entry import printable
-from sfumato.sources.folder import FolderSource, is_image_name
+from sfumato.sources.extensions import ARCHIVES, is_image_name, other_kind
+from sfumato.sources.folder import FolderSource
 from sfumato.sources.hub import PREFIX, HubSource
+from sfumato.sources.idx import IdxSource, is_idx_name
+from sfumato.sources.metadata import METADATA
 from sfumato.sources.options import USUAL, ReadOptions
 from sfumato.sources.parquet import ParquetSource
+from sfumato.sources.shards import ShardSource
 from sfumato.sources.source import Source
 
 SUPPORTED = "a folder of images, a zip or tar of one, an .npz, .npy or .parquet file, hf:NAME, or the word digits"
@@ -46,10 +51,23 @@ def open_source(name: str | Path, options: ReadOptions = USUAL) -> Source:
 
 
 def _folder(path: Path, options: ReadOptions) -> Source:
+    """A folder of images, or of the files that hold them."""
     source = FolderSource(path, options)
-    if not source.found and any(path.rglob("*.parquet")):
+    names = [name for name, _ in source.found]
+    if any(is_image_name(name) or is_idx_name(name) for name in names):
+        return source
+    rows = [name for name in names if name.endswith(".parquet") and posixpath.basename(name) not in METADATA]
+    if rows:
         return ParquetSource(path, options)
-    return source
+    archives = [name for name in names if other_kind(posixpath.basename(name)) in ARCHIVES]
+    if not archives or any(other_kind(posixpath.basename(name)) is None for name in names):
+        return source
+    if all(name.lower().endswith(".tar") for name in archives):
+        return ShardSource(path, archives, options)
+    raise DataError(
+        f"{source.title} holds no images, but {len(archives)} archives",
+        f"Name one of them: sfumato train {printable(str(path / archives[0]))}",
+    )
 
 
 def _file(path: Path, title: str, options: ReadOptions) -> Source:
@@ -60,6 +78,8 @@ def _file(path: Path, title: str, options: ReadOptions) -> Source:
         is_tar = tarfile.is_tarfile(path) if not start.startswith(tuple(COMPRESSED)) else True
     except OSError as error:
         raise DataError(f"{title} cannot be read ({error.strerror})", "Change its permissions.") from error
+    if is_idx_name(path.name):
+        return IdxSource(path, options)
     match path.suffix.lower():
         case ".npy" | ".npz":
             return ArraySource(path, options)

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 from sfumato.errors import DataError
 from sfumato.sources.entry import MOST_BYTES, BadImageError, Content, Entry, printable, refuse_size
+from sfumato.sources.layout import split_of_files
 from sfumato.sources.options import USUAL, ReadOptions
-from sfumato.sources.source import Cell, Listing, Source, stat_signature
+from sfumato.sources.source import Cell, Listing, Source, joined_columns, stat_signature
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -61,7 +62,7 @@ class ParquetSource(Source):
         self.title = f"the Parquet data {printable(str(path))}"
         self.identity = str(path.resolve())
         self.path = path
-        self.files = sorted(path.rglob("*.parquet")) if path.is_dir() else [path]
+        self.files = _visible_files(path) if path.is_dir() else [path]
 
     def signature(self) -> str:
         """Names, sizes and times of the files."""
@@ -70,20 +71,32 @@ class ParquetSource(Source):
     def listing(self, spool: Path) -> Listing:  # noqa: ARG002 (other sources unpack there)
         """The rows of all files, with their other columns of text and numbers."""
         entries: list[Entry] = []
-        columns: dict[str, list[Cell]] = {}
-        for file in self.files:
+        tables: list[tuple[int, dict[str, list[Cell]]]] = []
+        splits: list[str | None] = []
+        for file, split in zip(self.files, self._splits(), strict=True):
             opened = _open(file)
             schema = opened.schema_arrow
             image = image_column(schema, str(file))
-            entries += _rows(file, image, opened)
+            rows = _rows(file, image, opened)
             names = class_names(schema)
-            for name in _described(schema, image):
-                cells = named_cells(_column(file, opened, name), names.get(name))
-                before = len(entries) - opened.metadata.num_rows
-                columns.setdefault(name, [None] * before).extend(cells)
-            for cells in columns.values():
-                cells += [None] * (len(entries) - len(cells))
-        return Listing(entries, columns)
+            columns = {
+                name: named_cells(_column(file, opened, name), names.get(name)) for name in _described(schema, image)
+            }
+            entries += rows
+            tables.append((len(rows), columns))
+            splits += [split] * len(rows)
+        return Listing(entries, joined_columns(tables), splits=splits if any(splits) else [])
+
+    def _splits(self) -> list[str | None]:
+        """The split of each file, by its name."""
+        root = self.path if self.path.is_dir() else self.path.parent
+        return split_of_files([file.relative_to(root).as_posix() for file in self.files], self.options)
+
+
+def _visible_files(folder: Path) -> list[Path]:
+    """The Parquet files at any depth, without hidden ones."""
+    files = sorted(folder.rglob("*.parquet"))
+    return [file for file in files if not any(part.startswith(".") for part in file.relative_to(folder).parts)]
 
 
 def parquet_rows(title: str, content: bytes) -> Iterator[dict[str, Cell]]:

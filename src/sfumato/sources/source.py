@@ -38,6 +38,23 @@ class Listing:
     others: Mapping[str, int] = field(default_factory=dict)
 
 
+def joined_columns(tables: Sequence[tuple[int, Mapping[str, Sequence[Cell]]]]) -> dict[str, list[Cell]]:
+    """The columns of several tables, one below the other; None where a table has no such column.
+
+    Args:
+        tables: The number of rows of each, and its columns.
+    """
+    columns: dict[str, list[Cell]] = {}
+    before = 0
+    for count, table in tables:
+        for name, cells in table.items():
+            columns.setdefault(name, [None] * before).extend(cells)
+        before += count
+        for cells in columns.values():
+            cells += [None] * (before - len(cells))
+    return columns
+
+
 class Source(ABC):
     """Where images come from.
 

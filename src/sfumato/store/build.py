@@ -274,6 +274,9 @@ def _index(
             printable(name): [_printable_cell(cells[row]) for row in good] for name, cells in listing.columns.items()
         },
         unreadable=[(file.name, file.reason) for file in skipped],
+        unreadable_folders=sorted(
+            {label for label, o in zip(listing.classes, outcomes, strict=False) if label and o.reason}
+        ),
         others=dict(listing.others),
         notices=[
             *([_skipping(skipped, len(good))] if skipped else []),

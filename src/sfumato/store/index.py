@@ -35,6 +35,7 @@ class Index:
         dtypes: Of each image before it was converted.
         columns: What is known of each image.
         unreadable: The images that could not be used, by name and reason.
+        unreadable_folders: The classes by their folders of those images.
         others: How many files of each kind are not images.
         notices: What was decided about them.
     """
@@ -56,6 +57,7 @@ class Index:
     dtypes: list[Dtype]
     columns: dict[str, list[Cell]]
     unreadable: list[tuple[str, str]]
+    unreadable_folders: list[str]
     others: dict[str, int]
     notices: list[Notice]
 

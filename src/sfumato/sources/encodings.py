@@ -1,0 +1,124 @@
+"""Which encoding the names in an archive have, where the archive does not say it.
+
+Names are few and short, so counting letters, as detectors for documents do, is not enough. Every encoding that can
+decode all names is scored by how plausible each character is beside its neighbours: scripts do not mix within a word,
+capitals do not follow small letters, and most Chinese, Japanese and Korean characters are of the common part of their
+standard.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Callable, Collection
+
+CANDIDATES = ("cp437", "cp1252", "cp850", "cp1251", "cp866", "cp932", "gbk", "cp949", "big5")
+"""From the most to the least usual among equally plausible ones; the first is that of the ZIP specification."""
+
+WORD = re.compile(r"[^\W\d_]+|[^\x00-\x7f]")
+"""Letters in a row, or a character that is none and not ASCII."""
+
+COMMON_FINALS = ("ᆨ", "ᆫ", "ᆯ", "ᆷ", "ᆸ", "ᆺ", "ᆻ", "ᆼ")
+"""Consonants with which most other Korean syllables end."""
+
+
+def detected_encoding(names: Collection[bytes]) -> str:
+    """The encoding of names that are not marked as UTF-8, decided for all of them together.
+
+    Args:
+        names: As they are in the archive.
+
+    Returns:
+        "utf-8" if all names are valid UTF-8, else the most plausible of `CANDIDATES`.
+
+    >>> detected_encoding(["Кошки".encode("cp866"), "Собаки".encode("cp866")])
+    'cp866'
+    """
+    parts = sorted({part for name in names if not name.isascii() for part in name.split(b"/")})
+    text = b"/".join(part for part in parts if not part.isascii())
+    if _decoded(text, "utf-8") is not None:
+        return "utf-8"
+    return max(CANDIDATES, key=lambda encoding: plausibility(text, encoding))  # the first of equal ones
+
+
+def plausibility(text: bytes, encoding: str) -> float:
+    """How plausible it is that `text` has this encoding: at most 1, and minus infinity if it cannot be decoded."""
+    decoded = _decoded(text, encoding)
+    if decoded is None:
+        return float("-inf")
+    words = WORD.findall(decoded)
+    weights = [_weight(encoding, word, place) for word in words for place, c in enumerate(word) if not c.isascii()]
+    return sum(weights) / max(len(weights), 1)
+
+
+def _weight(encoding: str, word: str, place: int) -> float:
+    """From -1 to 1: how plausible one character is, beside its neighbours."""
+    if encoding not in WEIGHTS:
+        return _alphabetic(word, place)
+    is_beside_ascii = any(other.isascii() for other in word[max(place - 1, 0) : place + 2])
+    return min(WEIGHTS[encoding](word[place]), -0.5 if is_beside_ascii else 1)
+
+
+def _decoded(text: bytes, encoding: str) -> str | None:
+    try:
+        return text.decode(encoding)
+    except UnicodeDecodeError:
+        return None
+
+
+def _alphabetic(word: str, place: int) -> float:
+    """Of a letter in an alphabet of one byte each."""
+    letter, before, after = word[place], word[max(place - 1, 0) : place], word[place + 1 : place + 2]
+    script, neighbours = _script(letter), before + after
+    if unicodedata.category(letter) not in ("Ll", "Lu") or any(_script(other) != script for other in neighbours):
+        return -1
+    if (before.islower() and letter.isupper()) or (letter.islower() and after.isupper()):
+        return -1
+    if script == "LATIN" and not neighbours.isascii():
+        return -0.5  # accents are rarely side by side
+    return 1 if script in ("LATIN", "CYRILLIC") and not (before and letter.isupper()) else 0
+
+
+def _script(letter: str) -> str:
+    return unicodedata.name(letter, "").partition(" ")[0]
+
+
+def _japanese(letter: str) -> float:
+    if "\uff61" <= letter <= "\uff9f":  # of half the width
+        return -0.5
+    if "\u3040" <= letter <= "\u30ff":
+        return 1
+    lead = letter.encode("cp932")[0]
+    return 0.9 if 0x88 <= lead <= 0x97 else 0
+
+
+def _simplified_chinese(letter: str) -> float:
+    lead, trail = letter.encode("gbk")
+    if trail < 0xA1 or not 0xB0 <= lead <= 0xF7:  # outside GB 2312
+        return -1
+    if lead > 0xD7:
+        return 0
+    return 1 if lead > 0xC8 else 0.5  # Korean syllables begin with bytes up to this one
+
+
+def _traditional_chinese(letter: str) -> float:
+    lead, trail = letter.encode("big5")
+    if not 0xA4 <= lead <= 0xC6:
+        return 0
+    return 1 if trail < 0xA1 else 0.45  # in GB 2312 and Korean, no byte is below this one
+
+
+def _korean(letter: str) -> float:
+    if not "\uac00" <= letter <= "\ud7a3":
+        return -0.5
+    final = unicodedata.normalize("NFD", letter)[2:]
+    return 1 if not final else 0.6 if final in COMMON_FINALS else -1
+
+
+WEIGHTS: dict[str, Callable[[str], float]] = {
+    "cp932": _japanese,
+    "gbk": _simplified_chinese,
+    "big5": _traditional_chinese,
+    "cp949": _korean,
+}
+"""Of one character, in encodings of two bytes each."""
