@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
-import pytest
+from pathlib import Path
 
+import pytest
+import torch
+
+from images import noise, png, write
+from sfumato.data import load_images, split
 from sfumato.data.splits import divided
 from sfumato.errors import DataError
 
@@ -18,6 +23,7 @@ SPLITS = ["train", "test", "train", None, "validation", "extra", "train"]
         ("none", [0, 1, 2, 3, 4, 5, 6], {}),
         ("test", [1], {}),
         ("extra", [5], {}),
+        ("Val", [4], {}),
     ],
 )
 def test_each_split_has_its_use(wanted: str, learned: list[int], others: dict[str, list[int]]) -> None:
@@ -29,7 +35,7 @@ def test_the_uses_are_said() -> None:
     (notice,) = divided("the folder x", SPLITS, "auto").notices
     assert notice.text == (
         "Splits: 3 in train are learned; 1 in test are kept for sfumato eval; 1 in validation are for validation; "
-        "1 in extra are not used."
+        "1 in extra are not used; 1 in none of them are not used."
     )
     assert notice.flag == "--split NAME|all|none"
 
@@ -42,10 +48,68 @@ def test_without_splits_every_image_is_learned() -> None:
     ("splits", "wanted", "message"),
     [
         (["test", "validation"], "auto", r"has the splits test \(1 images\), validation \(1 images\), but none for"),
-        (["train", "test"], "dev", r"has no split 'dev', but: train"),
+        (["train", "test"], "dev", r"has no split 'validation', but: train"),
         ([None], "train", "has no split 'train', but: none"),
     ],
 )
 def test_a_split_that_is_not_there_is_an_error(splits: list[str | None], wanted: str, message: str) -> None:
     with pytest.raises(DataError, match=message):
         divided("the folder x", splits, wanted)
+
+
+def numbered(root: Path, *folders: str) -> Path:
+    """Three images in each folder."""
+    return write(root, {f"{folder}/{n}.png": png(noise(6, 6, seed=n)) for folder in folders for n in range(3)})
+
+
+def test_training_images_are_learned_and_validation_images_held_out(tmp_path: Path) -> None:
+    folder = numbered(tmp_path, *(f"{split}/{label}" for split in ("train", "val", "test") for label in ("cat", "dog")))
+    images = load_images(folder)
+    assert images.label_names == ("cat", "dog")
+    assert len(images) == 6
+    learned, held_out = split(images, 0.5, seed=0)
+    assert torch.equal(learned.images, images.images)
+    assert (len(held_out), held_out.label_names) == (6, ("cat", "dog"))
+    assert held_out.labels is not None
+    assert held_out.labels.tolist() == [0, 0, 0, 1, 1, 1]
+    assert len(images.others["test"]) == 6
+    assert images.notices[0].topic == "split"
+
+
+def test_a_class_that_is_not_learned_is_unknown_in_other_splits(tmp_path: Path) -> None:
+    images = load_images(numbered(tmp_path, "train/cat", "train/dog", "test/cat", "test/emu"))
+    test = images.others["test"].labels
+    assert test is not None
+    assert test.tolist() == [0, 0, 0, -1, -1, -1]
+
+
+def test_columns_are_encoded_alike_in_every_split(tmp_path: Path) -> None:
+    folder = numbered(tmp_path, "train", "val")
+    rows = [f"{split}/{n}.png,{n + shift}.5" for split, shift in (("train", 0), ("val", 1)) for n in range(3)]
+    (folder / "metadata.csv").write_text("\n".join(["file_name,age", *rows]))
+    images = load_images(folder, condition=["age"])
+    (age,) = images.columns
+    assert images.labels is not None
+    held_out = images.others["validation"].labels
+    assert held_out is not None
+    assert [age.value(code) for code in images.labels[:, 0].tolist()] == [0.5, 1.5, 2.5]
+    assert [age.value(code) for code in held_out[:, 0].tolist()] == [1.5, 2.5, 3.5]
+
+
+@pytest.mark.parametrize(
+    ("wanted", "count", "names"),
+    [("all", 12, ("cat", "dog")), ("none", 12, ("test", "train")), ("test", 6, ("cat", "dog"))],
+)
+def test_the_split_can_be_given(wanted: str, count: int, names: tuple[str, ...], tmp_path: Path) -> None:
+    images = load_images(numbered(tmp_path, "train/cat", "train/dog", "test/cat", "test/dog"), split=wanted)
+    assert (len(images), images.label_names) == (count, names)
+    assert not images.others
+
+
+def test_validation_images_are_part_of_the_fingerprint(tmp_path: Path) -> None:
+    folder = numbered(tmp_path, "train", "val", "test")
+    before = load_images(folder).fingerprint()
+    write(folder, {"test/9.png": png(noise(6, 6, seed=9))})
+    assert load_images(folder).fingerprint() == before
+    write(folder, {"val/9.png": png(noise(6, 6, seed=9))})
+    assert load_images(folder).fingerprint() != before

@@ -8,8 +8,7 @@ from typing import NamedTuple
 
 from sfumato.errors import DataError
 from sfumato.sources import Notice
-
-TRAIN, VALIDATION, TEST = "train", "validation", "test"
+from sfumato.sources.layout import TEST, TRAIN, VALIDATION, canonical_split
 
 UNDIVIDED = ("all", "none")
 """Words for `split` that use every image."""
@@ -46,6 +45,7 @@ def divided(title: str, splits: Sequence[str | None], wanted: str) -> Division:
     counts = Counter(split for split in splits if split is not None)
     if wanted in UNDIVIDED or (wanted == "auto" and not counts):
         return Division(list(range(len(splits))), {})
+    wanted = wanted if wanted == "auto" or wanted in counts else canonical_split(wanted)
     known = ", ".join(f"{name} ({count:,} images)" for name, count in counts.items()) or "none"
     if wanted == "auto" and TRAIN not in counts:
         problem = f"{title} has the splits {known}, but none for training"
@@ -55,8 +55,11 @@ def divided(title: str, splits: Sequence[str | None], wanted: str) -> Division:
     if wanted != "auto":
         return Division(_places(splits, wanted), {})
     others = {name: _places(splits, name) for name in (VALIDATION, TEST) if name in counts}
-    uses = "; ".join(f"{count:,} in {name} {USES.get(name, 'are not used')}" for name, count in counts.items())
-    return Division(_places(splits, TRAIN), others, (Notice("split", f"Splits: {uses}.", "--split NAME|all|none"),))
+    uses = [f"{count:,} in {name} {USES.get(name, 'are not used')}" for name, count in counts.items()]
+    if beside := len(splits) - counts.total():
+        uses.append(f"{beside:,} in none of them are not used")
+    notice = Notice("split", f"Splits: {'; '.join(uses)}.", "--split NAME|all|none")
+    return Division(_places(splits, TRAIN), others, (notice,))
 
 
 def _places(splits: Sequence[str | None], name: str) -> list[int]:
