@@ -179,9 +179,15 @@ class Eval:
 class Explain:
     """Draw what diffusion does: to the images of a folder, or in a trained model.
 
-    Of images it draws the forward process and the curves of the schedule.
+    It writes these pictures:
+      forward.png   two images under more and more noise
+      reverse.png   from noise to two new images, with the estimate at each time
+      schedule.png  how noise and signal change over time
+      loss.png      of a run: the training loss, overall and by noise level
 
-    Of a run also the reverse process with its estimates, and the loss:
+    A folder has no network: the exact denoiser of its images takes its place.
+
+    So the new images in its reverse.png are copies of images in the folder:
       sfumato explain runs/digits --out pictures
       sfumato explain photos/ --size 64 --out pictures
     """
@@ -200,7 +206,7 @@ class Explain:
         """Explains."""
         from sfumato.data import read_images
         from sfumato.devices import choose_device
-        from sfumato.explain import explain_data, explain_run, steps_of
+        from sfumato.explain import DATA_SCHEDULE, explain_data, explain_run, steps_of
         from sfumato.models import load
         from sfumato.progress import sampling_bar
         from sfumato.runs import holds_model, home_of, learned_images
@@ -217,6 +223,7 @@ class Explain:
         else:
             images = read_images(self.source, self.reading.options(), cache=self.cache)
             print(*images.notices, sep="\n", end="\n" if images.notices else "")
-            written = explain_data(images, self.out)
+            with sampling_bar(2, steps_of(DATA_SCHEDULE)) as on_step:
+                written = explain_data(images, self.out, on_step)
         print("Look at", ", ".join(str(path) for path in written))
         return 0
