@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from datetime import datetime
+from itertools import cycle, islice
 from pathlib import Path
 from typing import NamedTuple, Protocol, runtime_checkable
 
@@ -333,7 +334,8 @@ class _Loop:
             batch=min(64, watch.preview_count),
             on_step=self._give_up_if_asked,
         )
-        pictures.save_grid(model.depth.viewable(images), self.preview_path())
+        titles = list(islice(cycle(model.label_names), len(images)))
+        pictures.save_grid(model.depth.viewable(images), self.preview_path(), titles=titles)
         measured = "not finite" if loss.mean is None else f"{loss.mean:.4f}"
         _said_and_logged(self.reporter, self.run)(f"{seen:,} images: held-out loss {measured}")
 

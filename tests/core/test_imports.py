@@ -53,7 +53,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "data": {"conditions", "depth", "errors", "natural", "sources", "store"},
     "storage": {"errors"},
     "metrics": {"data", "depth", "errors", "storage", "store"},
-    "pictures": {"depth", "storage"},
+    "captions": set(),
+    "pictures": {"captions", "depth", "storage"},
     "models": {"conditions", "denoiser", "depth", "errors", "nn", "schedule", "storage"},
     "training": {
         *("capture", "data", "denoiser", "devices", "errors", "flags", "models", "named", "nn", "objective"),

@@ -208,7 +208,7 @@ class Explain:
         from sfumato.devices import choose_device
         from sfumato.explain import DATA_SCHEDULE, explain_data, explain_run, steps_of
         from sfumato.models import load
-        from sfumato.progress import sampling_bar
+        from sfumato.progress import print_sentence, sampling_bar
         from sfumato.runs import holds_model, home_of, learned_images
 
         run = Path(self.source)
@@ -217,13 +217,14 @@ class Explain:
             model = load(run, choose_device(self.device))
             images = None if home is None else learned_images(home, self.cache)
             if images is None:
-                print("The images it learned from are not there any more; its own samples take their place.")
+                print_sentence("The images it learned from are not there any more; its own samples take their place.")
             with sampling_bar(2, steps_of(model.schedule)) as on_step:
                 written = explain_run(model, home or run, images, self.out, on_step)
         else:
             images = read_images(self.source, self.reading.options(), cache=self.cache)
-            print(*images.notices, sep="\n", end="\n" if images.notices else "")
+            for notice in images.notices:
+                print_sentence(str(notice))
             with sampling_bar(2, steps_of(DATA_SCHEDULE)) as on_step:
                 written = explain_data(images, self.out, on_step)
-        print("Look at", ", ".join(str(path) for path in written))
+        print_sentence(f"Look at {', '.join(str(path) for path in written)}")
         return 0
