@@ -91,7 +91,13 @@ def save_grid(
 
 
 def show(images: Tensor, columns: int | None = None, titles: Sequence[str] | None = None) -> None:
-    """Shows a grid (see `grid`): below the cell in a notebook, elsewhere in the system's image viewer."""
+    """Shows a grid (see `grid`): below the cell in a notebook, elsewhere in the system's image viewer.
+
+    Args:
+        images: (n, C, H, W) float in [-1, 1].
+        columns: images a row; None: about as many as there are rows.
+        titles: (n) what to write above each image.
+    """
     picture = grid(images, columns, titles)
     if "get_ipython" in vars(builtins):
         from IPython.display import display

@@ -72,7 +72,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "curves": {"measurements", "pictures", "schedule"},
     "trainer": {
         *("architecture", "data", "denoiser", "devices", "errors", "evaluation", "models", "open_run", "pictures"),
-        *("rules", "runs", "sampling", "sources", "store", "training"),
+        *("progress", "rules", "runs", "sampling", "sources", "store", "training"),
     },
     "duplicates": {"data"},
     "evaluation": {
