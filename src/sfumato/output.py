@@ -76,6 +76,12 @@ def write_frames(images: Images, frames: int, out: Path, depth: Depth) -> tuple[
     return pictures.save_grid(torch.cat(rows), out / "grid.png", frames), film
 
 
+def samples_in(path: Path) -> Path:
+    """The images of a folder that `write_samples` made, without its grid; any other path as it is."""
+    images = path / "images"
+    return images if images.is_dir() and (path / "grid.png").is_file() else path
+
+
 def free_folder(name: str) -> Path:
     """Makes samples/NAME, or the first of samples/NAME-2, -3, ... that does not exist, and so claims it.
 

@@ -78,9 +78,9 @@ def test_own_images_are_fitted_as_those_that_were_learned(sfumato: Command, phot
 
 MISTAKES = [
     ("--solver ddpm", "a path that can be retraced was asked. Choose among: ddim, euler"),
-    ("--count 1", "a way through 1 images"),
+    ("--count 1", "1 images to go between and 9 frames from one to the next were given. Give at least 2"),
     ("only.png", "there is no image file only.png. Give the paths of two image files or more"),
-    ("--frames 1", "Choose at least 2 of both"),
+    ("--frames 1", "Give at least 2 of both"),
     ("nowhere.png nowhere.png", "there is no image file nowhere.png"),
     ("--label cow", "the model does not know the label 'cow'"),
 ]

@@ -154,6 +154,11 @@ def test_a_changed_setting_is_shown(sfumato: Command, run: Path, photos: Path) -
     [
         ("trian photos", "there is no command 'trian'. Did you mean train? The commands are: inspect, train, "),
         ("fly", "there is no command 'fly'. The commands are: "),
+        (
+            "train my photos --size 64",
+            "sfumato train was given 'photos' besides 'my'. Put a path with spaces in quotes",
+        ),
+        ("eval runs/x photos more", "sfumato eval was given 'more' besides 'runs/x photos'"),
         ("--versoin", "Did you mean --version?"),
         ("--preset tiny train photos", "the flag --preset stands before a command"),
         ("eval runs/x --metric distance", "sfumato eval has no flag --metric. Did you mean --metrics"),

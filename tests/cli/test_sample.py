@@ -224,3 +224,13 @@ def test_a_description_changed_after_training_is_refused(sfumato: Command, run: 
     outcome = sfumato("sample", tmp_path / "model", "--out", tmp_path / "a.npz", "--count", 1, "--steps", 4)
     assert outcome.code == 2
     assert "config.json has been changed" in outcome.error
+
+
+def test_a_folder_of_samples_is_judged_without_its_grid(
+    sfumato: Command, run: Path, photos: Path, tmp_path: Path
+) -> None:
+    assert sfumato("sample", run, "--out", tmp_path / "drawn", "--count", 12, "--steps", 3).code == 0
+    flags = ("--metrics", "drift", "--device", "cpu", "--out", tmp_path / "judged", "--json")
+    outcome = sfumato("eval", tmp_path / "drawn", photos, *flags)
+    assert outcome.code == 0, outcome.error
+    assert json.loads(outcome.out)["samples"] == 12

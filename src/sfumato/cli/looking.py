@@ -169,10 +169,13 @@ class Eval:
 
     def _of_images(self) -> "Subject":
         from sfumato.evaluation.run import subject_of_files
+        from sfumato.output import samples_in
 
         if self.data is None:
             raise ConfigError("images are judged beside real ones, but none were named", "Give IMAGES and DATA.")
-        return subject_of_files(str(self.subject), self.data, self.count, self.reading.options(), self.cache)
+        return subject_of_files(
+            str(samples_in(self.subject)), self.data, self.count, self.reading.options(), self.cache
+        )
 
 
 @dataclass(frozen=True)

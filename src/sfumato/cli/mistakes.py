@@ -4,6 +4,7 @@ import types
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import fields, is_dataclass
 from difflib import get_close_matches
+from itertools import takewhile
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import tyro
@@ -39,7 +40,9 @@ def check(arguments: Sequence[str], verbs: Sequence[type]) -> None:
     if name not in known:
         remedy = f"{_suggestion(name, known)}The commands are: {', '.join(known)}."
         raise ConfigError(f"there is no command {name!r}", remedy)
-    settings = dict(_settings(known[name]))
+    leaves = list(_leaves(known[name]))
+    _check_words(name, arguments[1:], [kind for _, kind, is_word in leaves if is_word])
+    settings = {flag: kind for flag, kind, is_word in leaves if not is_word}
     for flag, values in _flags(arguments[1:]):
         _check_flag(name, flag, values, settings)
 
@@ -50,15 +53,24 @@ def _suggestion(word: str, known: Iterable[str]) -> str:
     return f"Did you mean {' or '.join(near)}? " if near else ""
 
 
-def _settings(table: type) -> Iterator[tuple[str, Any]]:
-    """The flags of a dataclass and of the dataclasses in it, each with its type."""
+def _leaves(table: type) -> Iterator[tuple[str, Any, bool]]:
+    """The settings of a dataclass and those in it: each one's flag, its type, and whether it is a word without flag."""
     hints = get_type_hints(table, include_extras=True)
     for field in fields(table):
         kind, marks = _bare(hints[field.name])
         if is_dataclass(kind) and isinstance(kind, type):
-            yield from _settings(kind)
-        elif tyro.conf.Positional not in marks:
-            yield f"--{field.name.replace('_', '-')}", kind
+            yield from _leaves(kind)
+        else:
+            yield f"--{field.name.replace('_', '-')}", kind, tyro.conf.Positional in marks
+
+
+def _check_words(verb: str, arguments: Sequence[str], kinds: list[Any]) -> None:
+    """Raises `ConfigError` if there are more words before the flags than the verb takes."""
+    words = list(takewhile(lambda word: not word.startswith("-"), arguments))
+    if len(words) > len(kinds) and not any(get_origin(kind) is tuple for kind in kinds):
+        extra = " ".join(words[len(kinds) :])
+        remedy = f"Put a path with spaces in quotes. What it takes: sfumato {verb} --help."
+        raise ConfigError(f"sfumato {verb} was given {extra!r} besides {' '.join(words[: len(kinds)])!r}", remedy)
 
 
 def _bare(kind: Any) -> tuple[Any, tuple[Any, ...]]:  # noqa: ANN401 (any type)

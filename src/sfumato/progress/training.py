@@ -46,7 +46,7 @@ class TrainingProgress:
         self._share.mark(now, share)
         self._images.mark(now, images_seen)
         self._loss = LOSS_MEMORY * self._loss + (1 - LOSS_MEMORY) * loss
-        elapsed = self._share.elapsed
+        elapsed, rate = self._share.elapsed, self._images.rate
         waiting = (waited - self._waited_before) / elapsed if elapsed else 0.0
         self._display.show(
             Line(
@@ -55,7 +55,7 @@ class TrainingProgress:
                 (
                     Fact(f"{share:.0%}"),
                     Fact(f"{images_seen:,} images", 4),
-                    Fact(f"{self._images.rate:,.0f} images/s", 3),
+                    Fact(f"{rate:,.0f} images/s" if rate else "", 3),
                     Fact(f"loss {self._loss:.4f}", 1),
                     Fact(f"{waiting:.0%} waiting for data", 5),
                     Fact(self._share.left(1 - share)),
