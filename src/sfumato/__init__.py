@@ -35,8 +35,8 @@ if TYPE_CHECKING:
     from sfumato.inspection import inspect
     from sfumato.latents import decode, encode, interpolate
     from sfumato.models import load
-    from sfumato.pictures import save_grid
-    from sfumato.presets import preset_for
+    from sfumato.pictures import save_grid, show
+    from sfumato.presets import config_for, preset_for
     from sfumato.sampling import ImageNoise, begin, route_for, route_of, sample, trajectory
     from sfumato.schedule import LinearBeta, Schedule
     from sfumato.solvers import Ancestral, Solver
@@ -59,6 +59,7 @@ _HOMES = {
     "TrainConfig": "training.config",
     "accelerated": "acceleration",
     "begin": "sampling",
+    "config_for": "presets",
     "convert": "conversions",
     "decode": "latents",
     "encode": "latents",
@@ -71,6 +72,7 @@ _HOMES = {
     "route_of": "sampling",
     "sample": "sampling",
     "save_grid": "pictures",
+    "show": "pictures",
     "train": "trainer",
     "trajectory": "sampling",
 }
@@ -103,6 +105,7 @@ __all__ = [
     "accelerated",
     "begin",
     "conditions",
+    "config_for",
     "convert",
     "decode",
     "encode",
@@ -124,6 +127,7 @@ __all__ = [
     "sample",
     "save_grid",
     "schedule",
+    "show",
     "solvers",
     "train",
     "trajectory",

@@ -1,5 +1,6 @@
 """Pictures for the learner: what the forward and the reverse process do to images, and the curves behind them."""
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 
@@ -31,8 +32,14 @@ AMPLITUDES = {
 }
 """What the amplitudes are called, in DDPM's words where there are steps."""
 
-MOST_IN_ORACLE = 2000
-"""Images that the exact denoiser of a folder knows, at most."""
+DATA_SCHEDULE = LinearBeta()
+"""The schedule that noise is added by to images without a model: DDPM's."""
+
+MOST_NUMBERS = 2**21
+"""Pixel values of all images that the exact denoiser holds: each step reads them twice, and memory limits its speed."""
+
+EXACT_IMAGES = (16, 2000)
+"""The fewest and the most images that the exact denoiser of a folder holds."""
 
 
 def explain_run(
@@ -63,15 +70,29 @@ def explain_run(
     return written
 
 
-def explain_data(images: ImageSet, out: Path) -> list[Path]:
+def explain_data(images: ImageSet, out: Path, on_step: Callable[[int], None] = lambda _: None) -> list[Path]:
     """Writes three pictures of DDPM at work on images, with their exact denoiser in the network's place.
+
+    Args:
+        images: the data set; the exact denoiser holds some of them (see `exact_count`), spread evenly over all.
+        out: the folder.
+        on_step: called after every sampling step with the number of images that took it.
+
+    Returns:
+        The files written.
 
     Raises:
         RunError: they could not be written.
     """
-    few = images.select(torch.arange(min(len(images), MOST_IN_ORACLE)))
-    model = oracle.images(LinearBeta(), few.floats(), few.labels if few.label_names else None, few.label_names)
-    return _explain(model, reverse_process(model, count=2), few.floats()[:2], "exact", out)
+    few = images.select(torch.linspace(0, len(images) - 1, exact_count(len(images), images.image_shape)).round().long())
+    model = oracle.images(DATA_SCHEDULE, few.floats())
+    return _explain(model, reverse_process(model, count=2, on_step=on_step), few.floats()[:2], "exact", out)
+
+
+def exact_count(count: int, image_shape: tuple[int, int, int]) -> int:
+    """How many of `count` images the exact denoiser holds, so that its 1,000 steps take seconds."""
+    least, most = EXACT_IMAGES
+    return min(count, max(least, min(most, MOST_NUMBERS // math.prod(image_shape))))
 
 
 def _explain(

@@ -185,7 +185,8 @@ def _counts(values: Iterable[str]) -> dict[str, int]:
 def _class_counts(images: ImageSet) -> dict[str, int]:
     if images.labels is None or not images.label_names:
         return {}
-    counts = torch.bincount(images.labels, minlength=len(images.label_names)).tolist()
+    known = images.labels[images.labels >= 0]
+    counts = torch.bincount(known, minlength=len(images.label_names)).tolist()
     return dict(zip(images.label_names, counts, strict=True))
 
 

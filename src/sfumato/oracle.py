@@ -43,11 +43,13 @@ class Mixture(Denoiser):
         channels, height, width = means.shape[1:]
         super().__init__(schedule, (channels, height, width), label_names)
         self.register_buffer("means", means.double().flatten(1))
+        self.register_buffer("squares", self.means.square().sum(1))
         self.register_buffer("variances", variances.double())
         self.register_buffer("log_weights", weights.double().log())
         self.register_buffer("labels", torch.full((len(means),), UNLABELLED) if labels is None else labels)
 
     means: Tensor
+    squares: Tensor
     variances: Tensor
     log_weights: Tensor
     labels: Tensor
@@ -83,9 +85,7 @@ class Mixture(Denoiser):
         self, x: Float64[Tensor, "n d"], alpha: Tensor, total: Float64[Tensor, "n k"], labels: Classes | None
     ) -> Float64[Tensor, "n k"]:
         """p(k | x_t), among the components of the asked class."""
-        distance = (
-            x.square().sum(1, keepdim=True) - 2 * alpha * x @ self.means.T + alpha**2 * self.means.square().sum(1)
-        )
+        distance = x.square().sum(1, keepdim=True) - 2 * alpha * (x @ self.means.T) + alpha**2 * self.squares
         dimensions = self.means.shape[1]
         log_joint = self.log_weights - distance / (2 * total) - dimensions / 2 * torch.log(2 * math.pi * total)
         if labels is not None:

@@ -12,7 +12,7 @@ from sfumato.depth import Depth
 from sfumato.errors import SamplingError
 from sfumato.shapes import Images, Labels
 from sfumato.storage import cannot_write
-from sfumato.writers import Archive, Folder, save_image
+from sfumato.writers import Archive, Folder, grid_beside, save_image
 
 
 def write_samples(
@@ -21,17 +21,19 @@ def write_samples(
     columns: Sequence[Column],
     depth: Depth,
     grid_columns: int | None = None,
+    seed: int | None = None,
 ) -> Path:
-    """Writes batches of samples to `out` as they come, and returns the picture or file to look at.
+    """Writes batches of samples to `out` as they come, and returns the picture to look at.
 
     After a Ctrl-C what was drawn by then is written as if it were all, and nothing is lost.
 
     Args:
         batches: (images (n, C, H, W) in [-1, 1], labels or None), as `sampling.sample_batches` yields them.
-        out: `NAME.npz`, or a folder that does not exist or is empty.
+        out: `NAME.npz`, beside which the grid NAME-grid.png is written, or a folder that does not exist or is empty.
         columns: what the labels say, `Denoiser.known_columns`.
         depth: how pixels are written.
         grid_columns: images in a row of the grid; None: about as many as rows.
+        seed: kept beside the images: in `seed.txt` of a folder, as `seed` of an archive; None: it is not.
 
     Raises:
         SamplingError: `out` is there already.
@@ -39,7 +41,7 @@ def write_samples(
     """
     refuse_existing(out)
     is_archive = out.suffix == ".npz"
-    with Archive(out, columns, depth) if is_archive else Folder(out, columns, depth, grid_columns) as writer:
+    with (Archive if is_archive else Folder)(out, columns, depth, grid_columns, seed) as writer:
         try:
             for images, labels in batches:
                 writer.add(images, labels)
@@ -50,8 +52,8 @@ def write_samples(
         return writer.finish()
 
 
-def write_frames(images: Images, frames: int, out: Path, depth: Depth) -> Path:
-    """Writes a way from image to image to the folder `out`, and returns the picture to look at.
+def write_frames(images: Images, frames: int, out: Path, depth: Depth) -> tuple[Path, Path]:
+    """Writes a way from image to image to the folder `out`, and returns the grid and the film to look at.
 
     frames/000000.png ..., film.gif to and fro, and grid.png with a row from each end to the next.
 
@@ -68,10 +70,16 @@ def write_frames(images: Images, frames: int, out: Path, depth: Depth) -> Path:
     refuse_no_folder(out)
     for index, image in enumerate(images):
         save_image(image, depth, out / "frames" / f"{index:06d}")
-    shown = depth.viewable(images)
-    pictures.save_film(shown, out / "film.gif")
+    film, shown = out / "film.gif", depth.viewable(images)
+    pictures.save_film(shown, film)
     rows = [shown[start : start + frames] for start in range(0, len(images) - 1, frames - 1)]
-    return pictures.save_grid(torch.cat(rows), out / "grid.png", frames)
+    return pictures.save_grid(torch.cat(rows), out / "grid.png", frames), film
+
+
+def samples_in(path: Path) -> Path:
+    """The images of a folder that `write_samples` made, without its grid; any other path as it is."""
+    images = path / "images"
+    return images if images.is_dir() and (path / "grid.png").is_file() else path
 
 
 def free_folder(name: str) -> Path:
@@ -96,8 +104,10 @@ def refuse_existing(out: Path) -> None:
     """Raises `SamplingError` if samples written to `out` would replace or join something."""
     if out.suffix and out.suffix != ".npz" and not out.is_dir():
         raise SamplingError(f"{out} is neither a folder nor an .npz file", "Choose --out NAME or --out NAME.npz.")
-    if out.is_file() or (out.is_dir() and (out.suffix == ".npz" or any(out.iterdir()))):
-        raise SamplingError(f"{out} is there already", "Choose another --out, so that nothing is replaced.")
+    taken = out.is_file() or (out.is_dir() and (out.suffix == ".npz" or any(out.iterdir())))
+    if taken or (out.suffix == ".npz" and grid_beside(out).exists()):
+        there = out if taken else grid_beside(out)
+        raise SamplingError(f"{there} is there already", "Choose another --out, so that nothing is replaced.")
 
 
 def refuse_no_folder(out: Path) -> None:

@@ -1,5 +1,6 @@
 """Pictures: grids, strips and curves as PNG, and films as GIF."""
 
+import builtins
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -12,6 +13,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from sfumato import captions
 from sfumato.depth import EIGHT_BITS
 from sfumato.storage import cannot_write, write_whole
 
@@ -40,12 +42,13 @@ def viewable(image: Tensor) -> Tensor:
     return torch.cat([image[:3], black])
 
 
-def grid(images: Tensor, columns: int | None = None) -> Image.Image:
+def grid(images: Tensor, columns: int | None = None, titles: Sequence[str] | None = None) -> Image.Image:
     """Images side by side, row by row, small ones enlarged.
 
     Args:
         images: (n, C, H, W) float in [-1, 1].
         columns: images a row; None: about as many as there are rows.
+        titles: (n) what to write above each image; if all rows have the same, it is written above the first row only.
     """
     columns = columns or math.ceil(math.sqrt(len(images)))
     rows = math.ceil(len(images) / columns)
@@ -55,22 +58,53 @@ def grid(images: Tensor, columns: int | None = None) -> Image.Image:
     tiles = [to_picture(image).resize((width, height), Image.Resampling.NEAREST) for image in images]
     mode = tiles[0].mode
     background = "#ffffff00" if mode == "RGBA" else "white"
-    sheet = Image.new(mode, (columns * (width + GAP) + GAP, rows * (height + GAP) + GAP), background)
+    titled = _titled_rows(titles, rows, columns)
+    tops = [GAP + row * (height + GAP) + captions.HEIGHT * min(row + 1, titled) for row in range(rows)]
+    sheet = Image.new(mode, (columns * (width + GAP) + GAP, tops[-1] + height + GAP), background)
     for index, tile in enumerate(tiles):
         row, column = divmod(index, columns)
-        sheet.paste(tile, (GAP + column * (width + GAP), GAP + row * (height + GAP)))
+        left = GAP + column * (width + GAP)
+        sheet.paste(tile, (left, tops[row]))
+        if titles and row < titled:
+            captions.draw(sheet, titles[index], left, tops[row] - captions.HEIGHT, width)
     return sheet
 
 
-def save_grid(images: Tensor, path: str | Path, columns: int | None = None) -> Path:
+def _titled_rows(titles: Sequence[str] | None, rows: int, columns: int) -> int:
+    """How many rows have titles: none, the first if all rows are the same, or all."""
+    if not titles:
+        return 0
+    return 1 if all(title == titles[index % columns] for index, title in enumerate(titles)) else rows
+
+
+def save_grid(
+    images: Tensor, path: str | Path, columns: int | None = None, titles: Sequence[str] | None = None
+) -> Path:
     """Writes a grid (see `grid`) as PNG, making its folder.
 
     Raises:
         RunError: it could not be written.
     """
     path = Path(path)
-    save_picture(grid(images, columns), path)
+    save_picture(grid(images, columns, titles), path)
     return path
+
+
+def show(images: Tensor, columns: int | None = None, titles: Sequence[str] | None = None) -> None:
+    """Shows a grid (see `grid`): below the cell in a notebook, elsewhere in the system's image viewer.
+
+    Args:
+        images: (n, C, H, W) float in [-1, 1].
+        columns: images a row; None: about as many as there are rows.
+        titles: (n) what to write above each image.
+    """
+    picture = grid(images, columns, titles)
+    if "get_ipython" in vars(builtins):
+        from IPython.display import display
+
+        display(picture)
+    else:
+        picture.show()
 
 
 def save_film(images: Tensor, path: Path) -> None:

@@ -1,6 +1,9 @@
 """Named configurations, each with what it is for."""
 
-from dataclasses import replace
+from collections.abc import Mapping
+from dataclasses import asdict, replace
+from difflib import get_close_matches
+from pathlib import Path
 
 from sfumato.errors import ConfigError
 from sfumato.training.config import (
@@ -45,6 +48,43 @@ USUAL_BUDGETS: dict[str, dict[str, float | int]] = {
     "tiny": {"images": 80_000},
 }
 """How long a run of each preset lasts, if nobody says."""
+
+
+def config_for(
+    source: str | Path, settings: Mapping[str, object] | None = None, *, preset: str | None = None
+) -> TrainConfig:
+    """The configuration of a training run, from settings by the names of the flags of `sfumato train`.
+
+    >>> config = config_for("photos/", {"size": 64, "minutes": 30, "flip": True})
+    >>> config.data.size, config.optimization.minutes
+    (64, 30.0)
+
+    Args:
+        source: the data: a folder, an archive, `hf:NAME` or `digits`.
+        settings: values by name, with underscores, such as {"minutes": 30, "learning_rate": 1e-3}; the others are the
+            preset's.
+        preset: "default", "ddpm" or "tiny"; None: the one that suits `source`.
+
+    Raises:
+        ConfigError: an unknown preset or setting, or a value of the wrong type or out of range.
+    """
+    from pydantic import TypeAdapter, ValidationError
+
+    base = asdict(preset_for(str(source), preset))
+    table_of = {name: table for table in base.values() if isinstance(table, dict) for name in table}
+    for name, value in (settings or {}).items():
+        if name not in table_of:
+            near = get_close_matches(name, table_of, n=2)
+            suggestion = f"Did you mean {' or '.join(near)}? " if near else ""
+            raise ConfigError(f"there is no setting {name!r}", f"{suggestion}`sfumato train --help` lists all.")
+        table_of[name][name] = value
+    try:
+        return TypeAdapter(TrainConfig).validate_python(base)
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = next(str(part) for part in first["loc"] if part in table_of)
+        problem = f"{name}={table_of[name][name]!r} is of the wrong type or not allowed"
+        raise ConfigError(problem, f"{first['msg']}.") from error
 
 
 def preset_for(source: str, name: str | None = None) -> TrainConfig:

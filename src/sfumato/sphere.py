@@ -34,7 +34,8 @@ def refuse_no_way(ends: int, frames: int) -> None:
     """Raises `SamplingError` unless there are two ends or more, and two frames or more from each to the next."""
     if ends < 2 or frames < 2:
         raise SamplingError(
-            f"a way through {ends} images in {frames} frames each was asked", "Choose at least 2 of both."
+            f"{ends} images to go between and {frames} frames from one to the next were given",
+            "Give at least 2 of both.",
         )
 
 

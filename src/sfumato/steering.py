@@ -94,7 +94,8 @@ class GuidanceConfig:
         otherwise("FLOAT", "1; away from the model's own early self, if that was kept, 2, or 1.5 with classes"),
     ] = None
     """How far to go beyond the model: 1 is no guidance, 2 to 4 make the class more pronounced and the images less
-    varied (classifier-free guidance); with --autoguide, how far away from the weaker model."""
+    varied (classifier-free guidance), 0 ignores the class, below 0 goes away from it; with --autoguide, how far away
+    from the weaker model."""
     guidance_rescale: float = 0.0
     """0 to 1: how much of the contrast that guidance adds is taken back."""
     guidance_interval: Annotated[tuple[float, float] | None, otherwise("FLOAT FLOAT", "all levels")] = None
@@ -119,6 +120,8 @@ class GuidanceConfig:
         if scale == 1:
             self._refuse_idle_settings()
             return model
+        if scale < 1:
+            print(f"sfumato: {meaning_of(scale, has_guide=weaker is not None)}", file=sys.stderr)
         guided: Extrapolated
         if weaker is None:
             guided = ClassifierFree(model, scale, self.guidance_rescale)
@@ -154,6 +157,24 @@ class GuidanceConfig:
             raise SamplingError(
                 "settings of guidance were given, but its scale is 1, which is none", "Add --guidance 2, for example."
             )
+
+
+def meaning_of(scale: float, has_guide: bool) -> str:
+    """What guidance below 1 does, in a sentence.
+
+    Args:
+        scale: of the guidance.
+        has_guide: whether a weaker model guides, instead of the class or condition.
+    """
+    weak, strong = (
+        ("the weaker model", "the model") if has_guide else ("the model without a class", "the model with its class")
+    )
+    if scale < 0:
+        aim = "the model, towards more mistakes" if has_guide else "the class that was named"
+        return f"guidance {scale:g} is negative: it goes away from {aim}. For more of it, choose above 1."
+    if scale == 0:
+        return f"guidance 0 draws by {weak} alone. For {strong}, choose 1; for more, above 1."
+    return f"guidance {scale:g} lies between {weak} (0) and {strong} (1). For more than that, choose above 1."
 
 
 def scale_of_own_guide(model: "Denoiser") -> float:

@@ -3,9 +3,10 @@
 import os
 import time
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from datetime import datetime
+from itertools import cycle, islice
 from pathlib import Path
 from typing import NamedTuple, Protocol, runtime_checkable
 
@@ -20,6 +21,7 @@ from sfumato.errors import TrainingError
 from sfumato.evaluation.small import SmallEvaluation
 from sfumato.models import build
 from sfumato.open_run import Run
+from sfumato.progress import TrainingProgress, shows_bars
 from sfumato.rules import outgrown, planned
 from sfumato.runs import Learned, configured_images, continued, has_other_budget
 from sfumato.sampling import route_for, sample
@@ -93,6 +95,7 @@ def train(
     device: str = "auto",
     cache: Path | None = None,
     debug: bool = False,
+    progress: bool = True,
     reporter: Reporter | None = None,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> Trained:
@@ -107,7 +110,8 @@ def train(
         cache: where decoded images and compiled code are kept; None: SFUMATO_CACHE, or the user's cache.
         debug: one operation after the other on a GPU too, so that an error points at its cause (if CUDA was not used
             before); a failure of the device is then raised as it is.
-        reporter: told of progress.
+        progress: show a bar and what was decided, if stdout is a terminal or a notebook.
+        reporter: is told of progress instead.
         should_stop: asked after every step; once true, the run is saved and left.
 
     Returns:
@@ -122,7 +126,6 @@ def train(
         OutOfMemoryError: a step does not fit into the device's memory.
         DeviceError: the device failed, and can be used by a new process only; the checkpoints are intact.
     """
-    reporter = reporter or Silent()
     if debug:
         os.environ.setdefault("CUDA_LAUNCH_BLOCKING", "1")
     place = choose_device(device)
@@ -133,8 +136,13 @@ def train(
     model_config = model_for(config, images)
     route_for(model_config.built_schedule(), steps=config.watch.preview_steps)  # refuses what no preview can have
     failures = nullcontext() if debug else device_failures(DEVICE_FAILED)
-    with failures, out_of_memory(OUT_OF_MEMORY), Run(Path(out), config, Learned.of(images)) as run:
-        say = _said_and_logged(reporter, run)
+    with (
+        _reporting(reporter, progress) as shown,
+        failures,
+        out_of_memory(OUT_OF_MEMORY),
+        Run(Path(out), config, Learned.of(images)) as run,
+    ):
+        say = _said_and_logged(shown, run)
         for notice in (*images.notices, *plan.reasons, *plan.warnings, *outgrown_network):
             say(str(notice))
         run.describe(model_config)
@@ -150,11 +158,18 @@ def train(
         small = small_evaluation(config, learned, kept, place, cache)
         say(_opening(config, state, learned, kept, place))
         feed = feed_for(learned, settings.seed, place)
-        loop = _Loop(config, run, state, feed, heldout, small, reporter, should_stop)
+        loop = _Loop(config, run, state, feed, heldout, small, shown, should_stop)
         if loop.share < 1 and not should_stop():
             loop.run_to_the_end(engine_for(state, config, feed, debug, cache, say))
         loop.look_at_the_end()
     return Trained(state, config, loop.share)
+
+
+def _reporting(reporter: Reporter | None, progress: bool) -> AbstractContextManager[Reporter]:
+    """The reporter, or else the bar where one can be drawn and is wanted, or else nothing."""
+    if reporter is not None:
+        return nullcontext(reporter)
+    return TrainingProgress() if progress and shows_bars() else nullcontext(Silent())
 
 
 def small_evaluation(
@@ -333,7 +348,8 @@ class _Loop:
             batch=min(64, watch.preview_count),
             on_step=self._give_up_if_asked,
         )
-        pictures.save_grid(model.depth.viewable(images), self.preview_path())
+        titles = list(islice(cycle(model.label_names), len(images)))
+        pictures.save_grid(model.depth.viewable(images), self.preview_path(), titles=titles)
         measured = "not finite" if loss.mean is None else f"{loss.mean:.4f}"
         _said_and_logged(self.reporter, self.run)(f"{seen:,} images: held-out loss {measured}")
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from io import BytesIO
+from itertools import islice
 from pathlib import Path
 from typing import IO
 from zipfile import ZIP_DEFLATED, ZipFile
@@ -28,6 +29,9 @@ MOST_IN_GRID = 144
 THREADS = 4
 """That write files while the next images are drawn."""
 
+SEED = "seed.txt"
+"""The file in a folder of samples that holds their seed."""
+
 CHUNK = 64
 """Images that a thread writes at a time."""
 
@@ -42,16 +46,28 @@ class Writer(ExitStack, ABC):
         out: what is made.
         columns: what labels say, `Denoiser.known_columns`.
         depth: how pixels are written.
+        grid_columns: images in a row of the grid; None: about as many as rows.
+        seed: of the images, kept beside them; None: unknown.
 
     Attributes:
         count: the images of all whole batches that were taken: those that will be there.
     """
 
-    def __init__(self, out: Path, columns: Sequence[Column], depth: Depth) -> None:
+    def __init__(
+        self,
+        out: Path,
+        columns: Sequence[Column],
+        depth: Depth,
+        grid_columns: int | None = None,
+        seed: int | None = None,
+    ) -> None:
         super().__init__()
         self.out = out
         self.columns = columns
         self.depth = depth
+        self.grid_columns = grid_columns
+        self.seed = seed
+        self.shown: list[Images] = []
         self.count = 0
         self.batches: list[tuple[int, Labels | None]] = []
 
@@ -66,6 +82,7 @@ class Writer(ExitStack, ABC):
             RunError: this batch, or one before it, could not be written.
         """
         self.put(images)
+        self.shown.append(self.depth.viewable(images[: max(0, MOST_IN_GRID - self.count)]).clone())
         self.batches.append((len(images), labels))
         self.count += len(images)
 
@@ -75,7 +92,7 @@ class Writer(ExitStack, ABC):
 
     @abstractmethod
     def finish(self) -> Path:
-        """Completes the whole with the images that there are, at least one; returns the picture or file to look at.
+        """Completes the whole with the images that there are, at least one; returns the picture to look at.
 
         Raises:
             RunError: it could not be written.
@@ -86,11 +103,22 @@ class Writer(ExitStack, ABC):
         for images, labels in self.batches:
             yield from [{}] * images if labels is None else spelled(self.columns, labels)
 
+    def save_grid(self, path: Path) -> Path:
+        """Writes the first images as one picture, with the classes or conditions that they were asked to be.
+
+        Raises:
+            RunError: it could not be written.
+        """
+        images = torch.cat(self.shown)
+        titles = [_title(record) for record in islice(self.records(), len(images))]
+        return pictures.save_grid(images, path, self.grid_columns, titles if any(titles) else None)
+
 
 class Archive(Writer):
     """NAME.npz. images: (n, H, W, C); labels: int64 (n,), -1 without class; condition.NAME: (n,), of each column asked.
 
-    label_names: the classes in the order of their labels, if the model knows any.
+    label_names: the classes in the order of their labels, if the model knows any. seed: () uint64, if it is known.
+    Beside it NAME-grid.png of the first images.
 
     The number of images stands before the first of them. So all wait in a file without a name, on the same disk, until
     it is known.
@@ -121,10 +149,10 @@ class Archive(Writer):
             for name, values in self._labels().items():
                 with archive.open(f"{name}.npy", "w") as member:
                     np.lib.format.write_array(member, values)
-        return self.out
+        return self.save_grid(grid_beside(self.out))
 
     def _labels(self) -> dict[str, np.ndarray]:
-        """The classes of all images and their names; the values of each column, where they have such."""
+        """The classes of all images and their names; the values of each column, where they have such; the seed."""
         axes = {labels.ndim for _, labels in self.batches if labels is not None}
         classes = [
             labels if labels is not None and labels.ndim == 1 else torch.full((images,), UNLABELLED)
@@ -134,25 +162,25 @@ class Archive(Writer):
         records = list(self.records()) if 2 in axes else [{}]
         columns = {f"condition.{name}": np.array([record[name] for record in records]) for name in records[0]}
         named = {"label_names": np.array(names[0])} if names else {}
-        return {"labels": torch.cat(classes).numpy()} | named | columns
+        seed = {} if self.seed is None else {"seed": np.array(self.seed, np.uint64)}
+        return {"labels": torch.cat(classes).numpy()} | named | columns | seed
 
 
 class Folder(Writer):
     """images/000000.png ..., their labels in images/metadata.jsonl if they have any, and grid.png of the first.
 
-    Threads write a batch while the next one is drawn.
-
-    Args:
-        out: the folder.
-        columns: what labels say.
-        depth: how pixels are written.
-        grid_columns: images in a row of the grid; None: about as many as rows.
+    Its seed is in seed.txt from the first batch on. Threads write a batch while the next one is drawn.
     """
 
-    def __init__(self, out: Path, columns: Sequence[Column], depth: Depth, grid_columns: int | None) -> None:
-        super().__init__(out, columns, depth)
-        self.grid_columns = grid_columns
-        self.shown: list[Images] = []
+    def __init__(
+        self,
+        out: Path,
+        columns: Sequence[Column],
+        depth: Depth,
+        grid_columns: int | None = None,
+        seed: int | None = None,
+    ) -> None:
+        super().__init__(out, columns, depth, grid_columns, seed)
         self.threads = self.enter_context(ThreadPoolExecutor(THREADS))
         self.unfinished: list[Future[None]] = []
 
@@ -160,11 +188,12 @@ class Folder(Writer):
         """Hands the images to the threads, as soon as those have done with the batch before."""
         self._wait()
         self.channels = images.shape[1]
+        if self.seed is not None and not self.count:
+            write_swiftly(self.out / SEED, f"{self.seed}\n".encode())
         starts = range(0, len(images), CHUNK)
         self.unfinished = [
             self.threads.submit(self._save, images[start : start + CHUNK], self.count + start) for start in starts
         ]
-        self.shown.append(self.depth.viewable(images[: max(0, MOST_IN_GRID - self.count)]).clone())
 
     def finish(self) -> Path:
         """Waits for the threads; writes what is known of the images, and the grid."""
@@ -175,7 +204,7 @@ class Folder(Writer):
                 for index, record in enumerate(self.records()):
                     line = json.dumps(record | {"file_name": _name(index) + suffix}, ensure_ascii=False)
                     file.write(f"{line}\n".encode())
-        return pictures.save_grid(torch.cat(self.shown), self.out / "grid.png", self.grid_columns)
+        return self.save_grid(self.out / "grid.png")
 
     def _wait(self) -> None:
         for written in self.unfinished:
@@ -184,6 +213,16 @@ class Folder(Writer):
     def _save(self, images: Images, first: int) -> None:
         for index, image in enumerate(images, start=first):
             save_image(image, self.depth, self.out / "images" / _name(index))
+
+
+def _title(record: Record) -> str:
+    """What is known of an image, in short."""
+    return " ".join(value if isinstance(value, str) else f"{value:g}" for value in record.values())
+
+
+def grid_beside(archive: Path) -> Path:
+    """The picture that is written beside an archive of samples."""
+    return archive.with_name(f"{archive.stem}-grid.png")
 
 
 def _name(index: int) -> str:

@@ -11,10 +11,11 @@ from PIL import Image
 
 from lit import lit_halves
 from sfumato import runs
+from sfumato.captions import HEIGHT
 
 from .conftest import TINY, Command, Outcome, run_main
 
-QUICK = ("--steps", 4, "--device", "cpu")
+QUICK = ("--steps", 4, "--device", "cpu", "--seed", 0)
 
 
 @pytest.fixture(scope="session")
@@ -45,20 +46,20 @@ def test_a_folder_says_what_was_asked_of_each_image(sfumato: Command, lit: Path,
     assert records == [{"file_name": f"{i:06d}.png", "light": 0.3, "side": side} for i, side in enumerate(sides)]
     assert "beyond" not in outcome.error
     with Image.open(tmp_path / "a" / "grid.png") as grid:
-        assert grid.size == (2 * 64 + 3 * 2, 3 * 64 + 4 * 2)
+        assert grid.size == (2 * 64 + 3 * 2, HEIGHT + 3 * 64 + 4 * 2)
 
 
 def test_a_column_of_the_grid_is_a_combination(sfumato: Command, lit: Path, tmp_path: Path) -> None:
     asked = ("light=0.3", "light=0.5", "light=0.7", "side=left", "side=right")
     samples(sfumato, lit, tmp_path / "a", "--count", 12, "--condition", *asked)
     with Image.open(tmp_path / "a" / "grid.png") as grid:
-        assert grid.size == (6 * 64 + 7 * 2, 2 * 64 + 3 * 2)
+        assert grid.size == (6 * 64 + 7 * 2, HEIGHT + 2 * 64 + 3 * 2)
 
 
 def test_an_archive_has_an_array_of_each_column_that_was_asked(sfumato: Command, lit: Path, tmp_path: Path) -> None:
     samples(sfumato, lit, tmp_path / "a.npz", "--count", 3, "--condition", "side=right", "light=0.5", "light=0.25")
     with np.load(tmp_path / "a.npz") as content:
-        assert set(content) == {"images", "labels", "condition.light", "condition.side"}
+        assert set(content) == {"images", "labels", "seed", "condition.light", "condition.side"}
         assert content["labels"].tolist() == [-1] * 3
         assert content["condition.light"].tolist() == [0.5, 0.25, 0.5]
         assert content["condition.side"].tolist() == ["right"] * 3
@@ -69,7 +70,7 @@ def test_nothing_is_asked_unless_it_is_said(sfumato: Command, lit: Path, tmp_pat
     assert not (tmp_path / "a" / "images" / "metadata.jsonl").exists()
     samples(sfumato, lit, tmp_path / "a.npz", "--count", 2)
     with np.load(tmp_path / "a.npz") as content:
-        assert set(content) == {"images", "labels"}
+        assert set(content) == {"images", "labels", "seed"}
 
 
 @pytest.mark.parametrize(

@@ -5,8 +5,13 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 from PIL import Image
+
+from sfumato.data import load_images
+from sfumato.explain import exact_count, explain_data
 
 from .conftest import Command
 
@@ -49,3 +54,27 @@ def test_a_run_whose_data_are_gone_is_explained_by_its_own_samples(
 def test_the_images_are_kept_where_they_are_asked_to_be(sfumato: Command, photos: Path, tmp_path: Path) -> None:
     assert sfumato("explain", photos, "--out", tmp_path / "out", "--cache", tmp_path / "cache").code == 0
     assert len(list((tmp_path / "cache" / "stores").iterdir())) == 1
+
+
+@pytest.mark.parametrize(
+    ("shape", "count", "held"),
+    [((1, 8, 8), 1797, 1797), ((1, 28, 28), 9000, 2000), ((3, 64, 64), 9000, 170), ((3, 512, 512), 99, 16)],
+)
+def test_the_exact_denoiser_holds_as_many_images_as_take_seconds(
+    shape: tuple[int, int, int], count: int, held: int
+) -> None:
+    assert exact_count(count, shape) == held
+
+
+def test_a_folder_sorted_by_class_is_explained_by_images_of_all_classes(tmp_path: Path) -> None:
+    """More images than the exact denoiser holds: the first of them are of one class and alike."""
+    levels = np.repeat([0, 255], 1100).astype(np.uint8)[:, None, None]
+    np.savez(tmp_path / "a.npz", images=np.broadcast_to(levels, (2200, 4, 4)), labels=levels[:, 0, 0] // 255)
+    steps: list[int] = []
+    reverse: list[torch.Tensor] = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("sfumato.pictures.strip", lambda rows, *_: reverse.extend(rows))
+        explain_data(load_images(tmp_path / "a.npz"), tmp_path / "out", steps.append)
+    assert sum(steps) == 2 * 1000
+    first_estimate = reverse[3][0]
+    assert first_estimate.abs().max() < 0.1, "the mean of black and white images is grey"

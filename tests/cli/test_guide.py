@@ -27,7 +27,7 @@ def test_sample_is_guided_by_the_early_self_and_as_far_as_is_asked(
 ) -> None:
     def samples(name: str, *flags: object) -> np.ndarray:
         out = tmp_path / f"{name}.npz"
-        command = ["sample", guided, "--out", out, "--count", 2, "--steps", 4, "--device", "cpu", *flags]
+        command = ["sample", guided, "--out", out, "--count", 2, "--steps", 4, "--device", "cpu", "--seed", 0, *flags]
         assert sfumato(*command).code == 0
         with np.load(out) as content:
             return np.asarray(content["images"])
@@ -75,7 +75,7 @@ def test_an_evaluation_draws_again_once_a_guide_of_the_same_name_is_another(
 def test_interpolate_is_not_guided_unless_asked(sfumato: Command, guided: Path, tmp_path: Path) -> None:
     def frames(name: str, *flags: object) -> list[bytes]:
         out = tmp_path / name
-        command = ["interpolate", guided, "--out", out, "--count", 2, "--frames", 3, "--steps", 4, "--device", "cpu"]
+        command = ["interpolate", guided, "--out", out, "--count", 2, "--frames", 3, "--steps", 4, "--seed", 0]
         assert sfumato(*command, *flags).code == 0
         return [path.read_bytes() for path in sorted((out / "frames").iterdir())]
 

@@ -61,7 +61,7 @@ def test_every_setting_is_a_flag_with_help(sfumato: Command) -> None:
     settings = set(flags(TrainConfig(source=""))) - {"--source"}
     assert outcome.code == 0
     assert settings | {"--out", "--device", "--cache"} <= set(re.findall(r"--[a-z-]+", outcome.out))
-    assert len(settings) == 47
+    assert len(settings) == 52
 
 
 def test_train_says_in_words_what_follows_where_a_setting_is_left_out(sfumato: Command) -> None:

@@ -155,3 +155,12 @@ def test_a_cache_that_cannot_be_is_a_sentence(
     outcome = sfumato("inspect", photos, *size, "--cache", tmp_path / "file" / "cache", "--out", tmp_path / "out")
     assert outcome.code == 2
     assert "--cache" in outcome.error
+
+
+def test_images_without_a_class_beside_some_with_one_are_inspected(
+    sfumato: Command, photos: Path, tmp_path: Path
+) -> None:
+    folder = shutil.copytree(photos, tmp_path / "photos")
+    rows = [f"{path.relative_to(folder)},{path.parent.name}" for path in sorted(folder.rglob("*.png"))]
+    (folder / "metadata.csv").write_text("\n".join(["file_name,label", *rows[:-2]]))
+    assert facts(sfumato, folder, "--out", tmp_path / "out")["classes"] == {"cat": 6, "dog": 4}

@@ -28,7 +28,7 @@ def test_a_row_leads_from_each_new_image_to_the_next(sfumato: Command, run: Path
     out = tmp_path / "out"
     outcome = sfumato("interpolate", run, "--out", out, "--count", 3, "--frames", 4, *QUICK)
     assert outcome.code == 0, outcome.error
-    assert f"Images are in {out}. Look at {out / 'grid.png'}" in outcome.out
+    assert f"Images are in {out}. Look at {out / 'grid.png'} and at the film {out / 'film.gif'}" in outcome.out
     frames = sorted((out / "frames").iterdir())
     assert [path.name for path in frames] == [f"{number:06d}.png" for number in range(7)]
     assert len({pixels(path).tobytes() for path in frames}) == 7
@@ -43,7 +43,7 @@ def test_a_row_leads_from_each_new_image_to_the_next(sfumato: Command, run: Path
 def test_the_ends_are_the_images_that_the_same_seed_and_route_sample(
     sfumato: Command, unlabelled: Path, tmp_path: Path
 ) -> None:
-    route = ("--solver", "heun", "--grid", "logsnr", "--clip", "none", *QUICK)
+    route = ("--solver", "heun", "--grid", "logsnr", "--clip", "none", "--seed", 3, *QUICK)
     assert sfumato("interpolate", unlabelled, "--out", tmp_path / "a", "--count", 2, "--frames", 3, *route).code == 0
     assert sfumato("sample", unlabelled, "--out", tmp_path / "b", "--count", 2, *route).code == 0
     for frame, image in ((0, 0), (2, 1)):
@@ -78,10 +78,10 @@ def test_own_images_are_fitted_as_those_that_were_learned(sfumato: Command, phot
 
 MISTAKES = [
     ("--solver ddpm", "a path that can be retraced was asked. Choose among: ddim, euler"),
-    ("--count 1", "a way through 1 images"),
-    ("only.png", "a way through 1 images"),
-    ("--frames 1", "Choose at least 2 of both"),
-    ("nowhere.png nowhere.png", "nowhere.png cannot be read"),
+    ("--count 1", "1 images to go between and 9 frames from one to the next were given. Give at least 2"),
+    ("only.png", "there is no image file only.png. Give the paths of two image files or more"),
+    ("--frames 1", "Give at least 2 of both"),
+    ("nowhere.png nowhere.png", "there is no image file nowhere.png"),
     ("--label cow", "the model does not know the label 'cow'"),
 ]
 

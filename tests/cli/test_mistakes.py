@@ -8,6 +8,9 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from sfumato import __version__
+from sfumato.cli import parse
+
 from .conftest import TINY, Command
 
 TRAIN = [
@@ -19,7 +22,11 @@ TRAIN = [
     ("--device meta", "the device 'meta' is not here"),
     ("--images 0", "--images 0 is nothing to train on"),
     ("--batch 0", "--batch 0 is no batch"),
-    ("--batch many", "--batch"),
+    ("--batch many", "--batch many is not a whole number. It takes a whole number, such as --batch 20"),
+    ("--multipliers 1 2 x", "--multipliers x is not a whole number"),
+    ("--learning_rate fast", "--learning-rate fast is not a number"),
+    ("--learning-rate", "--learning-rate was given without a value. It takes a number"),
+    ("--batch=1.5", "--batch 1.5 is not a whole number"),
     ("--size 3", "--size 3 is too small"),
     ("--attention 0", "--attention (0,) is no size"),
     ("--width 3", "width 3"),
@@ -31,8 +38,11 @@ TRAIN = [
     ("--times often", "the time density 'often' is unknown. Choose among: uniform, "),
     ("--weight heavy", "the weight 'heavy' is unknown. Choose among: simple, "),
     ("--learning-rate nan", "--learning-rate nan learns nothing"),
-    ("--channels cmyk", "--channels"),
-    ("--colour red", "--colour"),
+    ("--channels gray", "--channels gray is not one of its values. Did you mean grey? Choose among: auto, grey,"),
+    ("--colour red", "sfumato train has no flag --colour. "),
+    ("--widht 8", "sfumato train has no flag --widht. Did you mean --width"),
+    ("--no-label", "sfumato train has no flag --no-label. Did you mean --no-labels"),
+    ("--no-width", "sfumato train has no flag --no-width"),
 ]
 
 
@@ -48,6 +58,10 @@ def test_a_mistake_in_training_is_explained(
 
 
 SAMPLE = [
+    ("--steps abc", "--steps abc is not a whole number. It takes a whole number, such as --steps 20"),
+    ("--guidance high", "--guidance high is not a number"),
+    ("--guidance-interval 1", "--guidance-interval 1 lacks a value. It takes 2 values, each a number"),
+    ("--guidance-interval 1 b", "--guidance-interval b is not a number"),
     ("--count 0", "0 images were asked. Ask for at least 1"),
     ("--steps 0", "0 sampling steps were asked"),
     ("--steps 51 --grid trailing", "51 sampling steps were asked of a schedule with 50. Choose 1 to 50"),
@@ -133,6 +147,44 @@ def test_a_changed_setting_is_shown(sfumato: Command, run: Path, photos: Path) -
     outcome = sfumato("train", photos, "--out", run, *TINY, "--batch", 8, "--images", 24)
     assert outcome.code == 2
     assert "(--batch: 4 -> 8)" in outcome.error
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("trian photos", "there is no command 'trian'. Did you mean train? The commands are: inspect, train, "),
+        ("fly", "there is no command 'fly'. The commands are: "),
+        (
+            "train my photos --size 64",
+            "sfumato train was given 'photos' besides 'my'. Put a path with spaces in quotes",
+        ),
+        ("eval runs/x photos more", "sfumato eval was given 'more' besides 'runs/x photos'"),
+        ("--versoin", "Did you mean --version?"),
+        ("--preset tiny train photos", "the flag --preset stands before a command"),
+        ("eval runs/x --metric distance", "sfumato eval has no flag --metric. Did you mean --metrics"),
+    ],
+)
+def test_a_misspelt_name_gets_a_suggestion(arguments: str, message: str, sfumato: Command) -> None:
+    outcome = sfumato(*arguments.split())
+    assert outcome.code == 2
+    assert message in outcome.error
+
+
+def test_the_version_is_printed(sfumato: Command) -> None:
+    assert sfumato("--version") == (0, f"sfumato {__version__}\n", "")
+
+
+@pytest.mark.usefixtures("unchecked")
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        *("train p --width None", "train p --size 64x96", "train p --no-labels --flip", "train p --attention"),
+        *("sample r --guidance -1", "sample r --guidance_interval 0.2 5", "sample r --steps=5", "sample r --seed None"),
+        *("sample --steps 5 r", "sample r --label --count 3", "interpolate r a.png b.png --frames 3"),
+    ],
+)
+def test_what_is_right_is_not_taken_for_a_mistake(arguments: str) -> None:
+    assert parse(arguments.split())
 
 
 @pytest.mark.parametrize("arguments", ["", "fly", "train", "sample", "train photos --batch", "--preset"])

@@ -12,6 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
+from sfumato.captions import HEIGHT
 from sfumato.conditions import Category
 from sfumato.depth import EIGHT_BITS
 from sfumato.models import load, save_weights
@@ -29,7 +30,8 @@ def archive(sfumato: Command, run: Path, tmp_path: Path) -> Samples:
 
     def samples(*flags: object) -> Archive:
         out = tmp_path / f"{len(list(tmp_path.iterdir()))}.npz"
-        outcome = sfumato("sample", run, "--out", out, "--device", "cpu", *flags)
+        seed = () if "--seed" in flags else ("--seed", 0)
+        outcome = sfumato("sample", run, "--out", out, "--device", "cpu", *seed, *flags)
         assert outcome.code == 0, outcome.error
         with np.load(out) as content:
             return dict(content)
@@ -51,7 +53,7 @@ def test_a_folder_holds_the_images_their_labels_and_a_grid(sfumato: Command, run
         with Image.open(out / "images" / name) as image:
             assert (image.size, image.mode) == ((8, 8), "RGB")
     with Image.open(out / "grid.png") as grid:
-        assert grid.size == (2 * 64 + 3 * 2, 3 * 64 + 4 * 2)
+        assert grid.size == (2 * 64 + 3 * 2, HEIGHT + 3 * 64 + 4 * 2)
 
 
 def test_a_model_without_labels_writes_no_metadata(sfumato: Command, unlabelled: Path, tmp_path: Path) -> None:
@@ -73,7 +75,7 @@ def test_without_out_samples_are_named_after_the_run_and_replace_nothing(
 
 def test_an_archive_holds_images_and_labels(archive: Samples) -> None:
     content = archive("--count", 5, "--steps", 3)
-    assert content.keys() == {"images", "labels", "label_names"}
+    assert content.keys() == {"images", "labels", "label_names", "seed"}
     assert (str(content["images"].dtype), content["images"].shape) == ("uint8", (5, 8, 8, 3))
     assert (str(content["labels"].dtype), content["labels"].tolist()) == ("int64", [0, 1, 0, 1, 0])
     assert content["label_names"].tolist() == ["cat", "dog"]
@@ -81,7 +83,7 @@ def test_an_archive_holds_images_and_labels(archive: Samples) -> None:
 
 
 def test_folder_and_archive_hold_the_same_pixels(archive: Samples, sfumato: Command, run: Path, tmp_path: Path) -> None:
-    assert sfumato("sample", run, "--out", tmp_path / "folder", "--count", 3, "--steps", 3).code == 0
+    assert sfumato("sample", run, "--out", tmp_path / "folder", "--count", 3, "--steps", 3, "--seed", 0).code == 0
     for number, pixels in enumerate(archive("--count", 3, "--steps", 3)["images"]):
         with Image.open(tmp_path / "folder" / "images" / f"{number:06d}.png") as image:
             assert np.array_equal(np.asarray(image), pixels)
@@ -138,13 +140,14 @@ def test_a_model_of_other_images_is_no_guide(run: Path, unlabelled: Path, sfumat
 
 def test_nothing_is_replaced(sfumato: Command, run: Path, tmp_path: Path) -> None:
     (tmp_path / "a.npz").write_text("mine")
+    (tmp_path / "b-grid.png").write_text("mine")
     (tmp_path / "folder").mkdir()
     (tmp_path / "folder" / "letter.txt").write_text("mine")
-    for out in ("a.npz", "folder"):
+    for out, taken in (("a.npz", "a.npz"), ("b.npz", "b-grid.png"), ("folder", "folder")):
         outcome = sfumato("sample", run, "--out", tmp_path / out, "--count", 1, "--steps", 4)
         assert outcome.code == 2
-        assert f"{out} is there already" in outcome.error
-    assert {path.name for path in tmp_path.rglob("*")} == {"a.npz", "folder", "letter.txt"}
+        assert f"{taken} is there already" in outcome.error
+    assert {path.name for path in tmp_path.rglob("*")} == {"a.npz", "b-grid.png", "folder", "letter.txt"}
 
 
 def test_a_refused_request_leaves_nothing(sfumato: Command, run: Path, tmp_path: Path) -> None:
@@ -153,7 +156,7 @@ def test_a_refused_request_leaves_nothing(sfumato: Command, run: Path, tmp_path:
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("name", ["../../evil", "/tmp/evil", "a/b", "..", "[/red]", "\x1b[31m"])
+@pytest.mark.parametrize("name", ["../../evil", "/tmp/evil", "a/b", "..", "[/red]", "\x1b[31m", "two\nlines"])
 def test_no_label_of_a_hostile_model_leads_out_of_the_folder(
     name: str, sfumato: Command, run: Path, tmp_path: Path
 ) -> None:
@@ -168,7 +171,7 @@ def test_no_label_of_a_hostile_model_leads_out_of_the_folder(
     outcome = sfumato("sample", tmp_path / "model", "--out", out, "--count", 2, "--steps", 4)
     assert outcome.code == 0, outcome.error
     written = set(tmp_path.rglob("*")) - before
-    names = {"images", "000000.png", "000001.png", "metadata.jsonl", "grid.png", "down", "deep"}
+    names = {"images", "000000.png", "000001.png", "metadata.jsonl", "grid.png", "seed.txt", "down", "deep"}
     assert {path.name for path in written} == names
     assert all(out in (path, *path.parents) or path == out.parent for path in written)
     assert json.loads((out / "images" / "metadata.jsonl").read_text().splitlines()[0])["label"] == name
@@ -221,3 +224,13 @@ def test_a_description_changed_after_training_is_refused(sfumato: Command, run: 
     outcome = sfumato("sample", tmp_path / "model", "--out", tmp_path / "a.npz", "--count", 1, "--steps", 4)
     assert outcome.code == 2
     assert "config.json has been changed" in outcome.error
+
+
+def test_a_folder_of_samples_is_judged_without_its_grid(
+    sfumato: Command, run: Path, photos: Path, tmp_path: Path
+) -> None:
+    assert sfumato("sample", run, "--out", tmp_path / "drawn", "--count", 12, "--steps", 3).code == 0
+    flags = ("--metrics", "drift", "--device", "cpu", "--out", tmp_path / "judged", "--json")
+    outcome = sfumato("eval", tmp_path / "drawn", photos, *flags)
+    assert outcome.code == 0, outcome.error
+    assert json.loads(outcome.out)["samples"] == 12

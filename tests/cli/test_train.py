@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from sfumato.captions import HEIGHT
 from sfumato.interrupts import stop_wish
 from sfumato.measurements import read_metrics
 
@@ -25,7 +26,7 @@ def test_a_folder_is_learned_and_everything_is_left_in_the_run(sfumato: Command,
     assert {path.name for path in run.iterdir()} >= {"config.toml", "model", "checkpoints", "metrics.jsonl", "log.txt"}
     assert {path.name for path in (run / "model").iterdir()} == {"config.json", "model.safetensors"}
     with Image.open(max((run / "samples").iterdir())) as grid:
-        assert grid.size == (2 * 64 + 3 * 2, 2 * 64 + 3 * 2)
+        assert grid.size == (2 * 64 + 3 * 2, HEIGHT + 2 * 64 + 3 * 2)
         assert grid.mode == "RGB"
         low, high = grid.convert("L").getextrema()
         assert low != high

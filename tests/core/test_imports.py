@@ -53,7 +53,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "data": {"conditions", "depth", "errors", "natural", "sources", "store"},
     "storage": {"errors"},
     "metrics": {"data", "depth", "errors", "storage", "store"},
-    "pictures": {"depth", "storage"},
+    "captions": set(),
+    "pictures": {"captions", "depth", "storage"},
     "models": {"conditions", "denoiser", "depth", "errors", "nn", "schedule", "storage"},
     "training": {
         *("capture", "data", "denoiser", "devices", "errors", "flags", "models", "named", "nn", "objective"),
@@ -71,7 +72,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "curves": {"measurements", "pictures", "schedule"},
     "trainer": {
         *("architecture", "data", "denoiser", "devices", "errors", "evaluation", "models", "open_run", "pictures"),
-        *("rules", "runs", "sampling", "sources", "store", "training"),
+        *("progress", "rules", "runs", "sampling", "sources", "store", "training"),
     },
     "duplicates": {"data"},
     "evaluation": {

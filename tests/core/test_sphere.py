@@ -129,5 +129,5 @@ def test_a_path_of_two_frames_is_the_latents() -> None:
 
 @pytest.mark.parametrize(("latents", "frames"), [(1, 5), (0, 5), (2, 1), (2, 0), (2, -3)])
 def test_a_path_needs_two_ends_and_two_frames(latents: int, frames: int) -> None:
-    with pytest.raises(SamplingError, match=rf"{latents} images in {frames} frames.*at least 2"):
+    with pytest.raises(SamplingError, match=rf"{latents} images to go between and {frames} frames.*at least 2"):
         path(A[:latents], frames)

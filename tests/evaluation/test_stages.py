@@ -68,10 +68,11 @@ def test_each_stage_takes_the_place_of_the_one_before(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setattr("sfumato.progress.display.is_terminal", lambda _: True)
     with stages_bar() as begin:
         late = begin("one", 2)
         begin("two", 3)(1)
         late(1)
     shown = capsys.readouterr().err
-    assert "33 %" in shown
+    assert "33%" in shown
     assert "one" not in shown.rsplit("two", 1)[-1]

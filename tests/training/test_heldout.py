@@ -123,6 +123,6 @@ def test_what_is_measured_and_drawn_is_the_averaged_model(settings: Settings, go
     loss = HeldOut(kept, config.watch.heldout_count, seed=0).loss(model)
     (measured,) = (m for m in read_metrics(run) if m["kind"] == "heldout")
     assert measured == {"kind": "heldout", "images": 24, "loss": loss.mean, "by_time": loss.by_time}
-    expected = pictures.grid(sample(model, 2, labels=model.label_names, steps=5, seed=0))
+    expected = pictures.grid(sample(model, 2, labels=model.label_names, steps=5, seed=0), titles=model.label_names)
     with Image.open(run / "samples" / "000000000024.png") as drawn:
         assert np.array_equal(np.asarray(drawn), np.asarray(expected))

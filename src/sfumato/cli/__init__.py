@@ -7,13 +7,15 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from inspect import getdoc
-from typing import Annotated
+from typing import Annotated, get_args
 
 import tyro
 from tyro.constructors import MISSING_NONPROP
 
+import sfumato
 from sfumato.cli.looking import Eval, Explain, Inspect, Show
 from sfumato.cli.making import Interpolate, Sample, Train
+from sfumato.cli.mistakes import check
 from sfumato.errors import ConfigError, DeviceError, SfumatoError
 from sfumato.flags import PARAGRAPHS
 from sfumato.presets import preset_for
@@ -30,6 +32,8 @@ DESCRIPTION = """Train, sample and explain diffusion models on your own images:
   sfumato train photos/ --size 64     learn from images (or the word: digits)
   sfumato sample runs/photos          draw new ones
   sfumato interpolate runs/photos     go from one to the next
+  sfumato train --help                all flags of a command
+  sfumato --version
 """
 
 
@@ -48,10 +52,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(arguments: list[str]) -> int:
+    if arguments == ["--version"]:
+        print(f"sfumato {sfumato.__version__}")
+        return 0
     try:
         return parse(arguments).run()
     except SfumatoError as error:
-        print(f"sfumato: {error}", file=sys.stderr)
+        from sfumato.progress import print_sentence
+
+        print_sentence(f"sfumato: {error}", stderr=True)
         if isinstance(error, DeviceError):
             _leave_at_once(USER_ERROR)
         return USER_ERROR
@@ -72,6 +81,7 @@ def _leave_at_once(code: int) -> None:
 
 def parse(arguments: list[str]) -> Verb:
     """The verb with its flags; `train` begins from the preset that is named, or else that suits the data."""
+    check(arguments, get_args(Verb))
     for flag, example in (("--label", "cat dog"), ("--condition", "age=30 colour=red")):
         if sum(argument == flag or argument.startswith(f"{flag}=") for argument in arguments) > 1:
             raise ConfigError(f"{flag} was given more than once", f"Give all names after one: {flag} {example}.")

@@ -169,19 +169,28 @@ class Eval:
 
     def _of_images(self) -> "Subject":
         from sfumato.evaluation.run import subject_of_files
+        from sfumato.output import samples_in
 
         if self.data is None:
             raise ConfigError("images are judged beside real ones, but none were named", "Give IMAGES and DATA.")
-        return subject_of_files(str(self.subject), self.data, self.count, self.reading.options(), self.cache)
+        return subject_of_files(
+            str(samples_in(self.subject)), self.data, self.count, self.reading.options(), self.cache
+        )
 
 
 @dataclass(frozen=True)
 class Explain:
     """Draw what diffusion does: to the images of a folder, or in a trained model.
 
-    Of images it draws the forward process and the curves of the schedule.
+    It writes these pictures:
+      forward.png   two images under more and more noise
+      reverse.png   from noise to two new images, with the estimate at each time
+      schedule.png  how noise and signal change over time
+      loss.png      of a run: the training loss, overall and by noise level
 
-    Of a run also the reverse process with its estimates, and the loss:
+    A folder has no network: the exact denoiser of its images takes its place.
+
+    So the new images in its reverse.png are copies of images in the folder:
       sfumato explain runs/digits --out pictures
       sfumato explain photos/ --size 64 --out pictures
     """
@@ -200,9 +209,9 @@ class Explain:
         """Explains."""
         from sfumato.data import read_images
         from sfumato.devices import choose_device
-        from sfumato.explain import explain_data, explain_run, steps_of
+        from sfumato.explain import DATA_SCHEDULE, explain_data, explain_run, steps_of
         from sfumato.models import load
-        from sfumato.progress import sampling_bar
+        from sfumato.progress import print_sentence, sampling_bar
         from sfumato.runs import holds_model, home_of, learned_images
 
         run = Path(self.source)
@@ -211,12 +220,14 @@ class Explain:
             model = load(run, choose_device(self.device))
             images = None if home is None else learned_images(home, self.cache)
             if images is None:
-                print("The images it learned from are not there any more; its own samples take their place.")
+                print_sentence("The images it learned from are not there any more; its own samples take their place.")
             with sampling_bar(2, steps_of(model.schedule)) as on_step:
                 written = explain_run(model, home or run, images, self.out, on_step)
         else:
             images = read_images(self.source, self.reading.options(), cache=self.cache)
-            print(*images.notices, sep="\n", end="\n" if images.notices else "")
-            written = explain_data(images, self.out)
-        print("Look at", ", ".join(str(path) for path in written))
+            for notice in images.notices:
+                print_sentence(str(notice))
+            with sampling_bar(2, steps_of(DATA_SCHEDULE)) as on_step:
+                written = explain_data(images, self.out, on_step)
+        print_sentence(f"Look at {', '.join(str(path) for path in written)}")
         return 0

@@ -2,6 +2,7 @@
 
 import math
 import re
+import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Annotated, Literal
 
 import tyro
 
-from sfumato.errors import LabelError
+from sfumato.errors import DataError, LabelError
 from sfumato.flags import otherwise
 from sfumato.steering import ConditionConfig, GuidanceConfig, RouteConfig
 from sfumato.training.config import TrainConfig
@@ -90,8 +91,9 @@ class Sample:
     conditions: Annotated[ConditionConfig, tyro.conf.arg(name="condition")] = field(default_factory=ConditionConfig)
     guidance: GuidanceConfig = field(default_factory=GuidanceConfig)
     route: Annotated[RouteConfig, tyro.conf.arg(name="sampling")] = field(default_factory=RouteConfig)
-    seed: int = 0
-    """Random seed. Image i depends on the seed and on i alone, whatever the count and the batch."""
+    seed: Annotated[int | None, otherwise("INT", "a fresh one, which is printed and kept beside the images")] = None
+    """Random seed. The same seed draws the same images; image i depends on the seed and on i alone, whatever the
+    count and the batch."""
     batch: Annotated[int | None, otherwise("INT", "what suits the device")] = None
     """Images at a time, at most; fewer are taken if memory is full."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
@@ -105,7 +107,7 @@ class Sample:
         from sfumato.devices import choose_device, device_failures
         from sfumato.models import load
         from sfumato.output import free_folder, refuse_existing, write_samples
-        from sfumato.progress import sampling_bar
+        from sfumato.progress import print_sentence, sampling_bar
 
         base = load(self.run_directory, choose_device(self.device))
         model = self.guidance.guided(base, self.run_directory, self.device)
@@ -114,21 +116,24 @@ class Sample:
             refuse_existing(self.out)
         wanted = self.conditions.wanted(model, self.label) or model.label_names
         turns = _turns(wanted)
+        seed = fresh_seed() if self.seed is None else self.seed
         with sampling_bar(self.count, len(route.stops) - 1) as on_step, device_failures(AGAIN_ELSEWHERE):
             batches = draw(
                 model,
                 self.count,
                 route,
                 labels=wanted,
-                seed=self.seed,
+                seed=seed,
                 batch=self.batch,
                 precision=self.precision,
                 on_step=on_step,
             )
             out = self.out or free_folder(self.run_directory.resolve().name)
             grid_columns = turns if 1 < turns <= 16 else None
-            look_at = write_samples(batches, out, model.known_columns, base.depth, grid_columns)
-        print(f"Images are in {out}. Look at {look_at}")
+            look_at = write_samples(batches, out, model.known_columns, base.depth, grid_columns, seed)
+        print_sentence(f"Images are in {out}. Look at {look_at}")
+        if self.seed is None:
+            print_sentence(f"The seed was {seed}; to draw the same images again, add --seed {seed}")
         return 0
 
 
@@ -159,8 +164,8 @@ class Interpolate:
     route: Annotated[RouteConfig, tyro.conf.arg(name="sampling")] = field(
         default_factory=lambda: RouteConfig(solver="heun", grid="logsnr", steps=50, clip="none")
     )
-    seed: int = 0
-    """Random seed of the new images."""
+    seed: Annotated[int | None, otherwise("INT", "a fresh one, which is printed")] = None
+    """Random seed of the new images. The same seed draws the same images."""
     batch: int = 64
     """Images at a time."""
     device: str = "auto"
@@ -174,11 +179,14 @@ class Interpolate:
         from sfumato.latents import encode, interpolate
         from sfumato.models import load
         from sfumato.output import free_folder, refuse_no_folder, write_frames
-        from sfumato.progress import evaluations_bar
+        from sfumato.progress import evaluations_bar, print_sentence
         from sfumato.runs import learned_fit
         from sfumato.sampling import ImageNoise
         from sfumato.sphere import refuse_no_way
 
+        for image in self.images:
+            if not image.is_file():
+                raise DataError(f"there is no image file {image}", "Give the paths of two image files or more.")
         refuse_no_way(len(self.images) or self.count, self.frames)
         base = load(self.run_directory, choose_device(self.device))
         model = self.guidance.guided(base, self.run_directory, self.device)
@@ -188,6 +196,7 @@ class Interpolate:
         wanted = self.conditions.wanted(model, () if self.label is None else (self.label,))
         if _turns(wanted) > 1:
             raise LabelError("several values of a column were given for one way", "Give one value for each column.")
+        seed = fresh_seed() if self.seed is None else self.seed
         full, failed = out_of_memory("Choose a smaller --batch."), device_failures("Give the same command again.")
         with evaluations_bar() as on_evaluation, failed, full:
             watched = Watched(model, on_evaluation)
@@ -195,11 +204,19 @@ class Interpolate:
                 ends = load_files(self.images, base.image_shape, base.depth, learned_fit(self.run_directory))
                 latents = encode(watched, ends, labels=wanted, route=route, batch=self.batch)
             else:
-                latents = ImageNoise(self.seed, range(self.count), model.image_shape)()
+                latents = ImageNoise(seed, range(self.count), model.image_shape)()
             between = interpolate(watched, latents, self.frames, labels=wanted, route=route, batch=self.batch)
         out = self.out or free_folder(self.run_directory.resolve().name)
-        print(f"Images are in {out}. Look at {write_frames(between, self.frames, out, base.depth)}")
+        grid, film = write_frames(between, self.frames, out, base.depth)
+        print_sentence(f"Images are in {out}. Look at {grid} and at the film {film}")
+        if self.seed is None and not self.images:
+            print_sentence(f"The seed was {seed}; to draw the same images again, add --seed {seed}")
         return 0
+
+
+def fresh_seed() -> int:
+    """A seed that was probably never used before, short enough to be typed."""
+    return secrets.randbelow(10**9)
 
 
 def run_name(source: str) -> str:

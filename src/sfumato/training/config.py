@@ -326,7 +326,7 @@ class TrainConfig:
 
     __pydantic_config__: ClassVar = {"extra": "forbid"}
 
-    source: Annotated[str, tyro.conf.arg(metavar="DATA")]
+    source: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="DATA")]
     """A folder of images, searched recursively; a zip or tar of one; an .npz, .npy or .parquet file; hf:NAME (a data
     set of the Hugging Face Hub); or the word `digits` (1,797 handwritten digits, built in)."""
     preset: Annotated[

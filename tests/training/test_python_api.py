@@ -1,0 +1,97 @@
+"""Training from Python: settings by name, and a progress bar in terminals and notebooks."""
+
+from __future__ import annotations
+
+import builtins
+import io
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+import torch
+from PIL import Image
+
+import sfumato as sf
+from sfumato import pictures
+from sfumato.presets import PRESETS, config_for, preset_for
+
+pytestmark = pytest.mark.usefixtures("unchecked")
+
+
+@pytest.mark.parametrize("preset", [None, *PRESETS])
+@pytest.mark.parametrize("source", ["digits", "photos/"])
+def test_without_settings_it_is_the_preset(source: str, preset: str | None) -> None:
+    assert config_for(source, preset=preset) == preset_for(source, preset)
+    assert config_for(Path(source), preset=preset).optimization == preset_for(source, preset).optimization
+
+
+def test_each_setting_goes_to_its_place_and_the_others_stay() -> None:
+    settings = {"size": "64x96", "width": 8, "schedule": "cosine", "minutes": 3, "keep": 5, "multipliers": [1, 2, 2]}
+    config, preset = config_for("photos", settings, preset="ddpm"), preset_for("photos", "ddpm")
+    assert (config.data.size, config.network.width, config.diffusion.schedule) == ("64x96", 8, "cosine")
+    assert (config.optimization.minutes, config.watch.keep, config.network.multipliers) == (3.0, 5, (1, 2, 2))
+    assert (config.network.attention, config.optimization.batch) == (
+        preset.network.attention,
+        preset.optimization.batch,
+    )
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"widht": 3}, "there is no setting 'widht'. Did you mean width"),
+        ({"source": "x"}, "there is no setting 'source'"),
+        ({"learning-rate": 1}, "there is no setting 'learning-rate'. Did you mean learning_rate"),
+        ({"minutes": "soon"}, "minutes='soon' is of the wrong type or not allowed. Input should be a valid number"),
+        ({"blocks": 2}, "blocks=2 is of the wrong type"),
+        ({"precision": "half"}, "precision='half' is of the wrong type or not allowed. Input should be 'auto',"),
+        ({"minutes": -1}, "--minutes -1.0 is no time to train"),
+    ],
+)
+def test_a_wrong_setting_is_explained(settings: dict[str, object], message: str) -> None:
+    with pytest.raises(sf.errors.ConfigError) as raised:
+        config_for("photos", settings)
+    assert message in str(raised.value)
+
+
+class Terminal(io.StringIO):
+    """A file that says that it is a terminal."""
+
+    def isatty(self) -> bool:
+        """It is one."""
+        return True
+
+
+@pytest.mark.parametrize(
+    ("stdout", "progress", "shown"),
+    [(Terminal(), True, True), (Terminal(), False, False), (io.StringIO(), True, False)],
+)
+def test_a_terminal_has_a_bar_unless_it_is_turned_off(
+    stdout: io.StringIO, progress: bool, shown: bool, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "stdout", stdout)
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "100")
+    network = {"width": 8, "multipliers": (1,), "blocks": (1,), "schedule": "linear:timesteps=50", "batch": 4}
+    watch = {"preview_count": 1, "preview_steps": 5, "heldout_count": 10}
+    config = config_for(photos, {"images": 8} | network | watch, preset="tiny")
+    sf.train(config, tmp_path / "run", device="cpu", progress=progress)
+    written = stdout.getvalue()
+    assert ("images/s" in written) == shown
+    assert ("held-out loss" in written) == shown
+    assert shown or not written
+
+
+def test_show_displays_a_grid_in_a_notebook_and_opens_a_viewer_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    images, shown = torch.zeros(2, 1, 64, 64), []
+    monkeypatch.setattr(Image.Image, "show", lambda picture: shown.append(("viewer", picture.size)))
+    sf.show(images, columns=2)
+    display = ModuleType("IPython.display")
+    display.display = lambda picture: shown.append(("notebook", picture.size))  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "IPython", ModuleType("IPython"))
+    monkeypatch.setitem(sys.modules, "IPython.display", display)
+    monkeypatch.setattr(builtins, "get_ipython", object, raising=False)
+    sf.show(images, columns=2)
+    size = pictures.grid(images, 2).size
+    assert shown == [("viewer", size), ("notebook", size)]
