@@ -10,7 +10,8 @@ from torch import Tensor
 from sfumato import oracle, pictures
 from sfumato.curves import loss_panels, spoken
 from sfumato.data import ImageSet
-from sfumato.denoiser import Denoiser
+from sfumato.denoiser import Denoiser, NetworkDenoiser
+from sfumato.depth import Depth
 from sfumato.grids import Uniform
 from sfumato.measurements import read_metrics
 from sfumato.pictures import Panel
@@ -43,7 +44,11 @@ EXACT_IMAGES = (16, 2000)
 
 
 def explain_run(
-    model: Denoiser, run: Path, images: ImageSet | None, out: Path, on_step: Callable[[int], None] = lambda _: None
+    model: NetworkDenoiser,
+    run: Path,
+    images: ImageSet | None,
+    out: Path,
+    on_step: Callable[[int], None] = lambda _: None,
 ) -> list[Path]:
     """Writes the four pictures of a trained model.
 
@@ -62,7 +67,7 @@ def explain_run(
     """
     moments = reverse_process(model, count=2, on_step=on_step)
     shown = moments[-1][1] if images is None else images.select(torch.arange(2)).floats()
-    written = [*_explain(model, moments, shown, "the model", out)]
+    written = [*_explain(model, moments, shown, "the model", out, model.depth)]
     measurements = read_metrics(run)
     if any(m["kind"] == "train" for m in measurements):
         pictures.plot(loss_panels(measurements, model.schedule), out / "loss.png")
@@ -86,7 +91,8 @@ def explain_data(images: ImageSet, out: Path, on_step: Callable[[int], None] = l
     """
     few = images.select(torch.linspace(0, len(images) - 1, exact_count(len(images), images.image_shape)).round().long())
     model = oracle.images(DATA_SCHEDULE, few.floats())
-    return _explain(model, reverse_process(model, count=2, on_step=on_step), few.floats()[:2], "exact", out)
+    moments = reverse_process(model, count=2, on_step=on_step)
+    return _explain(model, moments, few.floats()[:2], "exact", out, images.depth)
 
 
 def exact_count(count: int, image_shape: tuple[int, int, int]) -> int:
@@ -96,17 +102,18 @@ def exact_count(count: int, image_shape: tuple[int, int, int]) -> int:
 
 
 def _explain(
-    model: Denoiser, moments: list[tuple[float, Images, Images]], shown: Images, name: str, out: Path
+    model: Denoiser, moments: list[tuple[float, Images, Images]], shown: Images, name: str, out: Path, depth: Depth
 ) -> list[Path]:
     files = [out / "forward.png", out / "reverse.png", out / "schedule.png"]
     times = [spoken(model.schedule, t) for t in torch.linspace(0, 1, COLUMNS).tolist()]
-    pictures.strip(forward_process(model.schedule, shown), ["$x_t$"] * len(shown), times, files[0])
+    forward = [depth.viewable(row) for row in forward_process(model.schedule, shown)]
+    pictures.strip(forward, ["$x_t$"] * len(shown), times, files[0])
     rows, titles = [], []
     for index in range(len(moments[0][1])):
         rows += [torch.stack([x_t[index] for _, x_t, _ in moments]), torch.stack([x[index] for *_, x in moments])]
         titles += ["$x_t$", f"$\\hat{{x}}_0$, {name}"]
     reverse_times = [spoken(model.schedule, t) for t, _, _ in moments]
-    pictures.strip(rows, titles, reverse_times, files[1])
+    pictures.strip([depth.viewable(row) for row in rows], titles, reverse_times, files[1])
     pictures.plot(schedule_panels(model.schedule), files[2])
     return files
 

@@ -95,8 +95,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "writers": {"conditions", "depth", "pictures", "shapes", "storage"},
     "output": {"conditions", "depth", "errors", "pictures", "shapes", "storage", "writers"},
     "explain": {
-        *("curves", "data", "denoiser", "grids", "measurements", "oracle", "pictures", "runs", "sampling", "schedule"),
-        *("shapes", "solvers"),
+        *("curves", "data", "denoiser", "depth", "grids", "measurements", "oracle", "pictures", "runs", "sampling"),
+        *("schedule", "shapes", "solvers"),
     },
     "summary": {
         *("conditions", "curves", "errors", "measurements", "models", "nn", "pictures", "runs", "schedule", "training"),
