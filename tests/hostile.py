@@ -264,11 +264,11 @@ NAMES = {
 }
 
 GREY = EXTRA[:, :, :1]
-NAN = np.where(EXTRA > 128, np.nan, 0.5)
+NAN = np.full(EXTRA.shape, np.nan)
 NUMBERS = {
-    "NaN": (npy(NAN), "it holds numbers that are not finite"),
-    "infinite": (npy(np.full((8, 8), np.inf, np.float32)), "it holds numbers that are not finite"),
-    "too large for floats": (npy(np.full((8, 8), 1e300)), "it holds numbers that are not finite"),
+    "NaN": (npy(NAN), "it has no data"),
+    "infinite": (npy(np.full((8, 8), np.inf, np.float32)), "it has no data"),
+    "too large for floats": (npy(np.full((8, 8), 1e300)), "its values are too large for 32-bit floats"),
     "objects": (pickled(np.array([[Trap()]], object)), "it holds Python objects, which are never unpickled"),
     "ragged": (pickled(np.array([[1, 2], [3]], object)), "it holds Python objects, which are never unpickled"),
     "a pickle by the name of an array": (b"\x80\x04cos\nmkdir\n(X\x07\0\0\0plantedtR.", "it is not a NumPy array"),
@@ -351,29 +351,29 @@ CASES: dict[str, Case] = {
     "a TIFF named GIF": shown("x.gif", TIFF8),
     "a PNG named TIFF": shown("x.tif", png(EXTRA)),
     "a PNG named array": skipped("x.npy", png(EXTRA), "it is not a NumPy array"),
-    "an array named PNG": skipped("x.png", npy(EXTRA), "it is not an image that Pillow can read)"),
-    "text as PNG": skipped("x.png", b"hello\n", "it is not an image that Pillow can read)"),
-    "HTML as JPEG": skipped("x.jpg", b"<!DOCTYPE html><html>404", "it is not an image that Pillow can read)"),
-    "SVG as PNG": skipped("x.png", b"<svg xmlns='http://www.w3.org/2000/svg'/>", "it is not an image"),
+    "an array named PNG": skipped("x.png", npy(EXTRA), "it is not an image that can be read)"),
+    "text as PNG": skipped("x.png", b"hello\n", "it is not an image that can be read)"),
+    "HTML as JPEG": skipped("x.jpg", b"<!DOCTYPE html><html>404", "it is a web page, which is not read"),
+    "SVG as PNG": skipped("x.png", b"<svg xmlns='http://www.w3.org/2000/svg'/>", "it is an SVG drawing"),
     "random bytes as JPEG": skipped("x.jpg", b"\xff\xd8\xff" + noise(500).tobytes()),
-    "PNG of 65,000 x 65,000": skipped("x.png", png_header(65_000, 65_000), "it has more than 89478485 pixels)"),
-    "16-bit PNG of 65,000 x 65,000": skipped("x.png", png_header(65_000, 65_000, 16), "it has more than 89478485"),
+    "PNG of 65,000 x 65,000": skipped("x.png", png_header(65_000, 65_000), "it promises 4,"),
+    "16-bit PNG of 65,000 x 65,000": skipped("x.png", png_header(65_000, 65_000, 16), "it promises 4,"),
     "PNG of 2 billion x 1": skipped("x.png", png_header(2**31 - 1, 1)),
     "PNG of no size": skipped("x.png", png_header(0, 8)),
     "GIF of 65,000 x 65,000": skipped(
         "x.gif",
         b"GIF89a" + struct.pack("<HH", 65_000, 65_000) + b"\0\0\0," + bytes(4) + b"\xff\xff\xff\xff\0\x02\0;",
-        "it has more",
+        "it promises 4,",
     ),
-    "TIFF of 65,000 x 65,000": skipped("x.tif", tiff_of(65_000, 65_000, 8), "it has more than 89478485 pixels)"),
-    "16-bit TIFF of 65,000 x 65,000": skipped("x.tif", tiff_of(65_000, 65_000, 16), "it has more than 89478485"),
+    "TIFF of 65,000 x 65,000": skipped("x.tif", tiff_of(65_000, 65_000, 8), "it promises 4,"),
+    "16-bit TIFF of 65,000 x 65,000": skipped("x.tif", tiff_of(65_000, 65_000, 16), "it promises 4,"),
     "BMP of 65,000 x 65,000": skipped(
         "x.bmp",
         patched(encoded(PICTURE, "BMP"), struct.pack("<II", 8, 8), struct.pack("<II", 65_000, 65_000)),
-        "it has more",
+        "it promises 4,",
     ),
     "JPEG of 65,000 x 65,000": skipped(
-        "x.jpg", patched(JPEG, SIZE_OF_JPEG, b"\x00\x11\x08\xfd\xe8\xfd\xe8"), "it has more than 89478485 pixels)"
+        "x.jpg", patched(JPEG, SIZE_OF_JPEG, b"\x00\x11\x08\xfd\xe8\xfd\xe8"), "it promises 4,"
     ),
     "a link to itself": Case(
         linked("x.png", "x.png"), tuple(GOOD.values()), ("x.png (too many levels of symbolic links)",)
@@ -403,9 +403,7 @@ CASES: dict[str, Case] = {
     "a TIFF of five channels": skipped(
         "x.tif", tiff(noise(8, 8, 5), photometric="minisblack", planarconfig="contig"), "it has 5 channels"
     ),
-    "a TIFF of NaN": skipped(
-        "x.tif", tiff(NAN.astype(np.float32), photometric="rgb"), "it holds numbers that are not finite"
-    ),
+    "a TIFF of NaN": skipped("x.tif", tiff(NAN.astype(np.float32), photometric="rgb"), "it has no data"),
     "an APNG without its end": shown("x.png", damaged_frames("PNG")),
     "a GIF without its end": shown("x.gif", damaged_frames("GIF"), None),
     "a JPEG that promises more": skipped("x.jpg", patched(JPEG, SIZE_OF_JPEG, b"\x00\x11\x08\x01\x00\x01\x00")),
@@ -512,7 +510,7 @@ CASES: dict[str, Case] = {
     "one array of which a row is NaN": Case(
         one_file("x.npy", npy(np.stack([np.zeros((8, 8)), np.ones((8, 8)), np.full((8, 8), np.nan)]))),
         (None, None),
-        ("1 of 3 images were skipped: #2 (it holds numbers that are not finite)",),
+        ("1 of 3 images were skipped: #2 (it has no data)",),
     ),
     "half a Parquet file": refused(
         one_file("x.parquet", table({"image": [b"a"]})[:-9]), "x.parquet is not a Parquet file"

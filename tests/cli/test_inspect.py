@@ -49,7 +49,7 @@ def test_everything_is_counted(sfumato: Command, mixed: Path, tmp_path: Path) ->
     assert found["near_duplicates"] == {"groups": 1, "images": 2}
     assert found["learned_as"] == {"width": 16, "height": 16, "channels": 3, "mode": "RGB", "depth": "8 bits"}
     reasons = {file["name"]: file["reason"] for file in found["unreadable"]}  # type: ignore[attr-defined]
-    assert reasons["dog/broken.png"] == "it is not an image that Pillow can read"
+    assert reasons["dog/broken.png"] == "it is not an image that can be read"
     assert reasons.keys() == {"dog/broken.png", "dog/half.png"}
 
 
@@ -59,7 +59,7 @@ def test_a_person_reads_the_same_in_words(sfumato: Command, mixed: Path, tmp_pat
         "5 of 40x30, 1 of 40x50",
         "2: cat (4), dog (2)",
         "2, which training skips",
-        "dog/broken.png: it is not an image that Pillow can read",
+        "dog/broken.png: it is not an image that can be read",
         "2 images share their pixels",
         "16x16 pixels, RGB, 8 bits",
         f"sfumato train {mixed} --size 16",

@@ -58,7 +58,7 @@ def test_what_has_no_shape_has_a_reason(tmp_path: Path) -> None:
     assert survey(entries) == [
         Unreadable("a", "the file is empty"),
         RGB,
-        Unreadable(r"c\n", "it is not an image that Pillow can read"),
+        Unreadable(r"c\n", "it is not an image that can be read"),
     ]
 
 

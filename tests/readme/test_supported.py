@@ -238,7 +238,7 @@ def unreadable(place: Path) -> None:
     write(place)
     (place / "bee" / "broken.png").write_text("no image")
     (notice,) = map(str, load_images(place).notices)
-    assert notice == "1 of 7 images were skipped: bee/broken.png (it is not an image that Pillow can read)."
+    assert notice == "1 of 7 images were skipped: bee/broken.png (it is not an image that can be read)."
 
 
 CHECKS: dict[str, Check] = {

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import numpy as np
 
-from sfumato.sources.decode import Shape, pixels_of, shape_of
+from sfumato.sources.decode import pixels_of, shape_of
 from sfumato.sources.entry import Content
+from sfumato.sources.options import USUAL, ReadOptions
 
 
-def shape_is_true(content: Content) -> np.ndarray:
+def shape_is_true(content: Content, options: ReadOptions = USUAL) -> np.ndarray:
     """The pixels, whose header has promised just what they are."""
-    pixels = pixels_of(content)
-    height, width, channels = pixels.shape
-    assert shape_of(content) == Shape(width, height, channels, pixels.dtype.name)  # type: ignore[arg-type]
+    pixels = pixels_of(content, options=options)
+    shape = shape_of(content, options)
+    assert (shape.height, shape.width, shape.channels) == pixels.shape
+    assert shape.dtype == pixels.dtype.name
     return pixels
 
 

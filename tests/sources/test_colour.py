@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import io
+import zlib
 
+import imagecodecs
 import numpy as np
 import pytest
 from PIL import Image, ImageCms
 
-from images import encoded, noise, png
+from images import encoded, noise, png, tiff
 from sfumato.sources.decode import pixels_of
 
 from .decoding import shape_is_true
@@ -93,6 +95,92 @@ def test_grey_under_a_profile_for_colours_is_untouched() -> None:
     assert np.array_equal(shown[:, :, 0], grey)
 
 
-def test_16_bits_keep_their_numbers() -> None:
+def test_16_bits_without_a_profile_keep_their_numbers() -> None:
     pixels = noise(4, 5, 3, dtype="uint16")
     assert np.array_equal(shape_is_true(png(pixels)), pixels)
+
+
+ADOBE = bytes(imagecodecs.cms_profile("adobergb"))
+GAMMA = bytes(imagecodecs.cms_profile("gray", gamma=1.8))
+
+
+def png_with(pixels: np.ndarray, profile: bytes) -> bytes:
+    """A PNG with a colour profile."""
+    content, body = png(pixels), b"iCCPx\0\0" + zlib.compress(profile)
+    chunk = (len(body) - 4).to_bytes(4, "big") + body + zlib.crc32(body).to_bytes(4, "big")
+    return content[:33] + chunk + content[33:]
+
+
+def tiff_with(pixels: np.ndarray, profile: bytes) -> bytes:
+    """A TIFF with a colour profile."""
+    colours, opacity = (
+        (1 if pixels.ndim == 2 or pixels.shape[2] < 3 else 3),
+        pixels.ndim == 3 and pixels.shape[2] in (2, 4),
+    )
+    options = {"extrasamples": ["unassalpha"]} if opacity else {}
+    if pixels.ndim == 3 and colours == 1:
+        options["planarconfig"] = "contig"
+    return tiff(pixels, photometric="rgb" if colours == 3 else "minisblack", iccprofile=profile, **options)
+
+
+@pytest.mark.parametrize("write", [png_with, tiff_with])
+@pytest.mark.parametrize("profile", [SWAPPED, ADOBE], ids=["swapped", "Adobe"])
+@pytest.mark.parametrize("channels", [3, 4])
+def test_16_bits_under_a_profile_are_shown_in_srgb(write: object, profile: bytes, channels: int) -> None:
+    eight = noise(40, 50, channels)
+    eight[:2, 0, :3] = [[0, 0, 0], [255, 255, 255]]
+    shown = shape_is_true(write(eight.astype(np.uint16) * 257, profile))  # type: ignore[operator]
+    assert shown.dtype == np.uint16
+    expected = converted(Image.fromarray(eight[:, :, :3]), profile)
+    assert np.abs(shown[:, :, :3] / 257 - expected).max() <= 1
+    assert np.array_equal(shown[:, :, 3:], eight[:, :, 3:].astype(np.uint16) * 257)
+
+
+@pytest.mark.parametrize("write", [png_with, tiff_with])
+@pytest.mark.parametrize("channels", [1, 2])
+def test_16_bits_of_grey_under_a_profile_are_shown_in_srgb(write: object, channels: int) -> None:
+    eight = noise(40, 50, channels)
+    shown = shape_is_true(write((eight.astype(np.uint16) * 257).squeeze(), GAMMA))  # type: ignore[operator]
+    expected = converted(Image.fromarray(eight[:, :, 0]), GAMMA)[:, :, :1]
+    assert np.abs(shown[:, :, :1] / 257 - expected).max() <= 1.5
+    assert not np.array_equal(shown[:, :, 0], eight[:, :, 0].astype(np.uint16) * 257)
+
+
+def test_16_bits_are_transformed_by_the_formulas_of_the_profile() -> None:
+    """Adobe RGB (1998) to sRGB by their published primaries and curves, far finer than 8 bits."""
+    adobe = noise(30, 30, 3, dtype="uint16")
+    to_xyz = np.array([[0.57667, 0.18556, 0.18823], [0.29734, 0.62736, 0.07529], [0.02703, 0.07069, 0.99134]])
+    from_xyz = np.linalg.inv(
+        np.array([[0.41239, 0.35758, 0.18048], [0.21264, 0.71517, 0.07219], [0.01933, 0.11919, 0.95053]])
+    )
+    linear = (adobe / 65535) ** (563 / 256) @ to_xyz.T @ from_xyz.T
+    linear = linear.clip(0, 1)
+    expected = np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
+    shown = shape_is_true(tiff_with(adobe, ADOBE)) / 65535
+    assert np.abs(shown - expected).max() < 0.002
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "uint16"])
+def test_channels_after_rgb_are_kept_under_a_profile(dtype: str) -> None:
+    pixels = noise(8, 9, 5, dtype=dtype)
+    content = tiff(pixels, photometric="rgb", extrasamples=["unspecified"] * 2, iccprofile=SWAPPED)
+    shown = shape_is_true(content)
+    scale = 257 if dtype == "uint16" else 1
+    expected = converted(Image.fromarray((pixels[:, :, :3] // scale).astype(np.uint8)), SWAPPED)
+    assert np.abs(shown[:, :, :3] / scale - expected).max() <= 3
+    assert np.array_equal(shown[:, :, 3:], pixels[:, :, 3:])
+
+
+@pytest.mark.parametrize("profile", [b"no profile", SWAPPED[:200], SWAPPED[:128] + b"\xff" * 300, GAMMA])
+@pytest.mark.parametrize("write", [png_with, tiff_with])
+def test_16_bits_under_a_profile_that_is_broken_or_for_grey_are_untouched(write: object, profile: bytes) -> None:
+    pixels = noise(4, 5, 3, dtype="uint16")
+    assert np.array_equal(shape_is_true(write(pixels, profile)), pixels)  # type: ignore[operator]
+
+
+def test_inks_of_16_bits_are_shown_as_those_of_8() -> None:
+    inks = noise(8, 9, 4)
+    deep = shape_is_true(tiff(inks.astype(np.uint16) * 257, photometric="separated"))
+    eight = shape_is_true(encoded(Image.frombytes("CMYK", (9, 8), inks.tobytes()), "TIFF"))
+    assert (deep.dtype, eight.dtype) == (np.uint16, np.uint8)
+    assert np.abs(deep / 257 - eight).max() <= 1.5

@@ -90,8 +90,9 @@ def test_what_cannot_be_printed_is_escaped(text: str, expected: str) -> None:
         (BadImageError("a reason"), "a reason"),
         (MemoryError(), "it does not fit into memory"),
         (OSError(5, "Input/output error"), "input/output error"),
-        (OSError("truncated\nfile"), "truncated file"),
-        (KeyError(), "KeyError"),
+        (OSError("image file is truncated"), "it is only a part of an image"),
+        (KeyError(), "it is damaged (KeyError)"),
+        (ValueError("two\nlines"), "it is damaged (two lines)"),
     ],
 )
 def test_reasons_are_the_end_of_a_sentence(error: Exception, expected: str) -> None:

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from images import noise, smooth
-from sfumato.sources.frame import Fit, Frame, fitted, resampled
+from sfumato.sources.frame import BAND, SHARPEST, Fit, Frame, fitted, resampled
 
 FITS: tuple[Fit, ...] = ("crop", "pad", "resize")
 
@@ -34,7 +34,7 @@ def test_the_longer_side_is_cropped_about_its_centre(width: int, height: int, dt
     white = np.iinfo(dtype).max
     image = np.zeros((height, width, 1), dtype)
     image[height // 2 - 8 : height // 2 + 8, width // 2 - 8 : width // 2 + 8] = white
-    kept = fitted(image, Frame(8, 8))
+    kept = fitted(image, Frame(8, 8), opacity=False)
     assert kept.shape == (8, 8, 1)
     assert kept.min() > 0.9 * white  # at the edges, the filter still sees a little of what was cropped
     assert np.array_equal(kept, kept[::-1, ::-1])
@@ -56,7 +56,7 @@ def test_borders_are_black_or_transparent(
     image = np.full((*shape, channels), 200, dtype)
     expected = np.zeros((frame.height, frame.width, channels), dtype)
     expected[rows, columns] = 200
-    shown = fitted(image, frame)
+    shown = fitted(image, frame, opacity=False)
     assert shown.dtype == dtype
     assert np.array_equal(shown, expected)
 
@@ -65,7 +65,7 @@ def test_borders_are_black_or_transparent(
 def test_a_stretched_image_is_the_whole_image(dtype: str) -> None:
     image = np.zeros((16, 48, 1), dtype)
     image[:, 24:] = 200
-    shown = fitted(image, Frame(8, 8, "resize"))[:, :, 0]
+    shown = fitted(image, Frame(8, 8, "resize"), opacity=False)[:, :, 0]
     assert shown[:, :3].max() < 30
     assert shown[:, 5:].min() > 170
 
@@ -75,7 +75,7 @@ def test_a_stretched_image_is_the_whole_image(dtype: str) -> None:
 @pytest.mark.parametrize("channels", [1, 2, 3, 4, 7])
 def test_an_image_of_the_wanted_size_is_untouched(channels: int, dtype: str, fit: Fit) -> None:
     image = noise(6, 9, channels, dtype=dtype)
-    assert np.array_equal(fitted(image, Frame(9, 6, fit)), image)
+    assert np.array_equal(fitted(image, Frame(9, 6, fit), opacity=False), image)
 
 
 @pytest.mark.parametrize("fit", FITS)
@@ -83,7 +83,7 @@ def test_an_image_of_the_wanted_size_is_untouched(channels: int, dtype: str, fit
 @pytest.mark.parametrize("size", [(3, 5), (40, 30), (7, 200)])
 @pytest.mark.parametrize("channels", [1, 3, 4, 5])
 def test_the_shape_is_that_of_the_frame(size: tuple[int, int], channels: int, dtype: str, fit: Fit) -> None:
-    shown = fitted(noise(*size, channels, dtype=dtype), Frame(16, 12, fit))
+    shown = fitted(noise(*size, channels, dtype=dtype), Frame(16, 12, fit), opacity=False)
     assert shown.shape == (12, 16, channels)
     assert shown.dtype == dtype
 
@@ -94,17 +94,17 @@ def test_every_size_can_be_cropped_to_every_frame() -> None:
         image = np.zeros((37, width, 1), np.uint8)
         for side in range(4, 40):
             for frame in (Frame(side, 7), Frame(7, side), Frame(side, 37)):
-                assert fitted(image, frame).shape == (frame.height, frame.width, 1)
+                assert fitted(image, frame, opacity=False).shape == (frame.height, frame.width, 1)
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32"])
 def test_shrinking_is_antialiased(dtype: str) -> None:
     stripes = np.tile(np.array([[[0], [255]]], dtype), (64, 32, 1))
-    assert np.abs(fitted(stripes, Frame(8, 8)).astype(float) - 127).max() < 12
+    assert np.abs(fitted(stripes, Frame(8, 8), opacity=False).astype(float) - 127).max() < 12
 
 
 def test_a_small_image_is_enlarged() -> None:
-    assert (fitted(np.full((5, 3, 3), 9, np.uint8), Frame(16, 16)) == 9).all()
+    assert (fitted(np.full((5, 3, 3), 9, np.uint8), Frame(16, 16), opacity=False) == 9).all()
 
 
 @pytest.mark.parametrize("fit", FITS)
@@ -114,9 +114,10 @@ def test_16_bits_and_floats_are_resampled_like_8_bits(size: tuple[int, int], cha
     waves = smooth(size[1], size[0])[:, :, :1].repeat(channels, axis=2).astype(float)
     eight = np.rint(255 * (waves - waves.min()) / np.ptp(waves)).astype(np.uint8)  # no edge can overshoot
     frame = Frame(16, 20, fit)
-    plain = np.stack([fitted(eight[:, :, c : c + 1], frame)[:, :, 0] for c in range(channels)], axis=2).astype(float)
-    sixteen = fitted(eight.astype(np.uint16) * 257, frame) / 257
-    floats = fitted(eight.astype(np.float32) / 255, frame) * 255.0
+    planes = [fitted(eight[:, :, c : c + 1], frame, opacity=False)[:, :, 0] for c in range(channels)]
+    plain = np.stack(planes, axis=2).astype(float)
+    sixteen = fitted(eight.astype(np.uint16) * 257, frame, opacity=False) / 257
+    floats = fitted(eight.astype(np.float32) / 255, frame, opacity=False) * 255.0
     assert np.abs(sixteen - plain).max() < 1.6  # Pillow rounds between the two passes
     assert np.abs(floats - plain).max() < 1.6
 
@@ -127,7 +128,7 @@ def test_transparent_pixels_do_not_bleed_into_others(dtype: str) -> None:
     image = np.zeros((32, 32, 4), dtype)
     image[:, :, 1] = white  # green and transparent
     image[:, :17] = np.array([white, 0, 0, white])  # red and opaque
-    shown = fitted(image, Frame(8, 8))
+    shown = fitted(image, Frame(8, 8), opacity=True)
     visible = shown[shown[:, :, 3] > 0.01 * white]
     assert visible[:, 1].max() <= 1e-6 * white
     assert visible[:, 0].min() >= 0.98 * white
@@ -136,8 +137,8 @@ def test_transparent_pixels_do_not_bleed_into_others(dtype: str) -> None:
 
 def test_opacity_weighs_at_16_bits_as_it_does_at_8() -> None:
     eight = np.dstack([smooth(40, 40), 55 + smooth(40, 40)[:, :, 0] // 2]).astype(np.uint8)
-    shown = fitted(eight.astype(np.uint16) * 257, Frame(10, 10)) / 257
-    error = np.abs(shown - fitted(eight, Frame(10, 10)))
+    shown = fitted(eight.astype(np.uint16) * 257, Frame(10, 10), opacity=True) / 257
+    error = np.abs(shown - fitted(eight, Frame(10, 10), opacity=True))
     assert (error * shown[:, :, 3:]).max() < 1.6 * 255  # the less is seen, the coarser 8 bits are
 
 
@@ -146,7 +147,7 @@ def test_opacity_weighs_at_16_bits_as_it_does_at_8() -> None:
 def test_sharp_edges_do_not_leave_the_range(dtype: str, channels: int) -> None:
     edge = np.full((16, 16, channels), 100, dtype)
     edge[:, 8:] = 1000
-    shown = fitted(edge, Frame(61, 61))
+    shown = fitted(edge, Frame(61, 61), opacity=False)
     assert shown.min() >= 100
     assert shown.max() <= 1000
 
@@ -154,12 +155,36 @@ def test_sharp_edges_do_not_leave_the_range(dtype: str, channels: int) -> None:
 def test_a_box_is_resampled_as_pillow_does_it() -> None:
     image, box = noise(20, 30, 3), (2.5, 3.0, 27.5, 18.0)
     expected = Image.fromarray(image).resize((10, 6), Image.Resampling.LANCZOS, box)
-    assert np.array_equal(resampled(image, (10, 6), box), np.asarray(expected))
-    by_channel = resampled(image.astype(np.float32), (10, 6), box)
+    assert np.array_equal(resampled(image, (10, 6), box, opacity=False), np.asarray(expected))
+    by_channel = resampled(image.astype(np.float32), (10, 6), box, opacity=False)
     assert np.abs(by_channel - np.asarray(expected)).max() < 1.6
 
 
 def test_16_bits_are_rounded_to_the_nearest() -> None:
     image = noise(20, 30, 3, dtype="uint16")
-    exact = fitted(image.astype(np.float32), Frame(7, 9))
-    assert np.array_equal(fitted(image, Frame(7, 9)), np.rint(exact))
+    exact = fitted(image.astype(np.float32), Frame(7, 9), opacity=False)
+    assert np.array_equal(fitted(image, Frame(7, 9), opacity=False), np.rint(exact))
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32"])
+def test_four_plain_channels_do_not_weigh_each_other(dtype: str) -> None:
+    image = noise(40, 30, 4, dtype=dtype)
+    frame = Frame(9, 8)
+    alone = [fitted(image[:, :, c : c + 1], frame, opacity=False)[:, :, 0] for c in range(4)]
+    assert np.array_equal(fitted(image, frame, opacity=False), np.stack(alone, axis=2))
+
+
+def test_a_tall_image_of_16_bits_is_resampled_as_a_whole() -> None:
+    """It becomes floats in bands of rows, whose edges must not be seen."""
+    image = noise(BAND * 2 + 77, 20, 1, dtype="uint16")
+    whole = Image.fromarray(image[:, :, 0].astype(np.float32)).resize((7, 100), SHARPEST, (0, 3.5, 19.5, 580))
+    shown = resampled(image, (7, 100), (0, 3.5, 19.5, 580), opacity=False)[:, :, 0]
+    assert np.array_equal(shown, np.rint(np.asarray(whole).clip(image.min(), image.max())))
+
+
+def test_nan_stays_where_it_is() -> None:
+    image = np.ones((40, 40, 1), np.float32)
+    image[:8] = np.nan
+    shown = fitted(image, Frame(10, 10), opacity=False)[:, :, 0]
+    assert np.isnan(shown[:2]).all()
+    assert (shown[5:] == 1).all()

@@ -9,8 +9,10 @@ import pytest
 from PIL import Image
 
 from images import encoded, noise, smooth
-from sfumato.sources.decode import FINER, pixels_of, shape_of
+from sfumato.sources.decode import pixels_of, shape_of
+from sfumato.sources.entry import BadImageError
 from sfumato.sources.frame import SHARPEST, Fit, Frame
+from sfumato.sources.jpeg import FINER
 
 from .decoding import shape_is_true, turned
 
@@ -98,3 +100,53 @@ def test_a_fraction_looks_like_the_whole(textured: bool, bound: float) -> None:
     draft = Image.fromarray(pixels_of(content, Frame(96, 64, "resize"))).resize((96, 64), SHARPEST)
     whole = Image.open(io.BytesIO(content)).resize((96, 64), SHARPEST)
     assert np.abs(np.asarray(draft).astype(int) - np.asarray(whole)).mean() < bound
+
+
+BASELINE = encoded(Image.fromarray(smooth(40, 56)), "JPEG", quality=90)
+SCAN = BASELINE.index(b"\xff\xda")
+
+ODD = {
+    "junk before a marker": BASELINE[:SCAN] + b"\0\0junk" + BASELINE[SCAN:],
+    "junk before the end": BASELINE[:-2] + b"\0\0\0\0" + BASELINE[-2:],
+    "zeros after the end": BASELINE + bytes(100),
+    "odd SOS parameters": BASELINE[: SCAN + 11] + b"\0\0\0" + BASELINE[SCAN + 14 :],
+    "fill bytes before a marker": BASELINE[:SCAN] + b"\xff\xff" + BASELINE[SCAN:],
+}
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_a_warning_of_the_decoder_is_no_error(name: str) -> None:
+    with Image.open(io.BytesIO(ODD[name])) as image:
+        expected = np.asarray(image.convert("RGB"))
+    assert np.array_equal(shape_is_true(ODD[name]), expected)
+    assert np.abs(expected.astype(int) - pixels_of(BASELINE)).max() < 3
+
+
+@pytest.mark.parametrize("progressive", [False, True])
+@pytest.mark.parametrize("exif", [False, True])
+def test_a_truncated_jpeg_is_only_a_part_of_an_image(progressive: bool, exif: bool) -> None:
+    tags = Image.Exif()
+    tags[0x0112] = 1
+    options = {"exif": tags} if exif else {}
+    content = encoded(Image.fromarray(noise(64, 64, 3)), "JPEG", progressive=progressive, **options)
+    for share in (0.3, 0.6, 0.9, 0.98):
+        with pytest.raises(BadImageError) as caught:
+            pixels_of(content[: int(share * len(content))])
+        assert str(caught.value) == "it is only a part of an image"
+
+
+@pytest.mark.parametrize("content", [b"\xff\xd8\xff\xe0", b"\xff\xd8\xff" + b"\0" * 50, BASELINE[:200]])
+def test_what_is_wrong_with_a_jpeg_is_said_in_words(content: bytes) -> None:
+    with pytest.raises(BadImageError) as caught:
+        pixels_of(content)
+    assert str(caught.value) in ("it is not an image that can be read", "it is only a part of an image")
+
+
+def test_the_pictures_of_a_phone_are_decoded_at_a_fraction() -> None:
+    """Beside its photograph it keeps another one for a screen, in the format that Pillow calls MPO."""
+    photo, other = Image.fromarray(smooth(512, 512)), Image.fromarray(smooth(64, 64))
+    exif = Image.Exif()
+    exif[0x0112] = 1
+    content = encoded(photo, "MPO", save_all=True, append_images=[other], exif=exif)
+    assert shape_of(content).frames == 1
+    assert pixels_of(content, Frame(32, 32)).shape == (64, 64, 3)

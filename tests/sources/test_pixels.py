@@ -46,6 +46,7 @@ def test_the_channels_are_the_shorter_end(shape: tuple[int, ...], expected: tupl
         (np.array([[0.5, -2]], np.float16), "float32", [0.5, -2]),
         (np.array([[0.5, 1e9]], np.float64), "float32", [0.5, 1e9]),
         (np.array([[0.5, 1.5]], ">f4"), "float32", [0.5, 1.5]),
+        (np.array([[np.inf, -np.inf]]), "float32", [np.inf, -np.inf]),
     ],
 )
 def test_numbers_are_kept_at_their_depth(values: np.ndarray, dtype: str, expected: list[float]) -> None:
@@ -58,9 +59,7 @@ def test_numbers_are_kept_at_their_depth(values: np.ndarray, dtype: str, expecte
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        (np.array([[np.nan, 0]]), "not finite"),
-        (np.array([[np.inf, 0]], np.float32), "not finite"),
-        (np.array([[1e300, 0]]), "not finite"),
+        (np.array([[1e300, 0]]), "too large for 32-bit floats"),
         (np.array([[-1, 0]], np.int16), "outside 0..65535"),
         (np.array([[0, 255]], np.int64), "int64, whose white is unknown; save it as uint8, uint16 or floats"),
         (np.array([[1j, 0]]), "complex128, which are no pixels"),

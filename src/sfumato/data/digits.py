@@ -36,6 +36,6 @@ def load_digits(options: ReadOptions) -> Digits:
     frame = Frame(8, 8) if options.size is None else Frame(*options.size, options.fit)
     grey_kind = BY_NAME["grey"]
     kind = BY_NAME.get(options.channels, grey_kind)
-    pixels = np.stack([in_channels(fitted(image, frame), grey_kind, kind) for image in grey])
+    pixels = np.stack([in_channels(fitted(image, frame, opacity=False), grey_kind, kind) for image in grey])
     images = torch.from_numpy(np.ascontiguousarray(np.moveaxis(pixels, 3, 1)))
     return Digits(images, torch.from_numpy(digits.target.astype(np.int64)))

@@ -6,6 +6,7 @@ from sfumato.sources.frame import Fit, Frame, fitted
 from sfumato.sources.notice import Notice
 from sfumato.sources.opening import open_source
 from sfumato.sources.options import USUAL, ChannelChoice, PageChoice, ReadOptions
+from sfumato.sources.pages import with_pages
 from sfumato.sources.pixels import depth_title, mode_title
 from sfumato.sources.source import Cell, Listing, Source
 
@@ -30,4 +31,5 @@ __all__ = [
     "mode_title",
     "open_source",
     "printable",
+    "with_pages",
 ]

@@ -1,170 +1,154 @@
-"""What Pillow would flatten to 8 bits or four channels: 16-bit colour PNGs, and TIFFs of any depth and channels."""
+"""Images of more than 8 bits in formats of which Pillow knows the header, and cuts the pixels to 8 bits."""
 
 from __future__ import annotations
 
-import io
-import struct
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
-from PIL import ExifTags, Image
+from PIL import ImageFile
 
+from sfumato.sources import netpbm, sgi
+from sfumato.sources.colour import pixels_in_srgb
 from sfumato.sources.entry import BadImageError
-from sfumato.sources.frame import GREY, RGB, RGBA
-from sfumato.sources.pixels import Dtype, as_pixels, kept_dtype, refuse_bomb
+from sfumato.sources.frame import GREY, RGB, RGBA, Frame
+from sfumato.sources.memory import check_memory
+from sfumato.sources.options import ReadOptions
+from sfumato.sources.orientation import turned, turned_size
+from sfumato.sources.picture import Picture, Shape
+from sfumato.sources.pillow import frames_of, orientation_of
+from sfumato.sources.pixels import MOST_SIXTEEN, to_sixteen
 
-if TYPE_CHECKING:
-    from tifffile import TiffPage
-
-PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
-TIFF_MAGICS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
-
-TURNS = {
-    1: (0, False),
-    2: (0, True),
-    3: (2, False),
-    4: (2, True),
-    5: (3, True),
-    6: (3, False),
-    7: (1, True),
-    8: (1, False),
-}
-"""EXIF orientation: quarter turns counterclockwise, then whether to mirror left and right."""
+PNG_GREY_WITH_OPACITY = 4
+"""A colour type of PNG."""
 
 
-def deep_shape(content: bytes) -> tuple[int, int, int, Dtype] | None:
-    """(width, height, channels, dtype) of an image that only this file reads; None for all others.
+@dataclass(frozen=True)
+class Decoder:
+    """How the pixels of a file are decoded.
+
+    Attributes:
+        decode: From the file to (H, W) or (H, W, C).
+        white: The value that is white.
+        copies: How often the pixels are in memory at the peak; measured.
+    """
+
+    decode: Callable[[bytes], np.ndarray]
+    white: int = MOST_SIXTEEN
+    copies: float = 1.5
+
+
+class DeepPicture(Picture):
+    """An image of more than 8 bits, whose white becomes 65535.
+
+    Args:
+        content: The encoded file.
+        image: That file, opened by Pillow.
+        decoder: For its pixels.
+        options: What its channels are.
+    """
+
+    def __init__(self, content: bytes, image: ImageFile.ImageFile, decoder: Decoder, options: ReadOptions) -> None:
+        self._content = content
+        self._decoder = decoder
+        self._size = (image.height, image.width)
+        self._profile = image.info.get("icc_profile")
+        channels, opacity = _channels(image, content, options.channels == "bands")
+        check_memory(image.width * image.height, decoder.copies * 2 * channels, len(content))
+        self._orientation = orientation_of(image, content)
+        size = turned_size(*image.size, self._orientation)
+        self.shape = Shape(*size, channels, "uint16", opacity, frames_of(image))
+
+    def _decoded(self, frame: Frame | None) -> np.ndarray:  # noqa: ARG002
+        stored = self._decoder.decode(self._content)
+        if stored.shape[:2] != self._size:
+            raise ValueError("its pixels are not as many as its header says")
+        stored = to_sixteen(stored.reshape(*stored.shape[:2], -1), self._decoder.white)
+        in_srgb = pixels_in_srgb(stored, self._profile, "gray" if stored.shape[2] < RGB else "rgb")
+        return turned(with_channels(in_srgb, self.shape.channels), self._orientation)
+
+
+def deep_decoder(image: ImageFile.ImageFile, content: bytes) -> Decoder | None:
+    """The decoder of an image of more than 8 bits a channel; None where Pillow loses nothing.
 
     Raises:
-        BadImageError: It is one, but too large or of a kind that cannot be used.
+        BadImageError: Its bits can be had by no decoder here.
     """
-    if content.startswith(PNG_MAGIC):
-        return _png_shape(content)
-    if content.startswith(TIFF_MAGICS):
-        return _tiff_shape(content)
-    return None
+    match image.format:
+        case "PNG" if content[24:25] == b"\x10":
+            return Decoder(_png)
+        case "PPM" if (white := netpbm.white(content)) > 255:
+            return Decoder(netpbm.decoded, white)
+        case "SGI" if content[3:4] == b"\x02":
+            return Decoder(sgi.decoded)
+        case "AVIF" if (bits := _avif_bits(content)) > 8:
+            return Decoder(_avif, (1 << bits) - 1, 4)
+        case "JPEG2000" if (bits := _jpeg2000_bits(content)) > 8:
+            return Decoder(_jpeg2000, (1 << bits) - 1, 4)
+        case _:
+            return None
 
 
-def deep_pixels(content: bytes) -> np.ndarray:
-    """The pixels of an image for which `deep_shape` is not None: (H, W, C) uint8, uint16 or float32.
-
-    Raises:
-        BadImageError: It is damaged, or too large.
-    """
-    try:
-        return _png_pixels(content) if content.startswith(PNG_MAGIC) else _tiff_pixels(content)
-    except BadImageError:
-        raise
-    except Exception as error:  # decoders meet broken data with whatever their code runs into
-        raise BadImageError(f"it is damaged ({' '.join(str(error).split())[:80] or type(error).__name__})") from error
+def with_channels(pixels: np.ndarray, channels: int) -> np.ndarray:
+    """Pixels (H, W, C), grey with opacity as RGBA, and the channels after those that are counted left out."""
+    if pixels.shape[2] == 2 and channels == RGBA:
+        return pixels[:, :, [0, 0, 0, 1]]
+    return pixels[:, :, :channels]
 
 
-def _png_shape(content: bytes) -> tuple[int, int, int, Dtype] | None:
-    if len(content) < 26:
-        return None
-    width, height, depth, colour = struct.unpack(">IIBB", content[16:26])
-    channels = _png_channels(content, colour)
-    if depth != 16 or channels == GREY:
-        return None
-    refuse_bomb(width, height)
-    return *_turned_size(width, height, _png_orientation(content)), channels, "uint16"
+def _channels(image: ImageFile.ImageFile, content: bytes, is_plain: bool) -> tuple[int, bool]:
+    """(channels, whether the last is opacity) of an opened image; a colour that is transparent is no channel."""
+    if is_plain and image.format == "PNG" and content[25] == PNG_GREY_WITH_OPACITY:  # which Pillow calls RGBA
+        return 2, False
+    if is_plain:
+        return {"LA": 2, "RGB": RGB, "RGBA": RGBA}.get(image.mode, GREY), False
+    if image.has_transparency_data:
+        return RGBA, True
+    return (RGB if image.mode == "RGB" else GREY), False
 
 
-def _png_channels(content: bytes, colour: int) -> int:
-    """Channels of an image of one of PNG's colour types; grey with opacity is shown as RGBA."""
-    has_opacity = colour in (4, 6) or _has_before_pixels(content, b"tRNS")
-    return RGBA if has_opacity else RGB if colour == 2 else GREY
-
-
-def _has_before_pixels(content: bytes, chunk: bytes) -> bool:
-    return content.find(chunk, 0, content.find(b"IDAT")) >= 0
-
-
-def _png_pixels(content: bytes) -> np.ndarray:
+def _png(content: bytes) -> np.ndarray:
     import imagecodecs
 
-    pixels: np.ndarray = imagecodecs.png_decode(content)
-    return _turned(_coloured(pixels) if pixels.shape[2] == 2 else pixels, _png_orientation(content))
+    return np.asarray(imagecodecs.png_decode(content))
 
 
-def _png_orientation(content: bytes) -> int:
-    """What EXIF says, if it stands before the pixels."""
-    if not _has_before_pixels(content, b"eXIf"):
-        return 1
-    try:
-        with Image.open(io.BytesIO(content)) as image:
-            return int(image.getexif().get(ExifTags.Base.Orientation, 1))
-    except Exception:  # what is broken says nothing
-        return 1
+def _avif(content: bytes) -> np.ndarray:
+    import imagecodecs
+
+    return np.asarray(imagecodecs.avif_decode(content, index=0))
 
 
-def _tiff_shape(content: bytes) -> tuple[int, int, int, Dtype] | None:
-    page = _first_page(content)
-    if page is None or page.dtype is None or _is_pillows(page):
-        return None
-    channels = RGBA if _is_grey_with_opacity(page) else page.samplesperpixel
-    refuse_bomb(page.imagewidth * channels, page.imagelength)
-    return *_turned_size(page.imagewidth, page.imagelength, _orientation(page)), channels, kept_dtype(page.dtype)
+def _avif_bits(content: bytes) -> int:
+    """Bits a channel, by the AV1 codec configuration (AV1-ISOBMFF, section 2.3.3)."""
+    flags = content[at + 6] if (at := content.find(b"av1C")) >= 0 and at + 6 < len(content) else 0
+    return (12 if flags & 0x20 else 10) if flags & 0x40 else 8
 
 
-def _is_pillows(page: TiffPage) -> bool:
-    """Whether Pillow loses nothing, as of 8 bits or 1 in grey or colour, or alone knows the colours, such as inks."""
-    from tifffile import PHOTOMETRIC
+def _jpeg2000(content: bytes) -> np.ndarray:
+    import imagecodecs
 
-    match page.photometric:
-        case PHOTOMETRIC.RGB:
-            is_known = page.samplesperpixel in (RGB, RGBA)
-        case PHOTOMETRIC.MINISBLACK | PHOTOMETRIC.MINISWHITE:
-            is_known = page.samplesperpixel == GREY or _is_grey_with_opacity(page)
-        case _:
-            return True
-    return is_known and page.dtype in (np.uint8, np.bool_)
+    return np.asarray(imagecodecs.jpeg2k_decode(content))
 
 
-def _is_grey_with_opacity(page: TiffPage) -> bool:
-    from tifffile import EXTRASAMPLE
+def _jpeg2000_bits(content: bytes) -> int:
+    """Bits a channel, by the SIZ marker (ITU-T T.800, A.5.1).
 
-    return page.samplesperpixel == 2 and page.extrasamples == (EXTRASAMPLE.UNASSALPHA,)
-
-
-def _tiff_pixels(content: bytes) -> np.ndarray:
-    from tifffile import PHOTOMETRIC
-
-    page = _first_page(content)
-    assert page is not None
-    array = page.asarray()
-    is_planar = page.planarconfig == 2 and page.samplesperpixel > 1
-    pixels = np.moveaxis(array, 0, 2) if is_planar else array.reshape(page.imagelength, page.imagewidth, -1)
-    if page.photometric == PHOTOMETRIC.MINISWHITE and pixels.dtype.kind == "u":
-        pixels = np.iinfo(pixels.dtype).max - pixels
-    return as_pixels(_turned(_coloured(pixels) if _is_grey_with_opacity(page) else pixels, _orientation(page)))
-
-
-def _coloured(pixels: np.ndarray) -> np.ndarray:
-    """Grey with opacity as RGBA."""
-    return np.concatenate([pixels[:, :, :1].repeat(3, axis=2), pixels[:, :, 1:]], axis=2)
-
-
-def _turned(pixels: np.ndarray, orientation: int) -> np.ndarray:
-    turns, mirrored = TURNS.get(orientation, (0, False))
-    pixels = np.rot90(pixels, turns)
-    return pixels[:, ::-1] if mirrored else pixels
-
-
-def _turned_size(width: int, height: int, orientation: int) -> tuple[int, int]:
-    return (height, width) if TURNS.get(orientation, (0, False))[0] % 2 else (width, height)
-
-
-def _first_page(content: bytes) -> TiffPage | None:
-    """The first page of a TIFF; None if even its directory is broken, which is then Pillow's to explain."""
-    from tifffile import TiffFile
-
-    try:
-        return TiffFile(io.BytesIO(content)).pages.first
-    except Exception:
-        return None
-
-
-def _orientation(page: TiffPage) -> int:
-    tag = page.tags.get("Orientation")
-    return int(tag.value) if tag is not None else 1
+    Raises:
+        BadImageError: There are more than 8 bits, in a layout that would be cut to 8.
+    """
+    at = content.find(b"\xff\x4f\xff\x51")
+    if at < 0 or at + 42 > len(content):
+        return 8
+    count = int.from_bytes(content[at + 40 : at + 42], "big")
+    components = {content[at + 42 + 3 * c : at + 45 + 3 * c] for c in range(count)}
+    depths = {component[0] for component in components if component}
+    if max(depths, default=7) < 8:
+        return 8
+    is_ycc = b"colr\x01\0\0\0\0\0\x12" in content[:at]
+    if len(components) > 1 or max(depths) > 15 or is_ycc:
+        raise BadImageError(
+            "it is a JPEG 2000 image of more than 8 bits whose channels differ, are signed or are YCC; "
+            "convert it to PNG or TIFF"
+        )
+    return depths.pop() + 1

@@ -49,15 +49,19 @@ NO_IMAGES = ARCHIVES | TABLES | frozenset(OTHERS.split())
 """Extensions of text, tables, documents, code, video, audio, models, data and what else is no image."""
 
 
+OTHER_READERS = {".npy", ".jxl", ".heic", ".heif", ".hif"}
+"""Extensions of images that other readers than Pillow decode."""
+
+
 @cache
 def image_extensions() -> frozenset[str]:
-    """What Pillow reads, and `.npy`; lower case, with the dot."""
+    """What Pillow and other readers here decode, and `.npy`; lower case, with the dot."""
     known = Image.registered_extensions()
-    return frozenset({extension for extension, kind in known.items() if kind in SAFE_FORMATS} | {".npy"})
+    return frozenset({extension for extension, kind in known.items() if kind in SAFE_FORMATS} | OTHER_READERS)
 
 
 def is_image_name(name: str) -> bool:
-    """Whether a file of this name is one that Pillow reads, or `.npy`."""
+    """Whether a file of this name is that of an image which can be read here."""
     return name[name.rfind(".") :].lower() in image_extensions()
 
 

@@ -16,6 +16,9 @@ GREY, RGB, RGBA = 1, 3, 4
 
 SHARPEST = Image.Resampling.LANCZOS
 
+BAND = 256
+"""Rows that become floats at once, so that large images of 16 bits take little more memory than they have."""
+
 
 @dataclass(frozen=True)
 class Frame:
@@ -44,14 +47,14 @@ class Frame:
         return max(1, round(width * scale)), max(1, round(height * scale))
 
 
-def fitted(pixels: np.ndarray, frame: Frame) -> np.ndarray:
+def fitted(pixels: np.ndarray, frame: Frame, opacity: bool) -> np.ndarray:
     """The image at the size of the frame; untouched if it has that size.
 
-    Colours weigh by their opacity, so that transparent pixels do not bleed.
-
     Args:
-        pixels: (H, W, C) uint8, uint16 or float32; four channels are RGB and opacity.
+        pixels: (H, W, C) uint8, uint16 or float32.
         frame: The size, and the way to it.
+        opacity: Whether the last of four channels is opacity, by which colours weigh, so that transparent pixels do
+            not bleed.
 
     Returns:
         (frame.height, frame.width, C) of the same dtype.
@@ -61,23 +64,34 @@ def fitted(pixels: np.ndarray, frame: Frame) -> np.ndarray:
         return pixels
     match frame.fit:
         case "crop":
-            return resampled(pixels, (frame.width, frame.height), _middle(width, height, frame))
+            return resampled(pixels, (frame.width, frame.height), _middle(width, height, frame), opacity)
         case "pad":
-            return _padded(resampled(pixels, frame.least(width, height), (0, 0, width, height)), frame)
+            return _padded(resampled(pixels, frame.least(width, height), (0, 0, width, height), opacity), frame)
         case "resize":
-            return resampled(pixels, (frame.width, frame.height), (0, 0, width, height))
+            return resampled(pixels, (frame.width, frame.height), (0, 0, width, height), opacity)
 
 
-def resampled(pixels: np.ndarray, size: tuple[int, int], box: Box) -> np.ndarray:
-    """The part of the image within `box` (left, upper, right, lower), at `size` (width, height)."""
+def resampled(pixels: np.ndarray, size: tuple[int, int], box: Box, opacity: bool) -> np.ndarray:
+    """The part of the image within `box` (left, upper, right, lower), at `size` (width, height); see `fitted`."""
     channels = pixels.shape[2]
     if pixels.dtype == np.uint8 and channels in (GREY, RGB, RGBA):
-        image = Image.fromarray(pixels[:, :, 0] if channels == GREY else pixels)
+        image = _image(pixels, "RGBA" if opacity else "CMYK")
         return np.asarray(image.resize(size, SHARPEST, box)).reshape(size[1], size[0], channels)
-    values = pixels.astype(np.float32)
-    if channels == RGBA:
-        return _rounded(_opacity_weighted(values, size, box), pixels)
-    return _rounded(_each_channel(values, size, box), pixels)
+    left, upper, right, lower = box
+    narrow = np.concatenate(
+        [
+            _each_channel(_weighted(rows, opacity), (size[0], len(rows)), (left, 0, right, len(rows)))
+            for rows in np.array_split(pixels, range(BAND, len(pixels), BAND))
+        ]
+    )
+    return _rounded(_unweighted(_each_channel(narrow, size, (0, upper, size[0], lower)), opacity), pixels)
+
+
+def _image(pixels: np.ndarray, four: Literal["RGBA", "CMYK"]) -> Image.Image:
+    """The pixels for Pillow, which weighs RGBA by its opacity and leaves the four channels of CMYK alone."""
+    if pixels.shape[2] == RGBA and four == "CMYK":
+        return Image.frombytes("CMYK", (pixels.shape[1], pixels.shape[0]), pixels.tobytes())
+    return Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == GREY else pixels)
 
 
 def _each_channel(values: np.ndarray, size: tuple[int, int], box: Box) -> np.ndarray:
@@ -85,16 +99,22 @@ def _each_channel(values: np.ndarray, size: tuple[int, int], box: Box) -> np.nda
     return np.stack([np.asarray(plane.resize(size, SHARPEST, box)) for plane in planes], axis=2)
 
 
-def _opacity_weighted(values: np.ndarray, size: tuple[int, int], box: Box) -> np.ndarray:
-    opacity = values[:, :, 3:]
-    weighted = _each_channel(np.concatenate([values[:, :, :3] * opacity, opacity], axis=2), size, box)
-    colours = weighted[:, :, :3] / np.where(weighted[:, :, 3:] > 0, weighted[:, :, 3:], 1)
-    return np.concatenate([colours, weighted[:, :, 3:]], axis=2)
+def _weighted(pixels: np.ndarray, opacity: bool) -> np.ndarray:
+    values = pixels.astype(np.float32)
+    if opacity:
+        values[:, :, :3] *= values[:, :, 3:]
+    return values
+
+
+def _unweighted(values: np.ndarray, opacity: bool) -> np.ndarray:
+    if opacity:
+        values[:, :, :3] /= np.where(values[:, :, 3:] > 0, values[:, :, 3:], 1)
+    return values
 
 
 def _rounded(values: np.ndarray, like: np.ndarray) -> np.ndarray:
     """The values in the dtype of `like`, and within its range, which sharp filters overshoot."""
-    low, high = like.min(), like.max()
+    low, high = np.fmin.reduce(like, axis=None), np.fmax.reduce(like, axis=None)  # of those that are not NaN
     kept: np.ndarray = np.clip(values, low, high)
     return kept.astype(like.dtype) if like.dtype.kind == "f" else np.rint(kept).astype(like.dtype)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Literal
 
 import numpy as np
-from PIL import Image
 
 from sfumato.sources.entry import BadImageError
 
@@ -68,30 +67,28 @@ def kept_dtype(dtype: np.dtype[np.generic]) -> Dtype:
 
 
 def as_pixels(array: np.ndarray) -> np.ndarray:
-    """The array in the dtype that it is kept in; True becomes 255.
+    """The array in the dtype that it is kept in; True becomes 255, and floats may be NaN or infinite.
 
     Raises:
-        BadImageError: A number is not finite, or does not fit into 16 bits.
+        BadImageError: A number does not fit into 16 bits or single precision.
     """
     kept = kept_dtype(array.dtype)
     if array.dtype.kind == "b":
         return array.astype(np.uint8) * np.uint8(255)
-    if kept == "float32":
+    if kept == "float32" and array.dtype.itemsize > 4:
         with np.errstate(over="ignore"):
-            array = array.astype(np.float32)
-        if not np.isfinite(array).all():
-            raise BadImageError("it holds numbers that are not finite")
-    elif kept == "uint16" and (array.min() < 0 or array.max() > MOST_SIXTEEN):
+            single = array.astype(np.float32)
+        if (np.isinf(single) & np.isfinite(array)).any():
+            raise BadImageError("its values are too large for 32-bit floats; scale them down")
+        return single
+    if kept == "uint16" and array.dtype != np.uint16 and (array.min() < 0 or array.max() > MOST_SIXTEEN):
         raise BadImageError("its values lie outside 0..65535; save it with 8 or 16 bits, or as floats")
-    return np.ascontiguousarray(array, dtype=kept)
+    return np.asarray(array, dtype=kept)
 
 
-def refuse_bomb(width: int, height: int) -> None:
-    """Refuse at the size where Pillow only warns.
-
-    Raises:
-        BadImageError: The image has more pixels than Pillow's limit.
-    """
-    limit = Image.MAX_IMAGE_PIXELS
-    if limit is not None and width * height > limit:
-        raise BadImageError(f"it has more than {limit} pixels")
+def to_sixteen(pixels: np.ndarray, white: int) -> np.ndarray:
+    """Integers in which `white` is white as uint16 in which 65535 is, rounded to the nearest."""
+    if white == MOST_SIXTEEN:
+        return np.asarray(pixels, np.uint16)
+    table = np.rint(np.arange(white + 1) * (MOST_SIXTEEN / white)).astype(np.uint16)
+    return np.asarray(table[np.minimum(pixels, white)])

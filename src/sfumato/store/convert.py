@@ -51,7 +51,7 @@ def converted(picture: Picture, pixels: np.ndarray, layout: Layout, options: Rea
     present, wanted = Kind(shape.channels, shape.opacity), layout.kind
     if options.channels == "rgb" and present.channels > RGB and not present.opacity:
         pixels, present = pixels[:, :, :RGB], wanted  # the first three of several plain channels, as requested
-    pixels = in_depth(fitted(pixels, layout.frame), layout.dtype)
+    pixels = in_depth(fitted(pixels, layout.frame, shape.opacity), layout.dtype)
     return Converted(in_channels(pixels, present, wanted).transpose(2, 0, 1), values)
 
 

@@ -1,0 +1,74 @@
+"""Pixels without data: NaN, and the value that GDAL's tag of a TIFF declares."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from images import noise, tiff
+from sfumato.sources.decode import opened
+
+
+def declaring(values: np.ndarray, text: str) -> bytes:
+    """A TIFF whose tag 42113 is this text."""
+    return tiff(values, photometric="minisblack", extratags=[(42113, "s", 0, text, True)])
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("-9999", -9999),
+        ("0", 0),
+        ("255 ", 255),
+        ("1e+20", 1e20),
+        ("-3.40282346638529e+38", -3.40282346638529e38),
+        ("none", None),
+        ("nan", None),
+        ("-inf", None),
+        ("", None),
+    ],
+)
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32"])
+def test_the_tag_is_read(dtype: str, text: str, expected: float | None) -> None:
+    values = noise(6, 5, dtype=dtype)
+    picture = opened(declaring(values, text))
+    assert picture.nodata == expected
+    assert picture.shape.dtype == dtype
+
+
+def test_nothing_is_declared_without_the_tag() -> None:
+    """tifffile itself says 0 then."""
+    for dtype in ("uint8", "uint16", "float32"):
+        assert opened(tiff(noise(6, 5, dtype=dtype))).nodata is None
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("value", [-9999.0, float(np.finfo(np.float32).min), -1.7976931348623157e308])
+def test_floats_without_data_are_nan(value: float, dtype: str) -> None:
+    with np.errstate(over="ignore"):
+        gap = np.float64(value).astype(dtype)
+    values = noise(6, 5, dtype=dtype)
+    values[2, 1:3] = gap
+    pixels = opened(declaring(values, repr(value))).pixels()[:, :, 0]
+    assert pixels.dtype == np.float32
+    assert np.array_equal(np.isnan(pixels), values == gap)
+    assert np.array_equal(pixels[values != gap], values[values != gap].astype(np.float32))
+
+
+def test_signed_integers_without_data_are_floats() -> None:
+    values = np.array([[-9999, -3, 0, 1200]], np.int16)
+    picture = opened(declaring(values, "-9999"))
+    assert picture.shape.dtype == "float32"
+    assert np.array_equal(picture.pixels()[:, :, 0], [[np.nan, -3, 0, 1200]], equal_nan=True)
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "uint16"])
+def test_integers_without_data_keep_their_value(dtype: str) -> None:
+    values = noise(6, 5, dtype=dtype)
+    assert np.array_equal(opened(declaring(values, str(values[0, 0]))).pixels()[:, :, 0], values)
+
+
+def test_floats_may_be_nan_or_infinite() -> None:
+    values = np.array([[np.nan, np.inf, -np.inf, 0.5]], np.float32)
+    for content in (values, tiff(values)):
+        assert np.array_equal(opened(content).pixels()[:, :, 0], values, equal_nan=True)
