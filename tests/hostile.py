@@ -295,10 +295,12 @@ NUMBERS = {
     "many channels": (npy(noise(8, 8, 7)), "it has 7 channels, and most of the images have RGB"),
 }
 
+EACH = "file_name,a\n" + "".join(f"{name},1\n" for name in GOOD)
+
 TABLES: dict[str, tuple[str, bytes, str]] = {
     "no file_name": (
         "metadata.csv",
-        b"name,label\ngood0.png,a\n",
+        b"name,label\nother.png,a\n",
         "metadata.csv has no column file_name, only: name, label",
     ),
     "missing cells": ("metadata.csv", b"file_name,label\ngood0.png\n", "line 2 of metadata.csv has 1 cells"),
@@ -311,14 +313,15 @@ TABLES: dict[str, tuple[str, bytes, str]] = {
     ),
     "empty": ("metadata.csv", b"", "metadata.csv has no rows"),
     "only a header": ("metadata.csv", b"file_name,a\n", "metadata.csv has no rows"),
-    "NUL bytes": ("metadata.csv", b"\0\0\0\0,\0\n\0,\0\n", "metadata.csv has no column file_name, only: \\x00"),
-    "UTF-16": ("metadata.csv", "file_name,a\ngood0.png,ä\n".encode("utf-16"), "metadata.csv is not UTF-8 text"),
-    "Latin-1": (
+    "NUL bytes": ("metadata.csv", b"\0\0\0\0,\0\n\0,\0\n", "metadata.csv is not text"),
+    "UTF-16 without its mark": ("metadata.csv", EACH.encode("utf-16-le"), "metadata.csv is not text"),
+    "half of UTF-16": ("metadata.csv", EACH.encode("utf-16")[:-1], "metadata.csv is not text"),
+    "bytes of no letter": (
         "metadata.csv",
-        "file_name,a\ngood0.png,ä\n".encode("latin-1"),
-        "metadata.csv is not UTF-8 text (byte 22)",
+        b"file_name,a\ngood0.png,\x81\n",
+        "metadata.csv is not text in UTF-8, UTF-16",
     ),
-    "an image": ("metadata.csv", png(EXTRA), "metadata.csv is not UTF-8 text"),
+    "an image": ("metadata.csv", png(EXTRA), "metadata.csv is not text"),
     "an open quote": ("metadata.csv", b'file_name,a\ngood0.png,"x\n', "metadata.csv is not CSV"),
     "a huge field": ("metadata.csv", b"file_name,a\ngood0.png," + b"x" * 200_000, "metadata.csv is not CSV"),
     "a row of no file": ("metadata.csv", b"file_name,a\n,1\n", "line 2 of metadata.csv names no file"),
@@ -335,8 +338,6 @@ TABLES: dict[str, tuple[str, bytes, str]] = {
     "no Parquet": ("metadata.parquet", b"PAR1 no table PAR1", "metadata.parquet is not a Parquet file"),
 }
 """Metadata files that are refused: the name, the content, and what is said."""
-
-EACH = "file_name,a\n" + "".join(f"{name},1\n" for name in GOOD)
 
 CASES: dict[str, Case] = {
     **{
@@ -433,6 +434,10 @@ CASES: dict[str, Case] = {
         for what, (name, content, says) in TABLES.items()
     },
     "a table with a byte order mark": passed_over(described(("\ufeff" + EACH).encode())),
+    "a table in UTF-16": passed_over(described(EACH.encode("utf-16"))),
+    "a table in Windows-1252": passed_over(
+        described(EACH.replace("1", "é").encode("cp1252")), "metadata.csv is not UTF-8, so it is read as Windows-1252"
+    ),
     "a table with equal rows": passed_over(described((EACH + "good0.png,1\n").encode())),
     "a table with empty rows": passed_over(described((EACH + "\n ,\n\n").encode())),
     "a table with rows for absent files": passed_over(
@@ -503,7 +508,12 @@ CASES: dict[str, Case] = {
         one_file("x.npz", npz(images=np.stack(list(GOOD.values())), labels=np.arange(3))),
         "has 4 images, but its labels",
     ),
-    "an npz without images": refused(one_file("x.npz", npz(a=EXTRA, b=EXTRA)), "x.npz has no array images, only: a, b"),
+    "an npz without images": refused(
+        one_file("x.npz", npz(a=EXTRA[0], b=EXTRA[1])), "x.npz has no array images, only: a (8, 3), b (8, 3)"
+    ),
+    "an npz of several images": refused(
+        one_file("x.npz", npz(a=EXTRA, b=EXTRA)), "x.npz has several arrays that may be the images: a (8, 8, 3) or b"
+    ),
     "one array of five axes": refused(
         one_file("x.npy", npy(np.zeros((2, 2, 2, 2, 2)))), "has the shape (2, 2, 2, 2, 2)"
     ),

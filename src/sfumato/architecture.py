@@ -3,6 +3,7 @@
 import math
 
 from sfumato.data import ImageSet, nonleaking
+from sfumato.data.labels import LABEL, name_and_kind
 from sfumato.errors import ConfigError
 from sfumato.models import ModelConfig
 from sfumato.nn.convnet import ConvNetConfig
@@ -26,9 +27,13 @@ def model_for(config: TrainConfig, images: ImageSet) -> ModelConfig:
         image_shape=images.image_shape,
         label_names=images.label_names,
         columns=images.columns,
-        label_column=next(iter(config.data.condition), "label") if images.label_names else "label",
+        label_column=_label_column(config) if images.label_names else LABEL,
         depth=images.depth,
     )
+
+
+def _label_column(config: TrainConfig) -> str:
+    return name_and_kind(next(iter(config.data.condition), LABEL))[0]
 
 
 def _network(config: TrainConfig, images: ImageSet) -> UNetConfig | ConvNetConfig:

@@ -1,7 +1,8 @@
 """What a model may be told of an image beside a class: columns of a table, encoded as the rows of a tensor.
 
-A column of text or integers is a `Category`, one of floats a `Number`. A row (k,) of k columns holds the index of each
-category and each number standardised to the training images; NaN stands for what is not known.
+A column of text is a `Category`, one of floats a `Number`, and one of integers either: see `has_numbers`. A row (k,) of
+k columns holds the index of each category and each number standardised to the training images; NaN stands for what is
+not known.
 """
 
 import math
@@ -28,7 +29,13 @@ Asked = Mapping[str, Value | Sequence[Value]]
 """A value for each column that is named, or several that take turns from image to image."""
 
 MOST_VALUES = 1000
-"""A column of text or integers with more values tells images apart, but says nothing of them."""
+"""A column of text with more values tells images apart, but says nothing of them."""
+
+FEW_INTEGERS = 20
+"""A column with at most this many different integers is a category."""
+
+IMAGES_AN_INTEGER = 10
+"""With fewer images for each of its integers, a column is numbers: a class of its own would be learned from too few."""
 
 LARGEST = 1e30
 """Of the numbers in a column; beyond lies little that float32 can hold."""
@@ -209,7 +216,7 @@ def encoded(cells: Mapping[str, Sequence[Cell]]) -> Encoded:
 
 
 def column_of(name: str, cells: Sequence[Cell]) -> Column:
-    """A `Number` where there is a float and no text, else a `Category` of all texts in natural order.
+    """A `Number` where `has_numbers` says so, else a `Category` of all texts in natural order.
 
     Raises:
         DataError: no cell is filled, a number is not finite, or a category would have more than `MOST_VALUES` values.
@@ -218,22 +225,37 @@ def column_of(name: str, cells: Sequence[Cell]) -> Column:
     if not known:
         raise DataError(f"the column {name} has no filled cell", "Fill it in, or name another.")
     numbers = [cell for cell in known if not isinstance(cell, str)]
-    with_floats = any(isinstance(cell, float) for cell in numbers)
-    strange = [cell for cell in numbers if with_floats and not abs(cell) <= LARGEST]
+    are_codes = not has_numbers(known) and not any(isinstance(cell, float) for cell in numbers)
+    strange = [cell for cell in numbers if not (are_codes or abs(cell) <= LARGEST)]
     if strange:
         raise DataError(
             f"the column {name} has the number {strange[0]}", "Leave such cells empty; an image may lack a number."
         )
-    if with_floats and len(numbers) == len(known):
+    if has_numbers(known):
         floats = [float(cell) for cell in numbers]
         return Number(name, mean(floats), pstdev(floats) or 1.0, min(floats), max(floats))
     values = {_spelled(cell) for cell in known}
     if len(values) > MOST_VALUES:
         raise DataError(
             f"the column {name} has {len(values):,} different values, of which a network would learn nothing",
-            f"Name one with at most {MOST_VALUES:,}, or write numbers with a decimal point, such as 3.0.",
+            f"Name one with at most {MOST_VALUES:,}, or take it as numbers: --condition {name}:number.",
         )
     return Category(name, tuple(sorted(values, key=natural_key)))
+
+
+def has_numbers(cells: Sequence[Cell]) -> bool:
+    """Whether a column is numbers and not classes, by its filled cells.
+
+    It is if it has floats and no text; also if it has integers, of which more than 20 are different with fewer than ten
+    images for each, or more than 1000: ages, say, whose neighbours tell of each other.
+    """
+    known = [cell for cell in cells if cell is not None]
+    kinds = set(map(type, known))
+    if str in kinds or not kinds:
+        return False
+    different = len(set(known))
+    are_many = different > FEW_INTEGERS and different * IMAGES_AN_INTEGER > len(known)
+    return float in kinds or are_many or different > MOST_VALUES
 
 
 def encode(columns: Sequence[Column], cells: Mapping[str, Sequence[Cell]]) -> Rows:

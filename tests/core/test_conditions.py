@@ -26,6 +26,7 @@ from sfumato.conditions import (
     column_of,
     encode,
     encoded,
+    has_numbers,
     refuse_foreign_rows,
     spelled,
 )
@@ -72,7 +73,8 @@ def test_a_column_is_what_its_cells_make_it(cells: list[Cell], column: Column) -
         ([1.0, math.nextafter(1e30, math.inf)], "column c has the number 1.0*2e[+]30"),
         ([1.0, 10**400], "column c has the number 1000"),
         (["x", math.nan], "column c has the number nan"),
-        (list(range(MOST_VALUES + 1)), "column c has 1,001 different values.*at most 1,000.*decimal point"),
+        (list(map(str, range(1001))), "column c has 1,001 different values.*at most 1,000.*--condition c:number"),
+        ([*range(30), 10**400], "column c has the number 1000"),
     ],
 )
 def test_cells_that_are_no_column_are_refused(cells: list[Cell], message: str) -> None:
@@ -85,8 +87,19 @@ def test_the_largest_number_is_a_number() -> None:
 
 
 def test_a_category_may_have_a_thousand_values_and_a_number_any() -> None:
-    assert column_of("c", list(range(MOST_VALUES))).size == MOST_VALUES
+    assert column_of("c", list(range(MOST_VALUES)) * 10).size == MOST_VALUES
     assert column_of("c", [float(i) for i in range(MOST_VALUES + 1)]).size == 0
+
+
+@pytest.mark.parametrize(
+    ("different", "images", "are_numbers"),
+    [(20, 20, False), (21, 21, True), (21, 209, True), (21, 210, False), (100, 1000, False), (1001, 20_000, True)],
+)
+def test_integers_with_less_than_ten_images_each_are_numbers(different: int, images: int, are_numbers: bool) -> None:
+    cells = [i % different for i in range(images)]
+    assert isinstance(column_of("c", cells), Number) == are_numbers
+    assert not has_numbers([*cells, "x"])
+    assert isinstance(column_of("c", [*cells, None]), Number) == are_numbers
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Labels from folders."""
+"""Labels from folders, and from columns of a table."""
 
 from __future__ import annotations
 
@@ -6,8 +6,18 @@ from pathlib import PurePosixPath
 
 import pytest
 
-from sfumato.data.labels import Labelling, label_by_folder, label_by_table
+from sfumato.conditions import Category, Number
+from sfumato.data.labels import (
+    Labelling,
+    column_notices,
+    label_by_columns,
+    label_by_folder,
+    label_by_table,
+    name_and_kind,
+    requested_columns,
+)
 from sfumato.errors import DataError
+from sfumato.sources import Cell, Notice
 
 
 def label(*names: str, unreadable: tuple[str, ...] = ()) -> Labelling:
@@ -66,3 +76,134 @@ def test_labels_that_are_all_the_same_are_told_and_not_used() -> None:
     found = label_by_table({"label": ["cat", None, "cat"]})
     assert found.labels is None
     assert tuple(map(str, found.notices)) == ("All labels are the same (cat), so they are not used.",)
+
+
+AGES: list[Cell] = list(range(20, 50))
+
+
+@pytest.mark.parametrize(
+    ("requested", "name", "kind"),
+    [
+        ("age", "age", None),
+        ("age:number", "age", "number"),
+        ("age:class", "age", "class"),
+        ("age:Number", "age:Number", None),
+        ("age:", "age:", None),
+        (":class", ":class", None),
+        ("a:class:class", "a:class", "class"),
+        ("a:b", "a:b", None),
+    ],
+)
+def test_only_number_and_class_are_kinds(requested: str, name: str, kind: str | None) -> None:
+    assert name_and_kind(requested) == (name, kind)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "cells", "expected"),
+    [
+        ("c", AGES, Number("c", 34.5, (899 / 12) ** 0.5, 20.0, 49.0)),
+        ("c:class", AGES, Category("c", tuple(map(str, AGES)))),
+        ("c", [1, 2, 1], Category("c", ("1", "2"))),
+        ("c:number", [1, 3], Number("c", 2.0, 1.0, 1.0, 3.0)),
+        ("c:class", [1.0, 0.5, None], Category("c", ("0.5", "1"))),
+        ("c:number", ["007", "9", "old", None], Number("c", 8.0, 1.0, 7.0, 9.0)),
+        ("c", ["cat", "NA", "dog", None], Category("c", ("cat", "dog"))),
+        ("c:class", ["cat", "NA", "dog", None], Category("c", ("cat", "dog", "NA"))),
+        ("label", AGES, Category("label", tuple(map(str, AGES)))),
+        ("label:number", [1, 3], Number("label", 2.0, 1.0, 1.0, 3.0)),
+        ("label", [1.0, 3.0], Number("label", 2.0, 1.0, 1.0, 3.0)),
+    ],
+)
+def test_a_column_is_taken_as_it_is_asked_or_as_its_cells_are(
+    wanted: str, cells: list[Cell], expected: Category | Number
+) -> None:
+    columns = {wanted.partition(":")[0]: cells, "more": ["x"] * len(cells)}
+    found = label_by_columns(requested_columns(columns, [wanted]), [wanted])
+    learned = (Category(expected.name, found.names),) if found.names else found.columns
+    assert [column.name for column in learned] == [expected.name]
+    if isinstance(expected, Category):
+        assert isinstance(learned[0], Category)
+        assert set(learned[0].values) == set(expected.values)
+    else:
+        assert learned == (expected,)
+    assert found.learned == (wanted,)
+
+
+def test_columns_without_a_number_cannot_be_numbers() -> None:
+    with pytest.raises(DataError, match=r"no cell of the column c is a number, but: cat\. .*--condition c:class"):
+        requested_columns({"c": ["cat", "NA"]}, ["c:number"])
+
+
+def test_folders_are_the_column_label_if_the_table_has_none() -> None:
+    assert requested_columns({}, ["label"], ["NA", "cat"]) == {"label": ["NA", "cat"]}
+    assert requested_columns({"label": ["x", "y"]}, ["label"], ["NA", "cat"]) == {"label": ["x", "y"]}
+    with pytest.raises(DataError, match="no column 'label' beside the images, but: age"):
+        requested_columns({"age": [1, 2]}, ["label"])
+    with pytest.raises(DataError, match="no column 'size' beside the images, but: label, age"):
+        requested_columns({"age": [1, 2]}, ["size"], ["a", "b"])
+
+
+def test_the_labels_of_a_table_are_classes_without_the_words_for_missing_ones() -> None:
+    found = label_by_table(requested_columns({"label": ["cat", "NA", "dog", "?"]}, ["label"]))
+    assert found.labels is not None
+    assert (found.names, found.labels.tolist()) == (("cat", "dog"), [0, -1, 1, -1])
+    assert label_by_table(requested_columns({"label": AGES}, ["label"])).names == tuple(map(str, AGES))
+
+
+MIXED: list[Cell] = ["1", "2", "old"]
+READ = Notice("columns", 'c: decimal comma; 3 cells "NA" are missing.', "--condition c:class", matters=False)
+UNREAD = Notice("columns", 'c: text, since 1 cell "old" is no number.', "--condition c:number", matters=False)
+
+
+@pytest.mark.parametrize(
+    ("cells", "learned", "read", "text", "flag", "matters"),
+    [
+        ([0.5, 12.0], "", [], "c: numbers 0.5 to 12.", "class", False),
+        ([0.5, 12.0], "c", [], "c: numbers 0.5 to 12.", "class", False),
+        ([0.5, 12.0], "", [READ], 'c: numbers 0.5 to 12 (decimal comma; 3 cells "NA" are missing).', "class", False),
+        ([0.5, 12.0], "c", [READ], 'c: numbers 0.5 to 12 (decimal comma; 3 cells "NA" are missing).', "class", True),
+        ([0.5, 12.0], "c:class", [], "c: 2 classes 0.5, 12.", "number", False),
+        (AGES, "c", [], "c: numbers 20 to 49 (30 different integers).", "class", True),
+        (AGES, "c:number", [], "c: numbers 20 to 49.", "class", False),
+        ([1, 2, 3], "c", [], "c: 3 classes 1, 2, 3.", "number", True),
+        ([0, 1], "c", [], "c: 2 classes 0, 1.", "number", False),
+        (["x", "y"], "c", [], "c: 2 classes x, y.", "number", False),
+        (list("abcdefghij"), "c", [], "c: 10 classes a, b, c, d, e, f, g, h and 2 more.", "number", False),
+        (["x", "y", "NA"], "c", [], 'c: 2 classes x, y (1 cell "NA" is missing).', "class", True),
+        (["x", "y", "NA"], "c:class", [], "c: 3 classes NA, x, y.", "number", False),
+        (
+            ["1", "2", "old"],
+            "c",
+            [UNREAD],
+            'c: 3 classes 1, 2, old (text, since 1 cell "old" is no number).',
+            "number",
+            True,
+        ),
+        (
+            ["1", "2", "old"],
+            "c:number",
+            [UNREAD],
+            'c: numbers 1 to 2 (1 cell "old" is taken as missing).',
+            "class",
+            True,
+        ),
+        ([None, None], "", [], "c: no filled cell.", "number", False),
+        (
+            [str(i) for i in range(1001)],
+            "",
+            [],
+            "c: text, 1,001 different values, too many for classes.",
+            "number",
+            False,
+        ),
+    ],
+)
+def test_every_column_says_what_it_is_taken_as(
+    cells: list[Cell], learned: str, read: list[Notice], text: str, flag: str, matters: bool
+) -> None:
+    other = Notice("table", "something else.", matters=False)
+    wanted = [learned] if learned else []
+    found = column_notices({"c": cells, "more": ["x"]}, wanted, [*read, other])
+    assert found[0] == other
+    assert found[1] == Notice("columns", text, f"--condition c:{flag}", matters)
+    assert [notice.text for notice in found[2:]] == ["more: 1 class x."]

@@ -19,7 +19,7 @@ from sfumato.presets import preset_for
 from sfumato.runs import learned_images, read_record
 from sfumato.sampling import sample
 from sfumato.training import step
-from sfumato.training.config import DataConfig, DiffusionConfig, TrainConfig
+from sfumato.training.config import DataConfig, DiffusionConfig, TrainConfig, differences
 
 from .conftest import Calls, Saved, Settings, Train
 
@@ -134,11 +134,13 @@ def test_a_run_does_not_go_on_with_other_columns(
         go(short, tmp_path / "run")
 
 
+@pytest.mark.parametrize("requested", ["side", "side:class"])
 def test_one_category_alone_is_classes_whose_column_is_remembered(
-    settings: Settings, go: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    requested: str, settings: Settings, go: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(runs, "load_images", lambda *_, **__: lit_halves(COUNT, "side"))
-    go(settings(images=40, condition=("side",)), tmp_path / "run")
+    go(settings(images=40, condition=(requested,)), tmp_path / "run")
+    assert read_record(tmp_path / "run").config.data.condition == (requested,)
     model = load(tmp_path / "run")
     assert (model.label_names, model.columns, model.label_column) == (("left", "right"), (), "side")
     assert "class_embedding.weight" in model.network.state_dict()
@@ -151,9 +153,21 @@ def test_columns_may_be_named_one_by_one_or_with_commas(written: tuple[str, ...]
     assert DataConfig(condition=written).condition == ("age", "species")
 
 
+def test_columns_may_be_said_to_be_numbers_or_classes(settings: Settings) -> None:
+    data = DataConfig(condition=("age:number,species:class", "a:b"))
+    assert data.condition == ("age:number", "species:class", "a:b")
+    found = differences(settings(condition=("side",)), settings(condition=("side:class",)))
+    assert found == ["--condition: ('side',) -> ('side:class',)"]
+
+
 @pytest.mark.parametrize(
     ("written", "message"),
-    [(("age,",), "has an empty name"), (("",), "has an empty name"), (("age", "age"), "repeats a column")],
+    [
+        (("age,",), "has an empty name"),
+        (("",), "has an empty name"),
+        (("age", "age"), "repeats a column"),
+        (("age", "age:class"), "repeats a column"),
+    ],
 )
 def test_columns_that_are_none_or_twice_the_same_are_refused(written: tuple[str, ...], message: str) -> None:
     with pytest.raises(ConfigError, match=message):

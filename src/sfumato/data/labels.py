@@ -4,17 +4,24 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Literal
 
 import torch
 
-from sfumato.conditions import Column, encoded
+from sfumato.conditions import MOST_SHOWN, MOST_VALUES, Column, encoded, has_numbers
 from sfumato.errors import DataError
 from sfumato.natural import natural_key
-from sfumato.sources import Cell, Notice
+from sfumato.sources import Cell, Notice, printable
+from sfumato.sources.columns import Reading, as_classes, as_numbers, without_missing_words
 
 LABEL = "label"
 """The column that is learned without being asked for; without a table, the folders of the classes by this name."""
+
+Kind = Literal["number", "class"]
+
+KINDS: dict[str, Kind] = {":number": "number", ":class": "class"}
+"""How `--condition` says what a column is, after its name."""
 
 
 @dataclass(frozen=True)
@@ -26,37 +33,73 @@ class Labelling:
         names: The names of the classes, in natural order.
         columns: What the rows say.
         notices: What was decided about them.
+        learned: The columns of the table that are learned, as `--condition` names them.
     """
 
     labels: torch.Tensor | None = None
     names: tuple[str, ...] = ()
     columns: tuple[Column, ...] = ()
     notices: tuple[Notice, ...] = ()
+    learned: tuple[str, ...] = ()
 
 
-def label_by_columns(columns: Mapping[str, Sequence[Cell]], wanted: Sequence[str]) -> Labelling:
-    """Label images by columns of their table.
+def name_and_kind(requested: str) -> tuple[str, Kind | None]:
+    """The column that `--condition` names, and what it is to be taken as, if that is said.
+
+    >>> name_and_kind("age:number"), name_and_kind("age"), name_and_kind("a:b")
+    (('age', 'number'), ('age', None), ('a:b', None))
+    """
+    for suffix, kind in KINDS.items():
+        if requested.endswith(suffix) and requested != suffix:
+            return requested.removesuffix(suffix), kind
+    return requested, None
+
+
+def requested_columns(
+    columns: Mapping[str, Sequence[Cell]], wanted: Sequence[str], folders: Sequence[str | None] = ()
+) -> dict[str, Sequence[Cell]]:
+    """The columns that are to be learned, each as what it is requested to be, or else as what its cells are.
 
     Args:
         columns: All that is known, a cell an image.
-        wanted: The names of the columns to learn; at least one.
+        wanted: The names of the columns, at least one: "age", or "age:number" or "age:class" to say what it is.
+        folders: The class of each image by its folder: the column `label`, if the table has none.
 
     Raises:
-        DataError: There is no such column, or it cannot be learned.
+        DataError: There is no such column, or one that is to be numbers has none.
     """
-    for name in wanted:
-        if name not in columns:
-            known = ", ".join(columns) or "none"
+    found: dict[str, Sequence[Cell]] = {}
+    for name, kind in map(name_and_kind, wanted):
+        if name in columns:
+            found[name] = _taken(name, columns[name], kind).cells
+            _check_filled(name, columns[name], found[name])
+        elif name == LABEL and folders:
+            found[name] = folders
+        else:
+            known = ", ".join([*([LABEL] if folders else []), *columns]) or "none"
             raise DataError(
                 f"there is no column {name!r} beside the images, but: {known}",
                 "Name one of these with --condition, or add it to metadata.csv.",
             )
-    found = encoded({name: columns[name] for name in wanted})
-    return Labelling(found.labels, found.label_names, found.columns)
+    return found
+
+
+def label_by_columns(cells: Mapping[str, Sequence[Cell]], wanted: Sequence[str]) -> Labelling:
+    """Label images by the columns that were requested.
+
+    Args:
+        cells: Those of `requested_columns`.
+        wanted: As they were requested.
+
+    Raises:
+        DataError: A column cannot be learned.
+    """
+    found = encoded(cells)
+    return Labelling(found.labels, found.label_names, found.columns, learned=tuple(wanted))
 
 
 def label_by_table(columns: Mapping[str, Sequence[Cell]]) -> Labelling:
-    """Label images by the column `label`, if their table has one with at least two classes."""
+    """Label images by the column `label`, as `requested_columns` has it, if it has at least two classes."""
     others = [name for name in columns if name != LABEL]
     not_learned = f"Columns that are not learned: {', '.join(others)}."
     notices = (Notice("columns", not_learned, f"--condition {others[0]}", matters=False),) if others else ()
@@ -66,8 +109,86 @@ def label_by_table(columns: Mapping[str, Sequence[Cell]]) -> Labelling:
         notices = (*notices, Notice("classes", same))
     if len(classes) < 2:
         return Labelling(notices=notices)
-    found = label_by_columns(columns, [LABEL])
-    return Labelling(found.labels, found.names, found.columns, notices)
+    found = label_by_columns({LABEL: columns[LABEL]}, [LABEL])
+    return replace(found, notices=notices)
+
+
+def column_notices(
+    columns: Mapping[str, Sequence[Cell]], learned: Sequence[str], notices: Sequence[Notice]
+) -> tuple[Notice, ...]:
+    """The notices of a source, with one for each column on what it is taken as.
+
+    Those of learned columns matter, where another way to take them was possible.
+
+    Args:
+        columns: All that is known, a cell an image.
+        learned: The columns that are learned, as `--condition` names them.
+        notices: Of the source, with what it says of how it read its columns.
+    """
+    kinds = dict(map(name_and_kind, learned))
+    read = {name: [notice for notice in notices if _is_about(notice, name)] for name in columns}
+    others = [notice for notice in notices if not any(notice in found for found in read.values())]
+    said = (_column_notice(name, cells, kinds.get(name), name in kinds, read[name]) for name, cells in columns.items())
+    return (*others, *said)
+
+
+def _taken(name: str, cells: Sequence[Cell], kind: Kind | None) -> Reading:
+    """A column as what it is asked to be, or else as what its cells are."""
+    if kind == "number":
+        return as_numbers(cells)
+    if kind == "class":
+        return as_classes(cells)
+    if any(isinstance(cell, str) for cell in cells):
+        return without_missing_words(cells)
+    is_label = name == LABEL and not any(isinstance(cell, float) for cell in cells)
+    return as_classes(cells) if is_label else Reading(cells)
+
+
+def _check_filled(name: str, cells: Sequence[Cell], taken: Sequence[Cell]) -> None:
+    """Raises `DataError` if nothing is left of a column that was asked to be numbers."""
+    if all(cell is None for cell in taken) and any(cell is not None for cell in cells):
+        first = next(cell for cell in cells if cell is not None)
+        raise DataError(
+            f"no cell of the column {name} is a number, but: {first}", f"Learn its classes: --condition {name}:class."
+        )
+
+
+def _is_about(notice: Notice, name: str) -> bool:
+    return notice.topic == "columns" and notice.flag in [f"--condition {name}{suffix}" for suffix in KINDS]
+
+
+def _column_notice(
+    name: str, cells: Sequence[Cell], kind: Kind | None, is_learned: bool, read: Sequence[Notice]
+) -> Notice:
+    """What a column is taken as, and how it was read."""
+    taken = _taken(name, cells, kind)
+    is_number = has_numbers(taken.cells)
+    integers = {cell for cell in cells if isinstance(cell, int)} - {0, 1}
+    if kind and any(isinstance(cell, str) for cell in cells):
+        read = ()  # why it is not numbers, which is settled now
+    is_guess = bool(read or taken.remarks) or (kind is None and bool(integers) and name != LABEL)
+    remarks = [notice.text.removeprefix(f"{name}: ").removesuffix(".") for notice in read] + [*taken.remarks]
+    if kind is None and integers and is_number and not any(isinstance(cell, float) for cell in cells):
+        remarks.append(f"{len(integers):,} different integers")
+    more = f" ({'; '.join(remarks)})" if remarks else ""
+    flag = f"--condition {name}:{'class' if is_number or (taken.remarks and not kind) else 'number'}"
+    return Notice("columns", f"{name}: {_said(taken.cells)}{more}.", flag, is_learned and is_guess)
+
+
+def _said(cells: Sequence[Cell]) -> str:
+    """The values of a column in words."""
+    known = [cell for cell in cells if cell is not None]
+    if has_numbers(known):
+        numbers = [float(cell) for cell in known]
+        return f"numbers {min(numbers):g} to {max(numbers):g}"
+    values = {str(cell) for cell in as_classes(known).cells}
+    if not values:
+        return "no filled cell"
+    if len(values) > MOST_VALUES:
+        return f"text, {len(values):,} different values, too many for classes"
+    first = sorted(values, key=natural_key)[:MOST_SHOWN]
+    more = f" and {len(values) - MOST_SHOWN} more" if len(values) > MOST_SHOWN else ""
+    return f"{len(values)} class{'' if len(values) == 1 else 'es'} {', '.join(map(printable, first))}{more}"
 
 
 def label_by_folder(title: str, folders: Sequence[str | None], unreadable: Sequence[str]) -> Labelling:

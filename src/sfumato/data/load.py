@@ -15,7 +15,15 @@ import torch
 from sfumato.conditions import Category, Column, as_classes, encode
 from sfumato.data.digits import DIGITS, load_digits
 from sfumato.data.imageset import ImageSet
-from sfumato.data.labels import LABEL, Labelling, label_by_columns, label_by_folder, label_by_table
+from sfumato.data.labels import (
+    LABEL,
+    Labelling,
+    column_notices,
+    label_by_columns,
+    label_by_folder,
+    label_by_table,
+    requested_columns,
+)
 from sfumato.data.splits import divided
 from sfumato.depth import EIGHT_BITS, SIXTEEN_BITS, Depth
 from sfumato.errors import ConfigError, DataError, LabelError
@@ -68,7 +76,8 @@ def load_images(
         nodata: The value of pixels without data, beside NaN and what files declare. They get the mean of the others.
         name_encoding: The encoding of the names in a zip or tar; None detects it.
         labels: Whether the column `label`, or else the first level of sub-folders, are classes.
-        condition: The columns to learn instead, of metadata.csv or of the source's own table.
+        condition: The columns to learn instead, of metadata.csv or of the source's own table; "age:number" and
+            "age:class" say what a column is taken as.
         cache: The folder of all stores; None: SFUMATO_CACHE, or the user's cache.
 
     Returns:
@@ -95,7 +104,7 @@ def read_images(
         digits = load_digits(options)
         wanted = condition or ([LABEL] if labels else [])
         names = [str(label) for label in digits.labels.tolist()]
-        labelling = label_by_columns({LABEL: names}, wanted) if wanted else Labelling()
+        labelling = label_by_columns(requested_columns({LABEL: names}, wanted), wanted) if wanted else Labelling()
         return ImageSet.of(digits.images, labelling.labels, labelling.names)
     found = open_source(source, options)
     return image_set(open_store(found, options, cache), found.title, options, labels, condition)
@@ -107,7 +116,9 @@ def image_set(
     """The images of a store, with what is to be learned of them; arguments and errors are those of `read_images`."""
     index = store.index
     division = divided(title, index.splits, options.split)
+    table = _at(index.columns, division.learned)
     labelling, columns = _labelling(index, division.learned, title, labels, condition)
+    read = column_notices(table, labelling.learned, index.notices)
     digests = np.zeros((index.shape[0], len(index.digests[0]) // 2), np.uint8)
     rows = np.array(index.rows, np.int64)
     digests[rows] = np.frombuffer(bytes.fromhex("".join(index.digests)), np.uint8).reshape(len(rows), -1)
@@ -119,7 +130,7 @@ def image_set(
         labels=labelling.labels,
         label_names=labelling.names,
         columns=labelling.columns,
-        notices=(*division.notices, *([notice] if notice else []), *index.notices, *labelling.notices),
+        notices=(*division.notices, *([notice] if notice else []), *read, *labelling.notices),
         digests=digests,
     )
     others = {
@@ -138,20 +149,22 @@ def _labelling(
 ) -> tuple[Labelling, Columns]:
     """What is learned of the images at `learned`: columns on request, else the table's own labels, else the folders."""
     folders = [index.folders[place] for place in learned]
-    table = {name: [cells[place] for place in learned] for name, cells in index.columns.items()}
     if condition:
-        by_folder: dict[str, list[Cell]] = {} if None in folders else {LABEL: [*folders]}
-        found = label_by_columns(by_folder | table, condition)
-        every: dict[str, Sequence[Cell]] = {LABEL: index.folders, **index.columns}
-        names = [column.name for column in found.columns] or list(condition)
-        return found, {name: every[name] for name in names}
+        every = requested_columns(index.columns, condition, index.folders if None not in folders else ())
+        return label_by_columns(_at(every, learned), condition), every
     if not labels:
         return Labelling(), {}
-    by_table = label_by_table(table)
+    every = requested_columns(index.columns, [LABEL]) if LABEL in index.columns else {}
+    by_table = label_by_table(_at({**index.columns, **every}, learned))
     if by_table.labels is not None:
-        return by_table, {LABEL: index.columns[LABEL]}
+        return by_table, every
     by_folders = label_by_folder(title, folders, index.unreadable_folders)
     return replace(by_folders, notices=(*by_table.notices, *by_folders.notices)), {LABEL: index.folders}
+
+
+def _at(columns: Columns, places: Sequence[int]) -> dict[str, list[Cell]]:
+    """The cells of some images."""
+    return {name: [cells[place] for place in places] for name, cells in columns.items()}
 
 
 def _labels_as(labelling: Labelling, columns: Columns, places: Sequence[int]) -> torch.Tensor | None:

@@ -1,11 +1,10 @@
-"""NumPy files: a `.npy` of images, or a `.npz` with the array `images` and perhaps `labels` and their `label_names`."""
+"""NumPy files: a `.npy` of images, or a `.npz` of images and perhaps labels; `npz` says which arrays those are."""
 
 from __future__ import annotations
 
 import math
 import zipfile
-from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -27,12 +26,14 @@ from sfumato.sources.entry import (
     read_array,
 )
 from sfumato.sources.frame import RGBA
+from sfumato.sources.labels import check_shape, columns_of
+from sfumato.sources.npz import LABELS, NAMES, Part, arrays_notices, parts_of
 from sfumato.sources.options import USUAL, ReadOptions
 from sfumato.sources.source import Cell, Listing, Source, stat_signature
 from sfumato.sources.spool import unpacked
 
-IMAGES, LABELS, NAMES = "images", "labels", "label_names"
-UNLABELLED = -1
+BLOCK = 1 << 28
+"""Bytes that are copied at once."""
 
 REMEDY = "Save images as (N, H, W, C), (N, C, H, W) or (N, H, W), of uint8, uint16 or floats."
 
@@ -80,30 +81,76 @@ class ArraySource(Source):
         return stat_signature(self.path)
 
     def listing(self, spool: Path) -> Listing:
-        """One entry for each row of the array, with its label if there are any."""
+        """One entry for each row of the array, with its label and its split if there are any."""
         if zipfile.is_zipfile(self.path):
             return self._of_archive(spool)
-        return Listing(list(_entries(self.path, self.path)))
+        return Listing(list(_entries(self.path, self.path, spool / "images.npy")))
 
     def _of_archive(self, spool: Path) -> Listing:
+        title = printable(str(self.path))
         try:
             with zipfile.ZipFile(self.path) as archive:
-                names = [name.removesuffix(".npy") for name in archive.namelist()]
-                labels = _loaded(self.path, archive, LABELS) if LABELS in names else None
-                are_places = labels is not None and labels.dtype.kind in "iu" and NAMES in names
-                label_names = _loaded(self.path, archive, NAMES) if are_places else None
+                headers = _headers(archive)
+                parts = parts_of(title, headers)
+                labels = [_loaded(title, archive, part.labels) if part.labels else None for part in parts]
+                are_named = NAMES in headers and any(map(_may_be_places, labels))
+                names = _loaded(title, archive, NAMES) if are_named else None
         except (zipfile.BadZipFile, OSError) as error:
             raise DataError(f"{self.path} is not an .npz file, or only a part of one", "Copy it anew.") from error
-        images = IMAGES if IMAGES in names else names[0] if len(names) == 1 else None
-        if images is None:
-            known = ", ".join(names) or "none"
-            raise DataError(f"{self.path} has no array {IMAGES}, only: {known}", f"Name the array {IMAGES}.")
-        plain = unpacked(self.path, partial(_member, self.path, images), spool / "images.npy")
-        entries = list(_entries(plain, self.path))
-        if labels is None:
-            return Listing(entries)
-        cells = _cells(self.path, labels, len(entries))
-        return Listing(entries, {"label": cells if label_names is None else _named(self.path, cells, label_names)})
+        entries = [self._entries_of(part, spool) for part in parts]
+        columns = _columns(title, parts, labels, names, list(map(len, entries)))
+        splits = [part.split for part, rows in zip(parts, entries, strict=True) for _ in rows]
+        return Listing(
+            [entry for rows in entries for entry in rows],
+            columns,
+            notices=arrays_notices(title, parts, headers),
+            splits=splits if any(splits) else (),
+        )
+
+    def _entries_of(self, part: Part, spool: Path) -> list[RowEntry]:
+        """The images of a part, unpacked."""
+        target = spool / f"{part.split or 'images'}.npy"
+        plain = unpacked(self.path, partial(_member, self.path, part.images), target)
+        return list(_entries(plain, self.path, spool / f"rows-{target.name}", part.split or ""))
+
+
+def _may_be_places(labels: np.ndarray | None) -> bool:
+    """Whether labels can stand for names that are kept beside them."""
+    return labels is not None and (labels.dtype.kind in "iuf" or labels.ndim == 2)
+
+
+def _columns(
+    title: str, parts: Sequence[Part], labels: Sequence[np.ndarray | None], names: np.ndarray | None, counts: list[int]
+) -> dict[str, list[Cell]]:
+    """The columns of all parts; cells are empty for those without labels."""
+    for part, array, count in zip(parts, labels, counts, strict=True):
+        if array is not None:
+            check_shape(title, part.labels or LABELS, array, count)
+    known = [array for array in labels if array is not None]
+    if not known:
+        return {}
+    said = {name: iter(cells) for name, cells in columns_of(title, known, names).items()}
+    return {
+        name: [
+            None if array is None else next(cells)
+            for array, count in zip(labels, counts, strict=True)
+            for _ in range(count)
+        ]
+        for name, cells in said.items()
+    }
+
+
+def _headers(archive: zipfile.ZipFile) -> dict[str, ArrayHeader | None]:
+    """What the arrays of an archive are, by name; None for those that are never read."""
+    headers: dict[str, ArrayHeader | None] = {}
+    for member in archive.namelist():
+        if member.endswith(".npy"):
+            try:
+                with archive.open(member) as file:
+                    headers[member.removesuffix(".npy")] = array_header(file)
+            except (BadImageError, RuntimeError, NotImplementedError):
+                headers[member.removesuffix(".npy")] = None
+    return headers
 
 
 @contextmanager
@@ -112,56 +159,39 @@ def _member(path: Path, name: str) -> Iterator[BufferedIOBase]:
         yield cast(BufferedIOBase, member)
 
 
-def _loaded(path: Path, archive: zipfile.ZipFile, name: str) -> np.ndarray:
+def _loaded(title: str, archive: zipfile.ZipFile, name: str) -> np.ndarray:
     try:
         with archive.open(f"{name}.npy") as file:
             return read_array(file)
     except BadImageError as error:
-        raise DataError(f"the array {name} of {path} cannot be read: {error}", "Save it anew.") from error
+        raise DataError(f"the array {name} of {title} cannot be read: {error}", "Save it anew.") from error
 
 
-def _cells(path: Path, labels: np.ndarray, count: int) -> list[Cell]:
-    if labels.shape != (count,):
-        raise DataError(
-            f"{path} has {count} images, but its labels have the shape {labels.shape}", "Give one label an image."
-        )
-    if labels.dtype.kind not in "iubU":
-        raise DataError(f"the labels of {path} are {labels.dtype}", "Give integers or text.")
-    return [None if label == UNLABELLED else label for label in labels.tolist()]
+def _entries(file: Path, origin: Path, spare: Path, split: str = "") -> Iterator[RowEntry]:
+    """The rows of the array in `file`, which came from `origin`.
 
-
-def _named(path: Path, labels: list[Cell], names: np.ndarray) -> list[Cell]:
-    """The names of labels that are places in `names`.
-
-    Raises:
-        DataError: They are no row of different texts, or labels lie beyond it.
+    An array in Fortran order, whose images do not lie one after the other, is copied to `spare`.
     """
-    if names.ndim != 1 or names.dtype.kind != "U":
-        raise DataError(
-            f"the label_names of {path} are {names.dtype} {list(names.shape)}, not a row of text",
-            "Save them as numpy.array(names, dtype=str), or leave them out.",
-        )
-    known = names.tolist()
-    twice = [name for name, times in Counter(known).items() if times > 1]
-    if twice:
-        raise DataError(f"the label_names of {path} have {twice[0]!r} more than once", "Give each class its own name.")
-    for label in labels:
-        if label is not None and not 0 <= cast(int, label) < len(known):
-            raise DataError(
-                f"{path} has the label {label}, but {len(known)} label_names", "Give labels from 0, or no label_names."
-            )
-    return [None if label is None else known[cast(int, label)] for label in labels]
-
-
-def _entries(file: Path, origin: Path) -> Iterator[RowEntry]:
-    """The rows of the array in `file`, which came from `origin`."""
     header = _header(file, origin)
     count, shape = _layout(header.shape, origin)
     stride = math.prod(shape) * header.dtype.itemsize
     if file.stat().st_size < header.offset + count * stride:
         raise DataError(f"{origin} ends before its array does", "Copy or save it anew.")
+    if header.is_fortran and count:
+        file, header = _in_rows(file, header, spare)
     for row in range(count):
-        yield RowEntry(f"#{row}", file, header.offset + row * stride, shape, header.dtype.str)
+        yield RowEntry(f"{split}#{row}", file, header.offset + row * stride, shape, header.dtype.str)
+
+
+def _in_rows(file: Path, header: ArrayHeader, target: Path) -> tuple[Path, ArrayHeader]:
+    """A copy of an array in Fortran order that is in C order."""
+    array = np.memmap(file, header.dtype, "r", header.offset, header.shape, order="F")
+    block = max(1, BLOCK // max(1, math.prod(header.shape[1:]) * header.dtype.itemsize))
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with target.open("wb") as copy:
+        for start in range(0, header.shape[0], block):
+            copy.write(np.ascontiguousarray(array[start : start + block]).data)
+    return target, header._replace(is_fortran=False, offset=0)
 
 
 def _header(file: Path, origin: Path) -> ArrayHeader:
@@ -172,8 +202,6 @@ def _header(file: Path, origin: Path) -> ArrayHeader:
         raise DataError(f"{origin} cannot be read: {error}", REMEDY) from error
     if header.dtype.kind not in "uifb":
         raise DataError(f"{origin} holds {header.dtype}, which are no pixels", REMEDY)
-    if header.is_fortran and len(header.shape) > 1:
-        raise DataError(f"{origin} is stored column by column", "Save it with numpy.ascontiguousarray.")
     return header
 
 

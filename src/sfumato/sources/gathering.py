@@ -13,11 +13,12 @@ from sfumato.sources.entry import Entry, Unreadable, printable
 from sfumato.sources.extensions import ARCHIVES, is_image_name, other_kind
 from sfumato.sources.files import Files
 from sfumato.sources.idx import idx_listing
-from sfumato.sources.metadata import METADATA, described
+from sfumato.sources.metadata import described
 from sfumato.sources.names import normalized
 from sfumato.sources.notice import Notice
 from sfumato.sources.options import ReadOptions
 from sfumato.sources.source import Listing
+from sfumato.sources.tables import is_table
 
 NAMED = 3
 
@@ -51,7 +52,7 @@ def gathered(files: Files, unusable: Sequence[Unreadable] = ()) -> Listing:
     entries: list[Entry] = []
     for name in files.names:
         base = name.rpartition("/")[2]
-        if base in METADATA:
+        if is_table(base):
             tables[normalized(name)] = partial(files.content, name)
         elif (kind := other_kind(base)) is not None:
             others[name] = kind

@@ -1,55 +1,79 @@
-"""What `metadata.csv`, `.jsonl` and `.parquet` beside the images say of them: the Hub's imagefolder convention."""
+"""What tables beside the images say of them: `metadata.csv`, as the Hub's image folders have it, or any other table."""
 
 from __future__ import annotations
 
-import csv
-import io
-import json
 import posixpath
-import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from pathlib import PurePosixPath
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from sfumato.errors import DataError
+from sfumato.sources.columns import read_columns
 from sfumato.sources.entry import Entry, Unreadable, printable
-from sfumato.sources.names import normalized
+from sfumato.sources.matching import ImageNames, Match, best_match, names_images, normal, scopes_of
 from sfumato.sources.notice import Notice
-from sfumato.sources.parquet import parquet_rows
 from sfumato.sources.source import Cell, Listing
+from sfumato.sources.tables import Row, Table, is_metadata, open_table, without_header
 
-METADATA = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
 FILE_NAME = "file_name"
 NAMED = 3
 
-Row = dict[str, Cell]
+
+@dataclass
+class _Described:
+    """What the tables that were read so far say.
+
+    Attributes:
+        rows: By the name of the image, or of a file that is not there.
+        delimiters: Of each column whose cells have no types.
+        notices: What was decided.
+        differing: How many cells of a column differ from an earlier one of the same image.
+    """
+
+    rows: dict[str, Row] = field(default_factory=dict)
+    delimiters: dict[str, str] = field(default_factory=dict)
+    notices: list[Notice] = field(default_factory=list)
+    differing: Counter[str] = field(default_factory=Counter)
+
+    def note_columns(self, table: Table) -> None:
+        """Keeps the delimiter and the notices of a table that is used."""
+        self.notices += table.notices
+        if table.delimiter:
+            self.delimiters = dict.fromkeys(table.header, table.delimiter) | self.delimiters
 
 
 def described(
     entries: Sequence[Entry], tables: Mapping[str, Callable[[], bytes]], unusable: Sequence[Unreadable] = ()
 ) -> Listing:
-    """A listing of `entries` with the columns of their metadata files.
+    """A listing of `entries` with the columns of the tables beside them.
+
+    A table that is called `metadata` names the images in its column `file_name`, relative to the folder that it lies
+    in. If that matches no image, and in any other table, the column is used that names most images, by their paths,
+    their file names or their file names without extension.
 
     Args:
         entries: The images.
-        tables: For each metadata file, its path within the source and a function that reads it. The file names in it
-            are relative to the folder that it lies in.
+        tables: For each table, its path within the source and a function that reads it.
         unusable: What the listing says of other members.
 
     Raises:
-        DataError: A metadata file cannot be read, has no column `file_name`, lines that do not fit its header, or two
-            rows for one file that differ.
+        DataError: A table that is called `metadata` cannot be read, names no images, has lines that do not fit its
+            header, or two rows for one file that differ. Any other such table is reported, and not used.
     """
-    if not tables:
-        return Listing(entries, unusable=unusable, classes=[entry.folder for entry in entries])
-    rows: dict[str, Row] = {}
-    for name, read in tables.items():
-        for place, row in _typed_rows(name, _content(name, read)):
-            _add(rows, posixpath.dirname(name), row, place)
-    names = {entry.name for entry in entries}
-    columns = {column: None for row in rows.values() for column in row}
-    cells = {column: [rows.get(entry.name, {}).get(column) for entry in entries] for column in columns}
-    notices = [Notice("table", text, matters=False) for text in _notices(sorted(tables), rows.keys(), names)]
-    return Listing(entries, cells, unusable, notices, [entry.folder for entry in entries])
+    names = [entry.name for entry in entries]
+    found = _Described()
+    required = sorted(filter(is_metadata, tables))
+    if required:
+        _add_required({name: open_table(name, _content(name, tables[name])) for name in required}, names, found)
+    kept = {column for row in found.rows.values() for column in row}
+    for name in sorted(tables.keys() - set(required)):
+        _add_other(name, tables[name], names, found)
+    found.notices += [_differing_notice(column, count, column in kept) for column, count in found.differing.items()]
+    columns = {column: None for row in found.rows.values() for column in row if column}
+    used = [column for column in columns if column in kept or column not in found.differing]
+    cells = {column: [found.rows.get(name, {}).get(column) for name in names] for column in used}
+    values, notices = read_columns(cells, found.delimiters)
+    return Listing(entries, values, unusable, [*found.notices, *notices], [entry.folder for entry in entries])
 
 
 def _content(name: str, read: Callable[[], bytes]) -> bytes:
@@ -59,25 +83,121 @@ def _content(name: str, read: Callable[[], bytes]) -> bytes:
         raise DataError(f"{printable(name)} cannot be read ({error.strerror})", "Change its permissions.") from error
 
 
-def _add(rows: dict[str, Row], folder: str, row: Row, place: str) -> None:
-    file = row.pop(FILE_NAME)
-    if not isinstance(file, str) or not file:
-        raise DataError(f"{place} names no file", f"Fill in its {FILE_NAME}, or remove the row.")
-    path = normalized(posixpath.normpath(posixpath.join(folder, file.replace("\\", "/"))))
-    if not _is_same(rows.setdefault(path, row), row):
+def _add_required(tables: Mapping[str, Table], names: Sequence[str], found: _Described) -> None:
+    """The rows of the tables that are called `metadata`."""
+    images = ImageNames(names)
+    for name, table in tables.items():
+        found.note_columns(table)
+        match = _match_of_required(name, table, images, names)
+        if match is not None:
+            found.notices.append(_used(table, match, names))
+        for number, row in table.read():
+            column = match.column if match else FILE_NAME
+            image = match.image_of(row) if match else _file_of(table, number, row, posixpath.dirname(name), images)
+            said = {key: cell for key, cell in row.items() if key != column}
+            if image is not None and not _is_same(found.rows.setdefault(image, said), said):
+                raise DataError(
+                    f"{table.place(number)} says something else of {printable(image)} than an earlier row",
+                    "Keep one row for each file.",
+                )
+    texts = _missing_notices(list(tables), found.rows.keys(), set(names))
+    found.notices += [Notice("table", text, matters=False) for text in texts]
+
+
+def _match_of_required(name: str, table: Table, images: ImageNames, names: Sequence[str]) -> Match | None:
+    """The column of images, where it is not `file_name` with paths.
+
+    Raises:
+        DataError: No column names images.
+    """
+    rows = [row for _, row in table.read()]
+    if not rows:
         raise DataError(
-            f"{place} says something else of {printable(file)} than an earlier row", "Keep one row for each file."
+            f"{table.title} has no rows", f"Give each image a row with its {FILE_NAME}, or remove the file."
         )
+    files = [row[FILE_NAME] for row in rows if FILE_NAME in row]
+    folder = posixpath.dirname(name)
+    if any(isinstance(file, str) and images.exact(posixpath.join(folder, normal(file))) for file in files):
+        return None
+    match = best_match(table, scopes_of(name, names))
+    if match is None and not files:
+        known = ", ".join(map(printable, rows[0]))
+        raise DataError(
+            f"{table.title} has no column {FILE_NAME}, only: {known}", f"Name the column of files {FILE_NAME}."
+        )
+    return match
+
+
+def _file_of(table: Table, number: int, row: Row, folder: str, images: ImageNames) -> str:
+    """The image that a row names by its path, or the path where there is no such image."""
+    file = row.get(FILE_NAME)
+    if not isinstance(file, str) or not file:
+        raise DataError(f"{table.place(number)} names no file", f"Fill in its {FILE_NAME}, or remove the row.")
+    path = posixpath.normpath(posixpath.join(folder, normal(file)))
+    return images.exact(path) or path
+
+
+def _add_other(name: str, read: Callable[[], bytes], names: Sequence[str], found: _Described) -> None:
+    """The rows of a table that may or may not be one of images."""
+    title = printable(name)
+    try:
+        content = read()
+        table = open_table(name, content)
+        scopes = scopes_of(name, names)
+        if scopes and names_images(table.header, scopes[-1]):
+            table = without_header(name, content)
+        match = best_match(table, scopes)
+    except (DataError, OSError) as error:
+        problem = error.problem if isinstance(error, DataError) else str(error.strerror)
+        found.notices.append(Notice("table", f"{title} is not used: {problem}."))
+        return
+    if match is None or not match.is_enough:
+        few = "no column of it names" if match is None else f'its column "{printable(match.column)}" names few of the'
+        found.notices.append(Notice("table", f"{title} is not used: {few} images.", matters=False))
+        return
+    found.note_columns(table)
+    found.notices.append(_used(table, match, names))
+    for _, row in table.read():
+        image = match.image_of(row)
+        if image is not None:
+            _merge(found, found.rows.setdefault(image, {}), {key: row[key] for key in row if key != match.column})
+
+
+def _merge(found: _Described, row: Row, said: Row) -> None:
+    """Adds what is said of an image to what is known of it."""
+    for column, cell in said.items():
+        if row.get(column) is None:
+            row[column] = cell
+        elif cell is not None and not _is_equal(row[column], cell):
+            found.differing[column] += 1
 
 
 def _is_same(one: Row, other: Row) -> bool:
-    """Whether two rows say the same; what is not a number is like its kind."""
-    return one.keys() == other.keys() and all(
-        one[name] == other[name] or (one[name] != one[name] and other[name] != other[name]) for name in one
-    )
+    """Whether two rows say the same."""
+    return one.keys() == other.keys() and all(_is_equal(one[name], other[name]) for name in one)
 
 
-def _notices(tables: Sequence[str], mentioned: Iterable[str], names: set[str]) -> list[str]:
+def _is_equal(one: Cell, other: Cell) -> bool:
+    """Whether two cells are the same; what is not a number is like its kind."""
+    return one == other or (one != one and other != other)
+
+
+def _used(table: Table, match: Match, names: Sequence[str]) -> Notice:
+    """That a table was found by its content, and which rows and images it does not match."""
+    column = printable(match.column)
+    text = f'{table.title} describes {len(match.found):,} of {len(names):,} images, by its column "{column}".'
+    if match.unmatched:
+        shown = [*map(printable, list(match.unmatched)[:NAMED]), *(["..."] if len(match.unmatched) > NAMED else [])]
+        text += f" {match.rows - match.matching:,} of its {match.rows:,} rows match no image: {', '.join(shown)}."
+    return Notice("table", text)
+
+
+def _differing_notice(column: str, count: int, is_required: bool) -> Notice:
+    what = "metadata is kept where other tables differ" if is_required else "not used, as rows of one image differ"
+    return Notice("table", f"Column {printable(column)}: {what} ({count:,} times).")
+
+
+def _missing_notices(tables: Sequence[str], mentioned: Iterable[str], names: set[str]) -> list[str]:
     title = " and ".join(map(printable, tables))
     absent = sorted(set(mentioned) - names)
     silent = sorted(names - set(mentioned))
@@ -92,110 +212,3 @@ def _notices(tables: Sequence[str], mentioned: Iterable[str], names: set[str]) -
 def _first(names: Sequence[str]) -> str:
     more = len(names) - NAMED
     return ", ".join(map(printable, names[:NAMED])) + (f" and {more} more" if more > 0 else "")
-
-
-def _typed_rows(name: str, content: bytes) -> Iterator[tuple[str, Row]]:
-    """The rows of a metadata file, each with the words for its place."""
-    title = printable(name)
-    match PurePosixPath(name).suffix:
-        case ".csv":
-            rows = list(_csv_rows(title, _text(title, content)))
-        case ".jsonl":
-            rows = list(_json_rows(title, _text(title, content)))
-        case _:
-            rows = [(f"row {number} of {title}", row) for number, row in enumerate(parquet_rows(title, content), 1)]
-    if not rows:
-        raise DataError(f"{title} has no rows", f"Give each image a row with its {FILE_NAME}, or remove the file.")
-    if all(FILE_NAME not in row for _, row in rows):
-        known = ", ".join(map(printable, rows[0][1]))
-        raise DataError(f"{title} has no column {FILE_NAME}, only: {known}", f"Name the column of files {FILE_NAME}.")
-    for place, row in rows:
-        yield place, {FILE_NAME: None} | row
-
-
-def _text(title: str, content: bytes) -> str:
-    try:
-        return content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise DataError(f"{title} is not UTF-8 text (byte {error.start})", "Save it as UTF-8.") from error
-
-
-def _csv_rows(title: str, text: str) -> Iterator[tuple[str, Row]]:
-    """The rows of a CSV, separated by what its header holds most of: commas, semicolons or tabs."""
-    header_line = text.partition("\n")[0]
-    lines = csv.reader(io.StringIO(text, newline=""), delimiter=max(",;\t", key=header_line.count), strict=True)
-    try:
-        header = [column.strip() for column in next(lines, [])]
-        _refuse_bad_header(title, header)
-        rows = [(f"line {lines.line_num} of {title}", cells) for cells in lines if any(map(str.strip, cells))]
-    except csv.Error as error:
-        raise DataError(
-            f"line {lines.line_num} of {title} is not CSV: {error}", "Save the table as CSV, in UTF-8."
-        ) from error
-    for place, cells in rows:
-        if len(cells) != len(header):
-            raise DataError(
-                f"{place} has {len(cells)} cells, but the header names {len(header)} columns",
-                'Put cells that hold a comma into "quotes".',
-            )
-    columns = [_typed([cells[index].strip() for _, cells in rows], header[index]) for index in range(len(header))]
-    for number, (place, _) in enumerate(rows):
-        yield place, {name: column[number] for name, column in zip(header, columns, strict=True)}
-
-
-def _refuse_bad_header(title: str, header: list[str]) -> None:
-    twice = sorted({column for column in header if header.count(column) > 1})
-    if twice:
-        raise DataError(f"{title} has more than one column {printable(twice[0]) or '(unnamed)'}", "Rename one of them.")
-
-
-def _typed(cells: list[str], name: str) -> list[Cell]:
-    """A column's cells as integers if all are, else as floats if all are, else as text; empty ones as None."""
-    if name == FILE_NAME:
-        return list(cells)
-    filled = [cell for cell in cells if cell]
-    for kind in (_integer, _fraction):
-        try:
-            for cell in filled:
-                kind(cell)
-        except ValueError:
-            continue
-        return [kind(cell) if cell else None for cell in cells]
-    return [cell or None for cell in cells]
-
-
-def _integer(cell: str) -> int:
-    """The integer of a cell that is written as one.
-
-    >>> _integer("-12")
-    -12
-    """
-    if str(int(cell)) != cell:
-        raise ValueError(cell)
-    return int(cell)
-
-
-def _fraction(cell: str) -> float:
-    """The number of a cell; "007" and "1_0" are names.
-
-    >>> _fraction("-0.5")
-    -0.5
-    """
-    if "_" in cell or re.match(r"[+-]?0\d", cell):
-        raise ValueError(cell)
-    return float(cell)
-
-
-def _json_rows(title: str, text: str) -> Iterator[tuple[str, Row]]:
-    """The rows of a JSON lines file; values that are neither text nor numbers are left out."""
-    for number, line in enumerate(text.split("\n"), 1):
-        if not line.strip():
-            continue
-        place = f"line {number} of {title}"
-        try:
-            row = json.loads(line)
-        except (ValueError, RecursionError) as error:  # numbers may have too many digits
-            raise DataError(f"{place} is not JSON: {error}", 'Write lines such as {"file_name": "a.png"}.') from error
-        if not isinstance(row, dict):
-            raise DataError(f"{place} is no JSON object", 'Write lines such as {"file_name": "a.png"}.')
-        yield place, {name: value for name, value in row.items() if isinstance(value, Cell)}

@@ -15,11 +15,11 @@ from sfumato.sources.extensions import ARCHIVES, is_image_name, other_kind
 from sfumato.sources.folder import FolderSource
 from sfumato.sources.hub import PREFIX, HubSource
 from sfumato.sources.idx import IdxSource, is_idx_name
-from sfumato.sources.metadata import METADATA
 from sfumato.sources.options import USUAL, ReadOptions
 from sfumato.sources.parquet import ParquetSource
 from sfumato.sources.shards import ShardSource
 from sfumato.sources.source import Source
+from sfumato.sources.tables import is_table
 
 SUPPORTED = "a folder of images, a zip or tar of one, an .npz, .npy or .parquet file, hf:NAME, or the word digits"
 
@@ -56,7 +56,7 @@ def _folder(path: Path, options: ReadOptions) -> Source:
     names = [name for name, _ in source.found]
     if any(is_image_name(name) or is_idx_name(name) for name in names):
         return source
-    rows = [name for name in names if name.endswith(".parquet") and posixpath.basename(name) not in METADATA]
+    rows = [name for name in names if name.endswith(".parquet") and not is_table(name)]
     if rows:
         return ParquetSource(path, options)
     archives = [name for name in names if other_kind(posixpath.basename(name)) in ARCHIVES]

@@ -169,9 +169,9 @@ def class_names(schema: pa.Schema) -> dict[str, list[str]]:
 
 
 def named_cells(cells: Sequence[Any], names: Sequence[str] | None) -> list[Cell]:
-    """A column's cells, integers replaced by their names where they have any."""
+    """A column's cells, integers replaced by their names where they have any; NaN is None."""
     if names is None:
-        return list(cells)
+        return [None if cell != cell else cell for cell in cells]
     return [names[cell] if isinstance(cell, int) and 0 <= cell < len(names) else None for cell in cells]
 
 

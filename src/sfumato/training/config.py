@@ -30,6 +30,15 @@ def require(holds: bool, given: str, expected: str) -> None:
         raise ConfigError(given, expected)
 
 
+def _column_names(requested: tuple[str, ...]) -> list[str]:
+    """The names of the columns, without :number and :class."""
+    if not requested:
+        return []
+    from sfumato.data.labels import name_and_kind
+
+    return [name_and_kind(name)[0] for name in requested]
+
+
 @dataclass(frozen=True)
 class ReadConfig:
     """How images are read."""
@@ -84,8 +93,8 @@ class DataConfig(ReadConfig):
     __pydantic_config__: ClassVar = {"extra": "forbid"}
 
     condition: Annotated[tuple[str, ...], otherwise("COLUMN [COLUMN ...]", "none")] = ()
-    """Learn these columns of metadata.csv instead: text and integers as classes, numbers with a decimal point as
-    numbers. Such as: age species."""
+    """Learn these columns of metadata.csv instead: text and few integers as classes, other numbers as numbers. Such as:
+    age species; to say what a column is: age:number species:class."""
     flip: bool = False
     """Mirror half of the images, chosen anew each time they are seen."""
     translate: int = 0
@@ -105,7 +114,8 @@ class DataConfig(ReadConfig):
         require(sound, f"--augment {self.augment} is not a probability", "Choose 0 to 1.")
         names = tuple(name.strip() for given in self.condition for name in given.split(","))
         require(all(names), f"--condition {' '.join(self.condition)} has an empty name", "Name columns: age,species.")
-        require(len(set(names)) == len(names), f"--condition {' '.join(names)} repeats a column", "Name each once.")
+        columns = _column_names(names)
+        require(len(set(columns)) == len(names), f"--condition {' '.join(names)} repeats a column", "Name each once.")
         object.__setattr__(self, "condition", names)  # however they were written, they are the same run
         require(0 < self.holdout < 1, f"--holdout {self.holdout} is not a share", "Choose a number between 0 and 1.")
 

@@ -1,0 +1,200 @@
+"""Tables beside the images that are not called `metadata`: found by the column that names the images."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+from pyarrow import parquet
+
+from images import noise, png, write
+from sfumato.errors import DataError
+from sfumato.sources import Cell, Listing
+from sfumato.sources.tables import is_metadata, is_table
+
+from .containers import listing, tarred, zipped
+
+IMAGE = png(noise(4, 4, 3))
+
+
+def of(path: Path, images: str, **tables: str | bytes) -> Listing:
+    """The listing of a folder of these images and tables, whose names end as "_csv" for ".csv"."""
+    named = {f"{name[: name.rindex('_')]}.{name[name.rindex('_') + 1 :]}": content for name, content in tables.items()}
+    content = {name: text.encode() if isinstance(text, str) else text for name, text in named.items()}
+    return listing(write(path / "x", dict.fromkeys(images.split(), IMAGE) | content), path)
+
+
+def told(found: Listing, topic: str = "table") -> list[str]:
+    return [notice.text for notice in found.notices if notice.topic == topic]
+
+
+@pytest.mark.parametrize(
+    ("name", "table", "metadata"),
+    [
+        *[(f"{stem}.csv", True, stem == "metadata") for stem in ("labels", "train", "metadata", "a.b")],
+        *[("Metadata.CSV", True, True), ("metadata.tsv", True, True), ("a/metadata.jsonl", True, True)],
+        *[("x.ndjson", True, False), ("metadata.parquet", True, True), ("Labels.parquet", True, False)],
+        *[("train-00000-of-00001.parquet", False, False), ("train.parquet", False, False)],
+        *[("a.png", False, False), ("csv", False, False), ("metadata", False, False), ("a.csv/b", False, False)],
+    ],
+)
+def test_tables_are_known_by_their_extension(name: str, table: bool, metadata: bool) -> None:
+    assert (is_table(name), is_metadata(name)) == (table, metadata)
+
+
+@pytest.mark.parametrize(
+    ("images", "table"),
+    [
+        ("a.png b.png", "image,size\na.png,1\nb.png,2\n"),
+        ("a.png b.png", "size;image\n1;a.png\n2;b.png\n"),
+        ("a.png b.png", "size\tid\n1\ta\n2\tb\n"),
+        ("a.png b.png", "size|id\n1|a\n2|b\n"),
+        ("a.png b.png", "id,size,name\n17,1,a.png\n18,2,b.png\n"),
+        ("a.png b.png", ",path,size\n0,./a.png,1\n1,/data/in/b.png,2\n"),
+        ("a.png b.png", "path,size\nC:\\data\\a.png,1\nb.png,2\n"),
+        ("0001.png 0002.png", "id,size\n0001,1\n0002,2\n"),
+        ("1.png 2.png", "id,size\n1,1\n2,2\n"),
+        ("in/a.png in/b.png", "image,size\nin/a.png,1\nin/b.png,2\n"),
+        ("in/a.png in/b.png", "image,size\na.png,1\nb.png,2\n"),
+        ("in/a.png in/b.png", "image,size\na,1\nb,2\n"),
+        ("in/a.png out/b.png", "image,size\na,1\nx/in/a,1\nout/b,2\n"),
+        ("a/1.png b/1.png", "image,size\na/1.png,1\nb/1,2\n"),
+        ("a.v1.png b.v1.png", "image,size\na.v1,1\nb.v1,2\n"),
+        ("a.png e\u0301.png", "image,size\na.png,1\n\u00e9.png,2\n"),
+        ("a.png \u00e9.png", "image,size\na.png,1\ne\u0301,2\n"),
+        ("a.png b.png", "image,label,size\na.png,b,1\nb.png,b,2\n"),
+        ("a.png b.png", "image,x,size\na.png,5,1\na.png,6,1\nb.png,7,2\n"),
+    ],
+)
+def test_the_column_of_images_is_the_one_that_names_most(images: str, table: str, tmp_path: Path) -> None:
+    assert of(tmp_path, images, labels_csv=table).columns["size"] == [1, 2]
+
+
+@pytest.mark.parametrize("pack", ["folder", "zip", "tar"])
+@pytest.mark.parametrize("name", ["labels.csv", "LABELS.CSV", "Metadata.csv", "all/train.csv", "labels.tsv"])
+def test_every_container_may_have_such_a_table(name: str, pack: str, tmp_path: Path) -> None:
+    separator = "\t" if name.endswith("tsv") else ","
+    rows = separator.join(["image", "age"]) + "\n" + separator.join(["a.png", '"0,5"']) + "\n"
+    files = {"all/a.png": IMAGE, "all/b.png": IMAGE, name: rows.encode()}
+    made = {"folder": write, "zip": zipped, "tar": tarred}[pack](tmp_path / "x", files)
+    found = listing(made, tmp_path / "spool")
+    assert found.columns == {"age": [0.5, None]}
+    assert told(found, "columns") == ["age: decimal comma."]
+
+
+@pytest.mark.parametrize("name", ["labels_jsonl", "labels_ndjson", "labels_parquet"])
+def test_values_with_types_keep_them(name: str, tmp_path: Path) -> None:
+    rows = [{"image_id": 7, "size": 1, "code": "12"}, {"image_id": 8, "size": 2, "code": "13"}]
+    content = io.BytesIO()
+    parquet.write_table(pa.Table.from_pylist(rows), content)
+    lines = "\n".join(map(json.dumps, rows))
+    found = of(tmp_path, "7.png 8.png", **{name: content.getvalue() if "parquet" in name else lines})
+    assert found.columns == {"size": [1, 2], "code": ["12", "13"]}
+
+
+def test_what_was_used_and_what_did_not_match_is_said(tmp_path: Path) -> None:
+    table = "Image,a\na.png,1\nb.png,2\n" + "".join(f"gone{index},3\n" for index in range(2)) + ",4\n"
+    found = of(tmp_path, "a.png b.png c.png d.png", labels_csv=table)
+    assert [(notice.text, notice.matters) for notice in found.notices] == [
+        (
+            'labels.csv describes 2 of 4 images, by its column "Image". '
+            "3 of its 5 rows match no image: gone0, gone1, (empty).",
+            True,
+        )
+    ]
+
+
+@pytest.mark.parametrize(
+    ("table", "says"),
+    [
+        ("x,y\n7,8\n9,4\n", "no column of it names images"),
+        ("", "no column of it names images"),
+        ("id,name\n0,cat\n1,dog\n", 'its column "id" names few of the images'),
+        ("image,y\n" + "a.png,1\n" + "gone.png,1\n" * 5, 'its column "image" names few of the images'),
+        ("image,y\na.png\n", "line 2 of other.csv has 1 cells"),
+        ('image,y\na.png,"1\n', "line 2 of other.csv is not CSV"),
+        ("image,y,y\na.png,1,2\n", "other.csv has more than one column y"),
+        (b"\0\1\2", "other.csv is not text"),
+        (b"image,y\n\x81\x8d,1\n", "other.csv is not text"),
+    ],
+)
+def test_a_table_of_other_things_is_reported_and_not_used(table: str | bytes, says: str, tmp_path: Path) -> None:
+    images = "a.png 0.png 1.png 2.png 3.png"
+    found = of(tmp_path, images, other_csv=table, metadata_csv="file_name,a\na.png,1\n")
+    assert found.columns == {"a": [None, None, None, None, 1]}
+    (notice,) = [text for text in told(found) if "other.csv" in text]
+    assert notice.startswith(f"other.csv is not used: {says}")
+
+
+def test_a_table_without_a_header_is_read(tmp_path: Path) -> None:
+    found = of(tmp_path, "a.png b.png", train_csv="a.png,3\nb.png,4\n")
+    assert found.columns == {"column2": [3, 4]}
+    assert told(found) == ['train.csv describes 2 of 2 images, by its column "column1".']
+
+
+def test_the_images_of_a_split_are_meant_where_names_are_ambiguous(tmp_path: Path) -> None:
+    images = "train/1.png train/2.png test/1.png test/2.png"
+    tables = {"train_labels_csv": "id,age\n1,7\n2,8\n", "test_csv": "id,age\n1,9\n"}
+    assert of(tmp_path, images, **tables).columns == {"age": [9, None, 7, 8]}
+
+
+def test_metadata_may_name_its_column_of_images_otherwise(tmp_path: Path) -> None:
+    for index, table in enumerate(
+        ["image,a\na.png,1\nb.png,2\n", "file_name,a\na,1\nb,2\n", "file_name,a\nx/a.png,1\nb,2\n"]
+    ):
+        found = of(tmp_path / str(index), "a.png b.png", metadata_csv=table)
+        assert found.columns == {"a": [1, 2]}
+        assert told(found)[0].startswith("metadata.csv describes 2 of 2 images, by its column ")
+    with pytest.raises(DataError, match=r"line 3 of metadata\.csv says something else of a\.png"):
+        of(tmp_path / "y", "a.png b.png", metadata_csv="image,a\na.png,1\na,2\n")
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32", "cp1252"])
+def test_encodings(encoding: str, tmp_path: Path) -> None:
+    mark = "\ufeff" if encoding.endswith(("le", "be")) else ""
+    content = (mark + "who,image\nZoë €,a.png\nñ,b.png\n").encode(encoding)
+    found = of(tmp_path, "a.png b.png", labels_csv=content)
+    assert found.columns == {"who": ["Zoë €", "ñ"]}
+    windows = [text for text in told(found) if "Windows-1252" in text]
+    assert bool(windows) == (encoding == "cp1252")
+    assert not windows or windows == ["labels.csv is not UTF-8, so it is read as Windows-1252: b'\\xeb' is ë."]
+
+
+def test_columns_whose_rows_differ_are_not_used(tmp_path: Path) -> None:
+    boxes = "image,kind,left\na.png,cat,1\na.png,cat,2\nb.png,dog,3\n"
+    found = of(tmp_path, "a.png b.png", annotations_csv=boxes)
+    assert found.columns == {"kind": ["cat", "dog"]}
+    assert told(found)[1:] == ["Column left: not used, as rows of one image differ (1 times)."]
+
+
+def test_metadata_is_kept_where_another_table_differs(tmp_path: Path) -> None:
+    tables = {"metadata_csv": "file_name,a\na.png,1\nb.png,\n", "extra_csv": "image,a,b\na.png,5,6\nb.png,7,8\n"}
+    found = of(tmp_path, "a.png b.png", **tables)
+    assert found.columns == {"a": [1, 7], "b": [6, 8]}
+    assert told(found)[-1] == "Column a: metadata is kept where other tables differ (1 times)."
+
+
+@pytest.mark.parametrize(
+    ("tables", "expected"),
+    [
+        ({"1": "NA", "2": "3"}, [None, 3]),
+        ({"1": "1", "2": "2.5"}, [1.0, 2.5]),
+        ({"1": "0,5", "2": '"1,000"'}, [0.5, 1.0]),
+    ],
+)
+def test_a_column_of_several_tables_is_decided_on_all_its_cells(
+    tables: Mapping[str, str], expected: Sequence[Cell], tmp_path: Path
+) -> None:
+    content = {f"{name}/metadata.csv": f"file_name;age\na.png;{cell}\n".encode() for name, cell in tables.items()}
+    found = listing(write(tmp_path / "x", {"1/a.png": IMAGE, "2/a.png": IMAGE} | content), tmp_path)
+    assert found.columns == {"age": expected}
+
+
+def test_a_folder_of_parquet_files_may_have_tables_beside_them(tmp_path: Path) -> None:
+    folder = write(tmp_path / "x", {"statistics.csv": b"a,b\n1,2\n"})
+    parquet.write_table(pa.table({"image": [IMAGE, IMAGE]}), folder / "train.parquet")
+    assert len(listing(folder, tmp_path).entries) == 2
