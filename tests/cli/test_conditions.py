@@ -23,7 +23,7 @@ def lit(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of six steps on the columns light and side; not to be changed."""
     out = tmp_path_factory.mktemp("runs") / "lit"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(runs, "load_images", lambda *_, **__: lit_halves(40))
+        patch.setattr(runs, "read_images", lambda *_, **__: lit_halves(40))
         flags = [*TINY, "--out", str(out), "--images", "24", "--condition", "light,side"]
         assert run_main(["train", "lit", *flags]) == 0
     return out
@@ -156,6 +156,6 @@ def test_show_tells_the_columns(sfumato: Command, lit: Path) -> None:
 
 
 def test_explain_draws_the_model(sfumato: Command, lit: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(runs, "load_images", lambda *_, **__: lit_halves(40))
+    monkeypatch.setattr(runs, "read_images", lambda *_, **__: lit_halves(40))
     assert sfumato("explain", lit, "--out", tmp_path).code == 0
     assert (tmp_path / "reverse.png").is_file()

@@ -29,7 +29,7 @@ COUNT = 400
 @pytest.fixture(autouse=True)
 def lit(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever is loaded are the images of `lit_halves`."""
-    monkeypatch.setattr(runs, "load_images", lambda *_, **__: lit_halves(COUNT))
+    monkeypatch.setattr(runs, "read_images", lambda *_, **__: lit_halves(COUNT))
 
 
 @pytest.fixture
@@ -54,7 +54,7 @@ def learned(tmp_path_factory: pytest.TempPathFactory) -> Denoiser:
     )
     run = tmp_path_factory.mktemp("runs") / "lit"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(runs, "load_images", lambda *_, **__: lit_halves(COUNT))
+        patch.setattr(runs, "read_images", lambda *_, **__: lit_halves(COUNT))
         trainer.train(config, run, device="cpu")
     return load(run)
 
@@ -129,7 +129,7 @@ def test_a_run_does_not_go_on_with_other_columns(
     go(short, tmp_path / "run")
     with pytest.raises(RunError, match=r"--condition: \('light', 'side'\) -> \('light',\)"):
         go(settings(images=40, flip=False, condition=("light",)), tmp_path / "run")
-    monkeypatch.setattr(runs, "load_images", lambda *_, **__: lit_halves(COUNT, "light"))
+    monkeypatch.setattr(runs, "read_images", lambda *_, **__: lit_halves(COUNT, "light"))
     with pytest.raises(RunError, match=r"\(columns: light \(0.* to .*\), side \(left, right\) -> light \(0.* to .*\)"):
         go(short, tmp_path / "run")
 
@@ -138,7 +138,7 @@ def test_a_run_does_not_go_on_with_other_columns(
 def test_one_category_alone_is_classes_whose_column_is_remembered(
     requested: str, settings: Settings, go: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(runs, "load_images", lambda *_, **__: lit_halves(COUNT, "side"))
+    monkeypatch.setattr(runs, "read_images", lambda *_, **__: lit_halves(COUNT, "side"))
     go(settings(images=40, condition=(requested,)), tmp_path / "run")
     assert read_record(tmp_path / "run").config.data.condition == (requested,)
     model = load(tmp_path / "run")
