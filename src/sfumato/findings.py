@@ -43,7 +43,6 @@ def sentences(facts: dict[str, Any]) -> Iterator[tuple[str, str]]:
     yield "depths", _listed(facts["depths"], MOST_KINDS)
     yield "values", _values(facts["values"])
     yield "classes", _classes(facts["classes"])
-    yield "columns", "\n".join(facts["columns"].values()) or "none"
     yield "unreadable", _unreadable(facts["unreadable"])
     if facts["other_files"]:
         yield "other files", _listed(facts["other_files"], MOST_KINDS)

@@ -10,13 +10,11 @@ from typing import Any
 import torch
 
 from sfumato import pictures
-from sfumato.conditions import Cell, column_of
 from sfumato.data import DIGITS, ImageSet, image_set, read_images
 from sfumato.devices import choose_device
 from sfumato.duplicates import Groups, nearly_same, same_pixels
-from sfumato.errors import DataError
 from sfumato.recommendation import Recommendation, memory_of, recommend, train_command
-from sfumato.sources import ReadOptions, Shape, Source, Unreadable, depth_title, mode_title, open_source
+from sfumato.sources import ReadOptions, Shape, Source, Unreadable, depth_title, mode_title, open_source, with_pages
 from sfumato.store import cache_folder, kept_in, open_store, survey
 from sfumato.store.build import require_enough
 from sfumato.store.index import Index
@@ -122,7 +120,7 @@ def _surveyed(source: Source, options: ReadOptions, cache: Path) -> list[Shape]:
     with kept_in(cache, source):
         cache.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=cache) as spool:
-            listing = source.listing(Path(spool))
+            listing = with_pages(source.listing(Path(spool)), options)
             found = survey(listing.entries, options)
     shapes = [shape for shape in found if isinstance(shape, Shape)]
     unreadable = [shape for shape in found if isinstance(shape, Unreadable)]
@@ -142,7 +140,6 @@ def _facts(source: str, seen: _Seen, labels: bool, same: Groups, alike: Groups |
         "depths": _counts(depth_title(shape.dtype) for shape in shapes),
         "values": _values(images, index),
         "classes": _class_counts(images),
-        "columns": {name: _spoken(name, cells) for name, cells in index.columns.items()} if index else {},
         "unreadable": [{"name": file.name, "reason": file.reason} for file in index.skipped] if index else [],
         "other_files": index.others if index else {},
         "duplicates": _group_counts(same),
@@ -188,14 +185,6 @@ def _class_counts(images: ImageSet) -> dict[str, int]:
     known = images.labels[images.labels >= 0]
     counts = torch.bincount(known, minlength=len(images.label_names)).tolist()
     return dict(zip(images.label_names, counts, strict=True))
-
-
-def _spoken(name: str, cells: Sequence[Cell]) -> str:
-    """What a column would tell a network, or why it cannot."""
-    try:
-        return str(column_of(name, cells))
-    except DataError as error:
-        return error.problem
 
 
 def _group_counts(groups: Groups) -> dict[str, int]:

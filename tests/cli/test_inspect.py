@@ -139,12 +139,9 @@ def test_the_columns_beside_the_images_are_described(sfumato: Command, photos: P
     rows = [f"cat/{n}.png,{n}.5,{'red' if n % 2 else 'blue'},x{n}" for n in range(6)]
     (folder / "metadata.csv").write_text("\n".join(["file_name,weight,colour,nothing", *rows]).replace(",x", ","))
     found = facts(sfumato, folder, "--out", tmp_path / "out")
-    assert found["columns"] == {
-        "weight": "weight (0.5 to 5.5)",
-        "colour": "colour (blue, red)",
-        "nothing": "nothing (0, 1, 2, 3, 4, 5)",
-    }
-    assert "colour (blue, red)" in sfumato("inspect", folder, "--out", tmp_path / "out").out
+    said = [notice["text"] for notice in found["notices"] if notice["topic"] == "columns"]  # type: ignore[attr-defined]
+    assert said == ["weight: numbers 0.5 to 5.5.", "colour: 2 classes blue, red.", "nothing: 6 classes 0, 1, 2, 3, 4, 5."]
+    assert "--condition weight:class" in sfumato("inspect", folder, "--out", tmp_path / "out").out
 
 
 @pytest.mark.parametrize("size", [[], ["--size", 8]])

@@ -62,7 +62,7 @@ def test_the_most_common_channels_win_and_others_are_converted_with_a_notice(sav
         save(f"{name}.png", "RGB")
     images = load_images(tmp_path)
     assert images.images[:2, :, 0, 0].tolist() == [[7, 7, 7], [255, 255, 255]]
-    assert tuple(map(str, images.notices)) == (
+    assert tuple(notice.text for notice in images.notices) == (
         "1 of 5 images were converted from grey to RGB.",
         "1 of 5 images were converted from RGBA to RGB.",
     )

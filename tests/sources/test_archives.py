@@ -75,7 +75,7 @@ def test_images_are_in_order_whatever_the_archive_has(tmp_path: Path) -> None:
 
 def test_the_folder_of_a_single_class_is_part_of_the_archive(tmp_path: Path) -> None:
     found = listing(zipped(tmp_path / "x", {"x/cat/1.png": CONTENT, "x/dog/1.png": CONTENT}), tmp_path)
-    assert [entry.folder for entry in found.entries] == ["cat", "dog"]
+    assert list(found.classes) == ["cat", "dog"]
 
 
 def test_metadata_counts_from_its_folder(tmp_path: Path) -> None:

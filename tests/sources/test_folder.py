@@ -112,7 +112,7 @@ def test_runs_and_samples_beside_the_data_are_no_data(tmp_path: Path) -> None:
 
 def test_the_folder_of_a_name_is_the_first(tmp_path: Path) -> None:
     touch(tmp_path, "a.png", "b/c/d.png")
-    assert [entry.folder for entry in FolderSource(tmp_path).listing(tmp_path).entries] == [None, "b"]
+    assert list(FolderSource(tmp_path).listing(tmp_path).classes) == [None, "b"]
 
 
 def test_the_signature_is_that_of_the_content_not_of_the_walk(tmp_path: Path) -> None:

@@ -100,13 +100,11 @@ def label_by_columns(cells: Mapping[str, Sequence[Cell]], wanted: Sequence[str])
 
 def label_by_table(columns: Mapping[str, Sequence[Cell]]) -> Labelling:
     """Label images by the column `label`, as `requested_columns` has it, if it has at least two classes."""
-    others = [name for name in columns if name != LABEL]
-    not_learned = f"Columns that are not learned: {', '.join(others)}."
-    notices = (Notice("columns", not_learned, f"--condition {others[0]}", matters=False),) if others else ()
+    notices: tuple[Notice, ...] = ()
     classes = set(columns.get(LABEL, ())) - {None}
     if len(classes) == 1:
         same = f"All labels are the same ({next(iter(classes))}), so they are not used."
-        notices = (*notices, Notice("classes", same))
+        notices = (Notice("classes", same),)
     if len(classes) < 2:
         return Labelling(notices=notices)
     found = label_by_columns({LABEL: columns[LABEL]}, [LABEL])

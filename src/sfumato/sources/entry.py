@@ -61,12 +61,6 @@ class Entry(ABC):
             BadImageError: It is there, but cannot be an image.
         """
 
-    @property
-    def folder(self) -> str | None:
-        """The first folder of the name; None when there is none."""
-        first, *rest = [part for part in self.name.split("/") if part not in ("", ".")]
-        return printable(first) if rest else None
-
 
 @dataclass(frozen=True)
 class FileEntry(Entry):

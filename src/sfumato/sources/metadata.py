@@ -73,7 +73,7 @@ def described(
     used = [column for column in columns if column in kept or column not in found.differing]
     cells = {column: [found.rows.get(name, {}).get(column) for name in names] for column in used}
     values, notices = read_columns(cells, found.delimiters)
-    return Listing(entries, values, unusable, [*found.notices, *notices], [entry.folder for entry in entries])
+    return Listing(entries, values, unusable, [*found.notices, *notices])
 
 
 def _content(name: str, read: Callable[[], bytes]) -> bytes:

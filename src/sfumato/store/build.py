@@ -16,7 +16,18 @@ from typing import Any
 import numpy as np
 
 from sfumato.errors import DataError
-from sfumato.sources import Cell, Entry, Listing, Notice, ReadOptions, Source, Unreadable, depth_title, printable
+from sfumato.sources import (
+    Cell,
+    Entry,
+    Listing,
+    Notice,
+    ReadOptions,
+    Source,
+    Unreadable,
+    depth_title,
+    printable,
+    with_pages,
+)
 from sfumato.sources.decode import Shape, opened, reason_of
 from sfumato.sources.parallel import in_parallel
 from sfumato.store.convert import converted
@@ -88,7 +99,7 @@ def build(source: Source, options: ReadOptions, folder: Path) -> Index:
         OSError: The folder cannot be written.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    listing = source.listing(folder / SPOOL)
+    listing = with_pages(source.listing(folder / SPOOL), options)
     layout = _guessed(source, listing, options)
     outcomes = _decoded(listing.entries, layout, options, folder)
     shapes = [outcome.shape for outcome in outcomes if outcome.shape is not None]
