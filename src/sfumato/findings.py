@@ -1,6 +1,7 @@
 """What an inspection found, in words."""
 
 import json
+from collections import defaultdict
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,7 +11,7 @@ from rich.text import Text
 
 MOST_KINDS = 6
 MOST_CLASSES = 20
-MOST_FILES = 10
+MOST_FILES = 3
 
 IMBALANCE = 10
 """Classes that differ by this factor deserve a word."""
@@ -85,11 +86,17 @@ def _classes(counts: dict[str, int]) -> str:
 
 
 def _unreadable(files: list[dict[str, str]]) -> str:
+    """How many files cannot be read for each reason, the most frequent first, with some of their names."""
     if not files:
         return "none"
-    shown = "\n".join(f"{file['name']}: {file['reason']}" for file in files[:MOST_FILES])
-    more = f"\nand {len(files) - MOST_FILES:,} more (--json has them all)" if len(files) > MOST_FILES else ""
-    return f"{len(files):,}, which training skips\n{shown}{more}"
+    by_reason = defaultdict(list)
+    for file in files:
+        by_reason[file["reason"]].append(file["name"])
+    lines = [f"{len(files):,}, which training skips (--json lists all)"]
+    for reason, names in sorted(by_reason.items(), key=lambda item: -len(item[1]))[:MOST_KINDS]:
+        shown = ", ".join(names[:MOST_FILES]) + (", ..." if len(names) > MOST_FILES else "")
+        lines.append(f"{len(names):,}: {reason} ({shown})")
+    return "\n".join(lines)
 
 
 def _duplicates(facts: dict[str, Any]) -> str:

@@ -143,7 +143,8 @@ def train(
         Run(Path(out), config, Learned.of(images)) as run,
     ):
         say = _said_and_logged(shown, run)
-        for notice in (*images.notices, *plan.reasons, *plan.warnings, *outgrown_network):
+        notices = [notice for notice in images.notices if notice.matters]
+        for notice in (*notices, *plan.reasons, *plan.warnings, *outgrown_network):
             say(str(notice))
         run.describe(model_config)
         settings = config.optimization

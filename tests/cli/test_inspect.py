@@ -140,7 +140,11 @@ def test_the_columns_beside_the_images_are_described(sfumato: Command, photos: P
     (folder / "metadata.csv").write_text("\n".join(["file_name,weight,colour,nothing", *rows]).replace(",x", ","))
     found = facts(sfumato, folder, "--out", tmp_path / "out")
     said = [notice["text"] for notice in found["notices"] if notice["topic"] == "columns"]  # type: ignore[attr-defined]
-    assert said == ["weight: numbers 0.5 to 5.5.", "colour: 2 classes blue, red.", "nothing: 6 classes 0, 1, 2, 3, 4, 5."]
+    assert said == [
+        "weight: numbers 0.5 to 5.5.",
+        "colour: 2 classes blue, red.",
+        "nothing: 6 classes 0, 1, 2, 3, 4, 5.",
+    ]
     assert "--condition weight:class" in sfumato("inspect", folder, "--out", tmp_path / "out").out
 
 

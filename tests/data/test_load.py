@@ -52,7 +52,7 @@ def test_the_channels_are_those_of_the_files(save: Save, tmp_path: Path, mode: s
     save("b.png", mode)
     images = load_images(tmp_path)
     assert images.image_shape == (channels, 8, 8)
-    assert images.notices == ()
+    assert not any(notice.matters for notice in images.notices)
 
 
 def test_the_most_common_channels_win_and_others_are_converted_with_a_notice(save: Save, tmp_path: Path) -> None:
@@ -165,15 +165,17 @@ def test_the_three_most_common_sizes_are_named(save: Save, tmp_path: Path) -> No
         load_images(tmp_path)
 
 
-def test_the_first_five_unreadable_files_are_named_with_their_reasons(save: Save, tmp_path: Path) -> None:
+def test_some_unreadable_files_are_named_for_each_reason(save: Save, tmp_path: Path) -> None:
     save("y.png")
     save("z.png")
     for number in range(7):
         (tmp_path / f"{number}.png").touch()
     (tmp_path / "0.png").write_text("no image")
     (notice,) = map(str, load_images(tmp_path).notices)
-    assert notice.startswith("7 of 9 images were skipped: 0.png (it is not an image that can be read), 1.png (the ")
-    assert notice.endswith("4.png (the file is empty) and 2 more.")
+    assert notice == (
+        "7 of 9 images were skipped: 0.png (it is not an image that can be read), "
+        "1.png, 2.png, 3.png and 3 more (the file is empty)."
+    )
 
 
 def test_a_bomb_is_skipped_without_a_warning(

@@ -225,7 +225,7 @@ class Explain:
                 written = explain_run(model, home or run, images, self.out, on_step)
         else:
             images = read_images(self.source, self.reading.options(), cache=self.cache)
-            for notice in images.notices:
+            for notice in filter(lambda notice: notice.matters, images.notices):
                 print_sentence(str(notice))
             with sampling_bar(2, steps_of(DATA_SCHEDULE)) as on_step:
                 written = explain_data(images, self.out, on_step)

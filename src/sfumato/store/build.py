@@ -49,7 +49,9 @@ MANY_PIECES = 256
 SAMPLE = 512
 """Images whose headers tell what the others are likely to be."""
 
-NAMED_FILES = 5
+NAMED_FILES, NAMED_REASONS = 3, 5
+"""Names for each reason, and reasons, in a message on images that were skipped."""
+
 SPARE = 64 << 20
 
 
@@ -359,7 +361,15 @@ def _counted(kinds: Mapping[str, int]) -> str:
 
 
 def named(skipped: Sequence[Unreadable]) -> str:
-    """The first of the skipped images, with their reasons, and how many more there are."""
-    first = [f"{file.name} ({file.reason})" for file in skipped[:NAMED_FILES]]
-    more = len(skipped) - len(first)
-    return ", ".join(first) + (f" and {more} more" if more else "")
+    """Some of the skipped images for each reason, and how many more there are."""
+    by_reason: dict[str, list[str]] = {}
+    for file in skipped:
+        by_reason.setdefault(file.reason, []).append(file.name)
+    groups = [f"{_some(names)} ({reason})" for reason, names in list(by_reason.items())[:NAMED_REASONS]]
+    more = sum(map(len, list(by_reason.values())[NAMED_REASONS:]))
+    return ", ".join(groups) + (f" and {more:,} more" if more else "")
+
+
+def _some(names: Sequence[str]) -> str:
+    more = len(names) - NAMED_FILES
+    return ", ".join(names[:NAMED_FILES]) + (f" and {more:,} more" if more > 0 else "")

@@ -118,12 +118,22 @@ def conversions(shapes: Iterable[Shape], layout: Layout, options: ReadOptions) -
     requested = options.channels in BY_NAME
     kinds = [] if requested else [(by_channels, mode_title(*layout.kind), "--channels grey|rgb|rgba|bands")]
     kinds.append((by_depth, depth_title(layout.dtype), ""))
-    return [
+    fourth = [_fourth(layout.kind)] if options.channels == "auto" and layout.kind.channels == 4 else []
+    return fourth + [
         Notice("conversions", f"{count} of {len(shapes)} images were converted from {native} to {target}.", flag)
         for counts, target, flag in kinds
         for native, count in counts.items()
         if native != target
     ]
+
+
+def _fourth(kind: Kind) -> Notice:
+    """What the fourth channel of all images is."""
+    if kind.opacity:
+        text = "The fourth channel is opacity, as the files declare it."
+        return Notice("channels", text, "--channels rgb|bands", matters=False)
+    text = "The four channels are plain ones, since no file declares opacity."
+    return Notice("channels", text, "--channels rgba")
 
 
 def suggested_size(shapes: Iterable[Shape]) -> int:
