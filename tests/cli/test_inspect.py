@@ -59,7 +59,7 @@ def test_a_person_reads_the_same_in_words(sfumato: Command, mixed: Path, tmp_pat
         "5 of 40x30, 1 of 40x50",
         "2: cat (4), dog (2)",
         "2, which training skips",
-        "dog/broken.png: it is not an image that can be read",
+        "1: it is not an image that can be read (dog/broken.png)",
         "2 images share their pixels",
         "16x16 pixels, RGB, 8 bits",
         f"sfumato train {mixed} --size 16",
