@@ -1,14 +1,15 @@
-"""The README's table of supported inputs is true, line by line: each line has a check here, and each check a line."""
+"""docs/images.md is true, line by line: each line of its tables has a check here, and each check a line."""
 
 from __future__ import annotations
 
+import gzip
 import io
-import re
 import tarfile
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 
+import imagecodecs
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -17,46 +18,15 @@ import tifffile
 import torch
 from PIL import Image, ImageCms
 
-from sfumato.data import ImageSet, load_images
+from pictures import PICTURES, holds_the_pictures, png, stacked, write
+from sfumato.data import load_images
 from sfumato.depth import EIGHT_BITS
 from sfumato.errors import DataError
 from sfumato.writers import save_image
 
-README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+PAGE = (Path(__file__).parents[2] / "docs" / "images.md").read_text(encoding="utf-8")
 
 Check = Callable[[Path], None]
-
-PICTURES: Mapping[str, np.ndarray] = {
-    f"{label}/{number}.png": np.random.default_rng(7 * number + len(label)).integers(
-        256, size=(8, 6, 3), dtype=np.uint8
-    )
-    for label in ("bee", "horse")
-    for number in range(3)
-}
-"""Six pictures of 6x8 pixels in two classes."""
-
-
-def png(pixels: np.ndarray) -> bytes:
-    content = io.BytesIO()
-    Image.fromarray(pixels).save(content, "PNG")
-    return content.getvalue()
-
-
-def write(folder: Path, pictures: Mapping[str, np.ndarray] = PICTURES) -> Path:
-    for name, pixels in pictures.items():
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_bytes(png(pixels))
-    return folder
-
-
-def stacked(pictures: Mapping[str, np.ndarray] = PICTURES) -> np.ndarray:
-    """(N, C, H, W)."""
-    return np.stack([pictures[name] for name in sorted(pictures)]).transpose(0, 3, 1, 2)
-
-
-def holds_the_pictures(images: ImageSet, labelled: bool = True) -> None:
-    assert np.array_equal(images.images.numpy(), stacked())
-    assert images.label_names == (("bee", "horse") if labelled else ())
 
 
 def folder(place: Path) -> None:
@@ -139,7 +109,7 @@ def modes(place: Path) -> None:
     write(place / "3", {"see-through.png": np.zeros((8, 8, 4), np.uint8)})
     images = load_images(place / "3")
     assert images.images[3].unique().tolist() == [255]
-    assert tuple(map(str, images.notices)) == ("1 of 4 images were converted from RGBA to RGB.",)
+    assert [notice.text for notice in images.notices] == ["1 of 4 images were converted from RGBA to RGB."]
 
 
 def many_channels(place: Path) -> None:
@@ -234,47 +204,179 @@ def metadata(place: Path) -> None:
         assert [column.name for column in both.columns] == ["species", "age"]
 
 
-def unreadable(place: Path) -> None:
-    write(place)
-    (place / "bee" / "broken.png").write_text("no image")
-    (notice,) = map(str, load_images(place).notices)
-    assert notice == "1 of 7 images were skipped: bee/broken.png (it is not an image that can be read)."
+def shards(place: Path) -> None:
+    (place / "shards").mkdir()
+    for shard in range(2):
+        with tarfile.open(place / "shards" / f"{shard}.tar", "w") as archive:
+            for name in sorted(PICTURES)[3 * shard : 3 * shard + 3]:
+                stem = name.replace("/", "-").removesuffix(".png")
+                for suffix, content in (("png", png(PICTURES[name])), ("cls", name.split("/")[0].encode())):
+                    member = tarfile.TarInfo(f"{stem}.{suffix}")
+                    member.size = len(content)
+                    archive.addfile(member, io.BytesIO(content))
+    holds_the_pictures(load_images(place / "shards"))
 
 
-CHECKS: dict[str, Check] = {
-    "`photos/`": folder,
-    "`photos.zip`, `photos.tar`, `.tar.gz`, `.tar.xz`, `.tar.bz2`": archives,
-    "`images.npz`, `images.npy`": arrays,
-    "`images.parquet` or a folder of them": parquet,
-    "`hf:NAME`, `hf:NAME:SPLIT`": hub,
-    "`digits`": digits,
-    "grey, RGB, RGBA": modes,
-    "2, 5 or N channels": many_channels,
-    "8 bits, 16 bits, floats": depths,
-    "palettes, CMYK, LAB, 1 bit": colours,
-    "EXIF rotation, colour profiles": as_shown,
-    "animations": animations,
-    "any size, square or not": sizes,
-    "`photos/cat/...`, `photos/dog/...`": classes,
-    "`metadata.csv`, `.jsonl`, `.parquet`": metadata,
-    "what cannot be read": unreadable,
+def npz_layouts(place: Path) -> None:
+    pictures, labels = stacked(), np.array([name.split("/")[0] for name in sorted(PICTURES)])
+    np.savez(place / "arr.npz", pictures, labels)
+    np.savez(place / "keras.npz", x_train=pictures, y_train=labels, x_test=pictures[:2], y_test=labels[:2])
+    places = (labels == "horse").astype(int)
+    np.savez(place / "med.npz", train_images=pictures, train_labels=places[:, None], label_names=["bee", "horse"])
+    for name in ("arr", "keras", "med"):
+        holds_the_pictures(load_images(place / f"{name}.npz"))
+
+
+def cifar(place: Path) -> None:
+    folder, random = place / "cifar-10-batches-bin", np.random.default_rng(0)
+    folder.mkdir()
+    pixels = random.integers(256, size=(4, 3, 32, 32), dtype=np.uint8)
+    records = b"".join(bytes([number % 2]) + image.tobytes() for number, image in enumerate(pixels))
+    for name in ("data_batch_1.bin", "test_batch.bin"):
+        (folder / name).write_bytes(records)
+    (folder / "batches.meta.txt").write_text("airplane\nbird\n")
+    images = load_images(place)
+    assert np.array_equal(images.images.numpy(), pixels)
+    assert images.label_names == ("airplane", "bird")
+
+
+def idx(place: Path) -> None:
+    pixels = np.random.default_rng(0).integers(256, size=(4, 9, 7), dtype=np.uint8)
+    head = b"\0\0\x08\3" + b"".join(size.to_bytes(4, "big") for size in pixels.shape)
+    (place / "train-images-idx3-ubyte.gz").write_bytes(gzip.compress(head + pixels.tobytes()))
+    (place / "train-labels-idx1-ubyte").write_bytes(b"\0\0\x08\1\0\0\0\4" + bytes([5, 7, 5, 7]))
+    images = load_images(place)
+    assert np.array_equal(images.images[:, 0].numpy(), pixels)
+    assert images.label_names == ("5", "7")
+
+
+def jpeg_xl(place: Path) -> None:
+    for name, pixels in PICTURES.items():
+        (place / name.replace("/", "-")).with_suffix(".jxl").write_bytes(
+            imagecodecs.jpegxl_encode(pixels, lossless=True)
+        )
+    assert np.array_equal(load_images(place).images.numpy(), stacked())
+
+
+def heic(place: Path) -> None:
+    heif = pytest.importorskip("pillow_heif")
+    for number in range(2):
+        heif.from_pillow(Image.new("RGB", (64, 64), (200, 30, 60))).save(place / f"{number}.HEIC")
+    assert (load_images(place).images[0, :, 32, 32].int() - torch.tensor([200, 30, 60])).abs().max() < 8
+
+
+def large_images(place: Path) -> None:
+    for number in range(2):
+        Image.new("L", (4000, 3000), 99).save(place / f"{number}.jpg")
+    assert load_images(place, size=8).images.unique().tolist() == [99]
+
+
+def opacity(place: Path) -> None:
+    plain = np.zeros((3, 8, 8, 4), np.uint8)
+    plain[..., 0] = 80
+    np.save(place / "plain.npy", plain)
+    images = load_images(place / "plain.npy", size=4)
+    assert not images.depth.opacity
+    assert images.images[0, :, 0, 0].tolist() == [80, 0, 0, 0]
+    assert load_images(place / "plain.npy", channels="rgba").depth.opacity
+    assert load_images(write(place / "declared", {f"{n}.png": plain[n] for n in range(3)})).depth.opacity
+
+
+def pages(place: Path) -> None:
+    stack = np.random.default_rng(0).integers(256, size=(5, 16, 16), dtype=np.uint8)
+    for number in range(2):
+        tifffile.imwrite(place / f"{number}.tif", stack)
+    with pytest.raises(DataError, match="--pages"):
+        load_images(place)
+    assert load_images(place, pages="channels").image_shape == (5, 16, 16)
+    assert np.array_equal(load_images(place, pages="images").images[:5, 0].numpy(), stack)
+    assert np.array_equal(load_images(place, pages="first").images[0, 0].numpy(), stack[0])
+
+
+def values(place: Path) -> None:
+    np.save(place / "12.npy", np.linspace(8, 4088, 3 * 64).reshape(3, 8, 8).astype(np.uint16))
+    assert load_images(place / "12.npy").depth.range == (8, 4088)
+    assert load_images(place / "12.npy", range=(0, 4095)).depth.range == (0, 4095)
+
+
+def missing(place: Path) -> None:
+    heights = np.full((3, 8, 8), 5, np.float32)
+    heights[:, 0], heights[:, 1], heights[:, 2] = np.nan, -1, 7
+    np.save(place / "heights.npy", heights)
+    images = load_images(place / "heights.npy", nodata=-1)
+    assert images.images[0, 0, 0, 0] == pytest.approx((5 * 5 + 7) / 6)
+    assert images.depth.range == (5, 7)
+
+
+def splits(place: Path) -> None:
+    for split in ("train", "val", "test"):
+        write(place / split)
+    images = load_images(place)
+    holds_the_pictures(images)
+    assert {name: len(others) for name, others in images.others.items()} == {"validation": 6, "test": 6}
+    assert len(load_images(place, split="all")) == 18
+
+
+def columns(place: Path) -> None:
+    flat = {f"{number}.png": pixels for number, pixels in enumerate(PICTURES.values())}
+    rows = ["id;age", *(f"{number};{'NA' if number == 5 else f'{number},5'}" for number in range(6))]
+    (write(place, flat) / "labels.csv").write_text("\n".join(rows))
+    (age,) = load_images(place, condition=["age"]).columns
+    assert str(age) == "age (0.5 to 4.5)"
+    assert load_images(place, condition=["age:class"]).label_names == ("0.5", "1.5", "2.5", "3.5", "4.5")
+
+
+SOURCES: dict[str, tuple[Check, ...]] = {
+    "a folder": (folder,),
+    "`.zip`, `.tar`, `.tar.gz`, `.tar.xz`, `.tar.bz2`": (archives,),
+    "WebDataset: a `.tar`, or a folder of them": (shards,),
+    "`.npy`": (arrays,),
+    "`.npz`": (arrays, npz_layouts),
+    "CIFAR-10 and CIFAR-100, binary version": (cifar,),
+    "MNIST's idx files": (idx,),
+    "`.parquet`, or a folder of them": (parquet,),
+    "`hf:NAME`, `hf:NAME:SPLIT`": (hub,),
+    "`digits`": (digits,),
 }
+FORMATS: dict[str, tuple[Check, ...]] = {
+    "what Pillow reads": (folder, animations),
+    "JPEG XL": (jpeg_xl,),
+    "HEIC, HEIF": (heic,),
+    "8 bits, 16 bits, floats": (depths,),
+    "orientation, colour profiles": (as_shown,),
+    "palettes, CMYK, LAB, 1 bit": (colours,),
+    "large images": (large_images,),
+}
+DECISIONS: dict[str, tuple[Check, ...]] = {
+    "Which size?": (sizes,),
+    "Which channels?": (modes, many_channels),
+    "Is the fourth channel opacity?": (opacity,),
+    "What are the pages of a TIFF?": (pages,),
+    "Which values are black and white?": (values,),
+    "Which pixels have no data?": (missing,),
+    "Which images are learned?": (splits,),
+    "What are the classes?": (classes,),
+    "Which table describes the images?": (metadata, columns),
+    "What is a column?": (columns,),
+}
+CHECKS = SOURCES | FORMATS | DECISIONS
 
 
 def lines() -> list[str]:
-    """The inputs that the README says are supported."""
-    table = README[README.index("| input | how it is read |") :].split("\n\n")[0]
-    return [row.split(" | ")[0].removeprefix("| ") for row in table.splitlines()[2:]]
+    """The first cells of all tables of the page."""
+    rows = [line.split(" | ")[0].removeprefix("| ") for line in PAGE.splitlines() if line.startswith("| ")]
+    return [row for row in rows if row not in ("source", "format", "question", "---")]
 
 
 def test_every_line_has_a_check_and_every_check_a_line() -> None:
-    assert lines() == list(CHECKS)
-    assert re.search(r"\| input \| how it is read \|", README)
+    assert lines() == [*CHECKS, "Which encoding do the names in an archive have?"]  # tests/sources/test_names.py
 
 
-@pytest.mark.parametrize("check", CHECKS.values(), ids=CHECKS.keys())
-def test_the_line_is_true(check: Check, tmp_path: Path) -> None:
-    check(tmp_path)
+@pytest.mark.parametrize("checks", CHECKS.values(), ids=CHECKS.keys())
+def test_the_line_is_true(checks: tuple[Check, ...], tmp_path: Path) -> None:
+    for number, check in enumerate(checks):
+        (tmp_path / str(number)).mkdir()
+        check(tmp_path / str(number))
 
 
 def test_eight_bits_are_the_usual_depth(tmp_path: Path) -> None:
