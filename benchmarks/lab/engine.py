@@ -73,7 +73,7 @@ class Recipe:
         adam: AdamW's rate.
         warmup: share of the budget over which the rates rise.
         clip: largest gradient norm.
-        averages: powers of the averages, weights t^power (EDM2, arXiv 2312.02696, eq. 3): 6.94 is 10 % of the run.
+        averages: powers of the averages, weights t^power (EDM2, arXiv 2312.02696, eq. 2): 6.94 is 10 % of the run.
         average_every: steps between two updates of the averages.
         label_dropout: share of the labels hidden.
     """

@@ -46,7 +46,7 @@ def _flow(alpha: Times, sigma: Times) -> Relation:
 
 
 def _score(alpha: Times, sigma: Times) -> Relation:
-    """grad log p(x_t) = (alpha x_0 - x_t) / sigma^2, Tweedie's formula. Score SDE (arXiv 2011.13456), eq. 10."""
+    """grad log p(x_t) = (alpha x_0 - x_t) / sigma^2, Tweedie's formula (Efron, JASA 106, 2011)."""
     return Relation(torch.ones_like(alpha), -alpha, sigma**2)
 
 

@@ -157,7 +157,7 @@ class Karras(ByNoiseLevel):
 
 @dataclass(frozen=True)
 class LogSNR(ByNoiseLevel):
-    """Equal strides in the log-SNR, as DPM-Solver has them. arXiv 2206.00927, section 3.3."""
+    """Equal strides in the log-SNR, as DPM-Solver has them. arXiv 2206.00927."""
 
     def logsnrs(self, first: Tensor, last: Tensor, share: Stops) -> Stops:
         """A line."""

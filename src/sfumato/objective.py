@@ -183,7 +183,7 @@ class SNR(DataWeight):
 
 @dataclass(frozen=True)
 class MinSNR(DataWeight):
-    """The SNR up to a limit, so that almost clean images do not drown the rest. arXiv 2303.09556, section 3.4.
+    """The SNR up to a limit, so that almost clean images do not drown the rest. arXiv 2303.09556.
 
     Args:
         gamma: the limit.

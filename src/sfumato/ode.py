@@ -1,6 +1,6 @@
 """An adaptive integrator of ordinary differential equations: the pair of Dormand and Prince of orders 5 and 4.
 
-Dormand and Prince, "A family of embedded Runge-Kutta formulae", J. Comput. Appl. Math. 6 (1980), table 2; the step
+Dormand and Prince, "A family of embedded Runge-Kutta formulae", J. Comput. Appl. Math. 6 (1980); the step
 control is that of Hairer, Norsett and Wanner, "Solving Ordinary Differential Equations I", section II.4.
 """
 
@@ -83,7 +83,7 @@ def refuse_tolerances(rtol: float, atol: float) -> None:
 
 
 def _growth(error: float) -> float:
-    """By how much the next step is longer: the error of a step of h is of the order h^5. Hairer et al., eq. 4.13."""
+    """By how much the next step is longer: the error of a step of h is of the order h^5."""
     if not math.isfinite(error):
         return LEAST_FACTOR
     return min(MOST_FACTOR, max(LEAST_FACTOR, SAFETY * math.pow(max(error, LEAST_ERROR), -0.2)))

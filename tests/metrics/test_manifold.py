@@ -97,7 +97,7 @@ def test_images_that_are_all_the_same_are_a_manifold_of_one_point() -> None:
 
 @pytest.mark.parametrize(("k", "count"), [(3, 100), (5, 200)])
 def test_images_of_the_same_distribution_have_the_expected_density_and_coverage(k: int, count: int) -> None:
-    """1, and 1 - product of (m - i) / (m + n - i) for i = 1 ... k (Naeem et al., eq. 9)."""
+    """1, and 1 - product of (m - i) / (m + n - i) for i = 1 ... k (Naeem et al.)."""
     real_count = 150
     found = np.array(
         [density_coverage(draws(real_count, 5, 2 * s), draws(count, 5, 2 * s + 1), k) for s in range(60)]

@@ -16,7 +16,7 @@ SUPERSAMPLED = 2
 """Samples a pixel, each way, that are looked up and averaged into the new pixel: so an image may shrink by as much."""
 
 LOBES = 5
-"""Of Lanczos's kernel. With these three numbers, 98 % of every frequency up to 0.7 of the highest is kept."""
+"""Of Lanczos's kernel. With these three numbers, at least 97 % of every frequency up to 0.7 of the highest is kept."""
 
 
 def resampled(images: Float[Tensor, "n c h w"], sources: Float64[Tensor, "n 2 3"]) -> Float[Tensor, "n c h w"]:

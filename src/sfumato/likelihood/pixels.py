@@ -50,7 +50,7 @@ def log_probability(images: Images, mean: Images, deviation: float) -> Images:
 
 
 def dequantized(images: Images, noise: Images) -> Images:
-    """Each pixel moved to a place in its bin, all places being equally likely. Theis et al. (arXiv 1511.01844), eq. 3.
+    """Each pixel moved to a place in its bin, all places being equally likely. Theis et al. (arXiv 1511.01844).
 
     Args:
         images: of 256 levels, (n, C, H, W).

@@ -28,7 +28,7 @@ class Interval(NamedTuple):
 def frechet_distance(one: Moments, other: Moments) -> float:
     """The squared 2-Wasserstein distance of two Gaussians: |m_1 - m_2|^2 + tr(C_1 + C_2 - 2 (C_1 C_2)^(1/2)).
 
-    Dowson and Landau (1982), eq. 16; Heusel et al. (arXiv 1706.08500), eq. 6, with Inception's features the FID. The
+    Dowson and Landau (1982); Heusel et al. (arXiv 1706.08500), eq. 6, with Inception's features the FID. The
     trace of the root of C_1 C_2 is the sum of the singular values of R_1^T R_2, whatever the roots R R^T = C. That is
     symmetric, finite for singular covariances, and loses no digits: roots of eigenvalues of C_1 C_2, which are only
     known to eps |C_1 C_2|, would turn rounding of 1e-16 into 1e-8, in every direction that a set does not fill.
@@ -126,13 +126,13 @@ def frechet_limit(
 ) -> Limit:
     """The Frechet distance from infinitely many images to the reference (FID-infinity).
 
-    Few images make the distance too large, by c / n to first order (Chong and Forsyth, arXiv 1911.07023, section 3).
+    Few images make the distance too large, by c / n to first order (Chong and Forsyth, arXiv 1911.07023).
     So a line through distances over 1 / n is followed to 0. Each n = N / k is that of k pieces which together are all
     images, so that each point uses all of them; the paper draws random subsets instead. The bias of the reference's
     own number of images stays.
 
     The bias is c / n only where images are many times as many as the features are wide. Of a standard Gaussian in 64
-    dimensions, 4, 8 and 16 times as many images lose 130, 111 and 106 % of the bias; features of real images, few of
+    dimensions, 4, 8 and 16 times as many images lose 132, 111 and 104 % of the bias; features of real images, few of
     whose directions matter, need fewer.
 
     Args:

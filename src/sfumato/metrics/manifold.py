@@ -53,7 +53,7 @@ def precision_recall(
     k: int = 3,
     on_images: Callable[[int], None] = lambda _: None,
 ) -> PrecisionRecall:
-    """Improved precision and recall (Kynkaanniemi et al., arXiv 1904.06991, eq. 2), with closed balls as there.
+    """Improved precision and recall (Kynkaanniemi et al., arXiv 1904.06991), with closed balls as there.
 
     Args:
         real: Features, at least k + 1 images.
@@ -78,10 +78,10 @@ def density_coverage(
     k: int = 5,
     on_images: Callable[[int], None] = lambda _: None,
 ) -> DensityCoverage:
-    """Density and coverage (Naeem et al., arXiv 2002.09797, eq. 3 and 4).
+    """Density and coverage (Naeem et al., arXiv 2002.09797).
 
     For images of the same distribution the expected density is 1 and the expected coverage is
-    1 - (m-1)...(m-k) / ((m+n-1)...(m+n-k)) (Lemmas 1 and 2). Balls are closed, as in `precision_recall`, where the
+    1 - (m-1)...(m-k) / ((m+n-1)...(m+n-k)). Balls are closed, as in `precision_recall`, where the
     authors' code (prdc) leaves out their edges; so a perfect copy of the real set has density 1 + 1/k and coverage 1.
 
     Args:

@@ -63,7 +63,7 @@ class Moments:
         """The moments of both sets together.
 
         Chan, Golub and LeVeque, "Updating formulae and a pairwise algorithm for computing sample variances" (1979),
-        eq. 2.1, for vectors.
+        for vectors.
         """
         count = self.count + other.count
         apart = other.mean - self.mean

@@ -41,7 +41,7 @@ def linear(features_in: int, features_out: int) -> nn.Linear:
 
 
 def normalised(x: Float[Tensor, "*_ c"]) -> Float[Tensor, "*_ c"]:
-    """x by the root mean square of its last dimension, in float32 or better. RMSNorm, arXiv 1910.07467, eq. 4."""
+    """x by the root mean square of its last dimension, in float32 or better. RMSNorm, arXiv 1910.07467."""
     precise = x.to(torch.promote_types(x.dtype, torch.float32))
     return (precise * torch.rsqrt(precise.square().mean(-1, keepdim=True) + 1e-6)).to(x.dtype)
 
@@ -98,7 +98,7 @@ class Conditioning(Region):
 
 
 class Attention(nn.Module):
-    """Multi-head self-attention with normalised queries and keys (QK norm, arXiv 2302.05442, section 3.1)."""
+    """Multi-head self-attention with normalised queries and keys (QK norm, arXiv 2302.05442, section 2)."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()

@@ -1,10 +1,10 @@
 """Step rules that also use the estimates of earlier stops: DPM-Solver++, DEIS and iPNDM.
 
-With half the log-SNR lambda = log(alpha / sigma), the probability-flow ODE has the exact solution (DPM-Solver++, eq. 8)
+With half the log-SNR lambda = log(alpha / sigma), the probability-flow ODE has the exact solution (DPM-Solver++)
 
     x_s / sigma_s = x_t / sigma_t + integral of x0_hat(lambda) d exp(lambda)
 
-and, with rho = sigma / alpha = exp(-lambda), as well (DEIS, eq. 11)
+and, with rho = sigma / alpha = exp(-lambda), as well (DEIS)
 
     x_s / alpha_s = x_t / alpha_t + integral of noise_hat d rho
 
@@ -83,7 +83,7 @@ class Multistep(Solver):
 
 @dataclass(frozen=True)
 class DPMSolver(Multistep):
-    """DPM-Solver++ in its multistep form, as an ODE or an SDE. arXiv 2211.01095, Algorithm 2 and appendix A.
+    """DPM-Solver++ in its multistep form, as an ODE or an SDE. arXiv 2211.01095; Algorithm 2 is 2M.
 
     Order 1 is DDIM with the same eta at 0 and 1. Order 3 extrapolates by the whole quadratic: the authors' code, and
     diffusers', halve its second derivative, and so are of order 2 (tests/core/test_solver_order.py).
@@ -202,7 +202,7 @@ ADAMS_BASHFORTH = {
 
 @dataclass(frozen=True)
 class IPNDM(NoiseMultistep):
-    """iPNDM: Adams-Bashforth's fixed coefficients. arXiv 2204.13902 (appendix B), after PNDM, 2202.09778.
+    """iPNDM: Adams-Bashforth's fixed coefficients. arXiv 2204.13902, after PNDM, 2202.09778.
 
     The coefficients are those of equal strides in rho, whatever the grid.
 
@@ -226,7 +226,7 @@ NODES, NODE_WEIGHTS = (torch.from_numpy(part) for part in np.polynomial.legendre
 
 @dataclass(frozen=True)
 class DEIS(NoiseMultistep):
-    """DEIS: the polynomial in log(rho) through the noises, integrated. arXiv 2204.13902, eq. 15.
+    """DEIS (arXiv 2204.13902), with the polynomial through the noises in log(rho), as in diffusers.
 
     Args:
         order: 1 (DDIM) to 4.

@@ -18,7 +18,7 @@ from sfumato.solvers.base import Moment, NoiseSource, Solver, Step
 
 @dataclass(frozen=True)
 class UniPC(Solver):
-    """UniPC-p for estimates of the data: order p + 1 with one evaluation a step. Algorithms 5 to 8 of the paper.
+    """UniPC-p for estimates of the data: order p + 1 with one evaluation a step.
 
     The first steps have a lower order; the step that ends at t = 0 is x0_hat.
 
@@ -63,7 +63,7 @@ class UniPC(Solver):
         return Step(now, self._advance(schedule, [now, *seen][: self.order], s))
 
     def _advance(self, schedule: Schedule, stops: Sequence[Moment], s: Times, at_end: Images | None = None) -> Images:
-        """x_s from the stops, the latest first, and from the estimate at the end too, if it is known. Eq. 3 and 9."""
+        """x_s from the stops, the latest first, and from the estimate at the end too, if it is known."""
         now = stops[0]
         half_logsnr = [schedule.logsnr(stop.t) / 2 for stop in stops]
         h = schedule.logsnr(s) / 2 - half_logsnr[0]
@@ -82,7 +82,7 @@ class UniPC(Solver):
         return x_s
 
     def _weights(self, places: Float64[Tensor, " k"], h: Times) -> Float64[Tensor, " k"]:
-        """What each difference, divided by its place, contributes: exact for polynomials of degree k. Theorem 3.1.
+        """What each difference, divided by its place, contributes: exact for polynomials of degree k.
 
         Solves sum_i w_i place_i^(j-1) = integral over u in [0, 1] of h exp(-h (1 - u)) u^j, j = 1 ... k. For k = 1 the
         paper has B(h) / 2.

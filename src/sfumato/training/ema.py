@@ -48,7 +48,7 @@ class ConstantDecay(Average):
 class PowerDecay(Average):
     """The average is over the same share of the run, however long it is: a step counts as its number ^ gamma.
 
-    EDM2 (arXiv 2312.02696), equations 3 and 123 to 126.
+    EDM2 (arXiv 2312.02696): the update is eq. 2 (eq. 127), the standard deviation of the average eq. 123.
 
     Args:
         length: the standard deviation of the average, as a share of the run so far.

@@ -119,9 +119,11 @@ def like(matrix: Float[Tensor, "rows columns"], weight: Tensor) -> Tensor:
 
 
 def orthogonalised(x: Float[Tensor, "k m n"], steps: int = 5) -> Float[Tensor, "k m n"]:
-    """The nearest matrices whose singular values are near 1 (0.7 to 1.2), by a quintic Newton-Schulz iteration.
+    """Matrices with the same singular vectors and singular values near 1, by a quintic Newton-Schulz iteration.
 
-    Coefficients and method as in Jordan's Muon; in bfloat16 on a GPU, which it bears.
+    After five steps the singular values that were at least 0.002 of the Frobenius norm are between 0.68 and 1.21.
+    Smaller ones may stay smaller: they grow by at most a factor of 485. Coefficients and method as in Jordan's Muon;
+    in bfloat16 on a GPU, whose precision suffices.
     """
     a, b, c = 3.4445, -4.7750, 2.0315
     is_tall = x.shape[1] > x.shape[2]

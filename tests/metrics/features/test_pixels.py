@@ -34,7 +34,7 @@ def test_a_projection_is_of_signs_that_know_nothing_of_each_other() -> None:
 
 
 def philox(counter: int, key: tuple[int, int]) -> list[int]:
-    """Four words of Philox 4x64-10 (Salmon et al. 2011, section 3.3)."""
+    """Four words of Philox 4x64-10 (Salmon et al. 2011)."""
     x, whole = [counter, 0, 0, 0], 2**64
     for turn in range(10):
         keys = [(key[0] + turn * 0x9E3779B97F4A7C15) % whole, (key[1] + turn * 0xBB67AE8584CAA73B) % whole]

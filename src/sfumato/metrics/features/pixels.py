@@ -20,8 +20,8 @@ KEY = 6
 class PixelFeatures(Features):
     """512 sums of all pixels of the image at 32x32, each with a random sign.
 
-    Distances between images are kept, to some 6 % (Achlioptas, "Database-friendly random projections", 2003). So the
-    features tell brightness, colour and coarse shapes, and nothing of what is seen.
+    Distances between images are kept, with a standard deviation of 3 % (Achlioptas, "Database-friendly random
+    projections", 2003). So the features tell brightness, colour and coarse shapes, and nothing of what is seen.
     """
 
     name = "pixels"
