@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from copy import deepcopy
 from pathlib import Path
@@ -150,6 +151,18 @@ def test_singular_values_come_near_one_and_directions_stay(rows: int, columns: i
         new = in_its_directions.diagonal()[of_size]
         assert ((new > 0.6) & (new < 1.3)).all()
         assert (in_its_directions - in_its_directions.diagonal().diag()).abs().max() < 1e-3
+
+
+def test_singular_values_from_0_002_of_the_norm_on_end_between_0_68_and_1_21() -> None:
+    """Diagonal matrices of norm 1, which stay diagonal, so that their singular values are their entries."""
+    small = torch.logspace(-6, math.log10(0.5**0.5), 20_000, dtype=torch.float64)
+    given = torch.stack([small, (1 - small**2).sqrt()], dim=1)
+    ended = orthogonalised(torch.diag_embed(given)).diagonal(dim1=1, dim2=2)
+    reached = ended[given >= 0.002]
+    assert 0.68 < reached.min() < 0.69
+    assert 1.20 < reached.max() < 1.21
+    growth = ended[:, 0] / small
+    assert 484 < growth.max() < 485
 
 
 def test_a_convolution_is_a_matrix_whose_rows_are_its_outputs_channels_last_and_back() -> None:
