@@ -53,7 +53,7 @@ def improved_ddpm(t: float) -> float:
 
 
 def jabri(start: float, end: float, tau: float) -> Callable[[float], float]:
-    """Jabri et al. (arXiv 2212.11972), algorithm 1, `sigmoid_schedule`, not clipped."""
+    """Jabri et al. (arXiv 2212.11972), as `sigmoid_schedule` of Chen (arXiv 2301.10972) has it, not clipped."""
 
     def sigmoid(x: float) -> float:
         return 1 / (1 + math.exp(-x))
