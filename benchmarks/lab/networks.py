@@ -32,7 +32,7 @@ def linear(features_in: int, features_out: int) -> nn.Linear:
 
 
 def normalised(x: Tensor) -> Tensor:
-    """x by the root mean square of its last dimension, in float32, without a gain. RMSNorm, arXiv 1910.07467."""
+    """x by the root mean square of its last dimension, in float32, without a gain. RMSNorm, arXiv 1910.07467, eq. 4."""
     return (x.float() * torch.rsqrt(x.float().square().mean(-1, keepdim=True) + 1e-6)).to(x.dtype)
 
 
@@ -232,7 +232,7 @@ class ConvNet(nn.Module):
 
 
 def rotations(side: int, head: int) -> Tensor:
-    """cos and sin of 2-D rotary positions, an axis a half: (2, side^2, head / 2). RoFormer, 2104.09864."""
+    """cos and sin of 2-D rotary positions, an axis a half: (2, side^2, head / 2). RoFormer, 2104.09864, eq. 34."""
     angles = torch.arange(side)[:, None] * 100.0 ** -torch.linspace(0, 1, head // 4)
     rows, columns = angles[:, None].expand(-1, side, -1), angles[None].expand(side, -1, -1)
     both = torch.cat([rows, columns], dim=-1).flatten(0, 1)

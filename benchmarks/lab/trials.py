@@ -27,7 +27,7 @@ from sfumato.rules import operations_of
 
 
 def guided(main: Denoise, guide: Denoise, strength: float) -> Denoise:
-    """Away from what a worse model says (autoguidance, arXiv 2406.02507)."""
+    """Away from what a worse model says (autoguidance, arXiv 2406.02507, eq. 3)."""
     return lambda x, sigma: torch.lerp(guide(x, sigma), main(x, sigma), strength)
 
 

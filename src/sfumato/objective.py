@@ -183,7 +183,7 @@ class SNR(DataWeight):
 
 @dataclass(frozen=True)
 class MinSNR(DataWeight):
-    """The SNR up to a limit, so that almost clean images do not drown the rest. arXiv 2303.09556.
+    """The SNR up to a limit, so that almost clean images do not drown the rest. arXiv 2303.09556, section 3.4.
 
     Args:
         gamma: the limit.
@@ -230,7 +230,7 @@ def _refuse_no_limit(gamma: float) -> None:
 
 @dataclass(frozen=True)
 class ELBO(DataWeight):
-    """The evidence lower bound per unit of t in nats, for likelihoods. VDM (arXiv 2107.00630), in continuous time."""
+    """The evidence lower bound per unit of t in nats, for likelihoods. VDM (arXiv 2107.00630), eq. 16."""
 
     def of_data(self, schedule: Schedule, t: Times) -> Times:
         """-1/2 dSNR/dt = -1/2 SNR dlogSNR/dt; 0 where no signal is left."""

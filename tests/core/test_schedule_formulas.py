@@ -203,7 +203,7 @@ def test_a_shifted_flow_is_that_of_sd3(factor: float) -> None:
 
 
 def test_a_shift_is_that_of_simple_diffusion() -> None:
-    """Simple diffusion (arXiv 2301.11093): logsnr + 2 log(64 / side) for images of 256 pixels a side."""
+    """Simple diffusion (arXiv 2301.11093), section 3.1: logsnr + 2 log(64 / side) for images of 256 pixels a side."""
     torch.testing.assert_close(
         Shifted(Custom(angular), 256 / 64).logsnr(INSIDE), angular(INSIDE) + 2 * math.log(64 / 256), rtol=1e-13, atol=0
     )

@@ -35,7 +35,7 @@ def test_the_angle_grows_with_the_share_and_so_does_the_norm(share: float) -> No
 
 
 def test_latents_of_one_norm_follow_the_formula_of_the_paper() -> None:
-    """DDIM (2010.02502), section 5.3: sin((1 - s) w) / sin(w) a + sin(s w) / sin(w) b."""
+    """DDIM (2010.02502), appendix D.5: sin((1 - s) w) / sin(w) a + sin(s w) / sin(w) b."""
     b = B * (norms(A) / norms(B)).reshape(5, 1, 1, 1)
     w, s = angles(A, b).reshape(5, 1, 1, 1), 0.3
     expected = ((1 - s) * w).sin() / w.sin() * A + (s * w).sin() / w.sin() * b

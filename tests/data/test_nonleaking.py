@@ -89,7 +89,7 @@ TURN, AXIS = 0.7, 2.4
     ],
 )
 def test_a_pixel_comes_from_where_the_papers_matrices_take_it(given: dict[str, float]) -> None:
-    """EDM's transforms, literally: scale, rotate, stretch along an axis, translate; the picture is known everywhere."""
+    """Table 6, taken literally: scale, rotate, stretch along an axis, translate; the picture is known everywhere."""
     image, t = picture(48, 64), transforms(**given)
 
     def rotation(angle: float) -> Tensor:

@@ -1,4 +1,4 @@
-"""Augmentation that does not leak into samples, for small data sets: EDM's (arXiv 2206.00364, appendix F).
+"""Augmentation that does not leak into samples, for small data sets: EDM's (arXiv 2206.00364, appendix F.2, table 6).
 
 An image is flipped, scaled, turned, stretched and moved, and the network is told how. Asked about an image to which
 nothing was done, as when sampling, it draws what such images look like.

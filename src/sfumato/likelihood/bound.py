@@ -123,7 +123,7 @@ def _step_divergence(
 
         KL = (r - 1 - log r + r (SNR_s - SNR_t) error) / 2,
 
-    which for r = 1 is (SNR_s - SNR_t) error / 2, as in VDM (arXiv 2107.00630).
+    which for r = 1 is (SNR_s - SNR_t) error / 2, as in VDM (arXiv 2107.00630), eq. 13.
     """
     ratio = (schedule.sigma(s) / schedule.sigma(t)) ** 2 if variance == "large" else torch.ones_like(t)
     snr_fall = schedule.logsnr(s).exp() * schedule.snr_lost(s, t)

@@ -44,7 +44,7 @@ def kernel_distance(
 ) -> KernelDistance:
     """The squared maximum mean discrepancy under the kernel (x.y / d + 1)^3, estimated without bias.
 
-    With Inception's features this is the KID of Binkowski et al. (arXiv 1801.01401). Both sets are put in
+    With Inception's features this is the KID of Binkowski et al. (arXiv 1801.01401, section 4). Both sets are put in
     random order and cut into as many blocks of one size, at most 1,000; each pair of blocks gives one estimate. No
     image is in two blocks, so that the estimates are independent and the standard error of their mean is honest; the
     paper's overlapping subsets would make it too small. Images beyond as many blocks as the smaller set fills are not

@@ -41,7 +41,7 @@ def linear(features_in: int, features_out: int) -> nn.Linear:
 
 
 def normalised(x: Float[Tensor, "*_ c"]) -> Float[Tensor, "*_ c"]:
-    """x by the root mean square of its last dimension, in float32 or better. RMSNorm, arXiv 1910.07467."""
+    """x by the root mean square of its last dimension, in float32 or better. RMSNorm, arXiv 1910.07467, eq. 4."""
     precise = x.to(torch.promote_types(x.dtype, torch.float32))
     return (precise * torch.rsqrt(precise.square().mean(-1, keepdim=True) + 1e-6)).to(x.dtype)
 

@@ -77,7 +77,7 @@ class Schedule(ABC):
         return Gaussian(over(self.alpha(t), x_0) * x_0, over(self.sigma(t) ** 2, x_0))
 
     def transition(self, x_s: Images, s: Times, t: Times) -> Gaussian:
-        """q(x_t | x_s) for s < t: formula 1 of the article over any stride.
+        """q(x_t | x_s) for s < t: formula 1 of the article over any stride. VDM eq. 20 to 22.
 
         Its variance is sigma_t^2 - (alpha_t / alpha_s)^2 sigma_s^2 = sigma_t^2 (1 - SNR_t / SNR_s).
         """
@@ -85,7 +85,7 @@ class Schedule(ABC):
         return Gaussian(mean, over(self.sigma(t) ** 2 * self.snr_lost(s, t), x_s))
 
     def posterior(self, x_t: Images, x_0: Images, t: Times, s: Times) -> Gaussian:
-        """q(x_s | x_t, x_0) for s < t, over any stride; formula 9 of the article where s = t - 1/T.
+        """q(x_s | x_t, x_0) for s < t, over any stride. VDM eq. 23 to 25; formula 9 of the article where s = t - 1/T.
 
         mean = alpha_t sigma_s^2 / (alpha_s sigma_t^2) x_t + alpha_s (1 - SNR_t / SNR_s) x_0
         variance = sigma_s^2 (1 - SNR_t / SNR_s)

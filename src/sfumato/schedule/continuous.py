@@ -128,8 +128,8 @@ class Custom(Schedule):
 class Shifted(Schedule):
     """Another schedule with more noise at every time: the log-SNR is lower by 2 log(factor), on the same path.
 
-    Larger images need it, since noise averages out over neighbouring pixels: simple diffusion has factor = side / 64,
-    SD3 the square root of the ratio of the pixel counts (eq. 23; on `Flow`, t' = f t / (1 + (f - 1) t)).
+    Larger images need it, since noise averages out over neighbouring pixels: simple diffusion has factor = side / 64
+    (section 3.1), SD3 the square root of the ratio of the pixel counts (eq. 23; on `Flow`, t' = f t / (1 + (f - 1) t)).
 
     Args:
         base: the schedule to shift.
