@@ -46,7 +46,7 @@ def _flow(alpha: Times, sigma: Times) -> Relation:
 
 
 def _score(alpha: Times, sigma: Times) -> Relation:
-    """grad log p(x_t) = (alpha x_0 - x_t) / sigma^2, Tweedie's formula. EDM (arXiv 2206.00364), eq. 3."""
+    """grad log p(x_t) = (alpha x_0 - x_t) / sigma^2, Tweedie's formula. EDM (arXiv 2206.00364), eq. 3 for alpha = 1."""
     return Relation(torch.ones_like(alpha), -alpha, sigma**2)
 
 
