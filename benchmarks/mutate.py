@@ -251,11 +251,17 @@ class Worker:
         self.process = run_tests(self.tree, tests, Hunt(baseline, mutant, recent))
 
     def outcome(self) -> Outcome | None:
-        """What became of the mutant, once that is known."""
+        """What became of the mutant, once that is known.
+
+        Raises:
+            SystemExit: no test was run at all.
+        """
         process, status = os.waitpid(self.process, os.WNOHANG)
         if not process:
             return None
         self.file.write_bytes(self.original)
+        if os.waitstatus_to_exitcode(status) in (pytest.ExitCode.USAGE_ERROR, pytest.ExitCode.NO_TESTS_COLLECTED):
+            sys.exit((self.tree / "output.txt").read_text() + "\nNo test was run.")
         result = self.tree / "result.json"
         caught_by = json.loads(result.read_text()) if result.exists() else "a crash, or its time limit"
         return Outcome(self.mutant, caught_by if status else "")
@@ -334,13 +340,14 @@ def main(
         tempfile.TemporaryDirectory(prefix="mutants-") as folder,
         Progress(*columns, console=console, auto_refresh=False) as bar,  # its thread would not survive a fork
     ):
-        crew = [Worker(Path(folder) / str(number)) for number in range(workers)]
         found = {name: mutants for name in rooms if (mutants := mutants_of(name, kinds))}
-        baselines = {name: crew[0].baseline(tests_of(ROOMS[name])) for name in found}
+        tests = {name: tests_of(ROOMS[name]) for name in found}
+        crew = [Worker(Path(folder) / str(number)) for number in range(workers)]
+        baselines = {name: crew[0].baseline(tests[name]) for name in found}
         for name, mutants in found.items():
             if sample is not None:
                 mutants = random.Random(seed).sample(mutants, min(sample, len(mutants)))
-            tried = try_all(mutants, tests_of(ROOMS[name]), baselines[name], crew)
+            tried = try_all(mutants, tests[name], baselines[name], crew)
             outcomes[name] = list(bar.track(tried, total=len(mutants), description=name))
     if save:
         save.write_text(json.dumps({name: [asdict(one) for one in room] for name, room in outcomes.items()}, indent=1))
