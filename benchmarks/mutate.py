@@ -66,7 +66,9 @@ ROOMS = {
     "schedule": Room(("schedule/*.py",), ("core/test_schedule*.py",)),
     "conditions": Room(("conditions.py", "nn/conditioning.py"), ("core/test_condition*.py",)),
     "denoiser": Room(("denoiser.py", "conversions.py"), ("core/test_denoiser.py", "core/test_conversions.py")),
-    "objective": Room(("objective.py",), ("core/test_objective.py", "core/test_times.py")),
+    "objective": Room(
+        ("objective.py",), ("core/test_objective.py", "core/test_times.py", "core/test_label_dropout.py")
+    ),
     "solvers": Room(("solvers/*.py",), ("core/test_solver*.py", "core/test_ode.py", "parity/test_*.py")),
     "ode": Room(("ode.py",), ("core/test_ode.py",)),
     "grids": Room(("grids.py", "named.py"), ("core/test_grids.py", "core/test_named.py")),
@@ -85,7 +87,8 @@ ROOMS = {
         (), tuple(f"data/test_{part}.py" for part in ("augment", "batches", "draws", "nonleaking", "feed", "imageset"))
     ),
     "frame": Room((), ("sources/test_frame*.py",)),
-    "metrics": Room((), ("metrics/test_*.py",)),
+    "metrics": Room((), ("metrics/test_[!er]*.py",)),  # all but those of the example and the reference, which are slow
+    "bulk": Room((), ("core/test_acceleration.py", "core/test_bulk.py")),
     "evaluation": Room((), ("evaluation/test_labels.py", "evaluation/test_small.py")),
 }
 
