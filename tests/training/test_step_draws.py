@@ -105,6 +105,21 @@ def test_a_step_draws_by_the_images_seen_and_not_by_its_number(
     assert seen.seeds == [step_seed(0, images) for images in (100, 100, 100, 0, 96, 104)]
 
 
+def test_a_step_seeds_once_and_goes_on_in_that_stream(
+    config: TrainConfig, new_state: NewState, seen: Drawn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Times, hidden labels, noise and dropout then are different parts of one stream."""
+    seeds: list[int] = []
+    manual_seed = torch.manual_seed
+    monkeypatch.setattr(torch, "manual_seed", lambda seed: (seeds.append(seed), manual_seed(seed))[1])
+    state = new_state(config)
+    seeds.clear()
+    training_step(state, batch(), config, parts=2)
+    training_step(state, batch(), config)
+    assert seeds == [step_seed(0, 0), step_seed(0, 4)]
+    assert len(seen.seeds) == 3
+
+
 def test_another_seed_draws_other_numbers(config: TrainConfig, new_state: NewState, seen: Drawn) -> None:
     for seed in (0, 1, 2):
         other = replace(config, optimization=replace(config.optimization, seed=seed))
