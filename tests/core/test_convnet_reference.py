@@ -45,7 +45,9 @@ def seeded() -> Iterator[None]:
         yield
 
 
-def inputs(config: ConvNetConfig, periods: Periods, size: tuple[int, int]) -> tuple[Tensor, ...]:
+def inputs(
+    config: ConvNetConfig, periods: Periods, size: tuple[int, int]
+) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
     """Images, times that are exact in float32, labels and augmentation, for four images."""
     x = torch.randn(4, config.image_channels, *size, dtype=torch.float64)
     times = torch.tensor([-1.5, -0.25, 0.0, 1.125] if periods == LOG_NOISE_PERIODS else [0.0, 7, 100, 999])

@@ -111,7 +111,12 @@ def test_a_step_seeds_once_and_goes_on_in_that_stream(
     """Times, hidden labels, noise and dropout then are different parts of one stream."""
     seeds: list[int] = []
     manual_seed = torch.manual_seed
-    monkeypatch.setattr(torch, "manual_seed", lambda seed: (seeds.append(seed), manual_seed(seed))[1])
+
+    def counted(seed: int) -> torch.Generator:
+        seeds.append(seed)
+        return manual_seed(seed)
+
+    monkeypatch.setattr(torch, "manual_seed", counted)
     state = new_state(config)
     seeds.clear()
     training_step(state, batch(), config, parts=2)
