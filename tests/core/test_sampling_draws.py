@@ -10,10 +10,10 @@ from torch import Tensor
 
 from sfumato import oracle
 from sfumato.denoiser import Denoiser
-from sfumato.sampling import ImageNoise, sample
+from sfumato.sampling import ImageNoise, route_of, sample, sample_batches, trajectory
 from sfumato.schedule import LinearBeta, VarianceExploding
 from sfumato.shapes import Images, Times
-from sfumato.solvers import Moment, NoiseSource, Solver
+from sfumato.solvers import DDIM, Moment, NoiseSource, Solver
 from sfumato.solvers.base import Step
 
 SHAPE = (2, 3, 4)
@@ -86,3 +86,25 @@ def test_a_stochastic_solver_draws_once_a_step_at_most_and_for_each_image_its_ow
         sample(model, 3, solver=solver, steps=6)
     assert 4 <= len(drawn) - 1 <= 6
     assert torch.stack(drawn).flatten().unique().numel() > 0.99 * torch.stack(drawn).numel()
+
+
+@pytest.mark.parametrize(("first", "batch"), [(0, 3), (3, 2), (4, 64), (6, 1)])
+def test_going_on_from_an_image_draws_it_and_the_rest(first: int, batch: int) -> None:
+    model = oracle.gaussian(LinearBeta(), torch.zeros(SHAPE), 0.1)
+    route = route_of(model, steps=4)
+    whole = sample(model, COUNT, steps=4)
+    rest = torch.cat([images for images, _ in sample_batches(model, COUNT, route, batch=batch, first=first)])
+    torch.testing.assert_close(rest, whole[first:], rtol=0, atol=1e-6)
+
+
+def test_a_trajectory_ends_with_what_its_last_step_left() -> None:
+    """At t = 0 that is the estimate too; a way that ends among noise, as encoding does, is where they differ."""
+    model = oracle.gaussian(LinearBeta(), torch.zeros(SHAPE), 0.5)
+    x, grid = ImageNoise(0, range(2), SHAPE)().double(), torch.tensor([1.0, 0.6, 0.3], dtype=torch.float64)
+    solver = DDIM()
+    between = solver.step(model, x, grid[0], grid[1], lambda: x, ()).x_s
+    then = solver.step(model, between, grid[1], grid[2], lambda: x, ())
+    *_, last = trajectory(model, x, grid, solver, lambda: x)
+    assert last.t == 0.3
+    assert torch.equal(last.x_t, then.x_s)
+    assert torch.equal(last.x0_hat, then.now.x0_hat)
