@@ -1,10 +1,18 @@
-"""The mutants of a source file: each one constant, sign, index or comparison changed. Tried by mutate.py."""
+"""The mutants of a source file: small ones, each one constant, sign, index or comparison changed, and structural ones.
+
+The small ones are found in the source. The structural ones (order, place, reuse of random numbers) are written down in
+mutants_structural.toml. Both are tried by mutate.py.
+"""
 
 import ast
+import tomllib
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
+from pathlib import Path
+
+STRUCTURAL = Path(__file__).with_name("mutants_structural.toml")
 
 SWAPS: dict[type[ast.AST], tuple[str, tuple[str, ...]]] = {
     ast.Add: ("+", ("-",)),
@@ -37,8 +45,9 @@ TWINS |= {other: one for one, other in TWINS.items()}
 class Mutant:
     """One change: the bytes from `start` to `end` of a file below src/sfumato become `text`.
 
-    `line` is where, `before` and `after` the whole line without and with it. `within` is the first and last line of the
-    function that it is in; where there is none, or in a default, importing the file is enough to meet it.
+    `line` is where, `before` and `after` the whole line (or lines) without and with it. `within` is
+    the first and last line of the function that it is in; where there is none, or in a default, importing the file is
+    enough to meet it. `fault` is what a structural mutant does wrong, in words.
     """
 
     file: str
@@ -49,9 +58,10 @@ class Mutant:
     end: int
     text: str
     within: tuple[int, int] | None
+    fault: str = ""
 
     def __str__(self) -> str:
-        return f"{self.file}:{self.line}: {self.before}  ->  {self.after}"
+        return f"{self.file}:{self.line}: {self.fault or f'{self.before}  ->  {self.after}'}"
 
     @property
     def key(self) -> tuple[str, str, str]:
@@ -80,6 +90,17 @@ class Source:
         """In the order of their places."""
         changes = (change for node in visited(self.tree) for change in self.changes(node))
         return [self.mutant(*change) for change in sorted(changes)]
+
+    def structural(self, fault: str, written: str, put: str) -> Mutant:
+        """The mutant with `put` in the one place where `written` stands.
+
+        Raises:
+            ValueError: it stands nowhere, or in several places.
+        """
+        places = self.text.count(written.encode())
+        if places != 1:
+            raise ValueError(f"{self.file}: {fault}: {written!r} stands in {places} places; it must be exactly one")
+        return self.mutant(self.text.index(written.encode()), written, put, fault)
 
     def changes(self, node: ast.AST) -> Iterator[tuple[int, str, str]]:
         """Places in a node itself, what is written there, and what is put instead."""
@@ -114,13 +135,13 @@ class Source:
         place = self.text.index(written.encode(), self.end(left), self.start(right))
         return ((place, written, other) for other in others)
 
-    def mutant(self, place: int, written: str, put: str) -> Mutant:
+    def mutant(self, place: int, written: str, put: str, fault: str = "") -> Mutant:
         """The mutant of one change."""
-        line, end = bisect_right(self.line_starts, place), place + len(written)
-        first, last = self.line_starts[line - 1 : line + 1]
+        line, end = bisect_right(self.line_starts, place), place + len(written.encode())
+        first, last = self.line_starts[line - 1], self.line_starts[bisect_right(self.line_starts, end - 1)]
         before = self.text[first:last].decode().strip()
         after = (self.text[first:place] + put.encode() + self.text[end:last]).decode().strip()
-        return Mutant(self.file, line, before, after, place, end, put, self.function_at(line))
+        return Mutant(self.file, line, before, after, place, end, put, self.function_at(line), fault)
 
     def function_at(self, line: int) -> tuple[int, int] | None:
         """The first and last line of the outermost function whose body a line is in."""
@@ -153,3 +174,19 @@ def visited(node: ast.AST) -> Iterator[ast.AST]:
             below = body
     for child in filter(None, below):
         yield from visited(child)
+
+
+def structural_mutants(room: str, sources: Path) -> list[Mutant]:
+    """Those that are written down for a room, in files below `sources`.
+
+    Raises:
+        ValueError: one does not fit its source any more, or leaves no Python.
+    """
+    found = []
+    for group in tomllib.loads(STRUCTURAL.read_text())["structural"]:
+        if group["room"] == room:
+            source = Source(group["file"], (sources / group["file"]).read_bytes())
+            found += [source.structural(*change) for change in group["mutants"]]
+            for mutant in found[-len(group["mutants"]) :]:
+                ast.parse(mutant.applied_to(source.text))
+    return found

@@ -1,7 +1,11 @@
-"""Do the tests notice? Changes one constant, sign, index or comparison of the maths at a time, and runs the tests.
+"""Do the tests notice? Plants one bug at a time, and runs the tests.
 
     nice -n 10 python benchmarks/mutate.py                              # every room
     nice -n 10 python benchmarks/mutate.py --rooms solvers --sample 50  # some of one
+    nice -n 10 python benchmarks/mutate.py --kinds structural           # faults of order, place and reuse alone
+
+Small mutants change one constant, sign, index or comparison of the maths. Structural ones are written down in
+`mutants_structural.toml` beside this script: a residual left out, a norm in another place, random numbers used twice.
 
 A mutant is caught if a test of its room fails on it, or never ends. Those that survive are printed, as
 `file:line: before -> after`, unless `mutants_explained.toml` beside this script says why no test can catch them.
@@ -27,6 +31,7 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import FrameType
+from typing import Literal
 
 import beartype  # noqa: F401  (for the forks, as are the next three)
 import diffusers.schedulers  # noqa: F401
@@ -34,7 +39,7 @@ import jaxtyping  # noqa: F401
 import matplotlib.pyplot  # noqa: F401
 import pytest
 import tyro
-from mutants import Mutant, Source
+from mutants import Mutant, Source, structural_mutants
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -48,7 +53,10 @@ EXPLANATIONS = Path(__file__).with_name("mutants_explained.toml")
 
 @dataclass(frozen=True)
 class Room:
-    """Source files, by patterns below src/sfumato, and the tests that prove them, by patterns below tests."""
+    """Source files with small mutants, by patterns below src/sfumato, and the tests of them and of the structural ones.
+
+    Tests are given by patterns below tests.
+    """
 
     sources: tuple[str, ...]
     tests: tuple[str, ...]
@@ -58,20 +66,41 @@ ROOMS = {
     "schedule": Room(("schedule/*.py",), ("core/test_schedule*.py",)),
     "conditions": Room(("conditions.py", "nn/conditioning.py"), ("core/test_condition*.py",)),
     "denoiser": Room(("denoiser.py", "conversions.py"), ("core/test_denoiser.py", "core/test_conversions.py")),
-    "objective": Room(("objective.py",), ("core/test_objective.py", "core/test_times.py")),
+    "objective": Room(
+        ("objective.py",), ("core/test_objective.py", "core/test_times.py", "core/test_label_dropout.py")
+    ),
     "solvers": Room(("solvers/*.py",), ("core/test_solver*.py", "core/test_ode.py", "parity/test_*.py")),
     "ode": Room(("ode.py",), ("core/test_ode.py",)),
     "grids": Room(("grids.py", "named.py"), ("core/test_grids.py", "core/test_named.py")),
     "guidance": Room(("guidance/*.py",), ("core/test_guidance*.py", "core/test_clipping.py")),
     "likelihood": Room(("likelihood/*.py",), ("core/test_likelihood*.py",)),
-    "sampling": Room(("sampling.py", "latents.py"), ("core/test_sampling.py", "core/test_latents.py")),
+    "sampling": Room(
+        ("sampling.py", "latents.py"), ("core/test_sampling*.py", "core/test_latents.py", "core/test_sphere.py")
+    ),
+    "networks": Room(
+        (), ("core/test_convnet*.py", "core/test_unet*.py", "core/test_networks.py", "core/test_condition*.py")
+    ),
+    "training": Room(
+        (), tuple(f"training/test_{part}*.py" for part in ("step", "ema", "opt", "heldout", "augm", "engine", "resume"))
+    ),
+    "data": Room(
+        (), tuple(f"data/test_{part}.py" for part in ("augment", "batches", "draws", "nonleaking", "feed", "imageset"))
+    ),
+    "frame": Room((), ("sources/test_frame*.py",)),
+    "metrics": Room((), ("metrics/test_[!er]*.py",)),  # all but those of the example and the reference, which are slow
+    "bulk": Room((), ("core/test_acceleration.py", "core/test_bulk.py")),
+    "evaluation": Room((), ("evaluation/test_labels.py", "evaluation/test_small.py")),
 }
 
+Kind = Literal["small", "structural"]
 
-def mutants_of(room: Room) -> list[Mutant]:
-    """All mutants of a room, by file and place."""
-    files = sorted(str(path.relative_to(SOURCES)) for pattern in room.sources for path in SOURCES.glob(pattern))
-    return [mutant for file in files for mutant in Source(file, (SOURCES / file).read_bytes()).mutants()]
+
+def mutants_of(name: str, kinds: Collection[Kind]) -> list[Mutant]:
+    """All mutants of a room: the small ones by file and place, then the structural ones."""
+    patterns = ROOMS[name].sources if "small" in kinds else ()
+    files = sorted(str(path.relative_to(SOURCES)) for pattern in patterns for path in SOURCES.glob(pattern))
+    small = [mutant for file in files for mutant in Source(file, (SOURCES / file).read_bytes()).mutants()]
+    return small + (structural_mutants(name, SOURCES) if "structural" in kinds else [])
 
 
 def tests_of(room: Room) -> list[str]:
@@ -225,11 +254,17 @@ class Worker:
         self.process = run_tests(self.tree, tests, Hunt(baseline, mutant, recent))
 
     def outcome(self) -> Outcome | None:
-        """What became of the mutant, once that is known."""
+        """What became of the mutant, once that is known.
+
+        Raises:
+            SystemExit: no test was run at all.
+        """
         process, status = os.waitpid(self.process, os.WNOHANG)
         if not process:
             return None
         self.file.write_bytes(self.original)
+        if os.waitstatus_to_exitcode(status) in (pytest.ExitCode.USAGE_ERROR, pytest.ExitCode.NO_TESTS_COLLECTED):
+            sys.exit((self.tree / "output.txt").read_text() + "\nNo test was run.")
         result = self.tree / "result.json"
         caught_by = json.loads(result.read_text()) if result.exists() else "a crash, or its time limit"
         return Outcome(self.mutant, caught_by if status else "")
@@ -282,6 +317,7 @@ def report(console: Console, outcomes: dict[str, list[Outcome]]) -> bool:
 
 def main(
     rooms: tuple[str, ...] = tuple(ROOMS),
+    kinds: tuple[Kind, ...] = ("small", "structural"),
     workers: int = 2,
     sample: int | None = None,
     seed: int = 0,
@@ -291,6 +327,7 @@ def main(
 
     Args:
         rooms: where to change things.
+        kinds: of changes; rooms that have none of them are left out.
         workers: mutants at a time.
         sample: mutants of each room, drawn at random; all of them if not given.
         seed: of that draw.
@@ -306,13 +343,14 @@ def main(
         tempfile.TemporaryDirectory(prefix="mutants-") as folder,
         Progress(*columns, console=console, auto_refresh=False) as bar,  # its thread would not survive a fork
     ):
+        found = {name: mutants for name in rooms if (mutants := mutants_of(name, kinds))}
+        tests = {name: tests_of(ROOMS[name]) for name in found}
         crew = [Worker(Path(folder) / str(number)) for number in range(workers)]
-        baselines = {name: crew[0].baseline(tests_of(ROOMS[name])) for name in rooms}
-        for name in rooms:
-            mutants = mutants_of(ROOMS[name])
+        baselines = {name: crew[0].baseline(tests[name]) for name in found}
+        for name, mutants in found.items():
             if sample is not None:
                 mutants = random.Random(seed).sample(mutants, min(sample, len(mutants)))
-            tried = try_all(mutants, tests_of(ROOMS[name]), baselines[name], crew)
+            tried = try_all(mutants, tests[name], baselines[name], crew)
             outcomes[name] = list(bar.track(tried, total=len(mutants), description=name))
     if save:
         save.write_text(json.dumps({name: [asdict(one) for one in room] for name, room in outcomes.items()}, indent=1))

@@ -144,6 +144,16 @@ def test_an_image_smaller_than_the_filter_is_moved_too() -> None:
     assert found.isfinite().all()
 
 
+def test_each_image_of_a_batch_has_its_own_transform_whichever_stay_as_they_are() -> None:
+    """Images that differ, of which the second is turned, the third flipped, the fifth moved, the others left."""
+    images = torch.cat([picture(12, 16)[:, :1] * share for share in (1.0, -0.8, 0.6, -0.4, 0.2, 0.9)])
+    each = [{}, {"turn": 0.4}, {"flip_x": 1.0}, {}, {"shift_x": 1.0, "scale": 0.5}, {}]
+    alone = [transformed(image[None], transforms(**given)) for image, given in zip(images, each, strict=True)]
+    together = Transforms(*(torch.cat(columns) for columns in zip(*(transforms(**one) for one in each), strict=True)))
+    torch.testing.assert_close(transformed(images, together), torch.cat(alone), rtol=0, atol=1e-6)
+    assert [torch.equal(one[0], image) for one, image in zip(alone, images, strict=True)] == [not one for one in each]
+
+
 def test_images_move_alone_as_in_a_batch() -> None:
     images, count = torch.rand(12, 3, 10, 14), 5
     first, rest = some(count, 0.3), some(12 - count, 0.3, start=count)
