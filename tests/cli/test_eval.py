@@ -183,7 +183,7 @@ def test_a_copy_of_a_model_is_judged_beside_the_images_that_are_named(
 ) -> None:
     copy = shutil.copytree(trained / "model", tmp_path / "copy")
     found = facts(sfumato, copy, faces, *QUICK, "--metrics", "drift")
-    assert (found["samples"], found["train"], found["held_out"]) == (30, 72, 8)
+    assert (found["samples"], found["train"], found["held_out"]) == (30, 76, 4)
     outcome = sfumato("eval", copy, *QUICK)
     assert (outcome.code, "without its run" in outcome.error) == (2, True)
 
@@ -208,10 +208,10 @@ def test_what_was_skipped_or_converted_is_said(sfumato: Command, faces: Path, tm
     np.savez(tmp_path / "drawn.npz", images=pixels)
     asked = (tmp_path / "drawn.npz", faces, "--metrics", "drift", "--out", tmp_path, "--device", "cpu")
     first, *others = facts(sfumato, *asked)["notices"]  # type: ignore[misc]
-    assert first.startswith("1 of 30 images were skipped")
+    assert first.startswith("Pixels without data (0.21% of all, in 1 images) have the mean")
     assert others == [
         f"The images of {faces} are compared as the samples are: 4x4 pixels, grey.",
-        "1 of 29 samples show one colour and nothing else: look at what made them.",
+        "1 of 30 samples show one colour and nothing else: look at what made them.",
     ]
     assert others[1] in sfumato("eval", *asked).out
 
@@ -220,7 +220,7 @@ def test_anybodys_samples_are_judged_beside_any_images(sfumato: Command, faces: 
     random = np.random.default_rng(1)
     np.savez(tmp_path / "drawn.npz", images=random.integers(256, size=(30, 8, 8, 3), dtype=np.uint8))
     found = facts(sfumato, tmp_path / "drawn.npz", faces, "--out", tmp_path, "--device", "cpu")
-    assert (found["samples"], found["train"], found["held_out"]) == (30, 72, 8)
+    assert (found["samples"], found["train"], found["held_out"]) == (30, 76, 4)
     few = facts(sfumato, tmp_path / "drawn.npz", faces, "--out", tmp_path, "--device", "cpu", "--count", 7)
     assert few["samples"] == 7
 

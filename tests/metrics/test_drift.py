@@ -171,7 +171,7 @@ def test_the_sentence_names_the_largest_change() -> None:
         (1, "brightness", False),
         (2, "brightness in channel 2", False),
         (3, "brightness in blue", True),
-        (4, "brightness in opacity", True),
+        (4, "brightness in channel 4", True),
         (5, "brightness in channel 5", False),
     ],
 )
