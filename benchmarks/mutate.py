@@ -78,10 +78,13 @@ ROOMS = {
         ("sampling.py", "latents.py"), ("core/test_sampling*.py", "core/test_latents.py", "core/test_sphere.py")
     ),
     "networks": Room(
-        (), ("core/test_convnet*.py", "core/test_unet*.py", "core/test_networks.py", "core/test_condition*.py")
+        (), tuple(f"core/test_{part}*.py" for part in ("convnet", "unet", "networks", "condition", "matrices"))
     ),
     "training": Room(
-        (), tuple(f"training/test_{part}*.py" for part in ("step", "ema", "opt", "heldout", "augm", "engine", "resume"))
+        (),
+        tuple(
+            f"training/test_{part}*.py" for part in ("step", "ema", "opt", "held", "augm", "engine", "resume", "saving")
+        ),
     ),
     "data": Room(
         (), tuple(f"data/test_{part}.py" for part in ("augment", "batches", "draws", "nonleaking", "feed", "imageset"))

@@ -124,8 +124,14 @@ def test_a_run_is_unlocked_though_its_last_save_was_not_waited_for(
         run.log("no longer locked")
 
 
-def test_a_copy_is_contiguous_and_in_memory_of_its_own() -> None:
-    weights = torch.arange(16.0).reshape(1, 4, 2, 2).contiguous(memory_format=torch.channels_last)
+@pytest.mark.parametrize("shape", [(), (16,), (2, 8), (1, 4, 2, 2)])
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
+def test_a_copy_is_contiguous_and_in_memory_of_its_own(
+    shape: tuple[int, ...], memory_format: torch.memory_format
+) -> None:
+    """Weights that are contiguous already, as biases are, are copied too."""
+    weights = torch.randn(shape)
+    weights = weights.contiguous(memory_format=memory_format) if len(shape) == 4 else weights
     copy = copied({"weights": weights})["weights"]
     assert torch.equal(copy, weights)
     assert copy.is_contiguous()

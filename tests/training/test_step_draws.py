@@ -40,8 +40,9 @@ class Drawn:
     def loss(
         self, model: NetworkDenoiser, x_0: Tensor, levels: Levels, noise: Tensor, labels: Tensor, told: Tensor | None
     ) -> Tensor:
-        """No loss at all, but for its being finite."""
+        """No loss at all, but for its being finite; draws a number, as dropout would."""
         del told
+        torch.rand(1)
         self.noise.append(noise.clone())
         self.sigma.append(levels.sigma.clone())
         self.hidden.append((labels == UNLABELLED).float())
