@@ -8,7 +8,7 @@ import shutil
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, astuple, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -222,13 +222,14 @@ def _decode(entry: Entry, layout: Layout, options: ReadOptions, place: np.ndarra
 def _noted(outcome: Outcome) -> list[object]:
     """An outcome for the journal, which `_restored` reads."""
     shape, values = outcome.shape, outcome.values
-    return [shape and [*astuple(shape)], outcome.reason, outcome.digest, values and asdict(values)]
+    return [shape and [*vars(shape).values()], outcome.reason, outcome.digest, values]
 
 
 def _restored(noted: list[Any]) -> Outcome:
     shape, reason, digest, values = noted
     if values is not None:
-        values = Values(**values | {"labels": values["labels"] and tuple(values["labels"])})
+        *numbers, labels = values
+        values = Values(*numbers, labels and tuple(labels))
     return Outcome(shape and Shape(*shape), reason, digest, values)
 
 
