@@ -59,8 +59,13 @@ class TiffImage:
 
     @property
     def nodata(self) -> float | None:
-        """The value that GDAL's tag declares for pixels without data, if it is a number; NaN has none anyway."""
-        text = _tag(self.page, NODATA)
+        """The value that GDAL's tag declares for pixels without data, if it is a number, and not a place in a palette.
+
+        NaN stands for no data anyway.
+        """
+        from tifffile import PHOTOMETRIC
+
+        text = None if self.page.photometric == PHOTOMETRIC.PALETTE else _tag(self.page, NODATA)
         try:
             value = float(text.strip("\0 ")) if isinstance(text, str) else math.nan
         except ValueError:
