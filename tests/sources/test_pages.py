@@ -252,3 +252,12 @@ def test_broken_frames_and_directories_are_bad_images(tmp_path: Path) -> None:
                     opened(entry.read()).pixels()
                 except BadImageError:
                     continue
+
+
+def test_frames_are_those_of_a_file_that_has_changed(tmp_path: Path) -> None:
+    path = tmp_path / "a.gif"
+    for level in (40, 200):
+        frames = [Image.new("L", (4, 4), level + index) for index in range(2)]
+        frames[0].save(path, save_all=True, append_images=frames[1:])
+        listing = with_pages(Listing([FileEntry("a.gif", path)]), ReadOptions(pages="images"))
+        assert [opened(entry.read()).pixels()[0, 0, 0] for entry in listing.entries] == [level, level + 1]

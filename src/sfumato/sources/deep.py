@@ -22,6 +22,9 @@ from sfumato.sources.pixels import MOST_SIXTEEN, to_sixteen
 PNG_GREY_WITH_OPACITY = 4
 """A colour type of PNG."""
 
+TEXT_COPIES = 30
+"""As `Decoder.copies`, of numbers that are written as text, each of which is a Python object for a while."""
+
 
 @dataclass(frozen=True)
 class Decoder:
@@ -78,7 +81,7 @@ def deep_decoder(image: ImageFile.ImageFile, content: bytes) -> Decoder | None:
         case "PNG" if content[24:25] == b"\x10":
             return Decoder(_png)
         case "PPM" if (white := netpbm.white(content)) > 255:
-            return Decoder(netpbm.decoded, white)
+            return Decoder(netpbm.decoded, white, TEXT_COPIES if content[1:2] in b"23" else 1.5)
         case "SGI" if content[3:4] == b"\x02":
             return Decoder(sgi.decoded)
         case "AVIF" if (bits := _avif_bits(content)) > 8:

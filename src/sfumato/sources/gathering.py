@@ -74,5 +74,5 @@ def _unread_archives(files: Files, names: Sequence[str]) -> list[Notice]:
         return []
     more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
     first = ", ".join(map(printable, names[:NAMED]))
-    remedy = "Unpack them first." if files.root is None else f"One is read by: sfumato train {files.root / names[0]}"
+    remedy = "Unpack them first." if files.root is None else f"One is read by: sfumato train {printable(str(files.root / names[0]))}"
     return [Notice("archives", f"Files that may hold images were not read: {first}{more}. {remedy}", matters=False)]

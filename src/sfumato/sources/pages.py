@@ -97,6 +97,7 @@ def with_pages(listing: Listing, options: ReadOptions) -> Listing:
     """
     if options.pages in ("first", "channels"):
         return listing
+    _animation.cache_clear()  # a file of the same name may have changed
     several = {
         row: images
         for row, entry in enumerate(listing.entries)
