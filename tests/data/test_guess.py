@@ -64,3 +64,12 @@ def test_a_sample_without_an_image_says_nothing(tmp_path: Path) -> None:
     for name in ("00.png", "06.png"):
         (tmp_path / name).write_text("no image")
     assert len(load_images(tmp_path)) == 10
+
+
+def test_a_size_that_only_a_header_promises_is_none(tmp_path: Path) -> None:
+    """The pixels of the image of another size are not there: it is skipped, and the others have one size."""
+    folder(tmp_path, COLOUR, COLOUR)
+    (tmp_path / "00.png").write_bytes(png(noise(90, 80, 3))[:2000])
+    images = load_images(tmp_path)
+    assert len(images) == 11
+    assert "1 of 12 images were skipped: 00.png" in images.notices[0].text

@@ -13,6 +13,7 @@ from sfumato.sources.colour import pixels_in_srgb
 from sfumato.sources.entry import BadImageError
 from sfumato.sources.frame import GREY, RGB, RGBA, Frame
 from sfumato.sources.memory import check_memory
+from sfumato.sources.opacity import coloured
 from sfumato.sources.options import ReadOptions
 from sfumato.sources.orientation import turned, turned_size
 from sfumato.sources.picture import Picture, Shape
@@ -95,7 +96,7 @@ def deep_decoder(image: ImageFile.ImageFile, content: bytes) -> Decoder | None:
 def with_channels(pixels: np.ndarray, channels: int) -> np.ndarray:
     """Pixels (H, W, C), grey with opacity as RGBA, and the channels after those that are counted left out."""
     if pixels.shape[2] == 2 and channels == RGBA:
-        return pixels[:, :, [0, 0, 0, 1]]
+        return coloured(pixels)
     return pixels[:, :, :channels]
 
 
