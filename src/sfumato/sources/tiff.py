@@ -200,7 +200,7 @@ def is_pillows(image: TiffImage) -> bool:
     colours = RGB if page.photometric == PHOTOMETRIC.RGB else GREY
     has_opacity = page.samplesperpixel == colours + 1 and page.extrasamples == (EXTRASAMPLE.UNASSALPHA,)
     is_known = page.compression in LIBTIFF and (page.samplesperpixel == colours or has_opacity)
-    return is_known and page.dtype in (np.uint8, np.bool_) and image.nodata is None
+    return is_known and page.dtype in (np.uint8, np.bool_)
 
 
 def _is_grey_or_rgb(page: TiffPage) -> bool:
