@@ -212,7 +212,15 @@ def read_description(folder: Path) -> ModelConfig:
         fields = json.loads(read_text(path))
     except json.JSONDecodeError as error:
         raise RunError(f"{path} is not JSON: {error}", "Restore it from a copy.") from error
+    _mark_opacity(fields)
     return validated(ModelConfig, fields, path)
+
+
+def _mark_opacity(fields: object) -> None:
+    """Descriptions that say nothing of opacity are of models whose fourth channel it was."""
+    match fields:
+        case {"image_shape": [4, _, _], "depth": {**depth}} if "opacity" not in depth:
+            fields["depth"]["opacity"] = True  # type: ignore[index]
 
 
 def load(path: str | Path, device: str | torch.device = "cpu") -> NetworkDenoiser:

@@ -15,10 +15,11 @@ from pathlib import Path
 from typing import ClassVar, Literal, TypeVar
 
 from sfumato.conditions import Column
-from sfumato.data import Fit, ImageSet, read_images
+from sfumato.data import ImageSet, read_images
 from sfumato.errors import DataError, RunError
 from sfumato.measurements import Best
 from sfumato.models import BEST, DESCRIPTION, MODEL, WEIGHTS, images_seen
+from sfumato.sources import USUAL, ReadOptions
 from sfumato.storage import read_text, validated
 from sfumato.training.budget import Budget
 from sfumato.training.config import DataConfig, NetworkConfig, OptimizationConfig, TrainConfig, differences
@@ -94,7 +95,7 @@ def changes(before: Record, now: Record) -> list[str]:
     if old_columns != new_columns:
         found.append(f"columns: {old_columns or 'none'} -> {new_columns or 'none'}")
     if not found and before.learned.fingerprint != now.learned.fingerprint:
-        found.append("pixels or labels of the images differ")
+        found.append("pixels of the images, their range of values, or labels differ")
     return found
 
 
@@ -169,13 +170,13 @@ def learned_images(path: str | Path, cache: Path | None = None) -> ImageSet | No
     return images if Learned.of(images) == record.learned else None
 
 
-def learned_fit(path: str | Path) -> Fit:
-    """How the run at `path` brought its images to one size; "crop" for a model without its run.
+def learned_options(path: str | Path) -> ReadOptions:
+    """How the run at `path` read its images; the defaults for a model without its run.
 
     Raises:
         RunError: its config.toml is broken or foreign.
     """
-    return read_record(path).config.data.fit if (Path(path) / CONFIG).is_file() else "crop"
+    return read_record(path).config.data.options() if (Path(path) / CONFIG).is_file() else USUAL
 
 
 def continued(config: TrainConfig, path: str | Path) -> TrainConfig:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from cli.conftest import TINY, Command
 
@@ -30,3 +32,31 @@ def test_both_routes_to_a_distance_agree(sfumato: Command, dtype: str, low: floa
     ]
     assert found[0]["metrics"] == found[1]["metrics"]
     assert (found[0]["train"], found[0]["held_out"]) == (found[1]["train"], found[1]["held_out"]) == (57, 3)
+
+
+def test_how_images_are_read_is_said_of_files_and_copies_alone(sfumato: Command, tmp_path: Path) -> None:
+    """A run says it itself; of a copied model, images are read as requested."""
+    images = np.random.default_rng(3).integers(0, 256, (40, 8, 8, 1), dtype=np.uint8)
+    images[:, :2] = 7
+    np.save(tmp_path / "data.npy", images)
+    run = tmp_path / "run"
+    assert sfumato("train", tmp_path / "data.npy", "--out", run, "--images", 64, *TINY).code == 0
+    quick = ("--count", 8, "--steps", 4, "--metrics", "drift", "--device", "cpu", "--json", "--nodata", 7)
+    refused = sfumato("eval", run, *quick)
+    assert (refused.code, "says how its images are read" in refused.error) == (2, True)
+    copy = shutil.copytree(run / "model", tmp_path / "copy")
+    read = sfumato("eval", copy, tmp_path / "data.npy", *quick)
+    assert read.code == 0, read.error
+    assert "Pixels without data" in read.out
+
+
+def test_samples_of_which_a_class_is_alone_are_judged_without_labels(sfumato: Command, tmp_path: Path) -> None:
+    random = np.random.default_rng(4)
+    for index in range(12):
+        folder = tmp_path / "data" / ("alone" if index == 0 else "ab"[index % 2])
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(random.integers(0, 256, (8, 8, 3), dtype=np.uint8)).save(folder / f"{index}.png")
+    np.savez(tmp_path / "s.npz", images=random.integers(0, 256, (12, 8, 8, 3), dtype=np.uint8))
+    asked = ("eval", tmp_path / "s.npz", tmp_path / "data", "--metrics", "drift", "--out", tmp_path, "--device", "cpu")
+    assert "pass --no-labels" in sfumato(*asked).error
+    assert sfumato(*asked, "--no-labels").code == 0

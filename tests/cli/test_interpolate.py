@@ -11,7 +11,8 @@ from PIL import Image
 
 from sfumato.data import load_files
 from sfumato.depth import Depth
-from sfumato.runs import learned_fit
+from sfumato.runs import learned_options
+from sfumato.sources import USUAL, ReadOptions
 
 from .conftest import TINY, Command
 
@@ -64,11 +65,11 @@ def test_own_images_are_fitted_as_those_that_were_learned(sfumato: Command, phot
     padded = tmp_path / "padded"
     assert sfumato("train", photos, "--out", padded, "--images", 4, "--size", 16, "--fit", "pad", *TINY).code == 0
     shutil.copytree(padded / "model", tmp_path / "model")
-    assert learned_fit(padded) == "pad"
-    assert learned_fit(tmp_path / "model") == "crop"
+    assert learned_options(padded).fit == "pad"
+    assert learned_options(tmp_path / "model") == USUAL
     Image.new("L", (40, 10), 255).save(tmp_path / "wide.png")
     for fit, edge in (("pad", -1), ("crop", 1), ("resize", 1)):
-        (image,) = load_files([tmp_path / "wide.png"], (1, 16, 16), Depth(), fit)
+        (image,) = load_files([tmp_path / "wide.png"], (1, 16, 16), Depth(), ReadOptions(fit=fit))
         assert image[0, 0, 0] == edge
     ends = (tmp_path / "wide.png", tmp_path / "wide.png")
     assert sfumato("interpolate", padded, *ends, "--out", tmp_path / "out", "--frames", 2, "--steps", 40).code == 0

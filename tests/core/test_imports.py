@@ -67,7 +67,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
     "presets": {"errors", "training"},
     "measurements": set(),
-    "runs": {"measurements", "conditions", "data", "errors", "models", "storage", "training"},
+    "runs": {"measurements", "conditions", "data", "errors", "models", "sources", "storage", "training"},
     "open_run": {"background", "errors", "measurements", "models", "runs", "storage", "training"},
     "curves": {"measurements", "pictures", "schedule"},
     "trainer": {

@@ -49,7 +49,7 @@ def test_images_of_a_kind_that_no_other_can_become_are_the_ones_skipped(tmp_path
     images = load_images(tmp_path)
     assert images.image_shape[0] == 5
     assert len(images) == 10
-    assert "2 of 12 images were skipped: 00.npy (it has RGB" in images.notices[0].text
+    assert "2 of 12 images were skipped: 00.npy, 06.npy (it has RGB" in images.notices[0].text
 
 
 def test_another_size_among_those_not_looked_at_is_refused_with_all_counts(tmp_path: Path) -> None:
@@ -64,3 +64,12 @@ def test_a_sample_without_an_image_says_nothing(tmp_path: Path) -> None:
     for name in ("00.png", "06.png"):
         (tmp_path / name).write_text("no image")
     assert len(load_images(tmp_path)) == 10
+
+
+def test_a_size_that_only_a_header_promises_is_none(tmp_path: Path) -> None:
+    """The pixels of the image of another size are not there: it is skipped, and the others have one size."""
+    folder(tmp_path, COLOUR, COLOUR)
+    (tmp_path / "00.png").write_bytes(png(noise(90, 80, 3))[:2000])
+    images = load_images(tmp_path)
+    assert len(images) == 11
+    assert "1 of 12 images were skipped: 00.png" in images.notices[0].text

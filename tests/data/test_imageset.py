@@ -9,7 +9,7 @@ import torch
 
 from sfumato.conditions import Category, Number
 from sfumato.data import ImageSet, split
-from sfumato.depth import SIXTEEN_BITS
+from sfumato.depth import SIXTEEN_BITS, Depth
 from sfumato.errors import ConfigError, DataError
 from sfumato.sources import Notice
 
@@ -81,6 +81,12 @@ def test_fingerprint_tells_every_difference() -> None:
     ]
     fingerprints = {other.fingerprint() for other in [images, *others]}
     assert len(fingerprints) == 1 + len(others)
+
+
+def test_fingerprint_tells_how_values_are_meant() -> None:
+    four = ImageSet.of(torch.zeros(2, 4, 5, 6))
+    depths = [Depth("float32", 0, 1), Depth("float32", 0, 1, opacity=True), Depth("float32", -3, 1)]
+    assert len({replace(four, depth=depth).fingerprint() for depth in depths}) == 3
 
 
 def test_fingerprint_ignores_notices_and_memory_layout() -> None:

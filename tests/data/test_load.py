@@ -357,3 +357,22 @@ def test_eight_bits_among_floats_of_a_range_of_their_own_are_skipped(tmp_path: P
     loaded = load_images(write(tmp_path / "x", floats | {"a.png": png(noise(4, 5))}))
     assert len(loaded) == 3
     assert "a.png (it has 8 bits, and the others have floats from 0 to 255)" in loaded.notices[0].text
+
+
+def test_opacity_is_known_of_the_pixels(tmp_path: Path) -> None:
+    four = [noise(6, 6, 4, seed=seed) for seed in range(2)]
+    folder = write(tmp_path / "x", {f"{number}.png": png(image) for number, image in enumerate(four)})
+    np.save(tmp_path / "x.npy", np.stack(four))
+    assert load_images(folder).depth.opacity
+    assert not load_images(folder, channels="bands").depth.opacity
+    assert not load_images(tmp_path / "x.npy").depth.opacity
+    assert load_images(tmp_path / "x.npy", channels="rgba").depth.opacity
+
+
+def test_folders_are_no_column_where_an_image_lies_in_none(tmp_path: Path) -> None:
+    names = ("a/0.png", "a/1.png", "b/0.png", "b/1.png")
+    write(tmp_path, {name: png(noise(6, 6, seed=seed)) for seed, name in enumerate(names)})
+    assert load_images(tmp_path, condition=["label"]).label_names == ("a", "b")
+    write(tmp_path, {"beside.png": png(noise(6, 6, seed=9))})
+    with pytest.raises(DataError, match="there is no column 'label' beside the images, but: none"):
+        load_images(tmp_path, condition=["label"])

@@ -113,3 +113,9 @@ def test_validation_images_are_part_of_the_fingerprint(tmp_path: Path) -> None:
     assert load_images(folder).fingerprint() == before
     write(folder, {"val/9.png": png(noise(6, 6, seed=9))})
     assert load_images(folder).fingerprint() != before
+
+
+def test_names_of_splits_are_classes_where_requested_though_a_store_is_there(tmp_path: Path) -> None:
+    numbered(tmp_path / "x", "train", "test")
+    loaded = [load_images(tmp_path / "x", split=split, cache=tmp_path) for split in ("auto", "none", "auto")]
+    assert [images.label_names for images in loaded] == [(), ("test", "train"), ()]

@@ -13,7 +13,7 @@ from sfumato.errors import ConfigError
 from sfumato.sources import BadImageError
 from sfumato.sources.pixels import Dtype
 from sfumato.store.convert import filled
-from sfumato.store.values import Range, labels_of, range_of, values_of
+from sfumato.store.values import Range, labels_of, range_of, summarized, values_of
 
 
 def ramps(count: int, low: float, high: float, dtype: str = "float32") -> np.ndarray:
@@ -199,3 +199,20 @@ def test_images_of_another_depth_do_not_join_those_with_a_range_of_their_own(tmp
     images = load_images(tmp_path)
     assert len(images) == 3
     assert "8.png (it has 8 bits, and the others have 16 bits from 0 to 4088)" in images.notices[1].text
+
+
+def test_outliers_on_both_sides_are_counted_and_the_rest_of_their_image_counts() -> None:
+    """Of the image with the hot pixel the other pixels are its values: 99.9 % of them reach 4095."""
+    images = ramps(20, 0, 4000)
+    images[3] = np.linspace(0, 4100, 1600).reshape(40, 40, 1)
+    images[3, -1, -1], images[7, 0, 0] = 1e6, -1e6
+    found = summarized("float32", [values_of(image) for image in images])
+    assert found.range == (0, pytest.approx(4095, abs=1))
+    assert (found.low, found.high, found.outside) == (-1e6, 1e6, 2)
+
+
+def test_a_set_with_one_image_of_many_values_is_none_of_label_masks() -> None:
+    masks = np.arange(2000, dtype=np.uint8).reshape(5, 20, 20, 1) % 4
+    photo = (np.arange(400) % 99).astype(np.uint8).reshape(20, 20, 1)
+    assert summarized("uint8", [values_of(mask) for mask in masks]).labels == (0, 1, 2, 3)
+    assert summarized("uint8", [values_of(image) for image in [*masks, photo]]).labels is None

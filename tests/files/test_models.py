@@ -289,6 +289,19 @@ def test_a_description_from_before_there_were_columns_is_read(config: ModelConfi
     assert read_description(folder / "model") == config
 
 
+@pytest.mark.parametrize(("channels", "opacity"), [(3, False), (4, True)])
+def test_the_fourth_channel_of_a_description_from_before_plain_ones_is_opacity(
+    channels: int, opacity: bool, config: ModelConfig, tmp_path: Path
+) -> None:
+    network = replace(config.network, image_channels=channels)
+    save_description(replace(config, network=network, image_shape=(channels, *config.image_shape[1:])), tmp_path)
+    path = tmp_path / "config.json"
+    fields = json.loads(path.read_text())
+    del fields["depth"]["opacity"]
+    path.write_text(json.dumps(fields))
+    assert read_description(tmp_path).depth.opacity == opacity
+
+
 @pytest.mark.parametrize(
     ("change", "reason"),
     [

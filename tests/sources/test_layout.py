@@ -51,6 +51,12 @@ LAYOUTS: dict[str, Expected] = {
         "val/images/1.png": (None, "validation"),
     },
     "validation and test alone": {"validation/1.png": (None, "validation"), "test/1.png": (None, "test")},
+    "validation and test alone within each class": {
+        "cat/val/1.png": ("cat", "validation"),
+        "cat/test/1.png": ("cat", "test"),
+        "dog/val/1.png": ("dog", "validation"),
+        "dog/test/1.png": ("dog", "test"),
+    },
     "validation and test beside classes": {
         "valid/1.png": ("valid", None),
         "test/1.png": ("test", None),

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
+from PIL import Image
 
 from images import noise, tiff
 from sfumato.sources.decode import opened
@@ -72,3 +75,13 @@ def test_floats_may_be_nan_or_infinite() -> None:
     values = np.array([[np.nan, np.inf, -np.inf, 0.5]], np.float32)
     for content in (values, tiff(values)):
         assert np.array_equal(opened(content).pixels()[:, :, 0], values, equal_nan=True)
+
+
+def test_the_tag_of_a_palette_is_a_place_in_it_and_no_colour(tmp_path: Path) -> None:
+    """Red, whose green and blue are 0, keeps its colour where the place 0 stands for no data."""
+    image = Image.fromarray(np.array([[0, 1], [1, 1]], np.uint8), "P")
+    image.putpalette([0, 0, 0, 255, 0, 0])
+    image.save(tmp_path / "a.tif", tiffinfo={42113: "0"})
+    picture = opened((tmp_path / "a.tif").read_bytes())
+    assert picture.nodata is None
+    assert picture.pixels()[1, 1].tolist() == [255, 0, 0]

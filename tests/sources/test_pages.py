@@ -252,3 +252,37 @@ def test_broken_frames_and_directories_are_bad_images(tmp_path: Path) -> None:
                     opened(entry.read()).pixels()
                 except BadImageError:
                     continue
+
+
+def test_frames_are_those_of_a_file_that_has_changed(tmp_path: Path) -> None:
+    path = tmp_path / "a.gif"
+    for level in (40, 200):
+        frames = [Image.new("L", (4, 4), level + index) for index in range(2)]
+        frames[0].save(path, save_all=True, append_images=frames[1:])
+        listing = with_pages(Listing([FileEntry("a.gif", path)]), ReadOptions(pages="images"))
+        assert [opened(entry.read()).pixels()[0, 0, 0] for entry in listing.entries] == [level, level + 1]
+
+
+def test_pages_of_four_bits_are_channels_whose_white_is_255() -> None:
+    values = np.arange(240, dtype=np.uint8).reshape(15, 16) % 16
+    content = pages([values, 15 - values], bitspersample=4, photometric="minisblack")
+    stacked = opened(content, ReadOptions(pages="channels")).pixels()
+    assert np.array_equal(stacked, np.stack([values, 15 - values], axis=2) * 17)
+
+
+MISSING_CHANNEL = """<?xml version="1.0"?>
+<OME xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06"><Image ID="Image:0">
+<Pixels ID="P:0" DimensionOrder="XYCZT" Type="uint8" SizeX="9" SizeY="11" SizeC="3" SizeZ="1" SizeT="1">
+<Channel ID="C:0" SamplesPerPixel="1"/><Channel ID="C:1" SamplesPerPixel="1"/><Channel ID="C:2" SamplesPerPixel="1"/>
+<TiffData IFD="0" FirstC="0" PlaneCount="1"/><TiffData IFD="1" FirstC="2" PlaneCount="1"/>
+</Pixels></Image></OME>"""
+
+
+def test_a_stack_of_which_a_page_is_missing_is_not_read() -> None:
+    content = io.BytesIO()
+    with tifffile.TiffWriter(content) as writer:
+        for page in range(2):
+            text = MISSING_CHANNEL if page == 0 else None
+            writer.write(noise(11, 9), photometric="minisblack", metadata=None, description=text)
+    with pytest.raises(BadImageError, match="some of the pages that its metadata name are missing"):
+        opened(content.getvalue())

@@ -165,7 +165,8 @@ class Eval:
         route = self.route.route(guided)
         drawing = Drawing(base, guided, route, count, self.seed, (self.route, self.guidance))
         with sampling_bar(count, len(route.stops) - 1) as on_step:
-            return subject_of_model(self.subject, self.data, drawing, self.cache, self.batch, on_step), base
+            options = self.reading.options()
+            return subject_of_model(self.subject, self.data, drawing, options, self.cache, self.batch, on_step), base
 
     def _of_images(self) -> "Subject":
         from sfumato.evaluation.run import subject_of_files
@@ -173,9 +174,8 @@ class Eval:
 
         if self.data is None:
             raise ConfigError("images are judged beside real ones, but none were named", "Give IMAGES and DATA.")
-        return subject_of_files(
-            str(samples_in(self.subject)), self.data, self.count, self.reading.options(), self.cache
-        )
+        samples, options = str(samples_in(self.subject)), self.reading.options()
+        return subject_of_files(samples, self.data, self.count, options, self.cache, self.reading.labels)
 
 
 @dataclass(frozen=True)

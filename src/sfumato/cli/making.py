@@ -180,7 +180,7 @@ class Interpolate:
         from sfumato.models import load
         from sfumato.output import free_folder, refuse_no_folder, write_frames
         from sfumato.progress import evaluations_bar, print_sentence
-        from sfumato.runs import learned_fit
+        from sfumato.runs import learned_options
         from sfumato.sampling import ImageNoise
         from sfumato.sphere import refuse_no_way
 
@@ -201,7 +201,7 @@ class Interpolate:
         with evaluations_bar() as on_evaluation, failed, full:
             watched = Watched(model, on_evaluation)
             if self.images:
-                ends = load_files(self.images, base.image_shape, base.depth, learned_fit(self.run_directory))
+                ends = load_files(self.images, base.image_shape, base.depth, learned_options(self.run_directory))
                 latents = encode(watched, ends, labels=wanted, route=route, batch=self.batch)
             else:
                 latents = ImageNoise(seed, range(self.count), model.image_shape)()

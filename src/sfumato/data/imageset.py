@@ -14,8 +14,10 @@ from sfumato.conditions import Column
 from sfumato.depth import EIGHT_BITS, Depth
 from sfumato.errors import ConfigError, DataError
 from sfumato.sources import Notice
+from sfumato.sources.frame import RGBA
 from sfumato.store.digest import digest_of
 from sfumato.store.pixels import ArrayPixels, Pixels
+from sfumato.store.values import USUAL_RANGES
 
 MOST_HELD_OUT = 1024
 
@@ -103,7 +105,8 @@ class ImageSet:
         columns = [asdict(column) for column in self.columns]
         header: list[object] = [len(self), *self.image_shape, self.depth.dtype, self.label_names, columns]
         header.append(self.labels is not None)
-        if not self.depth.is_whole or self.depth.opacity:
+        is_plain = self.image_shape[0] == RGBA and not self.depth.opacity
+        if self.depth.range not in USUAL_RANGES[self.depth.dtype] or is_plain:
             header.append(asdict(self.depth))
         if "validation" in self.others:
             header.append(self.others["validation"].fingerprint())

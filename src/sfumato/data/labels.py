@@ -14,9 +14,7 @@ from sfumato.errors import DataError
 from sfumato.natural import natural_key
 from sfumato.sources import Cell, Notice, printable
 from sfumato.sources.columns import Reading, as_classes, as_numbers, without_missing_words
-
-LABEL = "label"
-"""The column that is learned without being asked for; without a table, the folders of the classes by this name."""
+from sfumato.sources.source import LABEL as LABEL  # re-exported
 
 Kind = Literal["number", "class"]
 

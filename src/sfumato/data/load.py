@@ -194,15 +194,15 @@ def depth_of(index: Index, options: ReadOptions) -> Depth:
 
 
 def load_files(
-    paths: Sequence[Path], image_shape: tuple[int, int, int], depth: Depth, fit: Fit = "crop"
+    paths: Sequence[Path], image_shape: tuple[int, int, int], depth: Depth, options: ReadOptions = USUAL
 ) -> torch.Tensor:
     """Load image files for a model of images of one shape.
 
     Args:
         paths: The files.
         image_shape: (C, H, W), which images are brought to.
-        depth: How its pixels are written.
-        fit: How they are brought there.
+        depth: How its pixels are written. Files of another dtype have the black and white of their dtype.
+        options: How the images that it learned from were read, but for their size and range.
 
     Returns:
         float32 in [-1, 1], (n, C, H, W).
@@ -212,16 +212,19 @@ def load_files(
     """
     channels, height, width = image_shape
     kind = Kind(channels, depth.opacity)
-    return torch.stack([_floats_of(path, Frame(width, height, fit), kind, depth) for path in paths])
+    options = options if kind.is_viewable else replace(options, channels="bands")
+    layout = Layout(Frame(width, height, options.fit), kind, depth.dtype)
+    return torch.stack([_floats_of(path, layout, depth, options) for path in paths])
 
 
-def _floats_of(path: Path, frame: Frame, kind: Kind, depth: Depth) -> torch.Tensor:
-    """One image file for a model; one of 8 or 16 bits keeps its own black and white where the model knows floats."""
+def _floats_of(path: Path, layout: Layout, depth: Depth, options: ReadOptions) -> torch.Tensor:
+    """One image file for a model; one of another dtype, of which one is of integers, has their whole range."""
     try:
-        picture = opened(FileEntry(path.name, path).read())
-        if depth.dtype == "float32":
-            depth = WHOLE_DEPTHS.get(picture.shape.dtype, depth)
-        pixels = converted(picture, picture.pixels(frame), Layout(frame, kind, depth.dtype), USUAL).pixels
+        picture = opened(FileEntry(path.name, path).read(), options)
+        if picture.shape.dtype != depth.dtype:
+            depth = WHOLE_DEPTHS.get(depth.dtype) or WHOLE_DEPTHS[picture.shape.dtype]
+        layout = replace(layout, dtype=depth.dtype)
+        pixels = converted(picture, picture.pixels(layout.frame), layout, options).pixels
     except Exception as error:  # decoders meet broken data with whatever their code runs into
         raise DataError(f"{path} cannot be read: {reason_of(error)}", "Name an image that Pillow reads.") from error
     return depth.to_float(torch.from_numpy(np.array(pixels)))

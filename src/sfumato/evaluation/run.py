@@ -77,6 +77,7 @@ def subject_of_model(
     path: Path,
     data: str | None,
     drawing: Drawing,
+    options: ReadOptions,
     cache: Path | None,
     batch: int | None,
     on_step: Callable[[int], None],
@@ -87,18 +88,19 @@ def subject_of_model(
         path: the run directory, its `model` or `best`, or a copy of either elsewhere.
         data: the images, if they have moved; None: where they were. Of a copy, any images.
         drawing: how samples are drawn.
+        options: of a copy, how the images are read; those of a run are read as it was trained.
         cache: where decoded images are kept.
         batch: samples drawn at a time, at most; None: what suits the device.
         on_step: told after every step how many images took it.
 
     Raises:
-        ConfigError: of a copy, no images were named; a count below 2.
+        ConfigError: of a copy, no images were named; of a run, options were given; a count below 2.
         DataError: the images are not there, or are not those of the run.
     """
     if drawing.count < 2:
         raise ConfigError(f"{drawing.count} samples of {path} were asked", "Ask for at least 2.")
     home = home_of(path)
-    train, held_out, notices = _beside(path, home, data, drawing.base, cache)
+    train, held_out, notices = _beside(path, home, data, drawing.base, options, cache)
     labels = classes_as_in(train, drawing.count) if drawing.model.label_names == train.label_names else None
     samples = drawn(
         drawing.model,
@@ -115,16 +117,22 @@ def subject_of_model(
 
 
 def _beside(
-    path: Path, home: Path | None, data: str | None, model: NetworkDenoiser, cache: Path | None
+    path: Path, home: Path | None, data: str | None, model: NetworkDenoiser, options: ReadOptions, cache: Path | None
 ) -> tuple[ImageSet, ImageSet, tuple[str, ...]]:
     """The images that a model learned from, those that it did not, and what a person should know of them."""
     if home is None:
         if data is None:
             raise ConfigError(f"{path} is a model without its run", "Name real images to judge it by: RUN DATA.")
-        real, notices = _like(data, model.image_shape, model.depth, USUAL, cache)
+        real, notices = _like(data, model.image_shape, model.depth, options, cache)
         real, in_range = read_as(model.depth, real, data)
         train, held_out, splits = reference(real)
         return train, held_out, (*notices, *in_range, *splits)
+    if options != USUAL:
+        raise ConfigError(
+            f"flags on how images are read were given, but {home} says how its images are read",
+            "Leave them out, or judge samples by other images: sfumato sample RUN --out drawn, then sfumato eval drawn "
+            "DATA.",
+        )
     record = read_record(home)
     config = record.config
     images = configured_images(replace(config, source=data or config.source), cache)
@@ -137,7 +145,9 @@ def _beside(
     return reference(images, config.data.holdout, config.optimization.seed)
 
 
-def subject_of_files(samples: str, data: str, count: int | None, options: ReadOptions, cache: Path | None) -> Subject:
+def subject_of_files(
+    samples: str, data: str, count: int | None, options: ReadOptions, cache: Path | None, labels: bool = True
+) -> Subject:
     """Samples in files, beside real images, which are brought to their size and channels.
 
     Args:
@@ -146,6 +156,7 @@ def subject_of_files(samples: str, data: str, count: int | None, options: ReadOp
         count: how many samples are judged, taken at random, the same ones each time; None: all.
         options: how both are read; without a size, real images are brought to the size of the samples.
         cache: where decoded images are kept.
+        labels: whether classes are read.
 
     Raises:
         ConfigError: a count below 2.
@@ -153,20 +164,25 @@ def subject_of_files(samples: str, data: str, count: int | None, options: ReadOp
     """
     if count is not None and count < 2:
         raise ConfigError(f"{count} of the images of {samples} were asked", "Ask for at least 2.")
-    drawn_by_others = read_images(samples, replace(options, split="none", range=None), cache=cache)
+    drawn_by_others = read_images(samples, replace(options, split="none", range=None), labels, cache=cache)
     if count is not None:
         drawn_by_others = drawn_by_others.select(some_of(len(drawn_by_others), count))
-    real, notices = _like(data, drawn_by_others.image_shape, drawn_by_others.depth, options, cache)
+    real, notices = _like(data, drawn_by_others.image_shape, drawn_by_others.depth, options, cache, labels)
     return subject_of_images(samples, drawn_by_others, real, notices)
 
 
 def _like(
-    data: str, shape: tuple[int, int, int], depth: Depth, options: ReadOptions, cache: Path | None
+    data: str,
+    shape: tuple[int, int, int],
+    depth: Depth,
+    options: ReadOptions,
+    cache: Path | None,
+    labels: bool = True,
 ) -> tuple[ImageSet, tuple[str, ...]]:
     """Real images, brought to a shape, and what a person should know of them."""
     channels, height, width = shape
     kind: ChannelChoice = "rgba" if depth.opacity else CHANNELS.get(channels, "bands")
-    real = read_images(data, replace(options, size=(width, height), channels=kind), cache=cache)
+    real = read_images(data, replace(options, size=(width, height), channels=kind), labels, cache=cache)
     title = mode_title(channels, depth.opacity)
     brought = f"The images of {data} are compared as the samples are: {width}x{height} pixels, {title}."
     return real, (*map(str, real.notices), brought)

@@ -34,8 +34,7 @@ from sfumato.sources.gathering import gathered, known_listing
 from sfumato.sources.layout import arranged, unwrapped
 from sfumato.sources.names import UTF8, normalized, tar_names, zip_names
 from sfumato.sources.notice import Notice
-from sfumato.sources.options import USUAL, ReadOptions
-from sfumato.sources.source import Listing, Source, stat_signature
+from sfumato.sources.source import FileSource, Listing, stat_signature
 from sfumato.sources.spool import unpacked
 from sfumato.sources.webdataset import with_samples
 
@@ -77,23 +76,10 @@ class ZipEntry(Entry):
             raise BadImageError("it is damaged within the archive") from error
 
 
-class ZipSource(Source):
-    """The images in a zip.
+class ZipSource(FileSource):
+    """The images in a zip."""
 
-    Args:
-        path: The zip.
-        options: How its images are read.
-    """
-
-    def __init__(self, path: Path, options: ReadOptions = USUAL) -> None:
-        self.options = options
-        self.title = f"the zip {printable(str(path))}"
-        self.identity = str(path.resolve())
-        self.path = path
-
-    def signature(self) -> str:
-        """Its size and times."""
-        return stat_signature(self.path)
+    kind = "zip"
 
     def listing(self, spool: Path) -> Listing:
         """Its members, with what metadata files say of them."""
@@ -110,23 +96,10 @@ class ZipSource(Source):
         return replace(found, notices=[*notices, *found.notices])
 
 
-class TarSource(Source):
-    """The images in a tar, which may be compressed with gzip, bzip2 or xz.
+class TarSource(FileSource):
+    """The images in a tar, which may be compressed with gzip, bzip2 or xz."""
 
-    Args:
-        path: The tar.
-        options: How its images are read.
-    """
-
-    def __init__(self, path: Path, options: ReadOptions = USUAL) -> None:
-        self.options = options
-        self.title = f"the tar {printable(str(path))}"
-        self.identity = str(path.resolve())
-        self.path = path
-
-    def signature(self) -> str:
-        """Its size and times."""
-        return stat_signature(self.path)
+    kind = "tar"
 
     def listing(self, spool: Path) -> Listing:
         """Its members, with what tables and the files beside each image say of them."""

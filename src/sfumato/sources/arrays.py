@@ -28,8 +28,7 @@ from sfumato.sources.entry import (
 from sfumato.sources.frame import RGBA
 from sfumato.sources.labels import check_shape, columns_of
 from sfumato.sources.npz import LABELS, NAMES, Part, arrays_notices, parts_of
-from sfumato.sources.options import USUAL, ReadOptions
-from sfumato.sources.source import Cell, Listing, Source, stat_signature
+from sfumato.sources.source import Cell, FileSource, Listing
 from sfumato.sources.spool import unpacked
 
 BLOCK = 1 << 28
@@ -62,23 +61,10 @@ class RowEntry(Entry):
         return np.frombuffer(content, self.dtype).reshape(self.shape)
 
 
-class ArraySource(Source):
-    """The images of one array.
+class ArraySource(FileSource):
+    """The images of one array."""
 
-    Args:
-        path: A `.npy` or `.npz`.
-        options: How its images are read.
-    """
-
-    def __init__(self, path: Path, options: ReadOptions = USUAL) -> None:
-        self.options = options
-        self.title = f"the array {printable(str(path))}"
-        self.identity = str(path.resolve())
-        self.path = path
-
-    def signature(self) -> str:
-        """Its size and times."""
-        return stat_signature(self.path)
+    kind = "array"
 
     def listing(self, spool: Path) -> Listing:
         """One entry for each row of the array, with its label and its split if there are any."""

@@ -15,13 +15,12 @@ from sfumato.sources.jpeg import PlainJpeg
 from sfumato.sources.jxl import JpegXl, is_jxl
 from sfumato.sources.kinds import kind_of
 from sfumato.sources.options import USUAL, ReadOptions
-from sfumato.sources.picture import Picture, Shape
-from sfumato.sources.pillow import SAFE_FORMATS, PillowPicture, open_in_pillow, pixel_limit
+from sfumato.sources.picture import Picture, Shape, reason_of
+from sfumato.sources.pillow import PillowPicture, open_in_pillow, pixel_limit
 from sfumato.sources.pixels import arranged, as_pixels, kept_dtype
-from sfumato.sources.reasons import reason_of
 from sfumato.sources.tiff import Tiff, is_pillows, tiff_image
 
-__all__ = ["SAFE_FORMATS", "Picture", "Shape", "opened", "pixels_of", "reason_of", "shape_of"]
+__all__ = ["Picture", "Shape", "opened", "pixels_of", "reason_of", "shape_of"]
 
 PREMATURE = "premature end"
 """What libjpeg-turbo says of a JPEG whose pixels are too few; Pillow would fill the rest with grey."""

@@ -13,6 +13,7 @@ from sfumato.sources.colour import pixels_in_srgb
 from sfumato.sources.entry import BadImageError
 from sfumato.sources.frame import GREY, RGB, RGBA, Frame
 from sfumato.sources.memory import check_memory
+from sfumato.sources.opacity import coloured
 from sfumato.sources.options import ReadOptions
 from sfumato.sources.orientation import turned, turned_size
 from sfumato.sources.picture import Picture, Shape
@@ -21,6 +22,9 @@ from sfumato.sources.pixels import MOST_SIXTEEN, to_sixteen
 
 PNG_GREY_WITH_OPACITY = 4
 """A colour type of PNG."""
+
+TEXT_COPIES = 30
+"""As `Decoder.copies`, of numbers that are written as text, each of which is a Python object for a while."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +82,7 @@ def deep_decoder(image: ImageFile.ImageFile, content: bytes) -> Decoder | None:
         case "PNG" if content[24:25] == b"\x10":
             return Decoder(_png)
         case "PPM" if (white := netpbm.white(content)) > 255:
-            return Decoder(netpbm.decoded, white)
+            return Decoder(netpbm.decoded, white, TEXT_COPIES if content[1:2] in b"23" else 1.5)
         case "SGI" if content[3:4] == b"\x02":
             return Decoder(sgi.decoded)
         case "AVIF" if (bits := _avif_bits(content)) > 8:
@@ -92,7 +96,7 @@ def deep_decoder(image: ImageFile.ImageFile, content: bytes) -> Decoder | None:
 def with_channels(pixels: np.ndarray, channels: int) -> np.ndarray:
     """Pixels (H, W, C), grey with opacity as RGBA, and the channels after those that are counted left out."""
     if pixels.shape[2] == 2 and channels == RGBA:
-        return pixels[:, :, [0, 0, 0, 1]]
+        return coloured(pixels)
     return pixels[:, :, :channels]
 
 

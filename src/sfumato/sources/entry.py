@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from io import BufferedIOBase
 from pathlib import Path
@@ -173,6 +174,16 @@ def array_header(file: ReadableFile) -> ArrayHeader:
     if header.dtype.hasobject:
         raise BadImageError("it holds Python objects, which are never unpickled")
     return header
+
+
+def first_few(names: Sequence[str], most: int = 3) -> str:
+    """Some names, printable, and how many more there are.
+
+    >>> first_few(["a", "b", "c", "d", "e"])
+    'a, b, c and 2 more'
+    """
+    more = len(names) - most
+    return ", ".join(map(printable, names[:most])) + (f" and {more:,} more" if more > 0 else "")
 
 
 def printable(text: str) -> str:

@@ -9,7 +9,7 @@ from functools import cache
 
 from PIL import Image
 
-from sfumato.sources.decode import SAFE_FORMATS
+from sfumato.sources.pillow import SAFE_FORMATS
 
 JUNK = frozenset({"thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r", "picasa.ini"})
 """Files that systems and viewers put beside images; hidden files are ignored too."""

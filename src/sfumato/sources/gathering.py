@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 
 from sfumato.sources.cifar import cifar_listing
-from sfumato.sources.entry import Entry, Unreadable, printable
+from sfumato.sources.entry import Entry, Unreadable, first_few, printable
 from sfumato.sources.extensions import ARCHIVES, is_image_name, other_kind
 from sfumato.sources.files import Files
 from sfumato.sources.idx import idx_listing
@@ -19,8 +19,6 @@ from sfumato.sources.notice import Notice
 from sfumato.sources.options import ReadOptions
 from sfumato.sources.source import Listing
 from sfumato.sources.tables import is_table
-
-NAMED = 3
 
 
 def known_listing(files: Files, options: ReadOptions, spool: Path) -> Listing | None:
@@ -72,7 +70,8 @@ def gathered(files: Files, unusable: Sequence[Unreadable] = ()) -> Listing:
 def _unread_archives(files: Files, names: Sequence[str]) -> list[Notice]:
     if not names:
         return []
-    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
-    first = ", ".join(map(printable, names[:NAMED]))
-    remedy = "Unpack them first." if files.root is None else f"One is read by: sfumato train {files.root / names[0]}"
-    return [Notice("archives", f"Files that may hold images were not read: {first}{more}. {remedy}", matters=False)]
+    remedy = "Unpack them first."
+    if files.root is not None:
+        remedy = f"One is read by: sfumato train {printable(str(files.root / names[0]))}"
+    text = f"Files that may hold images were not read: {first_few(names)}. {remedy}"
+    return [Notice("archives", text, matters=False)]

@@ -16,14 +16,13 @@ from sfumato.sources.entry import MOST_BYTES, Content, FileEntry, SliceEntry, pr
 from sfumato.sources.files import Files
 from sfumato.sources.layout import parsed_split
 from sfumato.sources.notice import Notice
-from sfumato.sources.options import USUAL, ReadOptions
-from sfumato.sources.source import Cell, Listing, Source, stat_signature
+from sfumato.sources.options import ReadOptions
+from sfumato.sources.source import LABEL, Cell, FileSource, Listing, stat_signature
 
 NAME = re.compile(
     r"(?:^|/)(?P<set>[^/]*?)[-_.]?(?P<what>images|labels)[-.]idx(?P<axes>\d)-ubyte(?:\.gz)?$", re.IGNORECASE
 )
 
-LABEL = "label"
 
 UNSIGNED_BYTES = 8
 """The type of numbers, as the third byte of a file says it."""
@@ -52,19 +51,10 @@ class TransposedEntry(RowEntry):
         return np.ascontiguousarray(pixels.swapaxes(0, 1))
 
 
-class IdxSource(Source):
-    """One idx file of images, with its labels.
+class IdxSource(FileSource):
+    """One idx file of images, whose name `is_idx_name` accepts, with its labels."""
 
-    Args:
-        path: Of the images, whose name `is_idx_name` accepts.
-        options: How its images are read.
-    """
-
-    def __init__(self, path: Path, options: ReadOptions = USUAL) -> None:
-        self.options = options
-        self.title = f"the idx file {printable(str(path))}"
-        self.identity = str(path.resolve())
-        self.path = path
+    kind = "idx file"
 
     def signature(self) -> str:
         """Sizes and times of the file and of its labels."""

@@ -7,6 +7,7 @@ import numpy as np
 from sfumato.sources.entry import BadImageError
 from sfumato.sources.frame import RGBA, Frame
 from sfumato.sources.memory import check_memory
+from sfumato.sources.opacity import coloured
 from sfumato.sources.options import ReadOptions
 from sfumato.sources.picture import Picture, Shape
 from sfumato.sources.pixels import as_pixels, kept_dtype
@@ -44,7 +45,7 @@ class JpegXl(Picture):
         pixels = decoded.reshape(*decoded.shape[:2], -1)
         is_plain = options.channels == "bands"
         has_opacity = pixels.shape[2] in (2, RGBA) and not is_plain
-        self._pixels = pixels[:, :, [0, 0, 0, 1]] if pixels.shape[2] == 2 and has_opacity else pixels
+        self._pixels = coloured(pixels) if pixels.shape[2] == 2 and has_opacity else pixels
         height, width, channels = self._pixels.shape
         self.shape = Shape(width, height, channels, kept_dtype(pixels.dtype), has_opacity)
 

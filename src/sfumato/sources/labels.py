@@ -9,9 +9,8 @@ from typing import cast
 import numpy as np
 
 from sfumato.errors import DataError
-from sfumato.sources.source import Cell
+from sfumato.sources.source import LABEL, Cell
 
-LABEL = "label"
 UNLABELLED = -1
 
 

@@ -146,7 +146,7 @@ def _classes_first(folders: Collection[Parts]) -> dict[Parts, Place] | None:
         inner[label].add(name)
     splits = {label: _plain_split_names(names) for label, names in inner.items()}
     kinds = {kind for found in splits.values() for kind in found.values()}
-    if not all(splits.values()) or TRAIN not in kinds or len(kinds) < 2:
+    if not all(splits.values()) or len(kinds) < 2:
         return None
     return {folder: Place(splits[folder[0]].get(folder[1], folder[1]), printable(folder[0])) for folder in folders}
 

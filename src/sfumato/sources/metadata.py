@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from sfumato.errors import DataError
 from sfumato.sources.columns import read_columns
-from sfumato.sources.entry import Entry, Unreadable, printable
+from sfumato.sources.entry import Entry, Unreadable, first_few, printable
 from sfumato.sources.matching import ImageNames, Match, best_match, names_images, normal, scopes_of
 from sfumato.sources.notice import Notice
 from sfumato.sources.source import Cell, Listing
@@ -203,12 +203,7 @@ def _missing_notices(tables: Sequence[str], mentioned: Iterable[str], names: set
     silent = sorted(names - set(mentioned))
     notices = []
     if absent:
-        notices.append(f"{len(absent)} rows of {title} name files that are not there: {_first(absent)}.")
+        notices.append(f"{len(absent)} rows of {title} name files that are not there: {first_few(absent)}.")
     if silent:
-        notices.append(f"{title} says nothing of {len(silent)} images: {_first(silent)}.")
+        notices.append(f"{title} says nothing of {len(silent)} images: {first_few(silent)}.")
     return notices
-
-
-def _first(names: Sequence[str]) -> str:
-    more = len(names) - NAMED
-    return ", ".join(map(printable, names[:NAMED])) + (f" and {more} more" if more > 0 else "")

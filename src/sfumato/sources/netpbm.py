@@ -31,7 +31,8 @@ def decoded(content: bytes) -> np.ndarray:
     shape = height, width, 3 if kind in (3, 6) else 1
     count = height * width * shape[2]
     if kind in (2, 3):
-        values = np.array(COMMENT.sub(b"", content[header.end() :]).split()[:count], np.int64).clip(0, 65535)
+        words = COMMENT.sub(b"", content[header.end() :]).split(None, count)[:count]  # no more of a long file
+        values = np.array(words, np.int64).clip(0, 65535)
     else:
         values = np.frombuffer(content, ">u2", count, header.end())
     if len(values) < count:

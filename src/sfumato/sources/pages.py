@@ -17,8 +17,8 @@ from sfumato.sources.directories import alone, layout_of, pages_of
 from sfumato.sources.entry import MOST_BYTES, BadImageError, Content, Entry, FileEntry, ReadableFile, SliceEntry
 from sfumato.sources.notice import Notice
 from sfumato.sources.options import ReadOptions
+from sfumato.sources.picture import reason_of
 from sfumato.sources.pillow import ANIMATIONS, open_in_pillow, pixel_limit
-from sfumato.sources.reasons import reason_of
 from sfumato.sources.source import Listing
 from sfumato.sources.tiff import stacks_of
 from sfumato.sources.tiffpages import Stack
@@ -97,6 +97,7 @@ def with_pages(listing: Listing, options: ReadOptions) -> Listing:
     """
     if options.pages in ("first", "channels"):
         return listing
+    _animation.cache_clear()  # a file of the same name may have changed
     several = {
         row: images
         for row, entry in enumerate(listing.entries)

@@ -20,7 +20,6 @@ from sfumato.sources.options import ReadOptions
 from sfumato.sources.orientation import turned_size
 from sfumato.sources.picture import Picture, Shape
 from sfumato.sources.pixels import Dtype, as_pixels
-from sfumato.sources.png import may_have_late_metadata
 
 Image.init()
 UNSAFE = {"EPS", "BUFR", "GRIB", "HDF5", "MPEG", "WMF"}
@@ -46,6 +45,9 @@ WHOLE = ("AVIF", "JPEG2000", "WEBP")
 
 SIMPLE = (b"\xff\xd8\xff", b"\x89PNG", b"II", b"MM", b"BM", b"GIF8", b"P")
 """How formats begin of which Pillow allocates nothing before their size is known, and no other image within."""
+
+PNG_METADATA = (b"eXIf", b"tEXt", b"zTXt", b"iTXt")
+"""Chunks that may hold EXIF or XMP, and so an orientation, before or after the pixels."""
 
 _LIMIT = threading.RLock()
 
@@ -126,13 +128,30 @@ def orientation_of(image: Image.Image, content: bytes) -> int:
     if image.format == "TIFF":  # whose size is that of the upright image, and which is turned as it is loaded
         return 1
     try:
-        is_late = image.format != "PNG" or may_have_late_metadata(content)
+        is_late = image.format != "PNG" or _may_have_late_metadata(content)
         exif = image.getexif() if is_late else Image.Image.getexif(image)  # a PNG's own decodes the image
         return int(exif.get(ExifTags.Base.Orientation, 1))
     except OSError:
         raise
     except Exception:  # what is broken says nothing
         return 1
+
+
+def _may_have_late_metadata(content: bytes) -> bool:
+    """Whether the metadata of a PNG stand after the pixels, or may do so in the part of a file that is not there.
+
+    Pillow finds them only when it decodes the pixels.
+    """
+    at, is_late = len(b"\x89PNG\r\n\x1a\n"), False
+    while at + 8 <= len(content):
+        kind = content[at + 4 : at + 8]
+        if kind == b"IEND":
+            return False
+        if is_late and kind in PNG_METADATA:
+            return True
+        is_late = is_late or kind == b"IDAT"
+        at += 12 + int.from_bytes(content[at : at + 4], "big")
+    return True
 
 
 def _upright(image: Image.Image) -> Image.Image:

@@ -7,11 +7,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from sfumato.sources.entry import Entry, Unreadable
+from sfumato.sources.entry import Entry, Unreadable, printable
 from sfumato.sources.notice import Notice
+from sfumato.sources.options import USUAL, ReadOptions
 
 Cell = str | int | float | bool | None
 """What a column says of one image; None where it says nothing."""
+
+LABEL = "label"
+"""The column that is learned without being asked for."""
 
 
 @dataclass(frozen=True)
@@ -84,6 +88,30 @@ class Source(ABC):
         Raises:
             DataError: The source cannot be read, or what it says of its images contradicts itself.
         """
+
+
+class FileSource(Source):
+    """The images in one file.
+
+    Args:
+        path: Of the file.
+        options: How its images are read.
+
+    Attributes:
+        kind: What messages call such a file.
+    """
+
+    kind: str
+
+    def __init__(self, path: Path, options: ReadOptions = USUAL) -> None:
+        self.options = options
+        self.title = f"the {self.kind} {printable(str(path))}"
+        self.identity = str(path.resolve())
+        self.path = path
+
+    def signature(self) -> str:
+        """Its size and times."""
+        return stat_signature(self.path)
 
 
 def stat_signature(path: Path) -> str:

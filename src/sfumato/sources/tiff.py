@@ -59,8 +59,13 @@ class TiffImage:
 
     @property
     def nodata(self) -> float | None:
-        """The value that GDAL's tag declares for pixels without data, if it is a number; NaN has none anyway."""
-        text = _tag(self.page, NODATA)
+        """The value that GDAL's tag declares for pixels without data, if it is a number, and not a place in a palette.
+
+        NaN stands for no data anyway.
+        """
+        from tifffile import PHOTOMETRIC
+
+        text = None if self.page.photometric == PHOTOMETRIC.PALETTE else _tag(self.page, NODATA)
         try:
             value = float(text.strip("\0 ")) if isinstance(text, str) else math.nan
         except ValueError:
@@ -195,7 +200,7 @@ def is_pillows(image: TiffImage) -> bool:
     colours = RGB if page.photometric == PHOTOMETRIC.RGB else GREY
     has_opacity = page.samplesperpixel == colours + 1 and page.extrasamples == (EXTRASAMPLE.UNASSALPHA,)
     is_known = page.compression in LIBTIFF and (page.samplesperpixel == colours or has_opacity)
-    return is_known and page.dtype in (np.uint8, np.bool_) and image.nodata is None
+    return is_known and page.dtype in (np.uint8, np.bool_)
 
 
 def _is_grey_or_rgb(page: TiffPage) -> bool:

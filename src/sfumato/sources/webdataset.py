@@ -10,11 +10,10 @@ from dataclasses import replace
 from sfumato.sources.files import Files
 from sfumato.sources.names import normalized
 from sfumato.sources.notice import Notice
-from sfumato.sources.source import Cell, Listing
+from sfumato.sources.source import LABEL, Cell, Listing
 
 CLASS, JSON, CAPTIONS = "cls", "json", ("txt", "text", "caption")
 
-LABEL = "label"
 
 Row = dict[str, Cell]
 

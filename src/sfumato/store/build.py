@@ -8,7 +8,7 @@ import shutil
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, astuple, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,7 @@ from sfumato.sources import (
     with_pages,
 )
 from sfumato.sources.decode import Shape, opened, reason_of
+from sfumato.sources.entry import first_few
 from sfumato.sources.parallel import in_parallel
 from sfumato.store.convert import converted
 from sfumato.store.digest import digest_of
@@ -49,8 +50,8 @@ MANY_PIECES = 256
 SAMPLE = 512
 """Images whose headers tell what the others are likely to be."""
 
-NAMED_FILES, NAMED_REASONS = 3, 5
-"""Names for each reason, and reasons, in a message on images that were skipped."""
+NAMED_REASONS = 5
+"""Reasons in a message on images that were skipped."""
 
 SPARE = 64 << 20
 
@@ -222,13 +223,14 @@ def _decode(entry: Entry, layout: Layout, options: ReadOptions, place: np.ndarra
 def _noted(outcome: Outcome) -> list[object]:
     """An outcome for the journal, which `_restored` reads."""
     shape, values = outcome.shape, outcome.values
-    return [shape and [*astuple(shape)], outcome.reason, outcome.digest, values and asdict(values)]
+    return [shape and [*vars(shape).values()], outcome.reason, outcome.digest, values]
 
 
 def _restored(noted: list[Any]) -> Outcome:
     shape, reason, digest, values = noted
     if values is not None:
-        values = Values(**values | {"labels": values["labels"] and tuple(values["labels"])})
+        *numbers, labels = values
+        values = Values._make([*numbers, labels and tuple(labels)])
     return Outcome(shape and Shape(*shape), reason, digest, values)
 
 
@@ -365,11 +367,6 @@ def named(skipped: Sequence[Unreadable]) -> str:
     by_reason: dict[str, list[str]] = {}
     for file in skipped:
         by_reason.setdefault(file.reason, []).append(file.name)
-    groups = [f"{_some(names)} ({reason})" for reason, names in list(by_reason.items())[:NAMED_REASONS]]
+    groups = [f"{first_few(names)} ({reason})" for reason, names in list(by_reason.items())[:NAMED_REASONS]]
     more = sum(map(len, list(by_reason.values())[NAMED_REASONS:]))
     return ", ".join(groups) + (f" and {more:,} more" if more else "")
-
-
-def _some(names: Sequence[str]) -> str:
-    more = len(names) - NAMED_FILES
-    return ", ".join(names[:NAMED_FILES]) + (f" and {more:,} more" if more > 0 else "")

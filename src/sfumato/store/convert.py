@@ -87,7 +87,7 @@ def _is_value_of(dtype: np.dtype[np.generic], value: float) -> bool:
     if dtype.kind == "f":
         return True
     limits = np.iinfo(dtype)  # type: ignore[type-var]
-    return value == round(value) and limits.min <= value <= limits.max
+    return float(value).is_integer() and limits.min <= value <= limits.max
 
 
 def in_depth(pixels: np.ndarray, dtype: Dtype) -> np.ndarray:

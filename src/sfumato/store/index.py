@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
@@ -80,7 +80,7 @@ def write_index(index: Index, folder: Path) -> None:
         OSError: It could not be written.
     """
     temporary = folder / (INDEX + ".unfinished")
-    temporary.write_text(json.dumps(asdict(index), separators=(",", ":")), encoding="utf-8")
+    temporary.write_text(json.dumps(vars(index), default=vars, separators=(",", ":")), encoding="utf-8")
     temporary.replace(folder / INDEX)
 
 
