@@ -282,16 +282,19 @@ NUMBERS = {
     "strings": (npy(np.full((8, 8), "a")), "it holds <U1, which are no pixels"),
     "dates": (npy(np.zeros((8, 8), "datetime64[s]")), "it holds datetime64[s], which are no pixels"),
     "structured": (npy(np.zeros((8, 8), [("r", "u1"), ("g", "u1")])), "it holds [('r', 'u1'), ('g', 'u1')]"),
-    "negative": (npy(np.full((8, 8), -1, np.int16)), "its values lie outside 0..65535"),
+    "negative": (
+        npy(np.full((8, 8), -1, np.int16)),
+        "it holds numbers outside 0..1, and most of the images have 8 bits",
+    ),
     "more than 16 bits": (
         npy(np.full((8, 8), 70_000)),
-        "it holds int64, whose white is unknown; save it as uint8, uint16 or floats",
+        "it holds numbers outside 0..1, and most of the images have 8 bits",
     ),
     "a head that lies": (
         patched(npy(EXTRA), b"(8, 8, 3), }" + b" " * 18, b"(88888888, 88888888, 3), }    "),
         "it has more than 1024 MiB",
     ),
-    "floats of unknown white": (npy(np.full((8, 8, 3), 3.5)), "it holds floats outside 0..1"),
+    "floats of unknown white": (npy(np.full((8, 8, 3), 3.5)), "it holds numbers outside 0..1"),
     "many channels": (npy(noise(8, 8, 7)), "it has 7 channels, and most of the images have RGB"),
 }
 

@@ -49,7 +49,7 @@ def test_images_of_a_kind_that_no_other_can_become_are_the_ones_skipped(tmp_path
     images = load_images(tmp_path)
     assert images.image_shape[0] == 5
     assert len(images) == 10
-    assert "2 of 12 images were skipped: 00.npy (it has RGB" in images.notices[0].text
+    assert "2 of 12 images were skipped: 00.npy, 06.npy (it has RGB" in images.notices[0].text
 
 
 def test_another_size_among_those_not_looked_at_is_refused_with_all_counts(tmp_path: Path) -> None:
