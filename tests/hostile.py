@@ -321,7 +321,7 @@ TABLES: dict[str, tuple[str, bytes, str]] = {
     "half of UTF-16": ("metadata.csv", EACH.encode("utf-16")[:-1], "metadata.csv is not text"),
     "bytes of no letter": (
         "metadata.csv",
-        b"file_name,a\ngood0.png,\x81\n",
+        b"file_name,a\ngood0.png,\x81\x98\n",
         "metadata.csv is not text in UTF-8, UTF-16",
     ),
     "an image": ("metadata.csv", png(EXTRA), "metadata.csv is not text"),
@@ -439,7 +439,8 @@ CASES: dict[str, Case] = {
     "a table with a byte order mark": passed_over(described(("\ufeff" + EACH).encode())),
     "a table in UTF-16": passed_over(described(EACH.encode("utf-16"))),
     "a table in Windows-1252": passed_over(
-        described(EACH.replace("1", "é").encode("cp1252")), "metadata.csv is not UTF-8, so it is read as Windows-1252"
+        described(EACH.replace("1", "é").encode("cp1252")),
+        "metadata.csv is not UTF-8, and is read as cp1252, such as é",
     ),
     "a table with equal rows": passed_over(described((EACH + "good0.png,1\n").encode())),
     "a table with empty rows": passed_over(described((EACH + "\n ,\n\n").encode())),

@@ -209,6 +209,18 @@ def test_label_masks_are_noticed_and_keep_their_range(tmp_path: Path) -> None:
     assert "only the values 0, 1, 2, 3, as label masks have" in images.notices[1].text
 
 
+@pytest.mark.parametrize(("white", "kept"), [(4095, 3), (65535, 5)])
+def test_images_of_12_bits_among_those_of_8_are_skipped_and_named(white: int, kept: int, tmp_path: Path) -> None:
+    for number in range(3):
+        (tmp_path / f"8_{number}.png").write_bytes(png(noise(40, 40)))
+    for number, image in enumerate(ramps(2, 0, white, "uint16")):
+        (tmp_path / f"16_{number}.png").write_bytes(png(image[:, :, 0]))
+    images = load_images(tmp_path)
+    assert len(images) == kept
+    said = "16_0.png, 16_1.png (it has 16 bits, of which all such images use only 6.3%, and the others have 8 bits"
+    assert (said in images.notices[0].text) == (white == 4095)
+
+
 def test_black_and_white_drawings_are_no_label_masks(tmp_path: Path) -> None:
     drawings = (noise(3, 40, 40, 1) > 127).astype(np.uint8) * np.uint8(255)
     assert load_images(saved(tmp_path, drawings), cache=tmp_path).notices == ()

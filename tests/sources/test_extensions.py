@@ -104,7 +104,7 @@ def test_a_class_that_cannot_be_read_is_dropped_by_its_name(prefix: str, tmp_pat
 
 def test_a_folder_of_nothing_else_says_that_none_can_be_read(tmp_path: Path) -> None:
     folder = write(tmp_path / "x", {f"IM{number}": b"DICOM" for number in range(3)})
-    with pytest.raises(DataError, match=r"None of the 3 images in the folder .* can be read: IM0 "):
+    with pytest.raises(DataError, match=r"None of the 3 images in the folder .* can be read: IM0, IM1, IM2 "):
         load_images(folder)
 
 
