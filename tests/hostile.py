@@ -282,16 +282,19 @@ NUMBERS = {
     "strings": (npy(np.full((8, 8), "a")), "it holds <U1, which are no pixels"),
     "dates": (npy(np.zeros((8, 8), "datetime64[s]")), "it holds datetime64[s], which are no pixels"),
     "structured": (npy(np.zeros((8, 8), [("r", "u1"), ("g", "u1")])), "it holds [('r', 'u1'), ('g', 'u1')]"),
-    "negative": (npy(np.full((8, 8), -1, np.int16)), "its values lie outside 0..65535"),
+    "negative": (
+        npy(np.full((8, 8), -1, np.int16)),
+        "it holds numbers outside 0..1, and most of the images have 8 bits",
+    ),
     "more than 16 bits": (
         npy(np.full((8, 8), 70_000)),
-        "it holds int64, whose white is unknown; save it as uint8, uint16 or floats",
+        "it holds numbers outside 0..1, and most of the images have 8 bits",
     ),
     "a head that lies": (
         patched(npy(EXTRA), b"(8, 8, 3), }" + b" " * 18, b"(88888888, 88888888, 3), }    "),
         "it has more than 1024 MiB",
     ),
-    "floats of unknown white": (npy(np.full((8, 8, 3), 3.5)), "it holds floats outside 0..1"),
+    "floats of unknown white": (npy(np.full((8, 8, 3), 3.5)), "it holds numbers outside 0..1"),
     "many channels": (npy(noise(8, 8, 7)), "it has 7 channels, and most of the images have RGB"),
 }
 
@@ -318,7 +321,7 @@ TABLES: dict[str, tuple[str, bytes, str]] = {
     "half of UTF-16": ("metadata.csv", EACH.encode("utf-16")[:-1], "metadata.csv is not text"),
     "bytes of no letter": (
         "metadata.csv",
-        b"file_name,a\ngood0.png,\x81\n",
+        b"file_name,a\ngood0.png,\x81\x98\n",
         "metadata.csv is not text in UTF-8, UTF-16",
     ),
     "an image": ("metadata.csv", png(EXTRA), "metadata.csv is not text"),
@@ -436,7 +439,8 @@ CASES: dict[str, Case] = {
     "a table with a byte order mark": passed_over(described(("\ufeff" + EACH).encode())),
     "a table in UTF-16": passed_over(described(EACH.encode("utf-16"))),
     "a table in Windows-1252": passed_over(
-        described(EACH.replace("1", "é").encode("cp1252")), "metadata.csv is not UTF-8, so it is read as Windows-1252"
+        described(EACH.replace("1", "é").encode("cp1252")),
+        "metadata.csv is not UTF-8, and is read as cp1252, such as é",
     ),
     "a table with equal rows": passed_over(described((EACH + "good0.png,1\n").encode())),
     "a table with empty rows": passed_over(described((EACH + "\n ,\n\n").encode())),

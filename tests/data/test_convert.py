@@ -76,7 +76,7 @@ def test_every_sixteen_bits_survive_as_floats() -> None:
 def test_floats_whose_white_is_unknown_are_not_converted(values: list[float]) -> None:
     floats = np.array(values, np.float32).reshape(1, 2, 1)
     assert in_depth(floats, "float32") is floats
-    with pytest.raises(BadImageError, match=r"floats outside 0..1, and most of the images have 8 bits"):
+    with pytest.raises(BadImageError, match=r"numbers outside 0..1, and most of the images have 8 bits"):
         in_depth(floats, "uint8")
 
 

@@ -167,10 +167,10 @@ UNREAD = Notice("columns", 'c: text, since 1 cell "old" is no number.', "--condi
         (AGES, "c:number", [], "c: numbers 20 to 49.", "class", False),
         ([1, 2, 3], "c", [], "c: 3 classes 1, 2, 3.", "number", True),
         ([0, 1], "c", [], "c: 2 classes 0, 1.", "number", False),
-        (["x", "y"], "c", [], "c: 2 classes x, y.", "number", False),
-        (list("abcdefghij"), "c", [], "c: 10 classes a, b, c, d, e, f, g, h and 2 more.", "number", False),
+        (["x", "y"], "c", [], "c: 2 classes x, y.", "", False),
+        (list("abcdefghij"), "c", [], "c: 10 classes a, b, c, d, e, f, g, h and 2 more.", "", False),
         (["x", "y", "NA"], "c", [], 'c: 2 classes x, y (1 cell "NA" is missing).', "class", True),
-        (["x", "y", "NA"], "c:class", [], "c: 3 classes NA, x, y.", "number", False),
+        (["x", "y", "NA"], "c:class", [], "c: 3 classes NA, x, y.", "", False),
         (
             ["1", "2", "old"],
             "c",
@@ -187,7 +187,7 @@ UNREAD = Notice("columns", 'c: text, since 1 cell "old" is no number.', "--condi
             "class",
             True,
         ),
-        ([None, None], "", [], "c: no filled cell.", "number", False),
+        ([None, None], "", [], "c: no filled cell.", "", False),
         (
             [str(i) for i in range(1001)],
             "",
@@ -205,5 +205,5 @@ def test_every_column_says_what_it_is_taken_as(
     wanted = [learned] if learned else []
     found = column_notices({"c": cells, "more": ["x"]}, wanted, [*read, other])
     assert found[0] == other
-    assert found[1] == Notice("columns", text, f"--condition c:{flag}", matters)
+    assert found[1] == Notice("columns", text, flag and f"--condition c:{flag}", matters)
     assert [notice.text for notice in found[2:]] == ["more: 1 class x."]

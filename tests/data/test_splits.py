@@ -57,6 +57,31 @@ def test_a_split_that_is_not_there_is_an_error(splits: list[str | None], wanted:
         divided("the folder x", splits, wanted)
 
 
+@pytest.mark.parametrize(
+    ("name", "cells", "learned", "validation", "test"),
+    [
+        ("split", "train val test train", 2, 1, 1),
+        ("Set", "Training Training Testing Testing", 2, 0, 2),
+        ("data set", "train train valid test", 2, 1, 1),
+        ("subset", "train train test -", 2, 0, 1),
+        ("split", "train train train train", 4, 0, 0),
+        ("split", "train bus test car", 4, 0, 0),
+        ("label", "train train test test", 4, 0, 0),
+    ],
+)
+def test_a_column_may_say_the_splits(
+    name: str, cells: str, learned: int, validation: int, test: int, tmp_path: Path
+) -> None:
+    rows = "".join(f"{index}.png,{cell.strip('-')},{index}\n" for index, cell in enumerate(cells.split()))
+    images = {f"{index}.png": png(noise(4, 4, 3)) for index in range(4)}
+    path = write(tmp_path / "x", images | {"metadata.csv": f"file_name,{name},age\n{rows}".encode()})
+    found = load_images(path, labels=False, cache=tmp_path / "cache")
+    counts = {split: len(others) for split, others in found.others.items()}
+    assert (len(found), counts.get("validation", 0), counts.get("test", 0)) == (learned, validation, test)
+    assert len(load_images(path, split="all", labels=False, cache=tmp_path / "cache")) == 4
+    assert len(load_images(path, split="none", condition=[name], cache=tmp_path / "cache")) == 4
+
+
 def numbered(root: Path, *folders: str) -> Path:
     """Three images in each folder."""
     return write(root, {f"{folder}/{n}.png": png(noise(6, 6, seed=n)) for folder in folders for n in range(3)})

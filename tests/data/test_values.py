@@ -34,6 +34,8 @@ def ramps(count: int, low: float, high: float, dtype: str = "float32") -> np.nda
         ("float32", 0.1, 0.7, (0, 1)),
         ("float32", -1, 1, (-1, 1)),
         ("float32", -0.25, 0.75, (-1, 1)),
+        ("float32", -0.02, 0.99, (-0.02, 0.99)),
+        ("float32", -0.02, 1.03, (-0.02, 1.03)),
         ("float32", 0, 255, (0, 255)),
         ("float32", 0, 100, (0, 100)),
         ("float32", -1000, 3000, (-1000, 3000)),
@@ -42,7 +44,46 @@ def ramps(count: int, low: float, high: float, dtype: str = "float32") -> np.nda
     ],
 )
 def test_black_and_white_are_those_of_the_data(dtype: Dtype, low: float, high: float, expected: Range) -> None:
-    assert range_of(dtype, [values_of(image) for image in ramps(5, low, high, dtype)]) == expected
+    assert range_of(dtype, [values_of(image) for image in ramps(5, low, high, dtype)]) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "value", "flag"),
+    [
+        ("uint16", 65535, "--nodata 65535"),
+        ("float32", 65535, "--nodata 65535"),
+        ("float32", -3.4028235e38, "--nodata -3.4028235e+38"),
+        ("float32", -3.4e38, "--nodata -3.4e+38"),
+        ("float32", 1e20, "--nodata 1e+20"),
+        ("float32", -9999.9, "--nodata -9999.9"),
+        ("float32", -9999, "--nodata -9999"),
+        ("int16", -32768, "--nodata -32768"),
+        ("float32", 5000, None),
+        ("uint16", 0, None),
+    ],
+)
+def test_a_value_far_from_all_others_is_named_and_the_flag_fills_it(
+    dtype: str, value: float, flag: str | None, tmp_path: Path
+) -> None:
+    pixels = ramps(4, 200, 3000, dtype)
+    pixels[1:, :4] = value
+    path = saved(tmp_path, pixels)
+    said = [notice for notice in load_images(path, cache=tmp_path).notices if notice.topic == "nodata"]
+    assert [notice.flag for notice in said] == ([flag] if flag else [])
+    if flag:
+        nodata = float(flag.removeprefix("--nodata "))
+        images = load_images(path, nodata=nodata, cache=tmp_path)
+        assert images.depth.range == (200, 3000)
+        rest = pixels[1, 4:].mean(dtype=np.float64)
+        assert images.images[1:, :, :4].numpy() == pytest.approx(rest, abs=0.5)
+
+
+def test_hot_pixels_that_are_clipped_are_not_missing_data(tmp_path: Path) -> None:
+    pixels = ramps(20, 200, 3000, "uint16")
+    pixels[3, 5, 5] = 65535
+    images = load_images(saved(tmp_path, pixels), cache=tmp_path)
+    assert images.depth.range == (200, 3000)
+    assert not [notice for notice in images.notices if notice.topic == "nodata"]
 
 
 @pytest.mark.parametrize(
@@ -166,6 +207,18 @@ def test_label_masks_are_noticed_and_keep_their_range(tmp_path: Path) -> None:
     images = load_images(saved(tmp_path, masks), cache=tmp_path)
     assert images.depth.range == (0, 3)
     assert "only the values 0, 1, 2, 3, as label masks have" in images.notices[1].text
+
+
+@pytest.mark.parametrize(("white", "kept"), [(4095, 3), (65535, 5)])
+def test_images_of_12_bits_among_those_of_8_are_skipped_and_named(white: int, kept: int, tmp_path: Path) -> None:
+    for number in range(3):
+        (tmp_path / f"8_{number}.png").write_bytes(png(noise(40, 40)))
+    for number, image in enumerate(ramps(2, 0, white, "uint16")):
+        (tmp_path / f"16_{number}.png").write_bytes(png(image[:, :, 0]))
+    images = load_images(tmp_path)
+    assert len(images) == kept
+    said = "16_0.png, 16_1.png (it has 16 bits, of which all such images use only 6.3%, and the others have 8 bits"
+    assert (said in images.notices[0].text) == (white == 4095)
 
 
 def test_black_and_white_drawings_are_no_label_masks(tmp_path: Path) -> None:

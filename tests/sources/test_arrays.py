@@ -164,6 +164,13 @@ def test_shapes_that_are_none_of_images_are_refused(shape: tuple[int, ...], suff
         listing(path, tmp_path)
 
 
+@pytest.mark.parametrize("shape", [(64, 64, 3), (32, 32, 3, 50), (32, 32, 1, 50)], ids=str)
+def test_one_image_and_images_with_the_last_axis_first_are_refused(shape: tuple[int, ...], tmp_path: Path) -> None:
+    path = saved(tmp_path / "x.npy", images=np.zeros(shape, np.uint8))
+    with pytest.raises(DataError, match=r"whose third axis would be the width or the height .*image\[None\]"):
+        listing(path, tmp_path)
+
+
 @pytest.mark.parametrize(
     ("values", "message"),
     [

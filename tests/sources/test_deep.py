@@ -94,7 +94,7 @@ def test_a_png_of_grey_with_opacity_becomes_rgba_of_16_bits() -> None:
 
 
 @pytest.mark.parametrize(
-    ("dtype", "kept"), [("float16", "float32"), ("float64", "float32"), ("uint32", "uint16"), ("int16", "uint16")]
+    ("dtype", "kept"), [("float16", "float32"), ("float64", "float32"), ("uint32", "float32"), ("int16", "float32")]
 )
 def test_other_numbers_become_those_that_are_kept(dtype: str, kept: str) -> None:
     values = (noise(6, 5) % 100).astype(dtype)
@@ -106,8 +106,6 @@ def test_other_numbers_become_those_that_are_kept(dtype: str, kept: str) -> None
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        (np.array([[0, 1 << 20]], np.uint32), "outside 0..65535"),
-        (np.array([[0, -1]], np.int16), "outside 0..65535"),
         (np.array([[0, 1j]], np.complex64), "no pixels"),
     ],
 )

@@ -58,6 +58,13 @@ def test_floats_without_data_are_nan(value: float, dtype: str) -> None:
     assert np.array_equal(pixels[values != gap], values[values != gap].astype(np.float32))
 
 
+@pytest.mark.parametrize("text", ["-3.40282e+38", "-3.4028234663852886e+38", "-3.402823e+38"])
+def test_the_least_float_may_be_declared_with_few_digits(text: str) -> None:
+    values = np.array([[np.finfo(np.float32).min, -9999, 0, 1200]], np.float32)
+    pixels = opened(declaring(values, text)).pixels()[:, :, 0]
+    assert np.array_equal(pixels, [[np.nan, -9999, 0, 1200]], equal_nan=True)
+
+
 def test_signed_integers_without_data_are_floats() -> None:
     values = np.array([[-9999, -3, 0, 1200]], np.int16)
     picture = opened(declaring(values, "-9999"))

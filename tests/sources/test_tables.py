@@ -119,7 +119,7 @@ def test_what_was_used_and_what_did_not_match_is_said(tmp_path: Path) -> None:
         ('image,y\na.png,"1\n', "line 2 of other.csv is not CSV"),
         ("image,y,y\na.png,1,2\n", "other.csv has more than one column y"),
         (b"\0\1\2", "other.csv is not text"),
-        (b"image,y\n\x81\x8d,1\n", "other.csv is not text"),
+        (b"image,y\n\x81\x98,1\n", "other.csv is not text"),
     ],
 )
 def test_a_table_of_other_things_is_reported_and_not_used(table: str | bytes, says: str, tmp_path: Path) -> None:
@@ -159,9 +159,56 @@ def test_encodings(encoding: str, tmp_path: Path) -> None:
     content = (mark + "who,image\nZoë €,a.png\nñ,b.png\n").encode(encoding)
     found = of(tmp_path, "a.png b.png", labels_csv=content)
     assert found.columns == {"who": ["Zoë €", "ñ"]}
-    windows = [text for text in told(found) if "Windows-1252" in text]
+    windows = [text for text in told(found) if "is not UTF-8" in text]
     assert bool(windows) == (encoding == "cp1252")
-    assert not windows or windows == ["labels.csv is not UTF-8, so it is read as Windows-1252: b'\\xeb' is ë."]
+    assert not windows or windows[0].startswith("labels.csv is not UTF-8, and is read as cp1252, such as ")
+
+
+@pytest.mark.parametrize(
+    ("encoding", "words"),
+    [
+        ("cp1251", ["кошка", "собака"]),
+        ("gbk", ["小猫咪", "小狗图片"]),
+        ("cp932", ["ねこ写真", "いぬ写真"]),
+        ("cp949", ["고양이", "강아지"]),
+        ("big5", ["貓咪圖片", "小狗圖片"]),
+        ("cp1252", ["don’t", "Größe"]),
+        ("cp1252", ["à la carte", "naïve"]),
+        ("cp1252", ["“quoted”", "…"]),
+    ],
+)
+def test_tables_that_are_not_utf8_are_read_in_the_most_plausible_encoding(
+    encoding: str, words: list[str], tmp_path: Path
+) -> None:
+    content = f"image,label\na.png,{words[0]}\nb.png,{words[1]}\n".encode(encoding)
+    found = of(tmp_path, "a.png b.png", labels_csv=content)
+    assert found.columns == {"label": words}
+    assert f"is read as {encoding}, such as " in told(found)[0]
+
+
+@pytest.mark.parametrize("labels", ['[["00/a.png", 7], ["00/b.png", 0]]', '{"00/a.png": 7, "00/b.png": 0}'])
+def test_the_labels_of_stylegan_and_edm_are_read(labels: str, tmp_path: Path) -> None:
+    found = of(tmp_path, "00/a.png 00/b.png", dataset_json=f'{{"labels": {labels}}}')
+    assert found.columns == {"label": [7, 0]}
+
+
+@pytest.mark.parametrize("content", ['{"labels": null}', '{"labels": [3]}', "[]", "{", '{"images": []}'])
+def test_another_dataset_json_is_not_used(content: str, tmp_path: Path) -> None:
+    found = of(tmp_path, "a.png b.png", dataset_json=content)
+    assert found.columns == {}
+    assert len(told(found)) == 1
+    assert told(found)[0].startswith("dataset.json is not used: ")
+
+
+@pytest.mark.parametrize("cells", [("A.PNG", "B.Png"), ("a.jpg", "b.jpeg"), ("A.JPG", "B")])
+def test_case_and_extension_may_differ_from_those_of_the_files(cells: tuple[str, str], tmp_path: Path) -> None:
+    found = of(tmp_path, "a.png b.png", labels_csv=f"image,label\n{cells[0]},cat\n{cells[1]},dog\n")
+    assert found.columns == {"label": ["cat", "dog"]}
+
+
+def test_names_that_differ_in_case_alone_are_told_apart(tmp_path: Path) -> None:
+    found = of(tmp_path, "a.png A.png b.png", labels_csv="image,label\na.png,cat\nA.png,dog\nB.PNG,owl\n")
+    assert found.columns == {"label": ["dog", "cat", "owl"]}
 
 
 def test_columns_whose_rows_differ_are_not_used(tmp_path: Path) -> None:

@@ -167,7 +167,9 @@ def _column_notice(
     if kind is None and integers and is_number and not any(isinstance(cell, float) for cell in cells):
         remarks.append(f"{len(integers):,} different integers")
     more = f" ({'; '.join(remarks)})" if remarks else ""
-    flag = f"--condition {name}:{'class' if is_number or (taken.remarks and not kind) else 'number'}"
+    other = "class" if is_number or (taken.remarks and not kind) else "number"
+    is_possible = other == "class" or any(cell is not None for cell in as_numbers(cells).cells)
+    flag = f"--condition {name}:{other}" if is_possible else ""
     return Notice("columns", f"{name}: {_said(taken.cells)}{more}.", flag, is_learned and is_guess)
 
 

@@ -25,7 +25,7 @@ from sfumato.sources.entry import (
     printable,
     read_array,
 )
-from sfumato.sources.frame import RGBA
+from sfumato.sources.frame import RGB, RGBA
 from sfumato.sources.labels import check_shape, columns_of
 from sfumato.sources.npz import LABELS, NAMES, Part, arrays_notices, parts_of
 from sfumato.sources.source import Cell, FileSource, Listing
@@ -197,4 +197,7 @@ def _layout(whole: tuple[int, ...], origin: Path) -> tuple[int, tuple[int, ...]]
     is_image = len(shape) == 2 or (len(shape) == 3 and (shape[0] != shape[2] or shape[0] <= RGBA))
     if not is_image or min(whole) < 0 or 0 in shape:
         raise DataError(f"{origin} has the shape {whole}, which is not that of images", REMEDY)
+    if whole[2] <= RGB:  # a side of the images, wherever the channels are
+        problem = f"{origin} has the shape {whole}, whose third axis would be the width or the height of the images"
+        raise DataError(problem, REMEDY + " A single image needs a first axis too: image[None].")
     return count, tuple(shape)

@@ -111,8 +111,6 @@ class _Array(Picture):
 
     def __init__(self, array: np.ndarray, options: ReadOptions) -> None:
         self._array = arranged(array)
-        if array.dtype.kind in "ui" and array.dtype.itemsize > 2:
-            raise BadImageError(f"it holds {array.dtype}, whose white is unknown; save it as uint8, uint16 or floats")
         height, width, channels = self._array.shape
         opacity = channels == RGBA and options.channels == "rgba"
         self.shape = Shape(width, height, channels, kept_dtype(array.dtype), opacity)

@@ -22,6 +22,28 @@ COMMON_FINALS = ("ᆨ", "ᆫ", "ᆯ", "ᆷ", "ᆸ", "ᆺ", "ᆻ", "ᆼ")
 """Consonants with which most other Korean syllables end."""
 
 
+TEXT_CANDIDATES = ("cp1252", "cp1251", "cp932", "gbk", "cp949", "big5")
+"""The same for the text of tables, which nobody writes in the encodings of DOS."""
+
+PLAUSIBLE = 0.5
+"""How plausible the encoding of a text must be."""
+
+MOST_LINES = 1000
+"""Lines of a text that decide its encoding."""
+
+
+def encoding_of_text(content: bytes) -> str:
+    """The encoding of a text that is not UTF-8: the most plausible one, or Windows-1252 where all are implausible.
+
+    >>> encoding_of_text("кот".encode("cp1251"))
+    'cp1251'
+    """
+    lines = [line for line in content.splitlines() if not line.isascii()][:MOST_LINES]
+    text = b"\n".join(lines)
+    found = max(TEXT_CANDIDATES, key=lambda encoding: plausibility(text, encoding))
+    return found if plausibility(text, found) >= PLAUSIBLE else TEXT_CANDIDATES[0]
+
+
 def detected_encoding(names: Collection[bytes]) -> str:
     """The encoding of names that are not marked as UTF-8, decided for all of them together.
 

@@ -9,8 +9,9 @@ from dataclasses import dataclass, replace
 from itertools import takewhile
 
 from sfumato.sources.entry import printable
+from sfumato.sources.notice import Notice
 from sfumato.sources.options import ReadOptions
-from sfumato.sources.source import Listing
+from sfumato.sources.source import Cell, Listing
 
 TRAIN, VALIDATION, TEST = SPLITS = ("train", "validation", "test")
 
@@ -28,6 +29,9 @@ FILLERS = frozenset(
     ]
 )
 """Words that say nothing beside the name of a split, as in train_images."""
+
+COLUMNS = ("split", "subset", "set", "partition", "data_set", "dataset", "fold", "phase", "usage")
+"""How the column of a table is called that says the split of each image."""
 
 WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[^\WA-Z\d_]+")
 SHARD = re.compile(r"-\d+-of-\d+$")
@@ -73,6 +77,32 @@ def arranged(listing: Listing, options: ReadOptions) -> Listing:
         classes=[places[path].label for path in paths],
         splits=splits,
     )
+
+
+def with_split_column(listing: Listing, options: ReadOptions) -> Listing:
+    """A listing whose splits are those of a column, such as `split`, where folders and files have none.
+
+    All cells of the column are usual names of splits, or empty; "train" and another one are among them.
+    """
+    if listing.splits or options.split == "none":
+        return listing
+    for name, cells in listing.columns.items():
+        if re.sub(r"\W+", "_", name.strip().lower()) in COLUMNS:
+            splits = [None if cell is None else _split_of(cell) for cell in cells]
+            is_split = all(cell is None or split for cell, split in zip(cells, splits, strict=True))
+            if is_split and TRAIN in splits and len(set(splits) - {None}) > 1:
+                columns = {other: values for other, values in listing.columns.items() if other != name}
+                notice = Notice(
+                    "split", f"The splits are those of the column {printable(name)}.", "--split NAME|all|none"
+                )
+                return replace(listing, splits=splits, columns=columns, notices=[*listing.notices, notice])
+    return listing
+
+
+def _split_of(cell: Cell) -> str | None:
+    """The split that a cell means; None if it is another word, or a number."""
+    kind, rest = parsed_split(cell) if isinstance(cell, str) else (None, ())
+    return None if rest else kind
 
 
 def split_of_files(paths: Sequence[str], options: ReadOptions) -> list[str | None]:

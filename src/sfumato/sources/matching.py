@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
+from sfumato.sources.extensions import is_image_name
 from sfumato.sources.names import normalized
 from sfumato.sources.source import Cell
 from sfumato.sources.tables import Row, Table
@@ -50,15 +51,18 @@ class ImageNames:
     def find(self, cell: str) -> str | None:
         """The one image whose path, with or without its extension, ends with the cell, or ends the cell.
 
+        Where there is none, upper and lower case are the same, and so are the extensions of images.
+
         >>> images = ImageNames(["cat/1.png", "cat/2.png"])
-        >>> [images.find(cell) for cell in ["cat/1.png", "1.png", "1", "/data/cat/1.png", "3"]]
-        ['cat/1.png', 'cat/1.png', 'cat/1.png', 'cat/1.png', None]
+        >>> [images.find(cell) for cell in ["cat/1.png", "1.png", "1", "/data/cat/1.png", "1.JPG", "3", "1.5"]]
+        ['cat/1.png', 'cat/1.png', 'cat/1.png', 'cat/1.png', 'cat/1.png', None, None]
         """
         path = cell if cell.isascii() and "\\" not in cell else normal(cell)
         if "/" not in path:
-            return self._ends.get(path)
+            return self._ends.get(path) or self._loose_ends.get(_loose(path))
         path = posixpath.normpath(path)
-        return self._ends.get(path) or next((found for end in _ends(path) if (found := self._whole.get(end))), None)
+        whole = next((found for end in _ends(path) if (found := self._whole.get(end))), None)
+        return self._ends.get(path) or whole or self._loose_ends.get(_loose(path))
 
     @cached_property
     def _whole(self) -> dict[str, str]:
@@ -71,6 +75,12 @@ class ImageNames:
         ends = [(end, name) for path, name in self._names.items() for end in _ends(path)]
         without = _unique((posixpath.splitext(end)[0], name) for end, name in ends)
         return without | _unique(ends) | self._whole
+
+    @cached_property
+    def _loose_ends(self) -> dict[str, str]:
+        """By every end of the path, without the extension, in lower case."""
+        ends = [(end, name) for path, name in self._names.items() for end in _ends(path)]
+        return _unique((posixpath.splitext(end)[0].casefold(), name) for end, name in ends)
 
 
 @dataclass
@@ -184,6 +194,11 @@ def text_of(cell: Cell) -> str | None:
 def normal(path: str) -> str:
     """A path with slashes, its characters composed (NFC)."""
     return normalized(path.replace("\\", "/"))
+
+
+def _loose(path: str) -> str:
+    """A path in lower case, without the extension of an image."""
+    return (posixpath.splitext(path)[0] if is_image_name(path) else path).casefold()
 
 
 def _ends(path: str) -> Iterator[str]:

@@ -164,7 +164,7 @@ def _upright(image: Image.Image) -> Image.Image:
 
 def _native(image: Image.Image, is_plain: bool) -> tuple[int, Dtype]:
     """(channels, dtype) that an opened image will have; if it `is_plain`, every band is a channel."""
-    if image.mode == "F":
+    if image.mode in ("F", "I"):
         return GREY, "float32"
     if image.mode.startswith("I"):
         return GREY, "uint16"

@@ -12,6 +12,9 @@ Dtype = Literal["uint8", "uint16", "float32"]
 
 MOST_SIXTEEN = 65535
 
+HUGE, FEW_DIGITS = 1e30, 1e-5
+"""Above `HUGE`, values of pixels without data are often declared with this relative error: -3.40282e+38."""
+
 MOST_FIRST = 64
 """A first axis that is shorter than the last is the channels, if it is at most this long."""
 
@@ -58,10 +61,10 @@ def kept_dtype(dtype: np.dtype[np.generic]) -> Dtype:
     match dtype.kind, dtype.itemsize:
         case ("b", _) | ("u", 1):
             return "uint8"
-        case "f", _:
-            return "float32"
-        case (("u" | "i"), _):
+        case "u", 2:
             return "uint16"
+        case (("f" | "u" | "i"), _):
+            return "float32"
         case _:
             raise BadImageError(f"it holds {dtype}, which are no pixels")
 
@@ -69,8 +72,11 @@ def kept_dtype(dtype: np.dtype[np.generic]) -> Dtype:
 def as_pixels(array: np.ndarray) -> np.ndarray:
     """The array in the dtype that it is kept in; True becomes 255, and floats may be NaN or infinite.
 
+    Signed integers, and those of more than 16 bits, become floats: like those, they have no black and white of their
+    own.
+
     Raises:
-        BadImageError: A number does not fit into 16 bits or single precision.
+        BadImageError: A number does not fit into single precision.
     """
     kept = kept_dtype(array.dtype)
     if array.dtype.kind == "b":
@@ -81,9 +87,17 @@ def as_pixels(array: np.ndarray) -> np.ndarray:
         if (np.isinf(single) & np.isfinite(array)).any():
             raise BadImageError("its values are too large for 32-bit floats; scale them down")
         return single
-    if kept == "uint16" and array.dtype != np.uint16 and (array.min() < 0 or array.max() > MOST_SIXTEEN):
-        raise BadImageError("its values lie outside 0..65535; save it with 8 or 16 bits, or as floats")
     return np.asarray(array, dtype=kept)
+
+
+def without_data(pixels: np.ndarray, nodata: float) -> np.ndarray:
+    """Which pixels have the value of those without data, as their dtype rounds it; bool, of the same shape."""
+    if pixels.dtype.kind != "f":
+        return np.asarray(pixels == nodata)
+    error = FEW_DIGITS * abs(nodata) if abs(nodata) > HUGE else 0.0
+    with np.errstate(over="ignore"):
+        low, high = np.array([nodata - error, nodata + error]).astype(pixels.dtype)
+    return np.asarray((low <= pixels) & (pixels <= high))
 
 
 def to_sixteen(pixels: np.ndarray, white: int) -> np.ndarray:

@@ -12,6 +12,7 @@ from itertools import islice
 from pathlib import PurePosixPath
 
 from sfumato.errors import DataError
+from sfumato.sources.encodings import WORD, encoding_of_text
 from sfumato.sources.entry import printable
 from sfumato.sources.notice import Notice
 from sfumato.sources.parquet import parquet_rows
@@ -20,6 +21,8 @@ from sfumato.sources.source import Cell
 Row = dict[str, Cell]
 
 JSON_LINES = (".jsonl", ".ndjson")
+LABELS_FILE = "dataset.json"
+"""What the dataset tool of StyleGAN and EDM writes beside the images: {"labels": [["a.png", 3], ...]}, or null."""
 DELIMITED = (".csv", ".tsv")
 DELIMITERS = ",;\t|"
 
@@ -37,7 +40,8 @@ _ENCODINGS = {
 }
 """By the mark that a file begins with; the longer ones first."""
 
-WINDOWS = "cp1252"
+LONGEST_EXAMPLE = 30
+"""Characters of a text that show how it is decoded."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +73,11 @@ def is_table(name: str) -> bool:
     """Whether a file of this name may be a table that describes images."""
     path = PurePosixPath(name)
     suffix = path.suffix.lower()
-    return suffix in (*DELIMITED, *JSON_LINES) or (suffix == ".parquet" and path.stem.lower() in PARQUET_TABLES)
+    return (
+        suffix in (*DELIMITED, *JSON_LINES)
+        or path.name == LABELS_FILE
+        or (suffix == ".parquet" and path.stem.lower() in PARQUET_TABLES)
+    )
 
 
 def is_metadata(name: str) -> bool:
@@ -88,6 +96,9 @@ def open_table(name: str, content: bytes) -> Table:
         rows = list(parquet_rows(title, content))
         return Table(title, "row", lambda: iter(enumerate(rows, 1)))
     text, notices = decoded(title, content)
+    if suffix == ".json":
+        labels = list(_labels_file(title, text))
+        return Table(title, "row", lambda: iter(enumerate(labels, 1)), notices=notices)
     if suffix in JSON_LINES:
         return Table(title, "line", lambda: _json_rows(title, text), notices=notices)
     return _delimited(title, text, "\t" if suffix == ".tsv" else "", notices)
@@ -107,7 +118,7 @@ def without_header(name: str, content: bytes) -> Table:
 
 
 def decoded(title: str, content: bytes) -> tuple[str, list[Notice]]:
-    """The text of a file: UTF-8, or what its byte order mark says, or else Windows-1252, with a notice.
+    """The text of a file: UTF-8, or what its byte order mark says, or else what is most plausible, with a notice.
 
     Raises:
         DataError: It is not text.
@@ -117,20 +128,21 @@ def decoded(title: str, content: bytes) -> tuple[str, list[Notice]]:
         text = content.decode(encoding)
         notices = []
     except UnicodeDecodeError as error:
-        text = content.decode(WINDOWS, errors="replace")
-        byte = content[error.start : error.start + 1]
+        found = encoding_of_text(content)
+        text = content.decode(found, errors="replace")
         if encoding != "utf-8" or "\ufffd" in text:
             raise _no_text(title) from error
-        notices = [
-            Notice("table", f"{title} is not UTF-8, so it is read as Windows-1252: {byte!r} is {byte.decode(WINDOWS)}.")
-        ]
+        word = next(word for word in WORD.findall(text) if not word.isascii())
+        example = printable(word[:LONGEST_EXAMPLE])
+        said = f"{title} is not UTF-8, and is read as {found}, such as {example}. If that is wrong, save it as UTF-8."
+        notices = [Notice("table", said)]
     if "\0" in text:
         raise _no_text(title)
     return text, notices
 
 
 def _no_text(title: str) -> DataError:
-    return DataError(f"{title} is not text in UTF-8, UTF-16 or Windows-1252", "Save it as UTF-8.")
+    return DataError(f"{title} is not text in UTF-8, UTF-16 or a common Windows encoding", "Save it as UTF-8.")
 
 
 def _delimited(title: str, text: str, delimiter: str, notices: Sequence[Notice]) -> Table:
@@ -175,6 +187,17 @@ def _csv_rows(title: str, lines: Iterable[tuple[int, list[str]]], header: Sequen
                 'Put cells that hold a comma into "quotes".',
             )
         yield number, dict(zip(header, stripped, strict=True))
+
+
+def _labels_file(title: str, text: str) -> Iterator[Row]:
+    """The rows of a `dataset.json`: of each image its file name and its label, a whole number."""
+    try:
+        labels = json.loads(text)["labels"] or []
+        for file_name, label in labels.items() if isinstance(labels, dict) else labels:
+            yield {"file_name": str(file_name), "label": label if isinstance(label, int) else None}
+    except (ValueError, RecursionError, TypeError, KeyError) as error:
+        expected = '{"labels": [["a.png", 0], ["b.png", 1]]}'
+        raise DataError(f"{title} holds no labels such as {expected}", "Write it so, or as labels.csv.") from error
 
 
 def _json_rows(title: str, text: str) -> Iterator[tuple[int, Row]]:

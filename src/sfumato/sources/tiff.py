@@ -20,7 +20,7 @@ from sfumato.sources.opacity import coloured, from_inks, straight
 from sfumato.sources.options import ReadOptions
 from sfumato.sources.orientation import turned, turned_size
 from sfumato.sources.picture import Picture, Shape
-from sfumato.sources.pixels import Dtype, as_pixels, kept_dtype
+from sfumato.sources.pixels import as_pixels, kept_dtype, without_data
 from sfumato.sources.tiffpages import Stack, images_of
 
 if TYPE_CHECKING:
@@ -110,10 +110,8 @@ class Tiff(Picture):
             channels = RGBA if self._opacity else RGB
         self._orientation = 1 if image.stack.are_rows else _orientation(page)
         opacity = channels == RGBA and (self._opacity or options.channels == "rgba")
-        is_signed = self.nodata is not None and page.dtype.kind == "i"
-        dtype: Dtype = "float32" if is_signed else kept_dtype(page.dtype)
         size = turned_size(width, height, self._orientation)
-        self.shape = Shape(*size, channels, dtype, opacity, image.frames)
+        self.shape = Shape(*size, channels, kept_dtype(page.dtype), opacity, image.frames)
 
     def _decoded(self, frame: Frame | None) -> np.ndarray:  # noqa: ARG002
         parts = [self._samples(page) for page in self._stack.pages]
@@ -128,8 +126,7 @@ class Tiff(Picture):
         """Floats that are NaN where there are no data."""
         kept = pixels.astype(np.float64 if pixels.dtype.itemsize == 8 else np.float32)
         if self.nodata is not None:
-            with np.errstate(over="ignore"):
-                kept[pixels == np.asarray(self.nodata).astype(kept.dtype)] = np.nan
+            kept[without_data(pixels, self.nodata)] = np.nan
         return kept
 
     def _samples(self, page: TiffPage) -> np.ndarray:

@@ -30,12 +30,14 @@ from sfumato.sources import (
 )
 from sfumato.sources.decode import Shape, opened, reason_of
 from sfumato.sources.entry import first_few
+from sfumato.sources.layout import with_split_column
 from sfumato.sources.parallel import in_parallel
+from sfumato.sources.pixels import Dtype
 from sfumato.store.convert import converted
 from sfumato.store.digest import digest_of
 from sfumato.store.index import Index
 from sfumato.store.survey import Layout, conversions, lay_out, survey
-from sfumato.store.values import WHOLE, SetValues, Values, notices_of, summarized
+from sfumato.store.values import LEAST_USED, WHOLE, Range, SetValues, Values, notices_of, summarized
 
 PIXELS = "pixels.bin"
 JOURNAL = "pieces"
@@ -102,7 +104,7 @@ def build(source: Source, options: ReadOptions, folder: Path) -> Index:
         OSError: The folder cannot be written.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    listing = with_pages(source.listing(folder / SPOOL), options)
+    listing = with_split_column(with_pages(source.listing(folder / SPOOL), options), options)
     layout = _guessed(source, listing, options)
     outcomes = _decoded(listing.entries, layout, options, folder)
     shapes = [outcome.shape for outcome in outcomes if outcome.shape is not None]
@@ -305,25 +307,43 @@ def _index(
 def _summarized(outcomes: Sequence[Outcome], layout: Layout) -> tuple[Sequence[Outcome], SetValues]:
     """The outcomes and the values of all images.
 
-    Black and white are those of the images of the layout's own dtype. Where that is a range of their own, images of
-    other dtypes, whose black and white are those of their dtype, cannot be brought to it.
+    Black and white are those of the images of the layout's own dtype. Images of other dtypes that cannot be brought to
+    them are skipped.
     """
     native = [o.values for o in outcomes if o.values and o.shape and o.shape.dtype == layout.dtype]
     every = [o.values for o in outcomes if o.values]
     if not every:
         return outcomes, SetValues(0.0, 1.0, WHOLE[layout.dtype])
-    values = summarized(layout.dtype, native or every)
-    if values.range == WHOLE[layout.dtype] or len(native) in (0, len(every)):
+    reasons = _incomparable(outcomes, summarized(layout.dtype, native).range, layout) if native else {}
+    if not reasons:
         return outcomes, summarized(layout.dtype, every)
-    low, high = values.range
-    others = f"the others have {depth_title(layout.dtype)} from {low:g} to {high:g}"
     kept = [
-        replace(o, reason=f"it has {depth_title(o.shape.dtype)}, and {others}")
-        if o.reason is None and o.shape is not None and o.shape.dtype != layout.dtype
-        else o
+        replace(o, reason=reasons[o.shape.dtype]) if o.values and o.shape and o.shape.dtype in reasons else o
         for o in outcomes
     ]
-    return kept, values
+    return kept, summarized(layout.dtype, [o.values for o in kept if o.values and o.reason is None])
+
+
+def _incomparable(outcomes: Sequence[Outcome], black_and_white: Range, layout: Layout) -> dict[Dtype, str]:
+    """Why images of other dtypes than the layout's cannot be brought to its black and white, by their dtype.
+
+    Where these are not the usual ones, no other image can. Else those cannot of which all are dark: images of 12 bits
+    in files of 16 have another white. Images of 8 bits are as dark as they look.
+    """
+    low, high = black_and_white
+    others = f"the others have {depth_title(layout.dtype)} from {low:g} to {high:g}"
+    highest: dict[Dtype, float] = {}
+    for o in outcomes:
+        if o.values and o.shape and o.shape.dtype != layout.dtype:
+            share = o.values.high / WHOLE[layout.dtype][1]
+            highest[o.shape.dtype] = max(highest.get(o.shape.dtype, 0.0), share)
+    if black_and_white != WHOLE[layout.dtype]:
+        return {dtype: f"it has {depth_title(dtype)}, and {others}" for dtype in highest}
+    return {
+        dtype: f"it has {depth_title(dtype)}, of which all such images use only {share:.1%}, and {others}"
+        for dtype, share in highest.items()
+        if dtype != "uint8" and share < LEAST_USED
+    }
 
 
 def _skipping(skipped: Sequence[Unreadable], good: int) -> Notice:

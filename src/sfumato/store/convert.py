@@ -10,7 +10,7 @@ from PIL import Image
 from sfumato.sources import BadImageError, ReadOptions, depth_title, fitted, mode_title
 from sfumato.sources.decode import Picture
 from sfumato.sources.frame import GREY, RGB, RGBA
-from sfumato.sources.pixels import Dtype
+from sfumato.sources.pixels import Dtype, without_data
 from sfumato.store.survey import Kind, Layout
 from sfumato.store.values import Values, values_of
 
@@ -72,7 +72,7 @@ def filled(pixels: np.ndarray, nodata: float | None) -> tuple[np.ndarray, float]
     """
     gaps = ~np.isfinite(pixels) if pixels.dtype.kind == "f" else np.zeros((), bool)
     if nodata is not None:
-        gaps = gaps | (pixels == pixels.dtype.type(nodata) if _is_value_of(pixels.dtype, nodata) else False)
+        gaps = gaps | without_data(pixels, nodata)
     if not gaps.any():
         return pixels, 0.0
     if gaps.all(axis=(0, 1)).any():
@@ -82,24 +82,16 @@ def filled(pixels: np.ndarray, nodata: float | None) -> tuple[np.ndarray, float]
     return np.where(gaps, means.astype(pixels.dtype), pixels), float(gaps.mean())
 
 
-def _is_value_of(dtype: np.dtype[np.generic], value: float) -> bool:
-    """Whether pixels of a dtype can have a value."""
-    if dtype.kind == "f":
-        return True
-    limits = np.iinfo(dtype)  # type: ignore[type-var]
-    return float(value).is_integer() and limits.min <= value <= limits.max
-
-
 def in_depth(pixels: np.ndarray, dtype: Dtype) -> np.ndarray:
     """The pixels, black as black and white as white, in another dtype.
 
     Raises:
-        BadImageError: Floats outside [0, 1], whose black and white are unknown.
+        BadImageError: Floats, or integers that are kept as such, outside [0, 1], whose black and white are unknown.
     """
     if pixels.dtype == dtype:
         return pixels
     if pixels.dtype.kind == "f" and (pixels.min() < 0 or pixels.max() > 1):
-        raise BadImageError(f"it holds floats outside 0..1, and most of the images have {depth_title(dtype)}")
+        raise BadImageError(f"it holds numbers outside 0..1, and most of the images have {depth_title(dtype)}")
     scaled = pixels.astype(np.float32) * np.float32(WHITE[dtype] / WHITE[pixels.dtype.name])
     return scaled if dtype == "float32" else np.rint(scaled).astype(dtype)
 

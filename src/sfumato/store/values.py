@@ -27,6 +27,9 @@ WHOLE: dict[Dtype, Range] = {dtype: ranges[0] for dtype, ranges in USUAL_RANGES.
 LEAST_USED = 0.5
 """How near to the ends of a usual range the values must come, as a share of the greatest number in it."""
 
+LEAST_NEGATIVE = 0.25
+"""How far below 0 the values of a usual range with negative numbers must come, as a share of its least number."""
+
 INNER = (0.001, 0.999)
 """Quantiles of the pixels of an image between which no outlier lies."""
 
@@ -48,6 +51,9 @@ LOOKED_AT = 128
 SENTINELS = (-9999.0, -99999.0, -32768.0, -32767.0, float(np.finfo(np.float32).min), -1e30, -999.0)
 """Values that often stand for missing data."""
 
+ISOLATED = 1.0
+"""An extreme is isolated if it is farther from the next value than this share of the span of all others."""
+
 
 class Values(NamedTuple):
     """The values of the pixels of one image.
@@ -57,6 +63,8 @@ class Values(NamedTuple):
         high: The greatest.
         inner_low: The 0.1 % quantile; of 8-bit images the least.
         inner_high: The 99.9 % quantile; of 8-bit images the greatest.
+        next_low: The least but for `low`; `low` itself where there is none, and in 8-bit images.
+        next_high: The greatest but for `high`; `high` itself where there is none, and in 8-bit images.
         missing: The share of pixels without data, which were filled.
         labels: Its different values, in order, if they may be labels; see `labels_of`.
     """
@@ -65,6 +73,8 @@ class Values(NamedTuple):
     high: float
     inner_low: float
     inner_high: float
+    next_low: float
+    next_high: float
     missing: float = 0.0
     labels: tuple[int, ...] | None = None
 
@@ -80,6 +90,7 @@ class SetValues:
         outside: How many images have pixels outside `range`.
         missing: How many images have pixels without data, which were filled.
         missing_share: The share of such pixels in all images.
+        isolated: The least or the greatest value, if it lies within `range` but far from all others.
         labels: All values, if they are few integers in one channel, as in label masks; else None.
     """
 
@@ -91,6 +102,7 @@ class SetValues:
     outside: int = 0
     missing: int = 0
     missing_share: float = 0.0
+    isolated: tuple[float, ...] = ()
     labels: tuple[int, ...] | None = None
 
 
@@ -99,10 +111,12 @@ def values_of(image: np.ndarray, missing: float = 0.0) -> Values:
     labels = labels_of(image)
     low, high = float(image.min()), float(image.max())
     if image.dtype == np.uint8:
-        return Values(low, high, low, high, missing, labels)
+        return Values(low, high, low, high, low, high, missing, labels)
     ranks = [round(quantile * (image.size - 1)) for quantile in INNER]
     inner_low, inner_high = np.partition(image, ranks, axis=None)[ranks].tolist()  # a third of np.quantile's time
-    return Values(low, high, inner_low, inner_high, missing, labels)
+    above, below = image[image > low], image[image < high]
+    next_low, next_high = (float(above.min()), float(below.max())) if above.size else (low, high)
+    return Values(low, high, inner_low, inner_high, next_low, next_high, missing, labels)
 
 
 def labels_of(pixels: np.ndarray) -> tuple[int, ...] | None:
@@ -129,6 +143,7 @@ def summarized(dtype: Dtype, images: Sequence[Values]) -> SetValues:
         outside=sum(image.low < chosen[0] or image.high > chosen[1] for image in images),
         missing=sum(image.missing > 0 for image in images),
         missing_share=sum(image.missing for image in images) / len(images),
+        isolated=() if labels else _isolated(images, chosen),
         labels=labels,
     )
 
@@ -142,9 +157,11 @@ def notices_of(values: SetValues, dtype: Dtype) -> list[Notice]:
             "the other pixels of their image and channel."
         )
         found.append(Notice("nodata", text, "--nodata VALUE"))
-    if values.low in SENTINELS:
-        text = f"The lowest value is {values.low:g}, which often stands for missing data."
-        found.append(Notice("nodata", text, f"--nodata {values.low:g}"))
+    for value in values.isolated or ((values.low,) if values.low in SENTINELS else ()):
+        which = "lowest" if value == values.low else "highest"
+        often = "often stands" if value in SENTINELS else "is far from all others, and may stand"
+        text = f"The {which} value is {value:g}, which {often} for missing data."
+        found.append(Notice("nodata", text, f"--nodata {str(np.float32(value)).removesuffix('.0')}"))
     if (
         values.labels is not None
         and dtype != "float32"
@@ -183,7 +200,8 @@ def range_of(dtype: Dtype, images: Sequence[Values], is_mask: bool = False) -> R
     low, high = _without_outliers(images)
     holding = [usual for usual in USUAL_RANGES[dtype] if usual[0] <= low and high <= usual[1]]
     for usual in holding:
-        if low == high or max(abs(low), abs(high)) >= LEAST_USED * usual[1]:
+        has_no_black = usual[0] < 0 and low > LEAST_NEGATIVE * usual[0]
+        if low == high or (not has_no_black and max(abs(low), abs(high)) >= LEAST_USED * usual[1]):
             return usual
     return (low, high) if low < high else (low, low + 1)
 
@@ -202,6 +220,19 @@ def _without_outliers(images: Sequence[Values]) -> Range:
     if high > most:
         high = max(value for image in images for value in (image.high, image.inner_high) if value <= most)
     return low, high
+
+
+def _isolated(images: Sequence[Values], chosen: Range) -> tuple[float, ...]:
+    """The least and the greatest value, where they lie within the range but far from all others."""
+    low, high = min(image.low for image in images), max(image.high for image in images)
+    rest_low = min((v for image in images for v in (image.low, image.next_low) if v > low), default=low)
+    rest_high = max((v for image in images for v in (image.high, image.next_high) if v < high), default=high)
+    found = []
+    if chosen[0] <= low < rest_low < high and rest_low - low > ISOLATED * (high - rest_low):
+        found.append(low)
+    if low < rest_high < high <= chosen[1] and high - rest_high > ISOLATED * (rest_high - low):
+        found.append(high)
+    return tuple(found)
 
 
 def _shared_labels(images: Sequence[Values]) -> tuple[int, ...] | None:
