@@ -269,7 +269,15 @@ def images_seen(path: str | Path) -> int:
     Raises:
         RunError: there is no model, or its file is truncated or foreign.
     """
-    file = model_folder(Path(path)) / WEIGHTS
+    return moment_of(model_folder(Path(path)) / WEIGHTS)
+
+
+def moment_of(file: Path) -> int:
+    """How many images the model whose weights `file` holds had seen when it was saved; they are not read.
+
+    Raises:
+        RunError: it is missing, truncated or foreign.
+    """
     return validated(Notes, read_notes(file, KIND), file).images_seen
 
 

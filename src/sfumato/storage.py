@@ -144,8 +144,20 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], kind: str, notes: M
     with _replacing_durably(path) as temporary:
         try:
             save_file(plain, temporary, header)
+            _sort_metadata(temporary)
         except SafetensorError as error:
             raise _system_error(error) from error
+
+
+def _sort_metadata(path: Path) -> None:
+    """Sorts the metadata of a safetensors file, whose order changes from process to process otherwise."""
+    with path.open("r+b") as file:
+        size = int.from_bytes(file.read(8), "little")
+        header = json.loads(file.read(size))
+        header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+        text = json.dumps(header, ensure_ascii=False, separators=(",", ":"))  # as compact as safetensors writes it
+        file.seek(8)
+        file.write(text.encode().ljust(size))
 
 
 def _system_error(error: SafetensorError) -> OSError:
