@@ -25,7 +25,7 @@ def loss_panels(measurements: Measurements, schedule: Schedule) -> list[Panel]:
     if not heldout:
         return [Panel("loss", SEEN, curves, log_y=True)]
     levels = {
-        spoken(schedule, float(time)): ([m["images"] for m in heldout], [m["by_time"][time] for m in heldout])
+        spoken(schedule, float(time)): ([m["images"] for m in heldout], [m["by_time"].get(time) for m in heldout])
         for time in heldout[0]["by_time"]
     }
     marks = _mark(best_of(measurements))

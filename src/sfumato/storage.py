@@ -107,6 +107,18 @@ def read_text(path: Path) -> str:
         raise RunError(f"{path} could not be read: {reason}", "Name a run that sfumato wrote.") from error
 
 
+def parsed_json(text: str, path: Path) -> Any:  # noqa: ANN401 (JSON)
+    """The content of a JSON file that was read from `path`.
+
+    Raises:
+        RunError: it is not JSON, nested too deeply, or has a number of thousands of digits.
+    """
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise RunError(f"{path} is not JSON that sfumato wrote: {error}", "Restore it from a copy.") from error
+
+
 def validated(kind: type[T], fields: object, path: Path) -> T:
     """`fields`, read from `path`, as the dataclass `kind`; every field is checked, unknown ones are refused.
 
@@ -178,7 +190,7 @@ def read_tensors(path: Path, kind: str) -> tuple[dict[str, Tensor], Any]:
     notes = header.get("notes", "")
     if tensors_digest(notes, tensors) != header.get("digest"):
         raise _changed(path, "its digest does not match its content")
-    return tensors, _parsed(notes, path)
+    return tensors, parsed_json(notes, path)
 
 
 def read_notes(path: Path, kind: str) -> Any:  # noqa: ANN401 (JSON)
@@ -189,14 +201,7 @@ def read_notes(path: Path, kind: str) -> Any:  # noqa: ANN401 (JSON)
     """
     with _opened(path, kind) as (_, header):
         notes = header.get("notes", "")
-    return _parsed(notes, path)
-
-
-def _parsed(notes: str, path: Path) -> Any:  # noqa: ANN401 (JSON)
-    try:
-        return json.loads(notes)
-    except json.JSONDecodeError as error:
-        raise _changed(path, "its notes are not JSON") from error
+    return parsed_json(notes, path)
 
 
 def _changed(path: Path, sign: str) -> RunError:

@@ -2,6 +2,6 @@
 
 import sys
 
-from sfumato.cli import main
+from sfumato.__main__ import main
 
 sys.exit(main())
