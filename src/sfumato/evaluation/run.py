@@ -77,6 +77,7 @@ def subject_of_model(
     path: Path,
     data: str | None,
     drawing: Drawing,
+    out: Path,
     cache: Path | None,
     batch: int | None,
     on_step: Callable[[int], None],
@@ -87,6 +88,7 @@ def subject_of_model(
         path: the run directory, its `model` or `best`, or a copy of either elsewhere.
         data: the images, if they have moved; None: where they were. Of a copy, any images.
         drawing: how samples are drawn.
+        out: the folder of evaluations, in which samples have folders of their own.
         cache: where decoded images are kept.
         batch: samples drawn at a time, at most; None: what suits the device.
         on_step: told after every step how many images took it.
@@ -105,7 +107,7 @@ def subject_of_model(
         drawing.base.depth,
         drawing.count,
         drawing.route,
-        (home or path) / EVALUATIONS / _key(path, drawing, train.fingerprint() if labels else ""),
+        out / _key(path, drawing, train.fingerprint() if labels else ""),
         labels=labels,
         seed=drawing.seed,
         batch=batch,
