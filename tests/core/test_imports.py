@@ -12,6 +12,7 @@ import sfumato
 SOURCE = Path(sfumato.__file__).parent
 
 MAY_IMPORT: dict[str, set[str]] = {
+    "__main__": {"cli", "interrupts"},
     "errors": set(),
     "shapes": set(),
     "gaussian": set(),
