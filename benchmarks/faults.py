@@ -241,17 +241,18 @@ CAMPAIGNS: dict[str, tuple[Callable[[Lab], str], int, int]] = {
 """Each with the number of its trials, and that of the quick ones."""
 
 
-def rows(lab: Lab, names: list[str], is_quick: bool) -> Iterator[tuple[str, int, list[str]]]:
+def rows(lab: Lab, names: list[str], is_quick: bool, trials: int | None) -> Iterator[tuple[str, int, list[str]]]:
     """Each campaign, how often it was tried, and what failed."""
     for name in names:
         trial, many, few = CAMPAIGNS[name]
-        count = few if is_quick else many
+        count = trials or (few if is_quick else many)
         yield name, count, [wrong for wrong in (trial(lab) for _ in range(count)) if wrong]
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="a few trials of each")
+    parser.add_argument("--trials", type=int, help="so many of each")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", nargs="+", choices=list(CAMPAIGNS), default=list(CAMPAIGNS))
     parser.add_argument("--json", type=Path, help="write what failed to this file")
@@ -260,7 +261,7 @@ def main() -> int:
     failures: dict[str, list[str]] = {}
     with tempfile.TemporaryDirectory(prefix="sfumato-faults-") as folder:
         print("| campaign | tried | passed | what failed |\n| --- | --- | --- | --- |", flush=True)
-        for name, tried, failed in rows(Lab(Path(folder), options.seed), options.only, options.quick):
+        for name, tried, failed in rows(Lab(Path(folder), options.seed), options.only, options.quick, options.trials):
             failures[name] = failed
             told = "<br>".join(sorted(set(failed))) or "nothing"
             print(f"| {name} | {tried:,} | {tried - len(failed):,} | {told} |", flush=True)

@@ -107,8 +107,8 @@ def read_text(path: Path) -> str:
         raise RunError(f"{path} could not be read: {reason}", "Name a run that sfumato wrote.") from error
 
 
-def parsed_json(text: str, path: Path) -> Any:  # noqa: ANN401 (JSON)
-    """The content of a JSON file that was read from `path`.
+def parsed_json(text: str, source: object) -> Any:  # noqa: ANN401 (JSON)
+    """The content of JSON text; `source` says where it was read, for the message.
 
     Raises:
         RunError: it is not JSON, nested too deeply, or has a number of thousands of digits.
@@ -116,7 +116,7 @@ def parsed_json(text: str, path: Path) -> Any:  # noqa: ANN401 (JSON)
     try:
         return json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise RunError(f"{path} is not JSON that sfumato wrote: {error}", "Restore it from a copy.") from error
+        raise RunError(f"{source} is not JSON that sfumato wrote: {error}", "Restore it from a copy.") from error
 
 
 def validated(kind: type[T], fields: object, path: Path) -> T:
@@ -190,7 +190,7 @@ def read_tensors(path: Path, kind: str) -> tuple[dict[str, Tensor], Any]:
     notes = header.get("notes", "")
     if tensors_digest(notes, tensors) != header.get("digest"):
         raise _changed(path, "its digest does not match its content")
-    return tensors, parsed_json(notes, path)
+    return tensors, parsed_json(notes, f"the header of {path}")
 
 
 def read_notes(path: Path, kind: str) -> Any:  # noqa: ANN401 (JSON)
@@ -201,7 +201,7 @@ def read_notes(path: Path, kind: str) -> Any:  # noqa: ANN401 (JSON)
     """
     with _opened(path, kind) as (_, header):
         notes = header.get("notes", "")
-    return parsed_json(notes, path)
+    return parsed_json(notes, f"the header of {path}")
 
 
 def _changed(path: Path, sign: str) -> RunError:

@@ -24,9 +24,7 @@ def content(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-def kill_after_six(
-    sfumato: Command, run: Path, out: Path, monkeypatch: pytest.MonkeyPatch, *flags: object
-) -> None:
+def kill_after_six(sfumato: Command, run: Path, out: Path, monkeypatch: pytest.MonkeyPatch, *flags: object) -> None:
     """Draws samples into a folder until the process dies."""
     put = Folder.put
 
