@@ -24,10 +24,7 @@ def loss_panels(measurements: Measurements, schedule: Schedule) -> list[Panel]:
     curves = {"training": _curve(_of("train", "loss", measurements), "loss")}
     if not heldout:
         return [Panel("loss", SEEN, curves, log_y=True)]
-    levels = {
-        spoken(schedule, float(time)): ([m["images"] for m in heldout], [m["by_time"][time] for m in heldout])
-        for time in heldout[0]["by_time"]
-    }
+    levels = {spoken(schedule, float(time)): _level(heldout, time) for time in heldout[0]["by_time"]}
     marks = _mark(best_of(measurements))
     return [
         Panel("loss", SEEN, curves | {"held out": _curve(heldout, "loss")}, log_y=True, marks=marks),
@@ -52,6 +49,12 @@ def distance_panels(measurements: Measurements) -> list[Panel]:
 
 def _of(kind: str, quantity: str, measurements: Measurements) -> list[Mapping[str, Any]]:
     return [m for m in measurements if m["kind"] == kind and m[quantity] is not None]
+
+
+def _level(heldout: Measurements, time: str) -> tuple[list[float], list[float]]:
+    """The held-out loss at one noise level, wherever it was measured."""
+    measured = [m for m in heldout if m["by_time"].get(time) is not None]
+    return [m["images"] for m in measured], [m["by_time"][time] for m in measured]
 
 
 def _curve(measurements: Measurements, quantity: str) -> tuple[list[float], list[float]]:

@@ -20,7 +20,7 @@ IMBALANCE = 10
 def print_findings(facts: dict[str, Any], written: list[str], as_json: bool) -> None:
     """Prints the facts of `inspection.inspect`, and where the pictures are, as JSON or as a table."""
     if as_json:
-        print(json.dumps(facts | {"pictures": written}, ensure_ascii=False))
+        print(json.dumps(facts | {"pictures": written}))
         return
     table = Table(show_header=False, box=None)
     for name, value in sentences(facts):

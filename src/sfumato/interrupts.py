@@ -1,9 +1,16 @@
-"""Ctrl-C and SIGTERM as a wish to stop, so that nothing is lost."""
+"""Ctrl-C, SIGTERM and a closed terminal as a wish to stop, so that nothing is lost."""
 
+import os
 import signal
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
+
+INTERRUPTED = 130
+"""What a shell expects of a program that Ctrl-C ended."""
+
+HANGUP = getattr(signal, "SIGHUP", None)  # Windows has none
 
 
 class StopWish:
@@ -24,23 +31,40 @@ class StopWish:
 
 @contextmanager
 def stop_wish() -> Iterator[StopWish]:
-    """Within it, the first Ctrl-C or SIGTERM only sets the wish; a second one does what it always does.
+    """Within it, the first Ctrl-C, SIGTERM or SIGHUP only sets the wish; a second one does what it always does.
 
-    For Ctrl-C that is a KeyboardInterrupt, after which a run still waits for what it is writing to the disk.
+    For Ctrl-C that is a KeyboardInterrupt, after which a run still waits for what it is writing to the disk. SIGHUP
+    tells that the terminal was closed: what is printed then goes nowhere. Under nohup it stays ignored.
     """
     wish = StopWish()
 
     def heed(number: int, _: FrameType | None) -> None:
         wish.signal = signal.Signals(number)
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        if number == HANGUP:
+            _print_nowhere()
+        for other in before:
+            signal.signal(other, signal.default_int_handler if other == signal.SIGINT else signal.SIG_DFL)
 
-    before = {number: signal.signal(number, heed) for number in (signal.SIGINT, signal.SIGTERM)}
+    numbers = [signal.SIGINT, signal.SIGTERM]
+    if HANGUP is not None and signal.getsignal(HANGUP) != signal.SIG_IGN:
+        numbers.append(HANGUP)
+    before = {number: signal.getsignal(number) for number in numbers}
+    for number in numbers:
+        signal.signal(number, heed)
     try:
         yield wish
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def _print_nowhere() -> None:
+    """Connects what was the terminal to nothing: writing to it would fail from now on."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for descriptor in (1, 2):
+        if os.isatty(descriptor):
+            os.dup2(nowhere, descriptor)
+    os.close(nowhere)
 
 
 @contextmanager
@@ -50,3 +74,30 @@ def interruptions(remedy: str) -> Iterator[None]:
         yield
     except KeyboardInterrupt as interruption:
         raise KeyboardInterrupt(remedy) from interruption
+
+
+@contextmanager
+def importing_ends_at_once() -> Iterator[None]:
+    """Within it, a Ctrl-C while a module is imported ends the process at once with code 130, and without a traceback.
+
+    Some modules do not survive a KeyboardInterrupt in the middle of their import. At any other moment it is raised.
+    """
+    is_ours = threading.current_thread() is threading.main_thread()
+    if not is_ours or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+        yield
+        return
+    signal.signal(signal.SIGINT, _leave_import)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def _leave_import(number: int, frame: FrameType | None) -> None:
+    inner = frame
+    while inner is not None:
+        if inner.f_code.co_filename.startswith("<frozen importlib"):
+            os.write(2, b"sfumato: interrupted\n")
+            os._exit(INTERRUPTED)
+        inner = inner.f_back
+    signal.default_int_handler(number, frame)

@@ -9,6 +9,16 @@ from typing import Any, Literal
 
 METRICS = "metrics.jsonl"
 
+MOST = 1e15
+"""Larger numbers are none that training measures."""
+
+NUMBERS = {
+    "train": (("images", "steps", "seconds", "skipped"), ("loss",)),
+    "heldout": (("images",), ("loss",)),
+    "evaluation": (("images", "count"), ("distance",)),
+}
+"""What the lines of each kind have: numbers, and numbers that may be null."""
+
 
 def read_metrics(path: str | Path) -> list[dict[str, Any]]:
     """Every measurement of the run at `path`, in order; lines cut short by a crash, or foreign, are passed over.
@@ -20,23 +30,42 @@ def read_metrics(path: str | Path) -> list[dict[str, Any]]:
     lines = file.read_text(encoding="utf-8", errors="replace").splitlines() if file.exists() else []
     measurements = []
     for line in lines:
-        with suppress(json.JSONDecodeError):
+        with suppress(ValueError, RecursionError):  # numbers of thousands of digits, or nested a thousand times
             measurements.append(json.loads(line))
     return [m for m in measurements if _is_measurement(m)]
 
 
 def _is_measurement(line: object) -> bool:
     """Whether a line of metrics.jsonl has what its kind has, numbers where they belong."""
-    if not isinstance(line, dict) or not isinstance(line.get("images"), int):
+    if not isinstance(line, dict):
         return False
-    if not isinstance(line.get("loss"), float | int | None):
+    numbers, open_numbers = NUMBERS.get(str(line.get("kind")), (("kind",), ()))
+    by_time, features = line.get("by_time", {}), line.get("features", "")
+    return (
+        all(_is_number(line.get(name)) for name in numbers)
+        and all(name in line and _is_open(line[name]) for name in open_numbers)
+        and _is_open(line.get("held_out"))
+        and isinstance(features, str)
+        and isinstance(by_time, dict)
+        and all(_is_time(time) and _is_open(loss) for time, loss in by_time.items())
+    )
+
+
+def _is_number(value: object) -> bool:
+    """Whether a value is a finite number, not negative and not beyond what can be counted."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < MOST
+
+
+def _is_open(value: object) -> bool:
+    """Whether a value is a finite number, or None where there was none."""
+    return value is None or (isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < MOST)
+
+
+def _is_time(text: str) -> bool:
+    try:
+        return 0 <= float(text) <= 1
+    except ValueError:
         return False
-    if line.get("kind") == "heldout":
-        return isinstance(line.get("by_time"), dict)
-    if line.get("kind") == "evaluation":
-        has_distance = "distance" in line and isinstance(line["distance"], float | int | None)
-        return has_distance and {"features", "count"} <= line.keys()
-    return line.get("kind") == "train" and {"loss", "steps", "seconds", "skipped"} <= line.keys()
 
 
 @dataclass(frozen=True)

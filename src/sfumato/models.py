@@ -19,13 +19,16 @@ from sfumato.nn.convblocks import LOG_NOISE_PERIODS, STEP_PERIODS
 from sfumato.nn.convnet import ConvNet, ConvNetConfig
 from sfumato.nn.unet import UNet, UNetConfig
 from sfumato.schedule import SCHEDULES, Schedule, schedule_for
-from sfumato.storage import read_notes, read_tensors, read_text, validated, write_tensors, write_whole
+from sfumato.storage import parsed_json, read_notes, read_tensors, read_text, validated, write_tensors, write_whole
 
 WEIGHTS, GUIDE, DESCRIPTION = "model.safetensors", "guide.safetensors", "config.json"
 KIND = "sfumato-model"
 
 MODEL, BEST = "model", "best"
 """The folders of a run: its model as it is now, and as it was at the best moment."""
+
+WIDEST = 2**14
+"""Channels of any level."""
 
 MOST_TIMESTEPS = 10**6
 """What a file may ask for; a schedule keeps tables as long."""
@@ -109,6 +112,9 @@ class ModelConfig:
             )
         levels, blocks = len(self.network.multipliers), self.network.blocks
         total = sum(blocks) if isinstance(blocks, tuple) else levels * blocks
+        widest = self.network.width * max(self.network.multipliers)
+        if widest > WIDEST:
+            raise ConfigError(f"a network of {widest:,} channels is too wide", f"Choose at most {WIDEST:,}.")
         if min(self.image_shape) < 1 or max(self.image_shape) > 2**14 or total > 10**3:
             raise ConfigError(
                 f"images of shape {self.image_shape} and {levels} levels of {blocks} blocks are beyond "
@@ -208,10 +214,7 @@ def read_description(folder: Path) -> ModelConfig:
         RunError: it is missing, broken or not a model's.
     """
     path = folder / DESCRIPTION
-    try:
-        fields = json.loads(read_text(path))
-    except json.JSONDecodeError as error:
-        raise RunError(f"{path} is not JSON: {error}", "Restore it from a copy.") from error
+    fields = parsed_json(read_text(path), path)
     _mark_opacity(fields)
     return validated(ModelConfig, fields, path)
 
@@ -277,7 +280,15 @@ def images_seen(path: str | Path) -> int:
     Raises:
         RunError: there is no model, or its file is truncated or foreign.
     """
-    file = model_folder(Path(path)) / WEIGHTS
+    return moment_of(model_folder(Path(path)) / WEIGHTS)
+
+
+def moment_of(file: Path) -> int:
+    """How many images the model whose weights `file` holds had seen when it was saved; they are not read.
+
+    Raises:
+        RunError: it is missing, truncated or foreign.
+    """
     return validated(Notes, read_notes(file, KIND), file).images_seen
 
 

@@ -1,11 +1,11 @@
 """A run directory open for training: its lock, all that is written into it, and going on where it stopped."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, NamedTuple
 
 import tomli_w
 from filelock import FileLock, Timeout
@@ -23,6 +23,7 @@ from sfumato.models import (
     ModelConfig,
     images_seen,
     load,
+    moment_of,
     save_description,
     save_weights,
 )
@@ -35,6 +36,7 @@ from sfumato.runs import (
     checkpoints,
     has_learned,
     has_saved_model,
+    kept_best,
     read_record,
 )
 from sfumato.storage import UNFINISHED, cannot_write, write_whole
@@ -42,6 +44,16 @@ from sfumato.training.config import TrainConfig
 from sfumato.training.state import Checkpoint, TrainingState, copied
 
 LOG, LOCK = "log.txt", ".lock"
+
+PENDING = "pending.safetensors"
+"""In best/: a best model whose checkpoint is not written yet, so that it does not replace the one before."""
+
+
+class BestWeights(NamedTuple):
+    """The averaged weights of a moment that is the best so far; they do not change any more."""
+
+    weights: Mapping[str, Tensor]
+    images_seen: int
 
 
 class Run:
@@ -93,7 +105,7 @@ class Run:
                 "Give those it was begun with, or another --out for a new run.",
             )
         checkpoint_at(self.path, 0).unlink(missing_ok=True)
-        for leftover in (f"{BEST}/{WEIGHTS}", f"{BEST}/{DESCRIPTION}", f"{MODEL}/{GUIDE}"):
+        for leftover in (f"{BEST}/{WEIGHTS}", f"{BEST}/{PENDING}", f"{BEST}/{DESCRIPTION}", f"{MODEL}/{GUIDE}"):
             (self.path / leftover).unlink(missing_ok=True)
 
     def __enter__(self) -> "Run":
@@ -118,33 +130,51 @@ class Run:
         """Writes the model's description, which does not change."""
         save_description(model, self.path / MODEL)
 
-    def save(self, state: TrainingState, keep: int) -> None:
+    def save(self, state: TrainingState, keep: int, best: BestWeights | None = None) -> None:
         """Begins to write the averaged model and a checkpoint, and to remove all but the newest `keep` checkpoints.
 
-        Training may go on meanwhile: what is written is the state of now. It is complete when the `with` statement
-        ends; if that ends without an error, an error of this is raised then. What was being written before is waited
-        for, so that there is one copy of the state at most.
+        A new `best` model, measured since the last checkpoint, is written to best/ with it. Training may go on
+        meanwhile: what is written is the state of now. It is complete when the `with` statement ends; if that ends
+        without an error, an error of this is raised then. What was being written before is waited for, so that there is
+        one copy of the state at most.
 
         Raises:
             RunError: something before could not be written, or was not finite; what was saved before that is intact.
         """
         self._writing.finish()
         checkpoint = state.checkpoint()
-        self._writing.begin(lambda: self._write(checkpoint, keep))
+        self._writing.begin(lambda: self._write(checkpoint, keep, best))
 
-    def _write(self, checkpoint: Checkpoint, keep: int) -> None:
-        """Writes the model, then the checkpoint, then removes the obsolete.
+    def _write(self, checkpoint: Checkpoint, keep: int, best: BestWeights | None) -> None:
+        """Writes the model, the best model, the checkpoint, and then removes the obsolete.
 
-        In this order a run that is resumed from a checkpoint has a model at least as far. Checkpoints beyond this one
-        are those that `resume` passed over.
+        In this order a run that is resumed from a checkpoint has a model at least as far. The best model replaces the
+        one before only after the checkpoint, because a run that is resumed from an earlier one forgets its measurement.
+        Checkpoints beyond this one are those that `resume` passed over.
         """
         seen = checkpoint.counters.images_seen
         path = checkpoint_at(self.path, seen)
         save_weights(checkpoint.average, self.path / MODEL, seen)
+        if best is not None:
+            self._write_best(best, PENDING)
         checkpoint.save(path)
+        if best is not None:
+            self._replace_best()
         beyond = [other for other in checkpoints(self.path) if other > path]
         for obsolete in beyond + checkpoints(self.path)[len(beyond) + keep :]:
             obsolete.unlink(missing_ok=True)
+
+    def _write_best(self, best: BestWeights, name: str) -> None:
+        folder = self.path / BEST
+        write_whole(folder / DESCRIPTION, (self.path / MODEL / DESCRIPTION).read_bytes())
+        save_weights(best.weights, folder, best.images_seen, name)
+
+    def _replace_best(self) -> None:
+        pending = self.path / BEST / PENDING
+        try:
+            pending.replace(self.path / BEST / WEIGHTS)
+        except OSError as error:
+            raise cannot_write(pending, error) from error
 
     def save_guide(self, state: TrainingState) -> None:
         """Begins to write the averaged model as it is now: the weaker self that may guide the later one."""
@@ -159,23 +189,14 @@ class Run:
         best = best_of(read_metrics(self.path))
         return best is not None and best.images == images_seen
 
-    def keep_best(self, weights: Mapping[str, Tensor], images_seen: int) -> None:
-        """Begins to write the averaged model of a moment that `is_best` to best/.
-
-        Args:
-            weights: of the model's network as it was then, which do not change any more.
-            images_seen: by then.
-        """
-        folder = self.path / BEST
-
-        def write() -> None:
-            write_whole(folder / DESCRIPTION, (self.path / MODEL / DESCRIPTION).read_bytes())
-            save_weights(weights, folder, images_seen)
-
-        self._writing.begin(write)
+    def keep_best(self, best: BestWeights) -> None:
+        """Begins to write the averaged model of a moment that `is_best` to best/, when its checkpoint is written."""
+        self._writing.begin(lambda: self._write_best(best, WEIGHTS))
 
     def resume(self, state: TrainingState) -> list[str]:
-        """Loads the newest readable checkpoint, and forgets the measurements made after it. A new run gets its first.
+        """Loads the newest readable checkpoint, and forgets the measurements and previews made after it.
+
+        A new run gets its first checkpoint.
 
         Returns:
             What a person should know: the checkpoints that could not be read.
@@ -192,6 +213,7 @@ class Run:
                 continue
             self._forget_after(state.counters.images_seen)
             self._restore_model(state)
+            self._restore_best(state)
             return [str(problem) for problem in problems]
         if problems:
             raise RunError(
@@ -217,6 +239,15 @@ class Run:
         if state.counters.steps and not is_there:
             save_weights(state.average.network.state_dict(), self.path / MODEL, state.counters.images_seen)
 
+    def _restore_best(self, state: TrainingState) -> None:
+        """Completes what a kill left undone in best/: its model is that of the best measurement, if it can be had."""
+        best, pending = best_of(read_metrics(self.path)), self.path / BEST / PENDING
+        if best is not None and _moment_of(pending) == best.images:
+            self._replace_best()
+        pending.unlink(missing_ok=True)
+        if best is not None and best.images == state.counters.images_seen and kept_best(self.path, best) is None:
+            self._write_best(BestWeights(state.average.network.state_dict(), best.images), WEIGHTS)
+
     def measure(self, measurement: dict[str, Any]) -> None:
         """Adds a line to metrics.jsonl.
 
@@ -238,9 +269,30 @@ class Run:
         except OSError as error:
             raise cannot_write(path, error) from error
 
+    def forget_looks_at(self, images_seen: int) -> None:
+        """Removes what a look at this moment measured before it was interrupted.
+
+        Raises:
+            RunError: metrics.jsonl could not be written.
+        """
+        self._keep_measurements(lambda m: m["kind"] == "train" or m["images"] != images_seen)
+
     def _forget_after(self, images_seen: int) -> None:
-        kept = [m for m in read_metrics(self.path) if m["images"] <= images_seen]
+        for preview in self.samples.glob("*.png"):
+            if preview.stem.isdecimal() and int(preview.stem) > images_seen:
+                preview.unlink(missing_ok=True)
+        self._keep_measurements(lambda m: m["images"] <= images_seen)
+
+    def _keep_measurements(self, is_kept: Callable[[dict[str, Any]], bool]) -> None:
+        kept = [m for m in read_metrics(self.path) if is_kept(m)]
         write_whole(self.path / METRICS, "".join(json.dumps(m) + "\n" for m in kept).encode())
+
+
+def _moment_of(weights: Path) -> int | None:
+    try:
+        return moment_of(weights)
+    except RunError:  # there are none, or they are broken
+        return None
 
 
 def _refuse_foreign_folder(path: Path) -> None:

@@ -1,18 +1,23 @@
 """Samples on disk: a folder of PNGs with a grid, or one .npz."""
 
+import json
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 
 from sfumato import pictures
 from sfumato.conditions import Column
 from sfumato.depth import Depth
-from sfumato.errors import SamplingError
+from sfumato.errors import RunError, SamplingError
 from sfumato.shapes import Images, Labels
-from sfumato.storage import cannot_write
+from sfumato.storage import UNFINISHED, cannot_write, parsed_json, read_text, write_whole
 from sfumato.writers import Archive, Folder, grid_beside, save_image
+
+MARK = f"{UNFINISHED}samples.json"
+"""In a folder of samples until all are there: their settings and seed."""
 
 
 def write_samples(
@@ -29,7 +34,8 @@ def write_samples(
 
     Args:
         batches: (images (n, C, H, W) in [-1, 1], labels or None), as `sampling.sample_batches` yields them.
-        out: `NAME.npz`, beside which the grid NAME-grid.png is written, or a folder that does not exist or is empty.
+        out: `NAME.npz`, beside which the grid NAME-grid.png is written, or a folder that does not exist, is empty or is
+            marked as unfinished.
         columns: what the labels say, `Denoiser.known_columns`.
         depth: how pixels are written.
         grid_columns: images in a row of the grid; None: about as many as rows.
@@ -104,10 +110,63 @@ def refuse_existing(out: Path) -> None:
     """Raises `SamplingError` if samples written to `out` would replace or join something."""
     if out.suffix and out.suffix != ".npz" and not out.is_dir():
         raise SamplingError(f"{out} is neither a folder nor an .npz file", "Choose --out NAME or --out NAME.npz.")
-    taken = out.is_file() or (out.is_dir() and (out.suffix == ".npz" or any(out.iterdir())))
+    is_taken = out.is_dir() and not (out / MARK).exists() and any(out.iterdir())
+    taken = out.is_file() or is_taken or (out.is_dir() and out.suffix == ".npz")
     if taken or (out.suffix == ".npz" and grid_beside(out).exists()):
         there = out if taken else grid_beside(out)
         raise SamplingError(f"{there} is there already", "Choose another --out, so that nothing is replaced.")
+
+
+class Unfinished(NamedTuple):
+    """Samples of which some are in a folder.
+
+    Attributes:
+        seed: of all.
+        files: the images that are there, from the first on without a gap.
+    """
+
+    seed: int
+    files: Sequence[Path]
+
+
+def mark_unfinished(out: Path, settings: Mapping[str, str], seed: int) -> None:
+    """Marks a folder as one of samples that are being drawn, so that the same command goes on with them.
+
+    Raises:
+        RunError: it could not be written.
+    """
+    write_whole(out / MARK, json.dumps({"settings": settings, "seed": seed}, indent=2).encode())
+
+
+def unfinished_samples(out: Path, settings: Mapping[str, str]) -> Unfinished | None:
+    """What a folder holds of samples that were not finished; None if it was not marked.
+
+    Raises:
+        SamplingError: they are being drawn with other settings.
+        RunError: the mark is broken.
+    """
+    mark = out / MARK
+    if not mark.is_file():
+        return None
+    content = parsed_json(read_text(mark), mark)
+    before = content.get("settings") if isinstance(content, dict) else None
+    if not isinstance(before, dict) or not isinstance(content.get("seed"), int):
+        raise RunError(f"{mark} is not as sfumato writes it", "Choose another --out.")
+    changed = [name for name in settings.keys() | before.keys() if settings.get(name) != before.get(name)]
+    if changed:
+        told = "; ".join(f"{name}: {before.get(name)} -> {settings.get(name)}" for name in sorted(changed))
+        raise SamplingError(
+            f"{out} holds unfinished samples of other settings ({told})",
+            "Give the settings it was begun with, or choose another --out.",
+        )
+    files = sorted(path for path in (out / "images").glob("*.*") if path.stem.isdecimal())
+    whole = [path for index, path in enumerate(files) if int(path.stem) == index]
+    return Unfinished(content["seed"], whole)
+
+
+def mark_finished(out: Path) -> None:
+    """Removes the mark of a folder, once all its samples are there."""
+    (out / MARK).unlink(missing_ok=True)
 
 
 def refuse_no_folder(out: Path) -> None:

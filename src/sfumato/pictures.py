@@ -180,7 +180,9 @@ def plot(panels: Sequence[Panel], path: Path) -> None:
                 axes.plot(x, y, label=name, linewidth=1.6, marker="." if len(x) == 1 else None)
             for name, place in panel.marks.items():
                 axes.axvline(place, label=name, color="black", linewidth=1, linestyle="--")
-            axes.set(title=panel.title, xlabel=panel.x_label, yscale="log" if panel.log_y else "linear")
+            has_positive = any(value > 0 for _, y in panel.curves.values() for value in y)
+            scale = "log" if panel.log_y and has_positive else "linear"
+            axes.set(title=panel.title, xlabel=panel.x_label, yscale=scale)
             axes.grid(alpha=0.25)
             axes.spines[["top", "right"]].set_visible(False)
             named = len(panel.curves) + len(panel.marks)

@@ -9,6 +9,7 @@ runs/NAME/config.toml              what was asked, complete, and what it was tra
           log.txt                  what was said
 """
 
+import re
 import tomllib
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
@@ -25,6 +26,10 @@ from sfumato.training.budget import Budget
 from sfumato.training.config import DataConfig, NetworkConfig, OptimizationConfig, TrainConfig, differences
 
 CONFIG = "config.toml"
+
+MOST_SETTINGS = 5000
+DEEP_KEY = re.compile(r'(?:\.\s*(?:"[^"\n]*"|[\w-]+)\s*){10}=')
+"""A key of a table in a table in a table ..., ten times."""
 
 SIZES = ("width", "multipliers", "blocks", "patch")
 
@@ -78,10 +83,13 @@ def read_record(path: str | Path) -> Record:
     file = Path(path) / CONFIG
     if not file.is_file():
         raise RunError(f"{path} is not a run directory: it has no {CONFIG}", "Name one that `sfumato train` made.")
+    text = read_text(file)
+    if text.count("=") > MOST_SETTINGS or DEEP_KEY.search(text):  # the parser's time grows with their square
+        raise RunError(f"{file} has more settings than a run can have", "Restore it as it was.")
     try:
-        return validated(Record, tomllib.loads(read_text(file)), file)
-    except tomllib.TOMLDecodeError as error:
-        raise RunError(f"{file} is not TOML: {error}", "Restore it as it was.") from error
+        return validated(Record, tomllib.loads(text), file)
+    except (ValueError, RecursionError) as error:
+        raise RunError(f"{file} is not TOML that sfumato wrote: {error}", "Restore it as it was.") from error
 
 
 def changes(before: Record, now: Record) -> list[str]:

@@ -107,6 +107,18 @@ def read_text(path: Path) -> str:
         raise RunError(f"{path} could not be read: {reason}", "Name a run that sfumato wrote.") from error
 
 
+def parsed_json(text: str, source: object) -> Any:  # noqa: ANN401 (JSON)
+    """The content of JSON text; `source` says where it was read, for the message.
+
+    Raises:
+        RunError: it is not JSON, nested too deeply, or has a number of thousands of digits.
+    """
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise RunError(f"{source} is not JSON that sfumato wrote: {error}", "Restore it from a copy.") from error
+
+
 def validated(kind: type[T], fields: object, path: Path) -> T:
     """`fields`, read from `path`, as the dataclass `kind`; every field is checked, unknown ones are refused.
 
@@ -144,8 +156,20 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], kind: str, notes: M
     with _replacing_durably(path) as temporary:
         try:
             save_file(plain, temporary, header)
+            _sort_metadata(temporary)
         except SafetensorError as error:
             raise _system_error(error) from error
+
+
+def _sort_metadata(path: Path) -> None:
+    """Sorts the metadata of a safetensors file, whose order changes from process to process otherwise."""
+    with path.open("r+b") as file:
+        size = int.from_bytes(file.read(8), "little")
+        header = json.loads(file.read(size))
+        header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+        text = json.dumps(header, ensure_ascii=False, separators=(",", ":"))  # as compact as safetensors writes it
+        file.seek(8)
+        file.write(text.encode().ljust(size))
 
 
 def _system_error(error: SafetensorError) -> OSError:
@@ -166,7 +190,7 @@ def read_tensors(path: Path, kind: str) -> tuple[dict[str, Tensor], Any]:
     notes = header.get("notes", "")
     if tensors_digest(notes, tensors) != header.get("digest"):
         raise _changed(path, "its digest does not match its content")
-    return tensors, _parsed(notes, path)
+    return tensors, parsed_json(notes, f"the header of {path}")
 
 
 def read_notes(path: Path, kind: str) -> Any:  # noqa: ANN401 (JSON)
@@ -177,14 +201,7 @@ def read_notes(path: Path, kind: str) -> Any:  # noqa: ANN401 (JSON)
     """
     with _opened(path, kind) as (_, header):
         notes = header.get("notes", "")
-    return _parsed(notes, path)
-
-
-def _parsed(notes: str, path: Path) -> Any:  # noqa: ANN401 (JSON)
-    try:
-        return json.loads(notes)
-    except json.JSONDecodeError as error:
-        raise _changed(path, "its notes are not JSON") from error
+    return parsed_json(notes, f"the header of {path}")
 
 
 def _changed(path: Path, sign: str) -> RunError:

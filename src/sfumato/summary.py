@@ -84,7 +84,7 @@ def save_curves(run: Path, file: Path) -> Path | None:
 def print_summary(summary: dict[str, Any], as_json: bool) -> None:
     """Prints the facts as JSON, or as a table."""
     if as_json:
-        print(json.dumps(summary, ensure_ascii=False))
+        print(json.dumps(summary))
         return
     table = Table(show_header=False, box=None)
     for name, value in _sentences(summary):

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import NamedTuple, Protocol, runtime_checkable
 
 import torch
-from torch import Tensor
 
 from sfumato import pictures
 from sfumato.architecture import model_for
@@ -20,7 +19,7 @@ from sfumato.devices import choose_device, device_failures, out_of_memory, preci
 from sfumato.errors import TrainingError
 from sfumato.evaluation.small import SmallEvaluation
 from sfumato.models import build
-from sfumato.open_run import Run
+from sfumato.open_run import BestWeights, Run
 from sfumato.progress import TrainingProgress, shows_bars
 from sfumato.rules import outgrown, planned
 from sfumato.runs import Learned, configured_images, continued, has_other_budget
@@ -217,8 +216,7 @@ class _Loop:
         self.looks = Looks(config)
         self.recent: list[StepResult] = []
         self.bad_steps_in_a_row = 0
-        self.best: dict[str, Tensor] | None = None
-        self.best_at = 0
+        self.best: BestWeights | None = None
         self.saved_at = self.counted_until = time.perf_counter()
 
     def run_to_the_end(self, engine: Engine) -> None:
@@ -231,9 +229,9 @@ class _Loop:
             self.take(engine.step(self.feed.batch(counters.images_seen, size)))
             now = Moment(counters.images_seen, self.share)
             self.keep_guide(before, now)
+            self.observe_if_due(before, now)  # before it is saved: a checkpoint has the measurements of its moment
             if time.perf_counter() - self.saved_at >= 60 * self.config.watch.save_minutes:
                 self.pause(self.save)
-            self.observe_if_due(before, now)
             before = now  # not later: what the pauses above count as training belongs to the next step
         self.take(engine.drained())
         self.keep_guide(before, Moment(counters.images_seen, self.share))
@@ -242,10 +240,12 @@ class _Loop:
             self.save()
 
     def look_at_the_end(self) -> None:
-        """The last look, unless it was made already."""
+        """The last look, unless it was made already; the preview is its end, so that a killed one is repeated."""
         if self.share == 1 and not self.preview_path().exists() and not self.should_stop():
-            self.observe([self.look, self.evaluate])
-            self.save_best()
+            self.run.forget_looks_at(self.state.counters.images_seen)
+            self.observe([self.measure_heldout, self.evaluate, self.preview])
+            if self.best is not None:
+                self.run.keep_best(self.best)
 
     @property
     def share(self) -> float:
@@ -309,7 +309,7 @@ class _Loop:
     def observe_if_due(self, before: Moment, now: Moment) -> None:
         """Looks at the model and evaluates it, whichever is due between two moments of an unfinished run."""
         every = self.config.watch.eval_every
-        due = [self.look] if self.looks.is_due(before, now) else []
+        due = [self.measure_heldout, self.preview] if self.looks.is_due(before, now) else []
         if every is not None and before.images // every != now.images // every:
             due.append(self.evaluate)
         if due and now.share < 1:
@@ -327,7 +327,8 @@ class _Loop:
                 "There is no memory left to look at the model: --preview-count 1 and --heldout-count 10 need least."
             )
         if self.run.is_best(self.state.counters.images_seen):
-            self.best, self.best_at = copied(self.state.average.network.state_dict()), self.state.counters.images_seen
+            weights = copied(self.state.average.network.state_dict())
+            self.best = BestWeights(weights, self.state.counters.images_seen)
 
     def evaluate(self) -> None:
         """The distance of some samples to the images, if that was asked."""
@@ -335,11 +336,17 @@ class _Loop:
             measured = self.small.measure(self.state.average, on_step=self._give_up_if_asked)
             self.run.measure({"kind": "evaluation", "images": self.state.counters.images_seen, **measured})
 
-    def look(self) -> None:
-        """The held-out loss and a preview grid."""
-        watch, seen, model = self.config.watch, self.state.counters.images_seen, self.state.average
-        loss = self.heldout.loss(model, on_batch=self._give_up_if_asked)
+    def measure_heldout(self) -> None:
+        """The held-out loss."""
+        seen = self.state.counters.images_seen
+        loss = self.heldout.loss(self.state.average, on_batch=self._give_up_if_asked)
         self.run.measure({"kind": "heldout", "images": seen, "loss": loss.mean, "by_time": loss.by_time})
+        measured = "not finite" if loss.mean is None else f"{loss.mean:.4f}"
+        _said_and_logged(self.reporter, self.run)(f"{seen:,} images: held-out loss {measured}")
+
+    def preview(self) -> None:
+        """A grid of samples."""
+        watch, model = self.config.watch, self.state.average
         images = sample(
             model,
             watch.preview_count,
@@ -351,8 +358,6 @@ class _Loop:
         )
         titles = list(islice(cycle(model.label_names), len(images)))
         pictures.save_grid(model.depth.viewable(images), self.preview_path(), titles=titles)
-        measured = "not finite" if loss.mean is None else f"{loss.mean:.4f}"
-        _said_and_logged(self.reporter, self.run)(f"{seen:,} images: held-out loss {measured}")
 
     def preview_path(self) -> Path:
         """The preview grid of this moment."""
@@ -363,16 +368,10 @@ class _Loop:
             raise _Stopped
 
     def save(self) -> None:
-        """Writes a checkpoint, and the best model since the last one."""
-        self.run.save(self.state, self.config.watch.keep)
-        self.save_best()
+        """Writes a checkpoint, and the best model since the last one, if there is one."""
+        self.run.save(self.state, self.config.watch.keep, self.best)
+        self.best = None
         self.saved_at = time.perf_counter()
-
-    def save_best(self) -> None:
-        """Writes the best model, if it is a new one. Large files take seconds, so not at every look."""
-        if self.best is not None:
-            self.run.keep_best(self.best, self.best_at)
-            self.best = None
 
 
 def _said_and_logged(reporter: Reporter, run: Run) -> Callable[[str], None]:

@@ -113,7 +113,7 @@ def test_the_same_evaluation_draws_nothing_again(
 def test_an_interrupted_evaluation_goes_on_from_its_samples(sfumato: Command, trained: Path, tmp_path: Path) -> None:
     asked = (trained, *QUICK, "--metrics", "distance", "--out", tmp_path)
     whole = facts(sfumato, *asked, "--seed", 6)
-    (samples,) = [path for path in (trained / "evaluations").glob("*/samples.bin") if is_of_seed(path, whole)]
+    (samples,) = [path for path in tmp_path.glob("*/samples.bin") if is_of_seed(path, whole)]
     content = samples.read_bytes()
     samples.write_bytes(content[: 11 * 8 * 8 * 3 + 7])
     assert facts(sfumato, *asked, "--seed", 6)["metrics"] == whole["metrics"]

@@ -43,6 +43,10 @@ TRAIN = [
     ("--widht 8", "sfumato train has no flag --widht. Did you mean --width"),
     ("--no-label", "sfumato train has no flag --no-label. Did you mean --no-labels"),
     ("--no-width", "sfumato train has no flag --no-width"),
+    ("--learning-rate inf", "--learning-rate inf learns nothing"),
+    ("--width 1000000000", "a network of 1,000,000,000 channels is too wide. Choose at most 16,384"),
+    ("--images 1000000000000000000000", "is too many"),
+    ("--save-minutes inf", "--save-minutes inf is no time"),
 ]
 
 

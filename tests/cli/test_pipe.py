@@ -14,7 +14,7 @@ ENDED = {1: "as rich ends a program", 141: "as a shell tells of SIGPIPE"}
 def unread(*arguments: str) -> tuple[int, str]:
     """The exit code of a command whose output is closed before it begins, and what it says on stderr."""
     command = subprocess.Popen(
-        [sys.executable, "-m", "sfumato.cli", *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [sys.executable, "-m", "sfumato", *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
     assert command.stdout
     assert command.stderr
@@ -30,7 +30,7 @@ def test_help_that_is_not_read_to_its_end_is_no_error(arguments: list[str]) -> N
 
 
 def test_a_mistake_is_told_though_the_output_is_closed(tmp_path: Path) -> None:
-    command = f'exec "{sys.executable}" -m sfumato.cli show "{tmp_path / "none"}" >&-'
+    command = f'exec "{sys.executable}" -m sfumato show "{tmp_path / "none"}" >&-'
     ended = subprocess.run(["sh", "-c", command], stderr=subprocess.PIPE, text=True, check=False)
     assert (ended.returncode, ended.stderr.count("\n")) == (2, 1)
 

@@ -72,7 +72,7 @@ def training(command: list[str], run: Path) -> Iterator[subprocess.Popen[str]]:
     """A process that trains without end, once it has saved after a step; it does not outlive the block."""
     environment = os.environ | {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
     process = subprocess.Popen(
-        [sys.executable, "-m", "sfumato.cli", *command, "--images", "100000000", "--save-minutes", "0"],
+        [sys.executable, "-m", "sfumato", *command, "--images", "100000000", "--save-minutes", "0"],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

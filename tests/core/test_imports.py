@@ -12,6 +12,7 @@ import sfumato
 SOURCE = Path(sfumato.__file__).parent
 
 MAY_IMPORT: dict[str, set[str]] = {
+    "__main__": {"cli", "interrupts"},
     "errors": set(),
     "shapes": set(),
     "gaussian": set(),
@@ -116,7 +117,19 @@ MAY_IMPORT: dict[str, set[str]] = {
             "models",
             "output",
         ),
-        *("presets", "progress", "runs", "sampling", "solvers", "sphere", "steering", "summary", "trainer", "training"),
+        *(
+            "presets",
+            "progress",
+            "runs",
+            "sampling",
+            "shapes",
+            "solvers",
+            "sphere",
+            "steering",
+            "summary",
+            "trainer",
+            "training",
+        ),
         *("bulk", "evaluation", "flags", "metrics"),
     },
 }

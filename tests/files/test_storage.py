@@ -188,7 +188,7 @@ def test_a_pickle_by_another_name_is_refused_and_not_executed(tmp_path: Path) ->
 def test_notes_that_are_not_json_are_refused(notes: str | None, tmp_path: Path) -> None:
     header = {"format": "kind"} if notes is None else {"format": "kind", "notes": notes}
     save_file({"x": torch.ones(2)}, tmp_path / "a.safetensors", metadata=header)
-    with pytest.raises(RunError, match=r"a.safetensors has been changed since it was written: its notes are not JSON"):
+    with pytest.raises(RunError, match=r"a.safetensors is not JSON that sfumato wrote"):
         read_notes(tmp_path / "a.safetensors", "kind")
 
 

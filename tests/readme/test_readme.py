@@ -34,7 +34,7 @@ def snippets() -> list[str]:
 
 def test_the_commands_and_then_the_snippets_run_as_printed(tmp_path: Path) -> None:
     for arguments in commands(run=True):
-        subprocess.run([sys.executable, "-m", "sfumato.cli", *arguments], cwd=tmp_path, check=True)
+        subprocess.run([sys.executable, "-m", "sfumato", *arguments], cwd=tmp_path, check=True)
     for snippet in snippets():
         subprocess.run([sys.executable, "-W", "error", "-c", snippet], cwd=tmp_path, check=True)
     made = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*.png")}

@@ -12,6 +12,7 @@ from sfumato.architecture import model_for
 from sfumato.data import load_images
 from sfumato.measurements import Best, best_of, read_metrics
 from sfumato.models import BEST, images_seen, load
+from sfumato.open_run import BestWeights
 from sfumato.runs import home_of, kept_best
 from sfumato.training.config import TrainConfig
 from sfumato.training.state import copied
@@ -59,7 +60,7 @@ def test_the_best_model_is_kept_beside_the_last_one(config: TrainConfig, new_sta
         run.measure(evaluated(300, 2.0))
         for images in (100, 300):
             torch.nn.init.constant_(next(average.network.parameters()), images)
-            run.keep_best(copied(average.network.state_dict()), images)
+            run.keep_best(BestWeights(copied(average.network.state_dict()), images))
     best = load(run_at / BEST)
     assert next(best.network.parameters()).unique().tolist() == [300]
     assert images_seen(run_at / BEST) == 300
@@ -84,7 +85,7 @@ def test_a_model_whose_measurement_a_resume_forgot_is_not_taken_for_the_best(
     with opened(config, run_at) as run:
         run.measure(evaluated(4, 2.0))
         run.measure(evaluated(100, 1.0))
-        run.keep_best(copied(state.average.network.state_dict()), 100)
+        run.keep_best(BestWeights(copied(state.average.network.state_dict()), 100))
     with opened(config, run_at) as run:
         run.resume(state)  # at 8 images
         best = best_of(read_metrics(run_at))
@@ -100,7 +101,7 @@ def test_a_run_begun_anew_with_other_settings_has_no_best_of_before(
     config = settings()
     with opened(config, tmp_path / "run") as run:
         run.describe(model_for(config, load_images(config.source)))
-        run.keep_best(copied(new_state(config).average.network.state_dict()), 4)
+        run.keep_best(BestWeights(copied(new_state(config).average.network.state_dict()), 4))
     with opened(settings(width=16), tmp_path / "run"):
         assert not any((tmp_path / "run" / BEST).iterdir())
 

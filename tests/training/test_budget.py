@@ -50,7 +50,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
 
     takes(STEP, engine, "training_step")
     for of, name in [
-        *((trainer._Loop, name) for name in ("look", "evaluate")),
+        *((trainer._Loop, name) for name in ("measure_heldout", "preview", "evaluate")),
         *((Run, name) for name in ("save", "save_guide", "keep_best", "resume")),
         (trainer, "engine_for"),
     ]:

@@ -12,7 +12,7 @@ from sfumato import open_run
 from sfumato.background import Background
 from sfumato.errors import OutOfMemoryError, RunError
 from sfumato.models import BEST, images_seen, save_weights
-from sfumato.open_run import Run
+from sfumato.open_run import BestWeights, Run
 from sfumato.training.config import TrainConfig
 from sfumato.training.state import Checkpoint, TrainingState, copied
 
@@ -83,8 +83,7 @@ def test_where_a_checkpoint_cannot_be_written_the_best_model_stays_that_of_the_o
 ) -> None:
     def save(images: int) -> None:
         with opened(config, tmp_path / "run") as run:
-            run.save(state, keep=1)
-            run.keep_best(copied(state.average.network.state_dict()), images)
+            run.save(state, keep=1, best=BestWeights(copied(state.average.network.state_dict()), images))
 
     def full(*_: object) -> None:
         raise RunError("the disk is full", "Free space.")

@@ -18,6 +18,7 @@ from sfumato.evaluation.small import SmallEvaluation
 from sfumato.guidance import AutoGuided, ClassifierFree, WithinLevels
 from sfumato.measurements import best_of, read_metrics
 from sfumato.models import BEST, GUIDE, images_seen, load, load_guide
+from sfumato.open_run import BestWeights
 from sfumato.runs import kept_best
 from sfumato.solvers import solver_for
 from sfumato.steering import GuidanceConfig, RouteConfig
@@ -150,7 +151,7 @@ def test_a_run_named_as_its_own_guide_means_its_early_self(
     part: str, named: str, guided: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with opened(settings(guide_at=0.25), guided) as run:
-        run.keep_best(load(guided).network.state_dict(), 24)
+        run.keep_best(BestWeights(load(guided).network.state_dict(), 24))
     monkeypatch.chdir(guided.parent)
     asked = GuidanceConfig(guidance=3.0, autoguide=Path("run") / named)
     by_name = asked.guided(load(guided / part), guided / part, "cpu")
@@ -216,7 +217,7 @@ def test_the_best_model_is_guided_by_the_runs_early_self_if_that_was_kept_before
     """The guide is of 20 images."""
     config = settings(guide_at=0.25)
     with opened(config, guided) as run:
-        run.keep_best(load(guided).network.state_dict(), best_at)
+        run.keep_best(BestWeights(load(guided).network.state_dict(), best_at))
     guide = load_guide(guided / BEST)
     assert (guide is not None) == is_guided
     if guide is not None:

@@ -1,5 +1,6 @@
 """The verbs that look at something: data, a run, samples. Heavy imports wait until one runs."""
 
+import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -7,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 
 from sfumato.cli.making import Run
-from sfumato.errors import ConfigError
+from sfumato.errors import ConfigError, RunError
 from sfumato.flags import otherwise
 from sfumato.steering import GuidanceConfig, RouteConfig
 from sfumato.training.config import ReadConfig
@@ -72,7 +73,7 @@ class Show:
 
     run_directory: Run
     out: Annotated[Path | None, otherwise("PATH", "curves.png in the run directory")] = None
-    """The picture of the curves."""
+    """The picture of the curves; without it, a run that cannot be written to is only printed."""
     json: bool = False
     """Print JSON for scripts."""
 
@@ -83,9 +84,14 @@ class Show:
 
         run = home_of(self.run_directory) or self.run_directory
         summary = summarize(run)
-        curves = save_curves(run, self.out or run / "curves.png")
+        curves, code = None, 0
+        try:
+            curves = save_curves(run, self.out or run / "curves.png")
+        except RunError as error:
+            print(f"sfumato: {error}", file=sys.stderr)
+            code = 0 if self.out is None else 2
         print_summary(summary | {"curves": curves and str(curves)}, self.json)
-        return 0
+        return code
 
 
 @dataclass(frozen=True)
@@ -118,7 +124,7 @@ class Eval:
     batch: Annotated[int | None, otherwise("INT", "what suits the device")] = None
     """Samples drawn at a time, at most."""
     out: Annotated[Path | None, otherwise("PATH", "evaluations/ of the run; for IMAGES evaluated/")] = None
-    """The folder for pictures and evaluations.jsonl."""
+    """The folder for pictures, samples and evaluations.jsonl; name one for a run that cannot be written to."""
     device: str = "auto"
     """cpu, cuda, cuda:1, mps; auto takes the fastest one here."""
     cache: Annotated[Path | None, otherwise("PATH", "$SFUMATO_CACHE or your cache folder")] = None
@@ -145,16 +151,16 @@ class Eval:
         remedy = f"To {again}, give the same command."
         failed, interrupted = device_failures(remedy), interruptions(remedy)
         with interrupted, failed, out_of_memory("Choose a smaller --batch or --count."):
-            subject, model = self._of_model(device) if has_model else (self._of_images(), None)
             out = self.out or (
                 (home_of(self.subject) or self.subject) / EVALUATIONS if has_model else Path("evaluated")
             )
+            subject, model = self._of_model(device, out) if has_model else (self._of_images(), None)
             with stages_bar() as begin:
                 facts = judged(Bench(subject, features, device, self.cache, begin), self.metrics, model, out)
         print_report(facts, self.json)
         return 0
 
-    def _of_model(self, device: "torch.device") -> "tuple[Subject, NetworkDenoiser]":
+    def _of_model(self, device: "torch.device", out: Path) -> "tuple[Subject, NetworkDenoiser]":
         from sfumato.evaluation.run import Drawing, subject_of_model, usual_count
         from sfumato.models import load
         from sfumato.progress import sampling_bar
@@ -166,7 +172,9 @@ class Eval:
         drawing = Drawing(base, guided, route, count, self.seed, (self.route, self.guidance))
         with sampling_bar(count, len(route.stops) - 1) as on_step:
             options = self.reading.options()
-            return subject_of_model(self.subject, self.data, drawing, options, self.cache, self.batch, on_step), base
+            return subject_of_model(
+                self.subject, self.data, drawing, options, out, self.cache, self.batch, on_step
+            ), base
 
     def _of_images(self) -> "Subject":
         from sfumato.evaluation.run import subject_of_files

@@ -3,10 +3,11 @@
 import math
 import re
 import secrets
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, fields
+from itertools import chain
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
@@ -14,6 +15,11 @@ from sfumato.errors import DataError, LabelError
 from sfumato.flags import otherwise
 from sfumato.steering import ConditionConfig, GuidanceConfig, RouteConfig
 from sfumato.training.config import TrainConfig
+
+if TYPE_CHECKING:
+    from sfumato.denoiser import NetworkDenoiser
+    from sfumato.sampling import Wanted
+    from sfumato.shapes import Images, Labels
 
 ARCHIVE = re.compile(r"(\.tar)?\.(zip|tar|gz|tgz|xz|txz|bz2|tbz2|npz|npy|parquet)$", re.IGNORECASE)
 
@@ -106,7 +112,14 @@ class Sample:
         from sfumato.bulk import draw
         from sfumato.devices import choose_device, device_failures
         from sfumato.models import load
-        from sfumato.output import free_folder, refuse_existing, write_samples
+        from sfumato.output import (
+            free_folder,
+            mark_finished,
+            mark_unfinished,
+            refuse_existing,
+            unfinished_samples,
+            write_samples,
+        )
         from sfumato.progress import print_sentence, sampling_bar
 
         base = load(self.run_directory, choose_device(self.device))
@@ -116,7 +129,10 @@ class Sample:
             refuse_existing(self.out)
         wanted = self.conditions.wanted(model, self.label) or model.label_names
         turns = _turns(wanted)
-        seed = fresh_seed() if self.seed is None else self.seed
+        settings = self._settings()
+        begun = None if self.out is None else unfinished_samples(self.out, settings)
+        files = () if begun is None else begun.files[: self.count]
+        seed = begun.seed if begun is not None else fresh_seed() if self.seed is None else self.seed
         with sampling_bar(self.count, len(route.stops) - 1) as on_step, device_failures(AGAIN_ELSEWHERE):
             batches = draw(
                 model,
@@ -125,16 +141,33 @@ class Sample:
                 labels=wanted,
                 seed=seed,
                 batch=self.batch,
+                first=len(files),
                 precision=self.precision,
                 on_step=on_step,
             )
+            on_step(len(files) * (len(route.stops) - 1))
             out = self.out or free_folder(self.run_directory.resolve().name)
+            is_folder = out.suffix != ".npz"
+            if is_folder:
+                mark_unfinished(out, settings, seed)
             grid_columns = turns if 1 < turns <= 16 else None
+            batches = chain(_read_back(files, base, wanted), batches)
             look_at = write_samples(batches, out, model.known_columns, base.depth, grid_columns, seed)
+            if is_folder:
+                mark_finished(out)
         print_sentence(f"Images are in {out}. Look at {look_at}")
         if self.seed is None:
             print_sentence(f"The seed was {seed}; to draw the same images again, add --seed {seed}")
         return 0
+
+    def _settings(self) -> dict[str, str]:
+        """What the images depend on, by name."""
+        from sfumato.models import images_seen
+
+        free = {"out", "batch", "device", "seed"}
+        settings = {field.name: str(getattr(self, field.name)) for field in fields(self) if field.name not in free}
+        settings["run_directory"] = str(self.run_directory.resolve())
+        return settings | {"seed": str(self.seed), "images seen by the model": str(images_seen(self.run_directory))}
 
 
 @dataclass(frozen=True)
@@ -223,6 +256,19 @@ def run_name(source: str) -> str:
     """What a run on this data is called: the name of the folder, file or data set, without its extension."""
     name = re.split(r"[/:]", source.rstrip("/"))[-1] if source.startswith("hf:") else Path(source).resolve().name
     return ARCHIVE.sub("", name) or "images"
+
+
+def _read_back(
+    files: Sequence[Path], model: "NetworkDenoiser", wanted: "Wanted"
+) -> "Iterator[tuple[Images, Labels | None]]":
+    """Samples that were drawn before, as batches."""
+    from sfumato.data import load_files
+    from sfumato.sampling import labels_for
+
+    labels = labels_for(model, wanted, len(files)) if files else None
+    for start in range(0, len(files), 64):
+        part = slice(start, start + 64)
+        yield load_files(files[part], model.image_shape, model.depth), None if labels is None else labels[part]
 
 
 def _turns(wanted: Sequence[str] | dict[str, list[str]]) -> int:

@@ -25,7 +25,7 @@ NO_NUMBER = "too few images"
 def print_report(facts: dict[str, Any], as_json: bool) -> None:
     """Prints the facts as JSON; or what was compared, the tables, the verdicts, and where the pictures are."""
     if as_json:
-        print(json.dumps(facts, ensure_ascii=False))
+        print(json.dumps(facts))
         return
     console = Console(highlight=False)
     for sentence in (*facts["notices"], compared(facts)):

@@ -78,6 +78,7 @@ def subject_of_model(
     data: str | None,
     drawing: Drawing,
     options: ReadOptions,
+    out: Path,
     cache: Path | None,
     batch: int | None,
     on_step: Callable[[int], None],
@@ -89,6 +90,7 @@ def subject_of_model(
         data: the images, if they have moved; None: where they were. Of a copy, any images.
         drawing: how samples are drawn.
         options: of a copy, how the images are read; those of a run are read as it was trained.
+        out: the folder of evaluations, in which samples have folders of their own.
         cache: where decoded images are kept.
         batch: samples drawn at a time, at most; None: what suits the device.
         on_step: told after every step how many images took it.
@@ -107,7 +109,7 @@ def subject_of_model(
         drawing.base.depth,
         drawing.count,
         drawing.route,
-        (home or path) / EVALUATIONS / _key(path, drawing, train.fingerprint() if labels else ""),
+        out / _key(path, drawing, train.fingerprint() if labels else ""),
         labels=labels,
         seed=drawing.seed,
         batch=batch,

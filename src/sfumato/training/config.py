@@ -1,5 +1,6 @@
 """Every setting of a training run, written once: the flags of `sfumato train`, the tables of `config.toml`, the API."""
 
+import math
 from dataclasses import asdict, astuple, dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
@@ -248,8 +249,10 @@ class OptimizationConfig:
         minutes, images, batch = self.minutes, self.images, self.batch
         require(minutes is None or 0 < minutes < 10**7, f"--minutes {minutes} is no time to train", "Choose above 0.")
         require(images is None or images >= 1, f"--images {images} is nothing to train on", "Choose 1 or more.")
+        require(images is None or images < 10**12, f"--images {images} is too many", "Choose fewer than 10^12.")
         require(batch is None or 1 <= batch <= 2**20, f"--batch {batch} is no batch", "Choose 1 to 2^20.")
-        require(self.learning_rate > 0, f"--learning-rate {self.learning_rate} learns nothing", "Choose above 0.")
+        rate = self.learning_rate
+        require(0 < rate < math.inf, f"--learning-rate {rate} learns nothing", "Choose a finite number above 0.")
         for name in ("warmup", "decay"):
             share = getattr(self, name)
             require(0 <= share <= 1, f"--{name} {share} is not a share of the run", "Choose 0 to 1.")
@@ -327,7 +330,8 @@ class WatchConfig:
         require(self.eval_count >= 2, f"--eval-count {self.eval_count} is too few", "Choose 2 or more.")
         require(0 <= self.guide_at < 1, f"--guide-at {self.guide_at} is not a share", "Choose 0 or more, below 1.")
         require(self.guide_steps >= 0, f"--guide-steps {self.guide_steps} is negative", "Choose 0 or more.")
-        require(self.save_minutes >= 0, f"--save-minutes {self.save_minutes} is negative", "Choose 0 or more.")
+        minutes = self.save_minutes
+        require(0 <= minutes < math.inf, f"--save-minutes {minutes} is no time", "Choose a finite number, 0 or more.")
 
 
 @dataclass(frozen=True)

@@ -59,7 +59,7 @@ def dinov2(weights: Path | None = None) -> Dinov2Features:
             "The features 'dinov2' need transformers", "Install it with: pip install 'sfumato[dinov2]'."
         ) from error
     try:
-        network = Dinov2Model.from_pretrained(str(weights or MODEL), local_files_only=True)
+        network = Dinov2Model.from_pretrained(str(weights or MODEL), local_files_only=True, use_safetensors=True)
     except (OSError, ValueError) as error:
         raise RunError(
             f"The weights of DINOv2 are not in {weights or 'the cache of the Hugging Face Hub'}",

@@ -1,88 +1,77 @@
-"""Networks that torch.export wrote (.pt2)."""
+"""Networks that torch.export wrote (.pt2), read without `torch.export.load`, which executes code from the file."""
 
 from __future__ import annotations
 
-import logging
+import json
 import zipfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.export import ExportedProgram
-from torch.export.passes import move_to_device_pass
 
 from sfumato.errors import RunError
-from sfumato.metrics.features.network import CONVENTION, NetworkFeatures, Side, Signature
+from sfumato.metrics.features.graph import DTYPES, Graph
+from sfumato.metrics.features.network import CONVENTION, NetworkFeatures
 
-LOUD = ("torch.export", "torch.export.pt2_archive._package")
-"""Loggers that print a traceback for a file they cannot read."""
+PROGRAM = "models/model.json"
+TENSORS = ("weights", "constants")
+"""The folders data/NAME of tensors, each with a model_NAME_config.json."""
 
 
 def exported_network(path: Path) -> NetworkFeatures:
-    """The features of a network that `torch.export.save` wrote.
-
-    Like every program, it should be run only where its author is trusted.
+    """The features of a network that `torch.export.save` wrote. No code of the file is executed.
 
     Raises:
-        RunError: The file is missing, or holds something else.
+        RunError: The file is missing, holds something else, or uses operators that are not allowed.
     """
-    program = _loaded(path)
-    return NetworkFeatures(path, _signature(program), _OnDevice(program))
-
-
-def _loaded(path: Path) -> ExportedProgram:
     if not path.is_file():
         raise RunError(f"{path} is not there", "Name the .pt2 or .onnx file of a network.")
-    reason = "it is no archive"
-    if zipfile.is_zipfile(path):
-        try:
-            with _quiet():
-                return torch.export.load(path)
-        except Exception as error:  # the reader meets foreign files with whatever its code runs into
-            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-    raise RunError(f"{path} is not a network that torch.export.save wrote: {reason}", CONVENTION)
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    loggers = [logging.getLogger(name) for name in LOUD]
-    were = [logger.disabled for logger in loggers]
-    for logger in loggers:
-        logger.disabled = True
     try:
-        yield
-    finally:
-        for logger, was in zip(loggers, were, strict=True):
-            logger.disabled = was
+        graph = _graph(path)
+    except Exception as error:  # a foreign file can be wrong in any way
+        reason = _reason(error)
+        raise RunError(f"{path} is not a network that torch.export.save wrote: {reason}", CONVENTION) from error
+    return NetworkFeatures(path, graph.signature, graph)
 
 
-def _signature(program: ExportedProgram) -> Signature:
-    signature = program.graph_signature
-    inputs = [node for node in program.graph.nodes if node.op == "placeholder" and node.name in signature.user_inputs]
-    nodes = {node.name: node for node in program.graph.nodes}
-    outputs = [nodes[name] for name in signature.user_outputs if name in nodes]
-    return Signature(_shape(inputs[0]) if len(inputs) == 1 else (), [_shape(node) for node in outputs])
+def _reason(error: Exception) -> str:
+    if isinstance(error, KeyError):
+        return f"it lacks {error}"
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
-def _shape(node: torch.fx.Node) -> Sequence[Side]:
-    value: Any = node.meta.get("val")
-    return [side if isinstance(side, int) else None for side in value.shape] if isinstance(value, Tensor) else ()
+def _graph(path: Path) -> Graph:
+    with zipfile.ZipFile(path) as archive:
+        members = {info.filename.partition("/")[2]: info for info in archive.infolist()}
+
+        def read(name: str) -> bytes:
+            if members[name].compress_type != zipfile.ZIP_STORED:  # torch compresses nothing; a bomb would be
+                raise ValueError(f"its member {name} is compressed")
+            return archive.read(members[name])
+
+        tensors: dict[str, Tensor] = {}
+        for kind in TENSORS:
+            config = json.loads(read(f"data/{kind}/model_{kind}_config.json"))["config"]
+            contents = {entry["path_name"]: b"" for entry in config.values()}
+            for name in contents:
+                contents[name] = read(f"data/{kind}/{name}")
+            tensors |= {name: _tensor(entry, contents[entry["path_name"]]) for name, entry in config.items()}
+        return Graph(json.loads(read(PROGRAM)), tensors)
 
 
-class _OnDevice:
-    """A program that follows its input from device to device."""
+def _tensor(entry: Mapping[str, Any], content: bytes) -> Tensor:
+    """A tensor of an archive.
 
-    def __init__(self, program: ExportedProgram) -> None:
-        self._program = program
-        self._device: torch.device | None = None
-
-    def __call__(self, images: Tensor) -> Sequence[Tensor]:
-        if images.device != self._device:
-            self._program = move_to_device_pass(self._program, str(images.device))
-            self._module = self._program.module()
-            self._device = images.device
-        found = self._module(images)
-        return [found] if isinstance(found, Tensor) else list(found)
+    Raises:
+        ValueError: it is pickled.
+        RuntimeError: it is larger than its content.
+    """
+    meta = entry["tensor_meta"]
+    if entry["use_pickle"] or meta is None:
+        raise ValueError("it holds a pickled object; sfumato opens none")
+    dtype = DTYPES[meta["dtype"]]
+    flat = torch.frombuffer(bytearray(content), dtype=dtype) if content else torch.empty(0, dtype=dtype)
+    sizes, strides = ([side["as_int"] for side in meta[each]] for each in ("sizes", "strides"))
+    return flat.as_strided(sizes, strides, meta["storage_offset"]["as_int"])

@@ -1,7 +1,0 @@
-"""`python -m sfumato.cli`."""
-
-import sys
-
-from sfumato.cli import main
-
-sys.exit(main())

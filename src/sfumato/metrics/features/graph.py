@@ -1,0 +1,223 @@
+"""Runs a graph of tensor operators that torch.export wrote as JSON, and executes nothing else of the file.
+
+`torch.export.load` would unpickle sample inputs and constants, evaluate the sizes with sympy, load compiled libraries
+and look up any function below `torch` by its name; each of these runs code that the file chooses. Here a graph is data:
+a list of allowed operators, their arguments and the names of their results.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from sfumato.metrics.features.guards import parsed_guard, value_of
+from sfumato.metrics.features.network import Side, Signature
+from sfumato.metrics.features.operators import operator_named
+
+JSON = Mapping[str, Any]
+
+DTYPES = {
+    1: torch.uint8,
+    2: torch.int8,
+    3: torch.int16,
+    4: torch.int32,
+    5: torch.int64,
+    6: torch.float16,
+    7: torch.float32,
+    8: torch.float64,
+    12: torch.bool,
+    13: torch.bfloat16,
+}
+"""By the numbers of torch's schema.py, as the tables below."""
+
+MEMORY_FORMATS = {
+    1: torch.contiguous_format,
+    2: torch.channels_last,
+    3: torch.channels_last_3d,
+    4: torch.preserve_format,
+}
+STRIDED = 7
+UNLIMITED = 2
+"""The smallest size that torch.export writes for a side that may be anything: it treats 0 and 1 apart."""
+
+LITERALS = {"as_int", "as_ints", "as_string", "as_bool", "as_bools"}
+
+
+class Step(NamedTuple):
+    """One operator of a graph: the function, its named arguments, and the names of what it gives."""
+
+    function: Callable[..., Any]
+    inputs: Sequence[tuple[str, JSON]]
+    outputs: Sequence[JSON]
+
+    def run(self, values: dict[str, Any], device: torch.device) -> None:
+        """Computes its results from the `values` by name, and adds them."""
+        arguments = {name: _argument(given, values, device) for name, given in self.inputs}
+        is_aten = isinstance(self.function, torch._ops.OpOverload)
+        found = self.function(**arguments) if is_aten else self.function(*arguments.values())
+        values.update(_named(self.outputs, [found] if len(self.outputs) == 1 else found))
+
+
+class Graph:
+    """A network that torch.export wrote, as a function of one batch of images; it follows them to their device.
+
+    Args:
+        program: the content of models/model.json.
+        tensors: weights, buffers and constants by the names that the program gives them.
+
+    Raises:
+        ValueError, KeyError, TypeError: it is not such a program, or uses what is not allowed.
+    """
+
+    def __init__(self, program: JSON, tensors: Mapping[str, Tensor]) -> None:
+        graph = program["graph_module"]["graph"]
+        specs = program["graph_module"]["signature"]
+        self._tensors: dict[str, Tensor] = {}
+        inputs: list[str] = []
+        for spec in specs["input_specs"]:
+            kind, content = _only(spec)
+            if kind == "user_input":
+                inputs.append(content["arg"]["as_tensor"]["name"])
+            elif kind in ("parameter", "buffer", "tensor_constant"):
+                self._tensors[content["arg"]["name"]] = tensors[content[f"{kind}_name"]]
+            else:
+                raise ValueError(f"it takes an input of the kind {kind}")
+        self._outputs = [
+            c["arg"]["as_tensor"]["name"] for k, c in map(_only, specs["output_specs"]) if k == "user_output"
+        ]
+        self._steps = [_step(node) for node in graph["nodes"]]
+        self._guards = [(text, parsed_guard(text)) for text in program.get("guards_code", [])]
+        metas = graph["tensor_values"]
+        self._input = inputs[0] if len(inputs) == 1 else ""
+        self._ranges = _ranges(metas[self._input]["sizes"], program["range_constraints"]) if self._input else []
+        self.signature = Signature(
+            _sides(metas[self._input]) if self._input else (), [_sides(metas[name]) for name in self._outputs]
+        )
+
+    def __call__(self, images: Tensor) -> Sequence[Tensor]:
+        """What the network gives for a batch of images.
+
+        Raises:
+            ValueError: the network was not exported for images of this size.
+        """
+        self._check_sizes(images.shape)
+        self._tensors = {name: tensor.to(images.device) for name, tensor in self._tensors.items()}
+        values: dict[str, Any] = {**self._tensors, self._input: images}
+        for step in self._steps:
+            step.run(values, images.device)
+        return [values[name] for name in self._outputs]
+
+    def _check_sizes(self, sizes: Sequence[int]) -> None:
+        for size, (least, most) in zip(sizes, self._ranges, strict=True):
+            if not least <= size <= most:
+                raise ValueError(f"it was exported for sizes from {least} to {most}, not {size}")
+        for text, guard in self._guards:
+            if not value_of(guard, sizes):
+                raise ValueError(f"it was exported for images where {text}")
+
+
+def _step(node: JSON) -> Step:
+    inputs = [(str(given["name"]), given["arg"]) for given in node["inputs"]]
+    for _, given in inputs:
+        _check_argument(given)
+    return Step(operator_named(node["target"]), inputs, node["outputs"])
+
+
+def _only(union: JSON) -> tuple[str, Any]:
+    """The one entry of what schema.py calls a union."""
+    ((kind, content),) = union.items()
+    return kind, content
+
+
+def _check_argument(given: JSON) -> None:
+    """Raises `ValueError` for an argument of a kind that `_argument` does not read."""
+    kind, _ = _only(given)
+    if kind not in LITERALS | READERS.keys():
+        raise ValueError(f"an argument is of the kind {kind}")
+
+
+def _argument(given: JSON, values: Mapping[str, Any], device: torch.device) -> Any:  # noqa: ANN401 (of an operator)
+    """An argument of an operator; devices that were named at the export are that of the images."""
+    kind, content = _only(given)
+    if kind in LITERALS:
+        return content
+    if kind == "as_device":
+        return device
+    return READERS[kind](content, values)
+
+
+def _symbol(content: JSON, values: Mapping[str, Any]) -> Any:  # noqa: ANN401 (a number or a truth value)
+    kind, value = _only(content)
+    return values[value] if kind == "as_name" else value
+
+
+def _optional(content: JSON, values: Mapping[str, Any]) -> Tensor | None:
+    kind, value = _only(content)
+    return values[value["name"]] if kind == "as_tensor" else None
+
+
+Reader = Callable[[Any, Mapping[str, Any]], Any]
+
+
+def _each(reader: Reader) -> Reader:
+    return lambda content, values: [reader(one, values) for one in content]
+
+
+def _tensor(content: JSON, values: Mapping[str, Any]) -> Any:  # noqa: ANN401 (a tensor)
+    return values[content["name"]]
+
+
+def _float(content: float | str, _: Mapping[str, Any]) -> float:
+    return float(content)  # infinities are strings in JSON
+
+
+READERS: dict[str, Reader] = {
+    "as_none": lambda _, __: None,
+    "as_tensor": _tensor,
+    "as_tensors": _each(_tensor),
+    "as_optional_tensor": _optional,
+    "as_optional_tensors": _each(_optional),
+    "as_float": _float,
+    "as_floats": _each(_float),
+    **{f"as_sym_{kind}": _symbol for kind in ("int", "float", "bool")},
+    **{f"as_sym_{kind}s": _each(_symbol) for kind in ("int", "float", "bool")},
+    "as_scalar_type": lambda code, _: DTYPES[code],
+    "as_memory_format": lambda code, _: MEMORY_FORMATS[code],
+    "as_layout": lambda code, _: {STRIDED: torch.strided}[code],
+    "as_device": lambda _, __: None,
+}
+"""How arguments are read that are not what JSON says already; by the field names of torch's schema.py."""
+
+
+def _named(outputs: Sequence[JSON], found: Any) -> list[tuple[str, Any]]:  # noqa: ANN401 (of an operator)
+    """Results by name."""
+    named: list[tuple[str, Any]] = []
+    for output, value in zip(outputs, found or [], strict=True):
+        kind, content = _only(output)
+        if kind == "as_tensors":
+            named += [(one["name"], part) for one, part in zip(content, value, strict=True)]
+        elif kind != "as_none":
+            named.append((content.get("name") or content["as_name"], value))
+    return named
+
+
+def _sides(meta: JSON) -> list[Side]:
+    return [size.get("as_int") for size in meta["sizes"]]
+
+
+def _ranges(sizes: Sequence[JSON], constraints: JSON) -> list[tuple[float, float]]:
+    """The smallest and largest value of each side."""
+    ranges: list[tuple[float, float]] = []
+    for size in sizes:
+        if "as_int" in size:
+            ranges.append((size["as_int"], size["as_int"]))
+            continue
+        symbol = re.search(r"\w+", size["as_expr"]["expr_str"].removeprefix("Symbol"))
+        limits = constraints.get(symbol[0] if symbol else "", {})
+        least, most = limits.get("min_val") or 0, limits.get("max_val")
+        ranges.append((least if least > UNLIMITED else 1, float("inf") if most is None else most))
+    return ranges

@@ -1,0 +1,108 @@
+"""Samples whose drawing was killed: the same command goes on where it was, and ends as one that was not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from torch import Tensor
+
+from sfumato import output
+from sfumato.writers import Folder
+
+from .conftest import Command
+
+FLAGS = ("--count", 10, "--batch", 2, "--steps", 5, "--device", "cpu")
+SEED = ("--seed", 3)
+
+
+class Killed(BaseException):
+    """What stands where the process dies."""
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def kill_after_six(sfumato: Command, run: Path, out: Path, monkeypatch: pytest.MonkeyPatch, *flags: object) -> None:
+    """Draws samples into a folder until the process dies."""
+    put = Folder.put
+
+    def dies(writer: Folder, images: Tensor) -> None:
+        if writer.count == 6:
+            raise Killed
+        put(writer, images)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Folder, "put", dies)
+        with pytest.raises(Killed):
+            sfumato("sample", run, "--out", out, *flags)
+
+
+@pytest.fixture
+def killed(sfumato: Command, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder of ten samples, killed after six of them."""
+    kill_after_six(sfumato, run, tmp_path / "killed", monkeypatch, *FLAGS, *SEED)
+    return tmp_path / "killed"
+
+
+def test_the_same_command_goes_on_and_ends_as_one_that_was_not_killed(
+    sfumato: Command, run: Path, killed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert len(list((killed / "images").glob("*.png"))) == 6
+    sfumato("sample", run, "--out", tmp_path / "whole", *FLAGS, *SEED)
+    firsts: list[int] = []
+    put = Folder.put
+
+    def counted(writer: Folder, images: Tensor) -> None:
+        firsts.append(writer.count)
+        put(writer, images)
+
+    monkeypatch.setattr(Folder, "put", counted)
+    outcome = sfumato("sample", run, "--out", killed, *FLAGS, *SEED)
+    assert outcome.code == 0, outcome.error
+    assert content(killed) == content(tmp_path / "whole")
+    assert firsts == [0, 6, 8]  # the first six were read back together
+
+
+def test_a_gap_among_the_images_is_filled(sfumato: Command, run: Path, killed: Path, tmp_path: Path) -> None:
+    (killed / "images" / "000003.png").unlink()
+    sfumato("sample", run, "--out", tmp_path / "whole", *FLAGS, *SEED)
+    assert sfumato("sample", run, "--out", killed, *FLAGS, *SEED).code == 0
+    assert content(killed) == content(tmp_path / "whole")
+
+
+def test_a_fresh_seed_is_that_of_the_images_that_are_there(
+    sfumato: Command, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kill_after_six(sfumato, run, tmp_path / "killed", monkeypatch, *FLAGS)
+    outcome = sfumato("sample", run, "--out", tmp_path / "killed", *FLAGS)
+    seed = (tmp_path / "killed" / "seed.txt").read_text().strip()
+    assert f"The seed was {seed}" in outcome.out
+    sfumato("sample", run, "--out", tmp_path / "whole", *FLAGS, "--seed", seed)
+    assert content(tmp_path / "killed") == content(tmp_path / "whole")
+
+
+def test_other_settings_are_refused_and_named(sfumato: Command, run: Path, killed: Path) -> None:
+    before = content(killed)
+    outcome = sfumato("sample", run, "--out", killed, *FLAGS, "--seed", 7, "--guidance", 2)
+    assert outcome.code == 2
+    assert "holds unfinished samples of other settings" in outcome.error
+    assert "seed: 3 -> 7" in outcome.error
+    assert content(killed) == before
+
+
+def test_a_finished_folder_is_refused_as_ever(sfumato: Command, run: Path, tmp_path: Path) -> None:
+    assert sfumato("sample", run, "--out", tmp_path / "out", *FLAGS).code == 0
+    assert not (tmp_path / "out" / output.MARK).exists()
+    outcome = sfumato("sample", run, "--out", tmp_path / "out", *FLAGS)
+    assert outcome.code == 2
+    assert "is there already" in outcome.error
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"settings": {}, "seed": "x"}'])
+def test_a_broken_mark_is_told(text: str, sfumato: Command, run: Path, killed: Path) -> None:
+    (killed / output.MARK).write_text(text)
+    outcome = sfumato("sample", run, "--out", killed, *FLAGS, *SEED)
+    assert outcome.code == 2
+    assert output.MARK in outcome.error
