@@ -13,6 +13,7 @@ from torch import Tensor
 
 from sfumato.background import Background
 from sfumato.errors import RunError
+from sfumato.filesystem import remove_file
 from sfumato.measurements import METRICS, best_of, read_metrics
 from sfumato.models import (
     BEST,
@@ -144,7 +145,7 @@ class Run:
         checkpoint.save(path)
         beyond = [other for other in checkpoints(self.path) if other > path]
         for obsolete in beyond + checkpoints(self.path)[len(beyond) + keep :]:
-            obsolete.unlink(missing_ok=True)
+            remove_file(obsolete)
 
     def save_guide(self, state: TrainingState) -> None:
         """Begins to write the averaged model as it is now: the weaker self that may guide the later one."""

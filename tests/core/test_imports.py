@@ -13,6 +13,7 @@ SOURCE = Path(sfumato.__file__).parent
 
 MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
+    "filesystem": set(),
     "shapes": set(),
     "gaussian": set(),
     "defaults": set(),
@@ -49,9 +50,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     "nn": {"errors"},
     "depth": {"errors"},
     "sources": {"errors"},
-    "store": {"errors", "sources"},
+    "store": {"errors", "filesystem", "sources"},
     "data": {"conditions", "depth", "errors", "natural", "sources", "store"},
-    "storage": {"errors"},
+    "storage": {"errors", "filesystem"},
     "metrics": {"data", "depth", "errors", "storage", "store"},
     "captions": set(),
     "pictures": {"captions", "depth", "storage"},
@@ -68,7 +69,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "presets": {"errors", "training"},
     "measurements": set(),
     "runs": {"measurements", "conditions", "data", "errors", "models", "storage", "training"},
-    "open_run": {"background", "errors", "measurements", "models", "runs", "storage", "training"},
+    "open_run": {"background", "errors", "filesystem", "measurements", "models", "runs", "storage", "training"},
     "curves": {"measurements", "pictures", "schedule"},
     "trainer": {
         *("architecture", "data", "denoiser", "devices", "errors", "evaluation", "models", "open_run", "pictures"),
@@ -80,7 +81,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         *("runs", "sampling", "schedule", "solvers", "sources", "storage", "store", "training"),
     },
     "recommendation": {
-        *("architecture", "data", "devices", "models", "presets", "rules", "sources", "store"),
+        *("architecture", "data", "devices", "filesystem", "models", "presets", "rules", "sources", "store"),
     },
     "inspection": {
         *("conditions", "data", "devices", "duplicates", "errors", "pictures", "recommendation", "sources", "store"),
@@ -117,7 +118,7 @@ MAY_IMPORT: dict[str, set[str]] = {
             "output",
         ),
         *("presets", "progress", "runs", "sampling", "solvers", "sphere", "steering", "summary", "trainer", "training"),
-        *("bulk", "evaluation", "flags", "metrics"),
+        *("bulk", "evaluation", "filesystem", "flags", "metrics"),
     },
 }
 """What each room, a module or a package, may know of sfumato besides itself."""
