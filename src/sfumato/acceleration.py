@@ -1,5 +1,6 @@
 """The same denoiser, faster: its networks in bfloat16, compiled by regions, each a CUDA graph for its kind of call."""
 
+import sys
 from collections.abc import Callable
 from copy import copy, deepcopy
 from pathlib import Path
@@ -11,7 +12,7 @@ from torch import Tensor, nn
 from sfumato.capture import algorithms_timed, captured
 from sfumato.denoiser import Denoiser, NetworkDenoiser
 from sfumato.devices import autocast
-from sfumato.nn.region import compile_regions
+from sfumato.nn.region import compile_regions, missing_compiler
 from sfumato.sampling import device_of
 from sfumato.shapes import Images, Labels
 from sfumato.store import cache_folder
@@ -31,7 +32,7 @@ def accelerated(
         precision: of the networks: auto (bfloat16 where a CUDA device has it), float32 or bfloat16. The rest, solvers
             included, computes in float32.
         compiled: whether to compile the networks' regions and to time the algorithms of their convolutions, which
-            takes from seconds to a minute.
+            takes from seconds to a minute. Where PyTorch finds no compiler, regions run eagerly, and stderr says so.
         cache: the folder in which compiled code is kept for later processes; None: as for decoded images.
 
     Returns:
@@ -41,10 +42,13 @@ def accelerated(
     device = device_of(model)
     if device.type != "cuda" and precision != "bfloat16":
         return model
+    missing = missing_compiler(device) if compiled else None
+    if missing:
+        print(f"sfumato: the network is not compiled, so this is slower: {missing} is not installed.", file=sys.stderr)
 
     def ready(network: nn.Module) -> nn.Module:
         twin = deepcopy(network).eval().requires_grad_(False).to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # not in PyTorch's types
-        if compiled:
+        if compiled and not missing:
             compile_regions(twin, cache_folder(cache) / "compiled")
         return CapturedNetwork(twin, batch, precision, compiled)
 

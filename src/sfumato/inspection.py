@@ -119,7 +119,7 @@ def _surveyed(source: Source, options: ReadOptions, cache: Path) -> list[Shape]:
     """
     with kept_in(cache, source):
         cache.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=cache) as spool:
+        with tempfile.TemporaryDirectory(dir=cache, ignore_cleanup_errors=True) as spool:
             listing = with_pages(source.listing(Path(spool)), options)
             found = survey(listing.entries, options)
     shapes = [shape for shape in found if isinstance(shape, Shape)]

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from sfumato.background import Background
 from sfumato.errors import RunError
+from sfumato.filesystem import remove_file
 from sfumato.measurements import METRICS, best_of, read_metrics
 from sfumato.models import (
     BEST,
@@ -162,7 +163,7 @@ class Run:
             self._replace_best()
         beyond = [other for other in checkpoints(self.path) if other > path]
         for obsolete in beyond + checkpoints(self.path)[len(beyond) + keep :]:
-            obsolete.unlink(missing_ok=True)
+            remove_file(obsolete)
 
     def _write_best(self, best: BestWeights, name: str) -> None:
         folder = self.path / BEST

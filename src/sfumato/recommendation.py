@@ -1,5 +1,6 @@
 """The `train` command that suits a data set and a device: a size and minutes that the rules do not warn of."""
 
+import re
 import shlex
 from collections import Counter
 from collections.abc import Sequence
@@ -11,6 +12,7 @@ import torch
 from sfumato.architecture import model_for
 from sfumato.data import DIGITS, ImageSet
 from sfumato.devices import convolution_rate
+from sfumato.filesystem import ON_WINDOWS
 from sfumato.models import network_for
 from sfumato.presets import preset_for
 from sfumato.rules import Plan, batch_bytes, planned
@@ -29,6 +31,9 @@ LARGEST_TINY = 16
 
 SMALL_SET = 5000
 """Below this many images augmentation helps; the preset `default` decides it by itself."""
+
+PLAIN = re.compile(r"[\w.:/\\=+-]+")
+"""A word that no shell of Windows interprets."""
 
 MINUTES = 30
 """Of training, where nothing speaks against it."""
@@ -150,7 +155,19 @@ def train_command(source: str, advice: Recommendation, labels: bool, count: int)
     words += ["--augment", "0.12"] if advice.preset and count < SMALL_SET else []
     words += ["--minutes", str(advice.minutes)] if advice.minutes is not None else []
     words += ["--images", str(advice.images)] if advice.images is not None else []
-    return shlex.join(words)
+    return _shell_line(words)
+
+
+def _shell_line(words: Sequence[str]) -> str:
+    """The words as a line for the shell; those of Windows know no single quotes, and their names no double ones."""
+    if not ON_WINDOWS:
+        return shlex.join(words)
+    return " ".join(word if PLAIN.fullmatch(word) else f'"{_ended_twice(word)}"' for word in words)
+
+
+def _ended_twice(word: str) -> str:
+    """With backslashes doubled at the end, where one would be taken for a part of the quote."""
+    return word + "\\" * (len(word) - len(word.rstrip("\\")))
 
 
 def memory_of(advice: Recommendation, images: ImageSet) -> dict[str, int]:

@@ -16,6 +16,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from sfumato.errors import ConfigError, RunError
+from sfumato.filesystem import flush_file, flush_folder, replace_file
 
 T = TypeVar("T")
 
@@ -61,9 +62,9 @@ def _replacing_durably(path: Path) -> Iterator[Path]:
     """As `_replacing`, and once it is over the disk has all that was written."""
     with _replacing(path) as temporary:
         yield temporary
-        _flush(temporary)
+        flush_file(temporary)
     try:
-        _flush(path.parent)
+        flush_folder(path.parent)
     except OSError as error:
         raise cannot_write(path.parent, error) from error
 
@@ -79,7 +80,7 @@ def _replacing(path: Path) -> Iterator[Path]:
             os.close(handle)
             yield temporary
             temporary.chmod(0o644)
-            temporary.replace(path)
+            replace_file(temporary, path)
         finally:
             temporary.unlink(missing_ok=True)
     except OSError as error:
@@ -237,16 +238,3 @@ def tensors_digest(notes: str, tensors: Mapping[str, Tensor]) -> str:
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)};".encode())
         digest.update(tensor.cpu().reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()
-
-
-def _flush(path: Path) -> None:
-    """Waits until the disk has what a file or a folder holds.
-
-    Raises:
-        OSError: the disk failed.
-    """
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -14,6 +14,7 @@ SOURCE = Path(sfumato.__file__).parent
 MAY_IMPORT: dict[str, set[str]] = {
     "__main__": {"cli", "interrupts"},
     "errors": set(),
+    "filesystem": set(),
     "shapes": set(),
     "gaussian": set(),
     "defaults": set(),
@@ -50,9 +51,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     "nn": {"errors"},
     "depth": {"errors"},
     "sources": {"errors"},
-    "store": {"errors", "sources"},
+    "store": {"errors", "filesystem", "sources"},
     "data": {"conditions", "depth", "errors", "natural", "sources", "store"},
-    "storage": {"errors"},
+    "storage": {"errors", "filesystem"},
     "metrics": {"data", "depth", "errors", "storage", "store"},
     "captions": set(),
     "pictures": {"captions", "depth", "storage"},
@@ -69,7 +70,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "presets": {"errors", "training"},
     "measurements": set(),
     "runs": {"measurements", "conditions", "data", "errors", "models", "sources", "storage", "training"},
-    "open_run": {"background", "errors", "measurements", "models", "runs", "storage", "training"},
+    "open_run": {"background", "errors", "filesystem", "measurements", "models", "runs", "storage", "training"},
     "curves": {"measurements", "pictures", "schedule"},
     "trainer": {
         *("architecture", "data", "denoiser", "devices", "errors", "evaluation", "models", "open_run", "pictures"),
@@ -81,7 +82,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         *("runs", "sampling", "schedule", "solvers", "sources", "storage", "store", "training"),
     },
     "recommendation": {
-        *("architecture", "data", "devices", "models", "presets", "rules", "sources", "store"),
+        *("architecture", "data", "devices", "filesystem", "models", "presets", "rules", "sources", "store"),
     },
     "inspection": {
         *("conditions", "data", "devices", "duplicates", "errors", "pictures", "recommendation", "sources", "store"),
@@ -130,7 +131,7 @@ MAY_IMPORT: dict[str, set[str]] = {
             "trainer",
             "training",
         ),
-        *("bulk", "evaluation", "flags", "metrics"),
+        *("bulk", "evaluation", "filesystem", "flags", "metrics"),
     },
 }
 """What each room, a module or a package, may know of sfumato besides itself."""

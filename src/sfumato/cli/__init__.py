@@ -1,6 +1,7 @@
 """The command line: each verb is a few lines over the Python API."""
 
 import argparse
+import errno
 import os
 import sys
 from collections.abc import Sequence
@@ -17,6 +18,7 @@ from sfumato.cli.looking import Eval, Explain, Inspect, Show
 from sfumato.cli.making import Interpolate, Sample, Train
 from sfumato.cli.mistakes import check
 from sfumato.errors import ConfigError, DeviceError, SfumatoError
+from sfumato.filesystem import ON_WINDOWS
 from sfumato.flags import PARAGRAPHS
 from sfumato.presets import preset_for
 from sfumato.training.config import TrainConfig
@@ -46,9 +48,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     os.environ.setdefault("GOMP_SPINCOUNT", "2000")  # idle threads soon sleep; see benchmarks/idle_threads.py
     try:
         return _run(list(sys.argv[1:] if arguments is None else arguments))
-    except BrokenPipeError:
+    except OSError as error:
+        if not _is_reader_gone(error):
+            raise
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what Python flushes as it ends
         return READER_LEFT
+
+
+def _is_reader_gone(error: OSError) -> bool:
+    """Whether the output was closed by its reader; Windows reports that as an invalid argument, without a file name."""
+    is_invalid = error.errno == errno.EINVAL and error.filename is None
+    return isinstance(error, BrokenPipeError) or (ON_WINDOWS and is_invalid)
 
 
 def _run(arguments: list[str]) -> int:

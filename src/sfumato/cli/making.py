@@ -254,7 +254,7 @@ def fresh_seed() -> int:
 
 def run_name(source: str) -> str:
     """What a run on this data is called: the name of the folder, file or data set, without its extension."""
-    name = re.split(r"[/:]", source.rstrip("/"))[-1] if source.startswith("hf:") else Path(source).resolve().name
+    name = re.split(r"[/\\:]", source.rstrip("/\\"))[-1] if source.startswith("hf:") else Path(source).resolve().name
     return ARCHIVE.sub("", name) or "images"
 
 

@@ -1,6 +1,9 @@
 """The parts of a network that are compiled, each on its own."""
 
 import os
+import shutil
+import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import torch
@@ -16,6 +19,17 @@ class Region(nn.Module):
     What crosses its border should be contiguous, (n, h, w, c) for features: gradients then come back in the layout in
     which their values went, and nothing is copied.
     """
+
+
+def missing_compiler(device: torch.device) -> str | None:
+    """What PyTorch needs to compile for a device and cannot find here; None if nothing is missing.
+
+    Triton for CUDA, which PyTorch does not install on Windows, and a C++ compiler elsewhere.
+    """
+    if device.type == "cuda":
+        return None if find_spec("triton") else "Triton"
+    usual = {"win32": "cl", "darwin": "clang++"}.get(sys.platform, "g++")
+    return None if shutil.which(os.environ.get("CXX", usual)) else "a C++ compiler"
 
 
 def compile_regions(network: nn.Module, cache: Path) -> None:

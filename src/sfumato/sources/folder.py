@@ -95,7 +95,8 @@ def _is_made_by_sfumato(folder: str) -> bool:
     """Whether a folder is a run, or samples: pictures that a model drew are not data because they lie beside data."""
     path = Path(folder)
     try:
-        is_run = (path / "config.toml").read_text(errors="replace").startswith('format = "sfumato-run"')
+        config = (path / "config.toml").read_text(encoding="utf-8", errors="replace")
+        is_run = config.startswith('format = "sfumato-run"')
     except OSError:
         is_run = False
     return is_run or ((path / "grid.png").is_file() and (path / "images" / "000000.png").is_file())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
     import datasets
 
 PREFIX = "hf:"
+
+DRIVE = re.compile(r"[A-Za-z]:[\\/]")
+"""How an absolute path begins on Windows."""
 
 
 @dataclass(frozen=True)
@@ -57,8 +61,8 @@ class HubSource(Source):
     def __init__(self, name: str, options: ReadOptions = USUAL) -> None:
         self.options = options
         self.title = f"the data set {printable(name)}"
-        path = Path(name.partition(":")[0])
-        self.identity = PREFIX + (f"{path.resolve()}:{name.partition(':')[2]}" if path.exists() else name)
+        path, split = _path_and_split(name)
+        self.identity = PREFIX + (f"{Path(path).resolve()}:{split}" if Path(path).exists() else name)
         self.parts = _loaded(name)
         self.column = _image_column(next(iter(self.parts.values())), name)
 
@@ -91,6 +95,17 @@ def _described_rows(rows: datasets.Dataset, column: str) -> Listing:
     return Listing(entries, columns)
 
 
+def _path_and_split(name: str) -> tuple[str, str]:
+    r"""The parts of NAME:SPLIT; the colon after the letter of a drive is a part of the path.
+
+    >>> _path_and_split("user/flowers:train"), _path_and_split(r"C:\flowers:train"), _path_and_split("C:/flowers")
+    (('user/flowers', 'train'), ('C:\\\\flowers', 'train'), ('C:/flowers', ''))
+    """
+    drive = name[:2] if DRIVE.match(name) else ""
+    path, _, split = name.removeprefix(drive).partition(":")
+    return drive + path, split
+
+
 def _loaded(name: str) -> dict[str, datasets.Dataset]:
     """The splits of a data set by their names, or the one that is named."""
     try:
@@ -99,7 +114,7 @@ def _loaded(name: str) -> dict[str, datasets.Dataset]:
         raise DataError(
             f"{PREFIX}{name} cannot be read without the library datasets", f"Install it: {EXTRA}."
         ) from error
-    path, _, split = name.partition(":")
+    path, split = _path_and_split(name)
     try:
         return {split: datasets.load_dataset(path, split=split)} if split else dict(datasets.load_dataset(path))
     except Exception as error:  # the library passes on whatever its loaders and the network raise

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from sfumato.errors import DataError
+from sfumato.filesystem import replace_file
 from sfumato.sources import (
     Cell,
     Entry,
@@ -206,7 +207,7 @@ def decode_piece(piece: Piece, layout: Layout, options: ReadOptions, folder: Pat
     note = _note(piece, folder)
     temporary = note.with_suffix(".unfinished")
     temporary.write_text(json.dumps([_noted(outcome) for outcome in outcomes]), encoding="utf-8")
-    temporary.replace(note)
+    replace_file(temporary, note)
     return piece.first, outcomes
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
+from sfumato.filesystem import replace_file
 from sfumato.sources import Cell, Notice, Shape, Unreadable
 from sfumato.sources.pixels import Dtype
 from sfumato.store.values import SetValues
@@ -81,7 +82,7 @@ def write_index(index: Index, folder: Path) -> None:
     """
     temporary = folder / (INDEX + ".unfinished")
     temporary.write_text(json.dumps(vars(index), default=vars, separators=(",", ":")), encoding="utf-8")
-    temporary.replace(folder / INDEX)
+    replace_file(temporary, folder / INDEX)
 
 
 def read_index(folder: Path) -> Index | None:

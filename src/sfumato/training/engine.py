@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from sfumato.capture import algorithms_timed, captured
 from sfumato.data import Batch
-from sfumato.nn.region import compile_regions
+from sfumato.nn.region import compile_regions, missing_compiler
 from sfumato.training.config import TrainConfig
 from sfumato.training.state import TrainingState
 from sfumato.training.step import (
@@ -170,9 +170,14 @@ def _tensors(inputs: Inputs) -> list[Tensor]:
 
 
 def prepare(network: nn.Module, config: TrainConfig, cache: Path, say: Callable[[str], None]) -> None:
-    """Compiles the network's regions, for a run long enough to gain by it."""
+    """Compiles the network's regions, on a CUDA device, for a run long enough to gain by it."""
     minutes, images = config.optimization.minutes, config.optimization.images
-    if (minutes is None or minutes >= LONG_MINUTES) and (images is None or images >= LONG_IMAGES):
+    if (minutes is not None and minutes < LONG_MINUTES) or (images is not None and images < LONG_IMAGES):
+        return
+    missing = missing_compiler(torch.device("cuda"))
+    if missing:
+        say(f"The network is not compiled, so training is slower: {missing} is not installed.")
+    else:
         say("Compiling the network: some seconds to two minutes the first time, which are not counted as training.")
         compile_regions(network, cache)
 

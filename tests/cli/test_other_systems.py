@@ -1,0 +1,84 @@
+"""What the command line reads and prints on Windows and macOS."""
+
+import errno
+import os
+import shlex
+import sys
+from pathlib import Path
+
+import pytest
+
+from sfumato import cli, recommendation
+from sfumato.cli.making import run_name
+from sfumato.recommendation import _shell_line
+from sfumato.sources.hub import _path_and_split
+
+WORDS = ["sfumato", "train", r"C:\my photos" + "\\", r"C:\photos", "a&b", "hf:user/set:train", "--size", "64x48"]
+
+
+@pytest.mark.parametrize(
+    ("on_windows", "line"),
+    [
+        (True, r'sfumato train "C:\my photos\\" C:\photos "a&b" hf:user/set:train --size 64x48'),
+        (False, shlex.join(WORDS)),
+    ],
+)
+def test_the_recommended_command_suits_the_shell(on_windows: bool, line: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recommendation, "ON_WINDOWS", on_windows)
+    assert _shell_line(WORDS) == line
+
+
+@pytest.mark.parametrize(
+    ("source", "name"),
+    [
+        ("hf:user/flowers", "flowers"),
+        ("hf:user/flowers:train", "train"),
+        (r"hf:C:\data\flowers", "flowers"),
+        ("hf:C:\\data\\flowers\\", "flowers"),
+        ("hf:C:/data/flowers", "flowers"),
+    ],
+)
+def test_a_run_is_named_after_the_last_part_of_a_path(source: str, name: str) -> None:
+    assert run_name(source) == name
+
+
+@pytest.mark.parametrize(
+    ("name", "parts"),
+    [
+        ("mnist", ("mnist", "")),
+        ("user/mnist:test", ("user/mnist", "test")),
+        (r"C:\data\mnist", (r"C:\data\mnist", "")),
+        (r"c:\data\mnist:test[:10]", (r"c:\data\mnist", "test[:10]")),
+        ("C:/data:train", ("C:/data", "train")),
+        ("c:train", ("c", "train")),
+    ],
+)
+def test_the_colon_of_a_drive_names_no_split(name: str, parts: tuple[str, str]) -> None:
+    assert _path_and_split(name) == parts
+
+
+@pytest.mark.parametrize(
+    ("error", "on_windows", "is_gone"),
+    [
+        (BrokenPipeError(errno.EPIPE, "Broken pipe"), False, True),
+        (OSError(errno.EINVAL, "Invalid argument"), True, True),
+        (OSError(errno.EINVAL, "Invalid argument"), False, False),
+        (OSError(errno.EINVAL, "Invalid argument", "a:b?"), True, False),
+        (OSError(errno.ENOSPC, "No space left on device"), True, False),
+    ],
+)
+def test_a_closed_output_ends_the_command_in_silence(
+    error: OSError, on_windows: bool, is_gone: bool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def closed(_: list[str]) -> int:
+        raise error
+
+    monkeypatch.setattr(cli, "ON_WINDOWS", on_windows)
+    monkeypatch.setattr(cli, "_run", closed)
+    with (tmp_path / "out").open("w", encoding="utf-8") as out:
+        monkeypatch.setattr(sys, "stdout", out)
+        if is_gone:
+            assert cli.main([]) == cli.READER_LEFT
+        else:
+            with pytest.raises(OSError, match=os.strerror(error.errno)):
+                cli.main([])

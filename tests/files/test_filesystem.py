@@ -1,0 +1,94 @@
+"""Files are flushed, replaced and removed where folders cannot be opened and files in use stay."""
+
+import errno
+import os
+import sys
+from pathlib import Path
+
+import pytest
+from tests.windows import play_windows
+
+from sfumato import filesystem
+from sfumato.errors import RunError
+from sfumato.filesystem import flush_folder, remove_file, replace_file
+from sfumato.storage import write_whole
+
+LINUX = pytest.mark.skipif(sys.platform != "linux", reason="it asks /proc which files are in use")
+
+
+@LINUX
+def test_a_file_is_written_where_folders_cannot_be_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    play_windows(monkeypatch)
+    write_whole(tmp_path / "made" / "a", b"content")
+    assert (tmp_path / "made" / "a").read_bytes() == b"content"
+    assert [path.name for path in (tmp_path / "made").iterdir()] == ["a"]
+
+
+@LINUX
+def test_a_file_that_stays_in_use_is_kept_and_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    refused = play_windows(monkeypatch)
+    (tmp_path / "a").write_bytes(b"former")
+    with (tmp_path / "a").open("rb"), pytest.raises(RunError, match="a could not be written"):
+        write_whole(tmp_path / "a", b"later")
+    assert refused == [str(tmp_path / "a")] * (len(filesystem.PAUSES) + 1)
+    assert (tmp_path / "a").read_bytes() == b"former"
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
+
+
+@pytest.mark.parametrize(
+    ("on_windows", "failures", "attempts", "is_replaced"),
+    [(True, 0, 1, True), (True, 2, 3, True), (True, 9, 4, False), (False, 0, 1, True), (False, 1, 1, False)],
+)
+def test_a_file_in_use_is_replaced_once_it_is_free_on_windows_alone(
+    on_windows: bool,
+    failures: int,
+    attempts: int,
+    is_replaced: bool,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked, replace = [], Path.replace
+
+    def busy(source: Path, target: Path) -> Path:
+        asked.append(target)
+        if len(asked) <= failures:
+            raise PermissionError(errno.EACCES, "in use")
+        return replace(source, target)
+
+    monkeypatch.setattr(filesystem, "ON_WINDOWS", on_windows)
+    monkeypatch.setattr(filesystem, "PAUSES", (0.0, 0.0, 0.0))
+    monkeypatch.setattr(Path, "replace", busy)
+    (tmp_path / "new").write_bytes(b"new")
+    if is_replaced:
+        replace_file(tmp_path / "new", tmp_path / "old")
+    else:
+        with pytest.raises(PermissionError):
+            replace_file(tmp_path / "new", tmp_path / "old")
+    assert (len(asked), (tmp_path / "old").exists()) == (attempts, is_replaced)
+
+
+@pytest.mark.parametrize(("on_windows", "is_silent"), [(True, True), (False, False)])
+def test_a_file_in_use_stays_on_windows(
+    on_windows: bool, is_silent: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def busy(*_: object, **__: object) -> None:
+        raise PermissionError(errno.EACCES, "in use")
+
+    remove_file(tmp_path / "none")
+    monkeypatch.setattr(filesystem, "ON_WINDOWS", on_windows)
+    monkeypatch.setattr(Path, "unlink", busy)
+    if is_silent:
+        remove_file(tmp_path / "a")
+    else:
+        with pytest.raises(PermissionError):
+            remove_file(tmp_path / "a")
+
+
+def test_a_folder_is_flushed_where_it_can_be_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    flushed: list[int] = []
+    monkeypatch.setattr(os, "fsync", flushed.append)
+    flush_folder(tmp_path)
+    assert len(flushed) == 1
+    monkeypatch.delattr(os, "O_DIRECTORY")
+    flush_folder(tmp_path)
+    assert len(flushed) == 1
