@@ -77,7 +77,7 @@ def test_a_file_is_read_as_the_images_of_the_model(
 
 def test_floats_beyond_one_have_no_black_and_white_in_integers(tmp_path: Path) -> None:
     (tmp_path / "x.tif").write_bytes(tiff(np.full((2, 2), 300, np.float32)))
-    with pytest.raises(DataError, match=r"x\.tif cannot be read: it holds floats outside 0\.\.1"):
+    with pytest.raises(DataError, match=r"x\.tif cannot be read: it holds numbers outside 0\.\.1"):
         load_files([tmp_path / "x.tif"], (1, 2, 2), TWELVE_BITS)
 
 

@@ -250,6 +250,15 @@ def idx(place: Path) -> None:
     assert images.label_names == ("5", "7")
 
 
+def integers(place: Path) -> None:
+    for dtype in ("int16", "int32", "uint32", "int64"):
+        heights = np.arange(300).reshape(3, 10, 10).astype(dtype)
+        np.save(place / f"{dtype}.npy", heights)
+        images = load_images(place / f"{dtype}.npy")
+        assert images.depth.range == (0, 299)
+        assert np.array_equal(images.images[:, 0].numpy(), heights)
+
+
 def jpeg_xl(place: Path) -> None:
     for name, pixels in PICTURES.items():
         (place / name.replace("/", "-")).with_suffix(".jxl").write_bytes(
@@ -337,12 +346,14 @@ SOURCES: dict[str, tuple[Check, ...]] = {
     "`.parquet`, or a folder of them": (parquet,),
     "`hf:NAME`, `hf:NAME:SPLIT`": (hub,),
     "`digits`": (digits,),
+    "tables beside the images": (metadata, columns),
 }
 FORMATS: dict[str, tuple[Check, ...]] = {
     "what Pillow reads": (folder, animations),
     "JPEG XL": (jpeg_xl,),
     "HEIC, HEIF": (heic,),
     "8 bits, 16 bits, floats": (depths,),
+    "signed integers, 32 and 64 bits": (integers,),
     "orientation, colour profiles": (as_shown,),
     "palettes, CMYK, LAB, 1 bit": (colours,),
     "large images": (large_images,),
