@@ -20,8 +20,7 @@ test: .venv/.installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/pytest --numprocesses 2 --dist loadfile
-	$(BIN)/python benchmarks/faults.py --quick --durations 15 -rs
+	$(BIN)/pytest --numprocesses 2 --dist loadfile --durations 15 -rs
 
 .venv/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
