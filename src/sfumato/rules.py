@@ -242,15 +242,17 @@ def batch_bytes(config: TrainConfig, images: ImageSet) -> int:
     described = model_for(config, images)
     sizes: dict[int, int] = {}
 
-    def kept(tensor: torch.Tensor) -> torch.Tensor:
-        if not tensor.is_leaf:  # weights are no activations
-            storage = tensor.untyped_storage()
-            sizes[storage._cdata] = storage.nbytes()
-        return tensor
-
     with torch.device("meta"):
         network = network_for(described)
         image, time = torch.zeros(1, *images.image_shape), torch.zeros(1)
+    weights = {parameter.untyped_storage()._cdata for parameter in network.parameters()}
+
+    def kept(tensor: torch.Tensor) -> torch.Tensor:
+        storage = tensor.untyped_storage()
+        if not tensor.is_leaf and storage._cdata not in weights:  # a transposed weight is no activation
+            sizes[storage._cdata] = storage.nbytes()
+        return tensor
+
     with torch.autograd.graph.saved_tensors_hooks(kept, lambda tensor: tensor), sdpa_kernel(SDPBackend.MATH):
         result = network(image, time)  # holds what was kept until it is counted
     del result

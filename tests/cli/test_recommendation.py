@@ -11,9 +11,11 @@ import pytest
 import torch
 
 from sfumato import recommendation, rules
+from sfumato.architecture import model_for
 from sfumato.cli import parse
 from sfumato.cli.making import Train
 from sfumato.data import ImageSet
+from sfumato.models import network_for
 from sfumato.presets import preset_for
 from sfumato.recommendation import recommend, train_command
 from sfumato.rules import forward_operations, planned
@@ -118,3 +120,28 @@ def test_the_memory_of_a_batch_grows_with_it(monkeypatch: pytest.MonkeyPatch) ->
         for size in (64, 128)
     )
     assert 0 < 2 * one == two
+
+
+@pytest.mark.parametrize(("preset", "width"), [("default", 64), ("ddpm", 32)])
+def test_the_memory_of_a_batch_is_what_each_further_image_keeps(preset: str, width: int) -> None:
+    """Weights are kept once, whatever the batch, so that they are no part of it."""
+    config = preset_for("photos", preset)
+    config = replace(config, network=replace(config.network, width=width))
+    images = recommendation._empty(9000, 3, 32, 32)
+    config = planned(config, images, CPU, H200).config
+    network = network_for(model_for(config, images))
+
+    def kept_for(count: int) -> int:
+        kept: dict[int, tuple[torch.Tensor, int]] = {}
+
+        def keep(tensor: torch.Tensor) -> torch.Tensor:
+            kept[tensor.untyped_storage().data_ptr()] = tensor, tensor.untyped_storage().nbytes()
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+            result = network(torch.zeros(count, 3, 32, 32), torch.zeros(count))
+        del result
+        return sum(size for _, size in kept.values())
+
+    further = kept_for(3) - kept_for(2)
+    assert rules.batch_bytes(config, images) / (config.optimization.batch or 1) == pytest.approx(further, rel=0.15)

@@ -101,7 +101,7 @@ def _add_required(tables: Mapping[str, Table], names: Sequence[str], found: _Des
                     "Keep one row for each file.",
                 )
     texts = _missing_notices(list(tables), found.rows.keys(), set(names))
-    found.notices += [Notice("table", text, matters=False) for text in texts]
+    found.notices += [Notice("table", text) for text in texts]
 
 
 def _match_of_required(name: str, table: Table, images: ImageNames, names: Sequence[str]) -> Match | None:
