@@ -82,6 +82,16 @@ def test_a_column_may_say_the_splits(
     assert len(load_images(path, split="none", condition=[name], cache=tmp_path / "cache")) == 4
 
 
+@pytest.mark.parametrize(("first", "second", "learned", "test"), [("train", "test", 3, 1), ("a", "b", 4, 0)])
+def test_tables_called_train_and_test_say_the_splits(
+    first: str, second: str, learned: int, test: int, tmp_path: Path
+) -> None:
+    tables = {f"{first}.csv": b"image_id,label\nx0,cat\nx1,dog\nx2,cat\n", f"{second}.csv": b"image_id\nx3\n"}
+    images = {f"images/x{index}.png": png(noise(4, 4, 3)) for index in range(4)}
+    found = load_images(write(tmp_path / "x", images | tables), labels=False, cache=tmp_path / "cache")
+    assert (len(found), len(found.others.get("test", ()))) == (learned, test)
+
+
 def numbered(root: Path, *folders: str) -> Path:
     """Three images in each folder."""
     return write(root, {f"{folder}/{n}.png": png(noise(6, 6, seed=n)) for folder in folders for n in range(3)})

@@ -221,6 +221,16 @@ def test_images_of_12_bits_among_those_of_8_are_skipped_and_named(white: int, ke
     assert (said in images.notices[0].text) == (white == 4095)
 
 
+@pytest.mark.parametrize(("white", "dark"), [(255, 4), (1, 0), (2, 0)])
+def test_images_from_0_to_1_among_brighter_ones_are_counted(white: float, dark: int, tmp_path: Path) -> None:
+    images = ramps(8, 0, 1)
+    images[::2] *= white
+    said = [notice.text for notice in load_images(saved(tmp_path, images), cache=tmp_path).notices]
+    assert [text for text in said if "nearly black" in text] == (
+        [f"{dark} images have values from 0 to 1 alone, and are nearly black in the range of the others."] * bool(dark)
+    )
+
+
 def test_black_and_white_drawings_are_no_label_masks(tmp_path: Path) -> None:
     drawings = (noise(3, 40, 40, 1) > 127).astype(np.uint8) * np.uint8(255)
     assert load_images(saved(tmp_path, drawings), cache=tmp_path).notices == ()

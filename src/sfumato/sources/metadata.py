@@ -10,12 +10,15 @@ from dataclasses import dataclass, field
 from sfumato.errors import DataError
 from sfumato.sources.columns import read_columns
 from sfumato.sources.entry import Entry, Unreadable, first_few, printable
+from sfumato.sources.layout import SPLITS, canonical_split
 from sfumato.sources.matching import ImageNames, Match, best_match, names_images, normal, scopes_of
 from sfumato.sources.notice import Notice
 from sfumato.sources.source import Cell, Listing
 from sfumato.sources.tables import Row, Table, is_metadata, open_table, without_header
 
 FILE_NAME = "file_name"
+SPLIT = "split"
+"""The column that tables called train, val and test amount to."""
 NAMED = 3
 
 
@@ -27,12 +30,14 @@ class _Described:
         rows: By the name of the image, or of a file that is not there.
         delimiters: Of each column whose cells have no types.
         notices: What was decided.
+        splits: Of each image, where the name of its table is that of a split.
         differing: How many cells of a column differ from an earlier one of the same image.
     """
 
     rows: dict[str, Row] = field(default_factory=dict)
     delimiters: dict[str, str] = field(default_factory=dict)
     notices: list[Notice] = field(default_factory=list)
+    splits: dict[str, str] = field(default_factory=dict)
     differing: Counter[str] = field(default_factory=Counter)
 
     def note_columns(self, table: Table) -> None:
@@ -72,6 +77,8 @@ def described(
     columns = {column: None for row in found.rows.values() for column in row if column}
     used = [column for column in columns if column in kept or column not in found.differing]
     cells = {column: [found.rows.get(name, {}).get(column) for name in names] for column in used}
+    if SPLIT not in cells and len(set(found.splits.values())) > 1:
+        cells[SPLIT] = [found.splits.get(name) for name in names]
     values, notices = read_columns(cells, found.delimiters)
     return Listing(entries, values, unusable, [*found.notices, *notices])
 
@@ -157,6 +164,8 @@ def _add_other(name: str, read: Callable[[], bytes], names: Sequence[str], found
         return
     found.note_columns(table)
     found.notices.append(_used(table, match, names))
+    split = canonical_split(posixpath.basename(name).rpartition(".")[0])
+    found.splits |= dict.fromkeys(match.found, split) if split in SPLITS else {}
     for _, row in table.read():
         image = match.image_of(row)
         if image is not None:

@@ -51,6 +51,9 @@ LOOKED_AT = 128
 SENTINELS = (-9999.0, -99999.0, -32768.0, -32767.0, float(np.finfo(np.float32).min), -1e30, -999.0)
 """Values that often stand for missing data."""
 
+LEAST_BRIGHT = 100.0
+"""Where white is at least this, an image of values from 0 to 1 is black."""
+
 ISOLATED = 1.0
 """An extreme is isolated if it is farther from the next value than this share of the span of all others."""
 
@@ -90,6 +93,7 @@ class SetValues:
         outside: How many images have pixels outside `range`.
         missing: How many images have pixels without data, which were filled.
         missing_share: The share of such pixels in all images.
+        unit: How many images of floats have values from 0 to 1 alone, where white is 100 or more.
         isolated: The least or the greatest value, if it lies within `range` but far from all others.
         labels: All values, if they are few integers in one channel, as in label masks; else None.
     """
@@ -102,6 +106,7 @@ class SetValues:
     outside: int = 0
     missing: int = 0
     missing_share: float = 0.0
+    unit: int = 0
     isolated: tuple[float, ...] = ()
     labels: tuple[int, ...] | None = None
 
@@ -143,6 +148,9 @@ def summarized(dtype: Dtype, images: Sequence[Values]) -> SetValues:
         outside=sum(image.low < chosen[0] or image.high > chosen[1] for image in images),
         missing=sum(image.missing > 0 for image in images),
         missing_share=sum(image.missing for image in images) / len(images),
+        unit=sum(image.low >= 0 and 0 < image.high <= 1 for image in images)
+        if dtype == "float32" and chosen[1] >= LEAST_BRIGHT
+        else 0,
         isolated=() if labels else _isolated(images, chosen),
         labels=labels,
     )
@@ -157,6 +165,9 @@ def notices_of(values: SetValues, dtype: Dtype) -> list[Notice]:
             "the other pixels of their image and channel."
         )
         found.append(Notice("nodata", text, "--nodata VALUE"))
+    if values.unit:
+        text = f"{values.unit:,} images have values from 0 to 1 alone, and are nearly black in the range of the others."
+        found.append(Notice("range", text))
     for value in values.isolated or ((values.low,) if values.low in SENTINELS else ()):
         which = "lowest" if value == values.low else "highest"
         often = "often stands" if value in SENTINELS else "is far from all others, and may stand"
