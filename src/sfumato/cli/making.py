@@ -147,11 +147,12 @@ class Sample:
             )
             on_step(len(files) * (len(route.stops) - 1))
             out = self.out or free_folder(self.run_directory.resolve().name)
+            batches = chain(_read_back(files, base, wanted), batches)
+            batches = chain([next(batches)], batches)  # Settings that cannot be drawn leave no folder behind.
             is_folder = out.suffix != ".npz"
             if is_folder:
                 mark_unfinished(out, settings, seed)
             grid_columns = turns if 1 < turns <= 16 else None
-            batches = chain(_read_back(files, base, wanted), batches)
             look_at = write_samples(batches, out, model.known_columns, base.depth, grid_columns, seed)
             if is_folder:
                 mark_finished(out)
