@@ -11,6 +11,7 @@ INTERRUPTED = 130
 """What a shell expects of a program that Ctrl-C ended."""
 
 HANGUP = getattr(signal, "SIGHUP", None)  # Windows has none
+BREAK = getattr(signal, "SIGBREAK", None)  # Windows alone: Ctrl-Break, or the console was closed
 
 
 class StopWish:
@@ -45,7 +46,7 @@ def stop_wish() -> Iterator[StopWish]:
         for other in before:
             signal.signal(other, signal.default_int_handler if other == signal.SIGINT else signal.SIG_DFL)
 
-    numbers = [signal.SIGINT, signal.SIGTERM]
+    numbers = [signal.SIGINT, signal.SIGTERM, *([] if BREAK is None else [BREAK])]
     if HANGUP is not None and signal.getsignal(HANGUP) != signal.SIG_IGN:
         numbers.append(HANGUP)
     before = {number: signal.getsignal(number) for number in numbers}

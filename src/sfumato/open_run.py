@@ -13,7 +13,7 @@ from torch import Tensor
 
 from sfumato.background import Background
 from sfumato.errors import RunError
-from sfumato.filesystem import remove_file
+from sfumato.filesystem import remove_file, replace_file
 from sfumato.measurements import METRICS, best_of, read_metrics
 from sfumato.models import (
     BEST,
@@ -173,7 +173,7 @@ class Run:
     def _replace_best(self) -> None:
         pending = self.path / BEST / PENDING
         try:
-            pending.replace(self.path / BEST / WEIGHTS)
+            replace_file(pending, self.path / BEST / WEIGHTS)
         except OSError as error:
             raise cannot_write(pending, error) from error
 
@@ -245,7 +245,7 @@ class Run:
         best, pending = best_of(read_metrics(self.path)), self.path / BEST / PENDING
         if best is not None and _moment_of(pending) == best.images:
             self._replace_best()
-        pending.unlink(missing_ok=True)
+        remove_file(pending)
         if best is not None and best.images == state.counters.images_seen and kept_best(self.path, best) is None:
             self._write_best(BestWeights(state.average.network.state_dict(), best.images), WEIGHTS)
 

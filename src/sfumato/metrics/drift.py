@@ -122,7 +122,7 @@ def appearance(batches: Iterable[Float[Tensor, "_ _ _ _"]]) -> Appearance:
     shapes, parts = set(), []
     for images in batches:
         shapes.add(tuple(images.shape[1:]))
-        parts.append(_measured((images.double() + 1) / 2))
+        parts.append(_measured((images.cpu().double() + 1) / 2))
     count = sum(len(part[0]) for part in parts)
     if count < 2 or len(shapes) > 1:
         raise DataError(

@@ -97,7 +97,7 @@ def density_coverage(
     radii = _radii(real, k, on_images)
     counts = balls_around(generated, real, radii, on_images)
     closest = nearest(real, generated, 1, on_queries=on_images).distances[:, 0]
-    return DensityCoverage(counts.double().mean().item() / k, _share(closest <= radii * LEEWAY))
+    return DensityCoverage(counts.cpu().double().mean().item() / k, _share(closest <= radii * LEEWAY))
 
 
 def _radii(points: Float[Tensor, "n d"], k: int, on_images: Callable[[int], None]) -> Float32[Tensor, " n"]:
@@ -105,7 +105,7 @@ def _radii(points: Float[Tensor, "n d"], k: int, on_images: Callable[[int], None
 
 
 def _share(hits: Tensor) -> float:
-    return hits.double().mean().item()
+    return hits.cpu().double().mean().item()
 
 
 def balls_around(
