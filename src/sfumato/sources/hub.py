@@ -99,7 +99,7 @@ def _path_and_split(name: str) -> tuple[str, str]:
     r"""The parts of NAME:SPLIT; the colon after the letter of a drive is a part of the path.
 
     >>> _path_and_split("user/flowers:train"), _path_and_split(r"C:\flowers:train"), _path_and_split("C:/flowers")
-    (('user/flowers', 'train'), ('C:\\\\flowers', 'train'), ('C:/flowers', ''))
+    (('user/flowers', 'train'), ('C:\\flowers', 'train'), ('C:/flowers', ''))
     """
     drive = name[:2] if DRIVE.match(name) else ""
     path, _, split = name.removeprefix(drive).partition(":")
