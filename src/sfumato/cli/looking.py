@@ -113,9 +113,10 @@ class Eval:
     metrics: Annotated[tuple[str, ...], otherwise("NAME [NAME ...]", "all that are quick and fit the images")] = ()
     """What is measured: distance, coverage, agreement, memorization, drift, likelihood."""
     features: str = "pixels"
-    """What distances are measured in: pixels, inception (FID), dinov2, or an exported network (.pt2 or .onnx)."""
+    """What distances are measured in: pixels, efficientnet, inception (FID), dinov2, or an exported network (.pt2 or
+    .onnx)."""
     weights: Annotated[Path | None, otherwise("PATH", "those in their cache")] = None
-    """The weights of inception or dinov2."""
+    """The weights of efficientnet, inception or dinov2."""
     reading: Annotated[ReadConfig, tyro.conf.arg(name="")] = field(default_factory=ReadConfig)
     guidance: GuidanceConfig = field(default_factory=GuidanceConfig)
     route: Annotated[RouteConfig, tyro.conf.arg(name="sampling")] = field(default_factory=RouteConfig)

@@ -316,7 +316,8 @@ class WatchConfig:
     eval_count: int = 1000
     """Samples of a small evaluation."""
     eval_features: str = "pixels"
-    """What a small evaluation measures in: pixels, inception, dinov2, or an exported network (.pt2 or .onnx)."""
+    """What a small evaluation measures in: pixels, efficientnet, inception, dinov2, or an exported network (.pt2 or
+    .onnx)."""
     guide_at: float = 0.0
     """Share of the run after which the averaged weights are kept beside the model, as the weaker self that guides it
     away from its mistakes (autoguidance); 0: never."""

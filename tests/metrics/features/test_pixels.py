@@ -102,7 +102,8 @@ def test_a_side_without_a_size_stays_as_it_is() -> None:
 
 
 def test_features_that_are_not_known_are_refused_with_those_that_are() -> None:
-    with pytest.raises(ConfigError, match=r"clip are not known\. Choose pixels, inception, dinov2, or the file"):
+    message = r"clip are not known\. Choose pixels, efficientnet, inception, dinov2, or the file"
+    with pytest.raises(ConfigError, match=message):
         features_for("clip")
 
 
