@@ -7,8 +7,8 @@
 A row warms up (compilation and capture included, whose time it says) and then draws whole batches for about
 `--seconds`, from noise to images in the memory of the host. Rows: networks of the presets at the size of CIFAR-10 (that
 of `ddpm`, and `default`'s at some of its widths), untrained, since speed does not depend on weights; with --run a
-trained model, and with --judge the Frechet distance of its samples to the data in the features of a judge (the
-`score.py` of a folder). --peers adds diffusers' CIFAR-10 UNet (35.7 M) with DDIM in 50 steps, at batch 256: its
+trained model, and with --judge the Frechet distance of its samples to the data in the features of a judge (a folder
+that `judge.py train` wrote). --peers adds diffusers' CIFAR-10 UNet (35.7 M) with DDIM in 50 steps, at batch 256: its
 pipeline as it runs, and its loop with the network in bfloat16. A row that fails says why.
 """
 

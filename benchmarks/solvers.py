@@ -1,26 +1,26 @@
 """Which solver, on which grid, for how many evaluations? Measures a trained model, and writes docs/solvers.md.
 
     python benchmarks/solvers.py measure runs/digits --out benchmarks/solvers_digits.jsonl
-    python benchmarks/solvers.py measure RUN --judge JUDGE/score.py --out benchmarks/solvers_cifar10.jsonl --device cuda
+    python benchmarks/solvers.py measure RUN --judge JUDGE --out benchmarks/solvers_cifar10.jsonl --device cuda
     python benchmarks/solvers.py page benchmarks/solvers_digits.jsonl benchmarks/solvers_cifar10.jsonl --out docs
 
 Two numbers each: how far the images are from those that the same noise becomes in 1000 steps (root mean square over
 pixels in [-1, 1]; for deterministic solvers), and the Frechet distance FD of the samples to the data: in the features
-of a judge, a script with a function score(images_u8, name, device), or else in the pixels themselves.
+of a judge, a folder that `judge.py train` wrote, or else in the pixels themselves.
 """
 
 import argparse
-import importlib.util
 import json
 import os
 import sys
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 import torch
+from judge import Judge, judge_in
 from torch import Tensor
 
 from sfumato.depth import EIGHT_BITS
@@ -52,7 +52,6 @@ KNOWN = [(solver, grid) for solver in ("dpm-2m-sde", "dpm-2m", "unipc-3", "ddpm"
 KNOWN_COUNT, KNOWN_STEPS = 2000, 20
 
 Row = dict[str, str | int | float | None]
-Judge = Callable[[Tensor], float]
 
 
 class Counting(Wrapper):
@@ -71,7 +70,7 @@ def measure(arguments: argparse.Namespace) -> None:
     """Appends a line a measurement to the file, the most telling first, and says each."""
     torch.backends.cuda.matmul.allow_tf32 = True
     model = Counting(load(arguments.run, arguments.device).to(memory_format=torch.channels_last))
-    judge = foreign_judge(arguments.judge, arguments.device) if arguments.judge else pixel_judge(arguments.run)
+    judge = judge_in(arguments.judge, arguments.device) if arguments.judge else pixel_judge(arguments.run)
     fast = torch.autocast("cuda", torch.bfloat16) if arguments.device.startswith("cuda") else nullcontext()
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
     begun = time.perf_counter()
@@ -148,16 +147,6 @@ def drawn(model: Counting, solver: str, grid: str, steps: int, count: int, batch
     model.evaluations = 0
     batches = list(sample_batches(model, count, route, labels=model.label_names or None, batch=batch))
     return torch.cat([images for images, _ in batches]), model.evaluations // len(batches)
-
-
-def foreign_judge(script: Path, device: str) -> Judge:
-    """The function `score` of a script."""
-    spec = importlib.util.spec_from_file_location("judge", script)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return lambda images: float(module.score(images, "judge-a", device))
 
 
 def pixel_judge(run: Path) -> Judge:
@@ -289,7 +278,7 @@ def main() -> None:
     measuring = verbs.add_parser("measure")
     measuring.add_argument("run", type=Path)
     measuring.add_argument("--out", type=Path, required=True)
-    measuring.add_argument("--judge", type=Path)
+    measuring.add_argument("--judge", type=Path, help="a folder that judge.py train wrote")
     measuring.add_argument("--count", type=int, default=2000)
     measuring.add_argument("--batch", type=int, default=500)
     measuring.add_argument("--device", default="cpu")
