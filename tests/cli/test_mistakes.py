@@ -67,6 +67,8 @@ SAMPLE = [
     ("--guidance-interval 1", "--guidance-interval 1 lacks a value. It takes 2 values, each a number"),
     ("--guidance-interval 1 b", "--guidance-interval b is not a number"),
     ("--count 0", "0 images were asked. Ask for at least 1"),
+    (f"--count {10**23}", f"{10**23} images were asked. Ask for at least 1, and at most"),
+    (f"--steps {10**23}", f"{10**23} sampling steps were asked. Choose at least 1, and at most"),
     ("--steps 0", "0 sampling steps were asked"),
     ("--steps 51 --grid trailing", "51 sampling steps were asked of a schedule with 50. Choose 1 to 50"),
     ("--steps 2 --solver unipc-3", "cannot use its order in 2 steps. Choose at least 4"),
