@@ -24,7 +24,6 @@ from sfumato.sources.entry import (
     Entry,
     SliceEntry,
     Unreadable,
-    printable,
     read_array,
     refuse_size,
 )
@@ -37,6 +36,7 @@ from sfumato.sources.notice import Notice
 from sfumato.sources.source import FileSource, Listing, stat_signature
 from sfumato.sources.spool import LARGE, LARGEST_RATIO, unpacked
 from sfumato.sources.webdataset import with_samples
+from sfumato.text import printable
 
 COMPRESSED: dict[bytes, Callable[[Path], BufferedIOBase]] = {
     b"\x1f\x8b": gzip.GzipFile,
