@@ -24,7 +24,7 @@ from sfumato.solvers import SOLVERS, Moment, NoiseSource, Solver, solver_for
 
 T = TypeVar("T")
 
-MOST_IMAGES = 10**9
+MOST_IMAGES = 10**7
 """Of one sample."""
 
 Wanted = str | Sequence[str] | Asked
