@@ -1,10 +1,10 @@
-"""The command `sfumato`: ready for Ctrl-C and for a lack of memory before anything else is imported."""
+"""The command `sfumato`: ready for Ctrl-C and for a lack of memory before anything large is imported.
+
+Until then Ctrl-C would print a traceback, so what only a report needs is imported there.
+"""
 
 import os
 import sys
-import tempfile
-import traceback
-from pathlib import Path
 
 from sfumato.interrupts import importing_ends_at_once
 
@@ -42,12 +42,15 @@ def _ended(sentence: str, code: int) -> int:
     return code
 
 
-def _report() -> Path:
-    """A new file with the traceback of the error that is being handled."""
+def _report() -> str:
+    """Writes the traceback of the error that is being handled to a new file, and returns its path."""
+    import tempfile
+    import traceback
+
     handle, name = tempfile.mkstemp(prefix="sfumato-error-", suffix=".txt")
     with os.fdopen(handle, "w", encoding="utf-8", errors="replace") as file:
         traceback.print_exc(file=file)
-    return Path(name)
+    return name
 
 
 if __name__ == "__main__":

@@ -9,6 +9,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from sfumato.text import printable, printable_lines
+
 MOST_KINDS = 6
 MOST_CLASSES = 20
 MOST_FILES = 3
@@ -24,12 +26,12 @@ def print_findings(facts: dict[str, Any], written: list[str], as_json: bool) -> 
         return
     table = Table(show_header=False, box=None)
     for name, value in sentences(facts):
-        table.add_row(Text(name, style="bold"), Text(value))
+        table.add_row(Text(name, style="bold"), Text(printable_lines(value)))
     if written:
-        table.add_row(Text("look at", style="bold"), Text(", ".join(written)))
+        table.add_row(Text("look at", style="bold"), Text(printable(", ".join(written))))
     console = Console(highlight=False)
     console.print(table)
-    console.print(Text(f"\nTo train on it:\n  {facts['command']}"), soft_wrap=True)
+    console.print(Text(f"\nTo train on it:\n  {printable(facts['command'])}"), soft_wrap=True)
 
 
 def sentences(facts: dict[str, Any]) -> Iterator[tuple[str, str]]:

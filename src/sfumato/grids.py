@@ -18,6 +18,9 @@ from sfumato.schedule import Schedule
 
 Stops = Float64[Tensor, " stops"]
 
+MOST_STEPS = 10**6
+"""As many as a discrete schedule may have."""
+
 LEAST_LOGSNR = -2 * math.log(160)
 """Where grids that are laid out by noise level take a schedule to begin that has hardly any signal at t = 1.
 
@@ -35,8 +38,8 @@ class Grid(ABC):
             SamplingError: fewer than 1 step; stops that would not fall; of a `Discrete` grid, more steps than the
                 schedule has, or a schedule without.
         """
-        if steps < 1:
-            raise SamplingError(f"{steps} sampling steps were asked", "Choose at least 1.")
+        if not 1 <= steps <= MOST_STEPS:
+            raise SamplingError(f"{steps} sampling steps were asked", f"Choose at least 1, and at most {MOST_STEPS:,}.")
         stops = torch.cat([self.noisy_stops(schedule, steps), torch.zeros(1, dtype=torch.float64)])
         if not (stops.diff() < 0).all():
             raise SamplingError(

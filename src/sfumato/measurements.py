@@ -39,16 +39,20 @@ def _is_measurement(line: object) -> bool:
     """Whether a line of metrics.jsonl has what its kind has, numbers where they belong."""
     if not isinstance(line, dict):
         return False
-    numbers, open_numbers = NUMBERS.get(str(line.get("kind")), (("kind",), ()))
-    by_time, features = line.get("by_time", {}), line.get("features", "")
+    kind = line.get("kind")
+    numbers, open_numbers = NUMBERS.get(str(kind), (("kind",), ()))
     return (
         all(_is_number(line.get(name)) for name in numbers)
         and all(name in line and _is_open(line[name]) for name in open_numbers)
         and _is_open(line.get("held_out"))
-        and isinstance(features, str)
-        and isinstance(by_time, dict)
-        and all(_is_time(time) and _is_open(loss) for time, loss in by_time.items())
+        and (kind != "evaluation" or isinstance(line.get("features"), str))
+        and (kind != "heldout" or _is_curve(line.get("by_time")))
     )
+
+
+def _is_curve(by_time: object) -> bool:
+    """Whether a value holds losses by time."""
+    return isinstance(by_time, dict) and all(_is_time(time) and _is_open(loss) for time, loss in by_time.items())
 
 
 def _is_number(value: object) -> bool:

@@ -14,6 +14,7 @@ from sfumato.depth import Depth
 from sfumato.errors import RunError, SamplingError
 from sfumato.shapes import Images, Labels
 from sfumato.storage import UNFINISHED, cannot_write, parsed_json, read_text, write_whole
+from sfumato.text import printable
 from sfumato.writers import Archive, Folder, grid_beside, save_image
 
 MARK = f"{UNFINISHED}samples.json"
@@ -30,7 +31,8 @@ def write_samples(
 ) -> Path:
     """Writes batches of samples to `out` as they come, and returns the picture to look at.
 
-    After a Ctrl-C what was drawn by then is written as if it were all, and nothing is lost.
+    After a Ctrl-C what was drawn by then is written as if it were all, and nothing is lost; a folder that is marked as
+    unfinished stays so.
 
     Args:
         batches: (images (n, C, H, W) in [-1, 1], labels or None), as `sampling.sample_batches` yields them.
@@ -54,8 +56,13 @@ def write_samples(
         except KeyboardInterrupt:
             if not writer.count:
                 raise
-            print(f"Interrupted: only the first {writer.count} images are written.", file=sys.stderr)
-        return writer.finish()
+            again = f" For the others, give the same command with --out {out}." if (out / MARK).is_file() else ""
+            print(printable(f"Interrupted: only the first {writer.count} images are written.{again}"), file=sys.stderr)
+            return writer.finish()
+        look_at = writer.finish()
+    if not is_archive:
+        _mark_finished(out)
+    return look_at
 
 
 def write_frames(images: Images, frames: int, out: Path, depth: Depth) -> tuple[Path, Path]:
@@ -66,7 +73,7 @@ def write_frames(images: Images, frames: int, out: Path, depth: Depth) -> tuple[
     Args:
         images: (n, C, H, W) in [-1, 1], as `latents.interpolate` gives them.
         frames: images from one end to the next, both included.
-        out: a folder that does not exist or is empty.
+        out: a folder that does not exist, is empty or is marked as unfinished.
         depth: how pixels are written.
 
     Raises:
@@ -79,7 +86,9 @@ def write_frames(images: Images, frames: int, out: Path, depth: Depth) -> tuple[
     film, shown = out / "film.gif", depth.viewable(images)
     pictures.save_film(shown, film)
     rows = [shown[start : start + frames] for start in range(0, len(images) - 1, frames - 1)]
-    return pictures.save_grid(torch.cat(rows), out / "grid.png", frames), film
+    grid = pictures.save_grid(torch.cat(rows), out / "grid.png", frames)
+    _mark_finished(out)
+    return grid, film
 
 
 def samples_in(path: Path) -> Path:
@@ -110,11 +119,15 @@ def refuse_existing(out: Path) -> None:
     """Raises `SamplingError` if samples written to `out` would replace or join something."""
     if out.suffix and out.suffix != ".npz" and not out.is_dir():
         raise SamplingError(f"{out} is neither a folder nor an .npz file", "Choose --out NAME or --out NAME.npz.")
-    is_taken = out.is_dir() and not (out / MARK).exists() and any(out.iterdir())
-    taken = out.is_file() or is_taken or (out.is_dir() and out.suffix == ".npz")
+    taken = out.is_file() or (out.is_dir() and (out.suffix == ".npz" or _holds_something(out)))
     if taken or (out.suffix == ".npz" and grid_beside(out).exists()):
         there = out if taken else grid_beside(out)
         raise SamplingError(f"{there} is there already", "Choose another --out, so that nothing is replaced.")
+
+
+def _holds_something(folder: Path) -> bool:
+    """Whether a folder holds more than unfinished samples, or what a kill left of a file."""
+    return not (folder / MARK).exists() and any(not path.name.startswith(UNFINISHED) for path in folder.iterdir())
 
 
 class Unfinished(NamedTuple):
@@ -130,7 +143,7 @@ class Unfinished(NamedTuple):
 
 
 def mark_unfinished(out: Path, settings: Mapping[str, str], seed: int) -> None:
-    """Marks a folder as one of samples that are being drawn, so that the same command goes on with them.
+    """Marks a folder as one of images that are being drawn, so that the same command goes on with them.
 
     Raises:
         RunError: it could not be written.
@@ -139,10 +152,10 @@ def mark_unfinished(out: Path, settings: Mapping[str, str], seed: int) -> None:
 
 
 def unfinished_samples(out: Path, settings: Mapping[str, str]) -> Unfinished | None:
-    """What a folder holds of samples that were not finished; None if it was not marked.
+    """What a folder holds of images that were not finished; None if it was not marked.
 
     Raises:
-        SamplingError: they are being drawn with other settings.
+        SamplingError: they were drawn with other settings.
         RunError: the mark is broken.
     """
     mark = out / MARK
@@ -156,7 +169,7 @@ def unfinished_samples(out: Path, settings: Mapping[str, str]) -> Unfinished | N
     if changed:
         told = "; ".join(f"{name}: {before.get(name)} -> {settings.get(name)}" for name in sorted(changed))
         raise SamplingError(
-            f"{out} holds unfinished samples of other settings ({told})",
+            f"{out} holds unfinished images of other settings ({told})",
             "Give the settings it was begun with, or choose another --out.",
         )
     files = sorted(path for path in (out / "images").glob("*.*") if path.stem.isdecimal())
@@ -164,9 +177,11 @@ def unfinished_samples(out: Path, settings: Mapping[str, str]) -> Unfinished | N
     return Unfinished(content["seed"], whole)
 
 
-def mark_finished(out: Path) -> None:
-    """Removes the mark of a folder, once all its samples are there."""
-    (out / MARK).unlink(missing_ok=True)
+def _mark_finished(out: Path) -> None:
+    """Removes the mark of a folder, and what a kill left of its files, once all that it is to hold is there."""
+    leftovers = [path for path in out.rglob(f"{UNFINISHED}*") if path.name != MARK]
+    for leftover in [*leftovers, out / MARK]:
+        leftover.unlink(missing_ok=True)
 
 
 def refuse_no_folder(out: Path) -> None:

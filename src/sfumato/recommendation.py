@@ -1,5 +1,6 @@
 """The `train` command that suits a data set and a device: a size and minutes that the rules do not warn of."""
 
+import os
 import re
 import shlex
 from collections import Counter
@@ -161,8 +162,19 @@ def train_command(source: str, advice: Recommendation, labels: bool, count: int)
 def _shell_line(words: Sequence[str]) -> str:
     """The words as a line for the shell; those of Windows know no single quotes, and their names no double ones."""
     if not ON_WINDOWS:
-        return shlex.join(words)
+        return " ".join(shlex.quote(word) if word.isprintable() else _escaped(word) for word in words)
     return " ".join(word if PLAIN.fullmatch(word) else f'"{_ended_twice(word)}"' for word in words)
+
+
+def _escaped(word: str) -> str:
+    r"""A word with control characters as bash and zsh read it.
+
+    >>> print(_escaped("it's" + chr(27)))
+    $'it\x27s\x1b'
+    """
+    plain = (char if char.isprintable() and char not in "\\'" else None for char in word)
+    codes = ("".join(f"\\x{byte:02x}" for byte in os.fsencode(char)) for char in word)
+    return "$'" + "".join(char or code for char, code in zip(plain, codes, strict=True)) + "'"
 
 
 def _ended_twice(word: str) -> str:

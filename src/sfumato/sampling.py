@@ -24,6 +24,9 @@ from sfumato.solvers import SOLVERS, Moment, NoiseSource, Solver, solver_for
 
 T = TypeVar("T")
 
+MOST_IMAGES = 10**7
+"""Of one sample."""
+
 Wanted = str | Sequence[str] | Asked
 """A class name or several that take turns; or values for the columns of a model that was trained with such."""
 
@@ -256,11 +259,11 @@ def labels_for(denoiser: Denoiser, wanted: Wanted | None, count: int) -> Labels 
     """What the model is told of each of `count` images, names and values taking turns; None if nothing is wanted.
 
     Raises:
-        SamplingError: a count below 1.
+        SamplingError: a count below 1, or beyond `MOST_IMAGES`.
         LabelError: names, columns or values that the model does not know.
     """
-    if count < 1:
-        raise SamplingError(f"{count} images were asked", "Ask for at least 1.")
+    if not 1 <= count <= MOST_IMAGES:
+        raise SamplingError(f"{count} images were asked", f"Ask for at least 1, and at most {MOST_IMAGES:,}.")
     wanted = [wanted] if isinstance(wanted, str) else wanted
     if not wanted:
         return None

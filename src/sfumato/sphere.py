@@ -11,6 +11,10 @@ NO_ANGLE = 1e-9
 """Directions that differ by less, in radians, are taken for the same, or for opposite."""
 
 
+MOST_BETWEEN = 10**6
+"""Images from the first end to the last, which are all in memory."""
+
+
 def path(latents: Images, frames: int) -> Float[Tensor, "f c h w"]:
     """From each latent to the next by equal angles.
 
@@ -31,11 +35,11 @@ def path(latents: Images, frames: int) -> Float[Tensor, "f c h w"]:
 
 
 def refuse_no_way(ends: int, frames: int) -> None:
-    """Raises `SamplingError` unless there are two ends or more, and two frames or more from each to the next."""
-    if ends < 2 or frames < 2:
+    """Raises `SamplingError` unless there are two ends or more, two frames or more between them, and not too many."""
+    if ends < 2 or frames < 2 or ends * frames > MOST_BETWEEN:
         raise SamplingError(
             f"{ends} images to go between and {frames} frames from one to the next were given",
-            "Give at least 2 of both.",
+            f"Give at least 2 of both, and at most {MOST_BETWEEN:,} images in all.",
         )
 
 

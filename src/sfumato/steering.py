@@ -11,6 +11,7 @@ import tyro
 from sfumato import defaults
 from sfumato.errors import LabelError, RunError, SamplingError
 from sfumato.flags import otherwise
+from sfumato.text import printable
 
 if TYPE_CHECKING:
     import torch
@@ -52,7 +53,7 @@ class ConditionConfig:
         if labels and asked:
             raise LabelError("--label and --condition were both given", "Give one of them.")
         for notice in beyond(model.known_columns, asked):
-            print(f"sfumato: {notice}", file=sys.stderr)
+            print(f"sfumato: {printable(notice)}", file=sys.stderr)
         return labels or asked
 
 
@@ -187,7 +188,7 @@ def _told_scale(model: "Denoiser", path: Path) -> float:
     scale = scale_of_own_guide(model)
     print(
         f"sfumato: guided by the model's early self at a scale of {scale:g}, with two evaluations a step. The model "
-        f"alone: --guidance 1 and no --autoguide; another scale: --guidance 3 --autoguide {path}",
+        f"alone: --guidance 1 and no --autoguide; another scale: --guidance 3 --autoguide {printable(str(path))}",
         file=sys.stderr,
     )
     return scale

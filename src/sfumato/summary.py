@@ -17,6 +17,7 @@ from sfumato.models import DESCRIPTION, MODEL, read_description
 from sfumato.nn.convnet import ConvNetConfig
 from sfumato.runs import kept_best, read_record
 from sfumato.schedule import schedule_for
+from sfumato.text import printable_lines
 from sfumato.training.budget import Budget
 from sfumato.training.state import Counters
 
@@ -88,7 +89,7 @@ def print_summary(summary: dict[str, Any], as_json: bool) -> None:
         return
     table = Table(show_header=False, box=None)
     for name, value in _sentences(summary):
-        table.add_row(Text(name, style="bold"), Text(value))
+        table.add_row(Text(name, style="bold"), Text(printable_lines(value)))
     Console(highlight=False).print(table)
 
 

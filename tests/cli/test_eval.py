@@ -16,6 +16,7 @@ from PIL import Image
 from cli.conftest import TINY, Command, run_main
 from sfumato.bulk import draw
 from sfumato.metrics import Features, Look
+from sfumato.storage import read_tensors, write_tensors
 
 
 @pytest.fixture(scope="session")
@@ -162,6 +163,18 @@ def test_ctrl_c_while_images_are_judged_promises_no_samples(
         130,
         "sfumato: interrupted. To begin again, give the same command.",
     )
+
+
+def test_each_model_has_samples_of_its_own_in_one_folder(sfumato: Command, trained: Path, tmp_path: Path) -> None:
+    """Though both have seen as many images."""
+    other = shutil.copytree(trained, tmp_path / "other")
+    tensors, notes = read_tensors(other / "model" / "model.safetensors", "sfumato-model")
+    changed = {name: tensor * 2 for name, tensor in tensors.items()}
+    write_tensors(other / "model" / "model.safetensors", changed, "sfumato-model", notes)
+    for path in (trained, other):
+        assert sfumato("eval", path, *QUICK, "--metrics", "drift", "--out", tmp_path / "out").code == 0
+    one, two = (tmp_path / "out").glob("*/samples.bin")
+    assert one.read_bytes() != two.read_bytes()
 
 
 def is_of_seed(path: Path, found: dict[str, object]) -> bool:

@@ -82,6 +82,8 @@ MISTAKES = [
     ("--count 1", "1 images to go between and 9 frames from one to the next were given. Give at least 2"),
     ("only.png", "there is no image file only.png. Give the paths of two image files or more"),
     ("--frames 1", "Give at least 2 of both"),
+    (f"--count {10**23}", "at most 1,000,000 images in all"),
+    (f"--frames {10**23}", "at most 1,000,000 images in all"),
     ("nowhere.png nowhere.png", "there is no image file nowhere.png"),
     ("--label cow", "the model does not know the label 'cow'"),
 ]

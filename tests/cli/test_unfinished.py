@@ -1,16 +1,18 @@
-"""Samples whose drawing was killed: the same command goes on where it was, and ends as one that was not."""
+"""Images whose drawing was killed: the same command goes on where it was, and ends as one that was not."""
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
 from torch import Tensor
 
+from kills import killed_at
 from sfumato import output
 from sfumato.writers import Folder
 
-from .conftest import Command
+from .conftest import TINY, Command
 
 FLAGS = ("--count", 10, "--batch", 2, "--steps", 5, "--device", "cpu")
 SEED = ("--seed", 3)
@@ -72,6 +74,70 @@ def test_a_gap_among_the_images_is_filled(sfumato: Command, run: Path, killed: P
     assert content(killed) == content(tmp_path / "whole")
 
 
+@pytest.mark.parametrize("verb", [("sample", *FLAGS), ("interpolate", "--count", 2, "--frames", 3, *FLAGS[4:])])
+def test_a_kill_at_any_write_loses_nothing(
+    verb: tuple[object, ...], sfumato: Command, run: Path, tmp_path: Path
+) -> None:
+    command = (verb[0], run, *verb[1:], *SEED)
+    with killed_at(tmp_path / "whole", 10**6) as counted:
+        sfumato(*command, "--out", tmp_path / "whole")
+    assert len(counted.changes) > 6
+    for number, change in enumerate(counted.changes):
+        out = tmp_path / str(number)
+        with killed_at(out, number) as kill:
+            sfumato(*command, "--out", out)
+        assert kill.is_dead, change
+        outcome = sfumato(*command, "--out", out)
+        assert outcome.code == 0, (change, outcome.error)
+        assert content(out) == content(tmp_path / "whole"), change
+
+
+@pytest.mark.parametrize("size", [0, 40])
+def test_a_torn_image_is_drawn_again(size: int, sfumato: Command, run: Path, killed: Path, tmp_path: Path) -> None:
+    torn = killed / "images" / "000005.png"
+    torn.write_bytes(torn.read_bytes()[:size])
+    sfumato("sample", run, "--out", tmp_path / "whole", *FLAGS, *SEED)
+    assert sfumato("sample", run, "--out", killed, *FLAGS, *SEED).code == 0
+    assert content(killed) == content(tmp_path / "whole")
+
+
+def test_a_run_that_has_learned_again_is_another(
+    sfumato: Command, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, photos: Path
+) -> None:
+    copy, out = shutil.copytree(run, tmp_path / "run"), tmp_path / "killed"
+    kill_after_six(sfumato, copy, out, monkeypatch, *FLAGS, *SEED)
+    before = content(out)
+    shutil.rmtree(copy)
+    assert sfumato("train", photos, "--out", copy, "--images", 24, *TINY, "--seed", 1).code == 0
+    outcome = sfumato("sample", copy, "--out", out, *FLAGS, *SEED)
+    assert outcome.code == 2
+    assert "weights of the model: " in outcome.error
+    assert content(out) == before
+
+
+def test_after_ctrl_c_the_same_command_draws_the_others(
+    sfumato: Command, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put = Folder.put
+
+    def interrupted(writer: Folder, images: Tensor) -> None:
+        if writer.count == 6:
+            raise KeyboardInterrupt
+        put(writer, images)
+
+    out = tmp_path / "out"
+    with monkeypatch.context() as patch:
+        patch.setattr(Folder, "put", interrupted)
+        stopped = sfumato("sample", run, "--out", out, *FLAGS, *SEED)
+    assert (
+        f"only the first 6 images are written. For the others, give the same command with --out {out}" in stopped.error
+    )
+    assert (out / "grid.png").is_file()
+    sfumato("sample", run, "--out", tmp_path / "whole", *FLAGS, *SEED)
+    assert sfumato("sample", run, "--out", out, *FLAGS, *SEED).code == 0
+    assert content(out) == content(tmp_path / "whole")
+
+
 def test_a_fresh_seed_is_that_of_the_images_that_are_there(
     sfumato: Command, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -87,7 +153,7 @@ def test_other_settings_are_refused_and_named(sfumato: Command, run: Path, kille
     before = content(killed)
     outcome = sfumato("sample", run, "--out", killed, *FLAGS, "--seed", 7, "--guidance", 2)
     assert outcome.code == 2
-    assert "holds unfinished samples of other settings" in outcome.error
+    assert "holds unfinished images of other settings" in outcome.error
     assert "seed: 3 -> 7" in outcome.error
     assert content(killed) == before
 

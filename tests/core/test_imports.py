@@ -16,6 +16,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
     "filesystem": set(),
     "shapes": set(),
+    "text": set(),
     "gaussian": set(),
     "defaults": set(),
     "natural": set(),
@@ -50,9 +51,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     "latents": {"denoiser", "errors", "guidance", "sampling", "schedule", "shapes", "solvers", "sphere"},
     "nn": {"errors"},
     "depth": {"errors"},
-    "sources": {"errors"},
-    "store": {"errors", "filesystem", "sources"},
-    "data": {"conditions", "depth", "errors", "natural", "sources", "store"},
+    "sources": {"errors", "text"},
+    "store": {"errors", "filesystem", "sources", "text"},
+    "data": {"conditions", "depth", "errors", "natural", "sources", "store", "text"},
     "storage": {"errors", "filesystem"},
     "metrics": {"data", "depth", "errors", "storage", "store"},
     "captions": set(),
@@ -65,7 +66,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "architecture": {"data", "errors", "models", "nn", "training"},
     "rules": {"architecture", "data", "devices", "models", "presets", "training"},
     "steering": {
-        *("conditions", "defaults", "denoiser", "devices", "errors", "flags", "guidance", "models", "sampling"),
+        *("conditions", "defaults", "denoiser", "devices", "errors", "flags", "guidance", "models", "sampling", "text"),
     },
     "presets": {"errors", "training"},
     "measurements": set(),
@@ -79,7 +80,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "duplicates": {"data"},
     "evaluation": {
         *("bulk", "data", "denoiser", "depth", "errors", "guidance", "likelihood", "metrics", "models", "pictures"),
-        *("runs", "sampling", "schedule", "solvers", "sources", "storage", "store", "training"),
+        *("runs", "sampling", "schedule", "solvers", "sources", "storage", "store", "text", "training"),
     },
     "recommendation": {
         *("architecture", "data", "devices", "filesystem", "models", "presets", "rules", "sources", "store"),
@@ -87,21 +88,22 @@ MAY_IMPORT: dict[str, set[str]] = {
     "inspection": {
         *("conditions", "data", "devices", "duplicates", "errors", "pictures", "recommendation", "sources", "store"),
     },
-    "findings": set(),
+    "findings": {"text"},
     "devices": {"errors"},
     "capture": set(),
     "background": set(),
     "flags": set(),
     "interrupts": set(),
-    "progress": set(),
+    "progress": {"text"},
     "writers": {"conditions", "depth", "pictures", "shapes", "storage"},
-    "output": {"conditions", "depth", "errors", "pictures", "shapes", "storage", "writers"},
+    "output": {"conditions", "depth", "errors", "pictures", "shapes", "storage", "text", "writers"},
     "explain": {
         *("curves", "data", "denoiser", "depth", "grids", "measurements", "oracle", "pictures", "runs", "sampling"),
         *("schedule", "shapes", "solvers"),
     },
     "summary": {
-        *("conditions", "curves", "errors", "measurements", "models", "nn", "pictures", "runs", "schedule", "training"),
+        *("conditions", "curves", "errors", "measurements", "models", "nn", "pictures", "runs", "schedule", "text"),
+        "training",
     },
     "cli": {
         *(
@@ -131,7 +133,7 @@ MAY_IMPORT: dict[str, set[str]] = {
             "trainer",
             "training",
         ),
-        *("bulk", "evaluation", "filesystem", "flags", "metrics"),
+        *("bulk", "evaluation", "filesystem", "flags", "metrics", "storage"),
     },
 }
 """What each room, a module or a package, may know of sfumato besides itself."""

@@ -290,6 +290,12 @@ def test_unknown_channels() -> None:
         load_images("digits", channels="cmyk")  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("encoding", ["klingon", "a\0b", "\udcff"])
+def test_an_unknown_encoding_of_names(encoding: str) -> None:
+    with pytest.raises(ConfigError, match=r"--name-encoding .* is unknown"):
+        load_images("digits", name_encoding=encoding)
+
+
 @pytest.mark.usefixtures("unchecked")
 def test_an_unknown_fit() -> None:
     with pytest.raises(ConfigError, match=r"--fit squeeze is unknown\. Choose one of crop, pad, resize"):

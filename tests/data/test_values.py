@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from sfumato.data import RangeChoice, load_images
 from sfumato.errors import ConfigError
 from sfumato.sources import BadImageError
 from sfumato.sources.pixels import Dtype
-from sfumato.store.convert import filled
+from sfumato.store.convert import filled, in_depth
 from sfumato.store.values import Range, labels_of, range_of, summarized, values_of
 
 
@@ -279,3 +280,18 @@ def test_a_set_with_one_image_of_many_values_is_none_of_label_masks() -> None:
     photo = (np.arange(400) % 99).astype(np.uint8).reshape(20, 20, 1)
     assert summarized("uint8", [values_of(mask) for mask in masks]).labels == (0, 1, 2, 3)
     assert summarized("uint8", [values_of(image) for image in [*masks, photo]]).labels is None
+
+
+@pytest.mark.parametrize(
+    ("dtype", "kept", "most"), [("uint8", "uint8", 0.5), ("uint16", "uint16", 2.0), ("uint16", "uint8", 1.5)]
+)
+def test_measuring_a_large_image_takes_little_memory(dtype: Dtype, kept: Dtype, most: float) -> None:
+    """Beside the image itself, in bytes of it."""
+    image = np.zeros((3000, 3000, 1), dtype)
+    image[::2] = np.iinfo(dtype).max
+    tracemalloc.start()
+    values = values_of(in_depth(image, kept))
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert values.high > values.low == 0
+    assert peak < most * image.nbytes + 10_000_000

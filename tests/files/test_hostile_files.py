@@ -75,6 +75,8 @@ ODD = [
     HELDOUT | {"by_time": {"0.5": "low"}},
     HELDOUT | {"by_time": [0.1]},
     HELDOUT | {"loss": float("inf")},
+    {name: value for name, value in HELDOUT.items() if name != "by_time"},
+    {name: value for name, value in EVALUATION.items() if name != "features"},
     EVALUATION | {"features": {"a": 1}},
     EVALUATION | {"count": "many"},
     EVALUATION | {"distance": "near"},

@@ -243,6 +243,20 @@ def test_a_compressed_tar_that_is_a_bomb_is_refused(tmp_path: Path, monkeypatch:
         listing(path, tmp_path / "spool")
 
 
+def test_a_member_of_a_zip_that_is_a_bomb_is_not_unpacked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sfumato.sources.archives.LARGE", 1000)
+    members = {
+        "a.png": CONTENT,
+        "z.png": bytes(1_000_000),
+        "labels.csv": b"file_name,label\n" + b"a.png,red\n" * 100_000,
+    }
+    found = listing(zipped(tmp_path / "x.zip", members), tmp_path)
+    monkeypatch.setattr(zipfile.ZipFile, "open", None)  # not even begun
+    (bomb,) = [entry for entry in found.entries if entry.name == "z.png"]
+    with pytest.raises(BadImageError, match="unpacks to more than 100 times its size, as a decompression bomb does"):
+        bomb.read()
+
+
 def test_a_disk_too_small_for_the_content_of_an_archive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sfumato.sources.spool.SPARE", 1 << 62)
     with pytest.raises(DataError, match=r"GB that are free\. Free space, or name --cache"):

@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 
 from images import noise, npy, png
-from sfumato.sources import BadImageError, printable
+from sfumato.sources import BadImageError
 from sfumato.sources.decode import reason_of
 from sfumato.sources.entry import FileEntry
+from sfumato.text import printable
 
 
 def entry(path: Path) -> FileEntry:

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from sfumato.errors import DataError
-from sfumato.sources import open_source, printable
+from sfumato.sources import open_source
 from sfumato.sources.folder import FolderSource
+from sfumato.text import printable
 
 
 def touch(root: Path, *names: str) -> None:

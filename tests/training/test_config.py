@@ -26,6 +26,7 @@ from sfumato.rules import planned
 from sfumato.runs import Learned, learned_images, read_record
 from sfumato.schedule import SCHEDULES, Flow
 from sfumato.training.config import (
+    WATCH_LIMITS,
     DataConfig,
     DiffusionConfig,
     NetworkConfig,
@@ -57,6 +58,8 @@ IMPOSSIBLE: list[tuple[Callable[..., object], str, object]] = [
     (OptimizationConfig, "batch", 0),
     (OptimizationConfig, "learning_rate", 0.0),
     (OptimizationConfig, "learning_rate", NAN),
+    (OptimizationConfig, "learning_rate", float("inf")),
+    (OptimizationConfig, "images", 10**12),
     (OptimizationConfig, "minutes", 0.0),
     (OptimizationConfig, "minutes", NAN),
     (OptimizationConfig, "warmup", -0.1),
@@ -74,6 +77,9 @@ IMPOSSIBLE: list[tuple[Callable[..., object], str, object]] = [
     (WatchConfig, "keep", 0),
     (WatchConfig, "guide_at", 1.0),
     (WatchConfig, "guide_steps", -1),
+    *((WatchConfig, name, 10**23) for name in WATCH_LIMITS),
+    (WatchConfig, "save_minutes", float("inf")),
+    (DataConfig, "translate", 10**23),
 ]
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 
+from kills import killed_at
 from sfumato import trainer
 from sfumato.background import Background
 from sfumato.measurements import METRICS, best_of, read_metrics
@@ -18,7 +19,6 @@ from sfumato.training.heldout import HeldOutLoss
 from sfumato.training.state import KIND
 
 from .conftest import Settings, Train
-from .kills import killed_at
 
 BEYOND = 10**6
 

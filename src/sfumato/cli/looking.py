@@ -1,6 +1,5 @@
 """The verbs that look at something: data, a run, samples. Heavy imports wait until one runs."""
 
-import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -79,6 +78,7 @@ class Show:
 
     def run(self) -> int:
         """Shows."""
+        from sfumato.progress import print_sentence
         from sfumato.runs import home_of
         from sfumato.summary import print_summary, save_curves, summarize
 
@@ -88,7 +88,7 @@ class Show:
         try:
             curves = save_curves(run, self.out or run / "curves.png")
         except RunError as error:
-            print(f"sfumato: {error}", file=sys.stderr)
+            print_sentence(f"sfumato: {error}", stderr=True)
             code = 0 if self.out is None else 2
         print_summary(summary | {"curves": curves and str(curves)}, self.json)
         return code

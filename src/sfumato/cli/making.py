@@ -5,7 +5,7 @@ import re
 import secrets
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, fields
-from itertools import chain
+from itertools import chain, takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -17,7 +17,8 @@ from sfumato.steering import ConditionConfig, GuidanceConfig, RouteConfig
 from sfumato.training.config import TrainConfig
 
 if TYPE_CHECKING:
-    from sfumato.denoiser import NetworkDenoiser
+    from sfumato.denoiser import Denoiser, NetworkDenoiser
+    from sfumato.output import Unfinished
     from sfumato.sampling import Wanted
     from sfumato.shapes import Images, Labels
 
@@ -112,14 +113,7 @@ class Sample:
         from sfumato.bulk import draw
         from sfumato.devices import choose_device, device_failures
         from sfumato.models import load
-        from sfumato.output import (
-            free_folder,
-            mark_finished,
-            mark_unfinished,
-            refuse_existing,
-            unfinished_samples,
-            write_samples,
-        )
+        from sfumato.output import free_folder, mark_unfinished, refuse_existing, write_samples
         from sfumato.progress import print_sentence, sampling_bar
 
         base = load(self.run_directory, choose_device(self.device))
@@ -129,10 +123,9 @@ class Sample:
             refuse_existing(self.out)
         wanted = self.conditions.wanted(model, self.label) or model.label_names
         turns = _turns(wanted)
-        settings = self._settings()
-        begun = None if self.out is None else unfinished_samples(self.out, settings)
-        files = () if begun is None else begun.files[: self.count]
-        seed = begun.seed if begun is not None else fresh_seed() if self.seed is None else self.seed
+        settings = _settings(self, model)
+        seed, there = _begun(self, settings)
+        files = _readable(there[: self.count], base)
         with sampling_bar(self.count, len(route.stops) - 1) as on_step, device_failures(AGAIN_ELSEWHERE):
             batches = draw(
                 model,
@@ -149,26 +142,14 @@ class Sample:
             out = self.out or free_folder(self.run_directory.resolve().name)
             batches = chain(_read_back(files, base, wanted), batches)
             batches = chain([next(batches)], batches)  # Settings that cannot be drawn leave no folder behind.
-            is_folder = out.suffix != ".npz"
-            if is_folder:
+            if out.suffix != ".npz":
                 mark_unfinished(out, settings, seed)
             grid_columns = turns if 1 < turns <= 16 else None
             look_at = write_samples(batches, out, model.known_columns, base.depth, grid_columns, seed)
-            if is_folder:
-                mark_finished(out)
         print_sentence(f"Images are in {out}. Look at {look_at}")
         if self.seed is None:
             print_sentence(f"The seed was {seed}; to draw the same images again, add --seed {seed}")
         return 0
-
-    def _settings(self) -> dict[str, str]:
-        """What the images depend on, by name."""
-        from sfumato.models import images_seen
-
-        free = {"out", "batch", "device", "seed"}
-        settings = {field.name: str(getattr(self, field.name)) for field in fields(self) if field.name not in free}
-        settings["run_directory"] = str(self.run_directory.resolve())
-        return settings | {"seed": str(self.seed), "images seen by the model": str(images_seen(self.run_directory))}
 
 
 @dataclass(frozen=True)
@@ -212,7 +193,7 @@ class Interpolate:
         from sfumato.guidance import Watched
         from sfumato.latents import encode, interpolate
         from sfumato.models import load
-        from sfumato.output import free_folder, refuse_no_folder, write_frames
+        from sfumato.output import free_folder, mark_unfinished, refuse_no_folder, write_frames
         from sfumato.progress import evaluations_bar, print_sentence
         from sfumato.runs import learned_options
         from sfumato.sampling import ImageNoise
@@ -230,7 +211,8 @@ class Interpolate:
         wanted = self.conditions.wanted(model, () if self.label is None else (self.label,))
         if _turns(wanted) > 1:
             raise LabelError("several values of a column were given for one way", "Give one value for each column.")
-        seed = fresh_seed() if self.seed is None else self.seed
+        settings = _settings(self, model)
+        seed, _ = _begun(self, settings)
         full, failed = out_of_memory("Choose a smaller --batch."), device_failures("Give the same command again.")
         with evaluations_bar() as on_evaluation, failed, full:
             watched = Watched(model, on_evaluation)
@@ -241,11 +223,30 @@ class Interpolate:
                 latents = ImageNoise(seed, range(self.count), model.image_shape)()
             between = interpolate(watched, latents, self.frames, labels=wanted, route=route, batch=self.batch)
         out = self.out or free_folder(self.run_directory.resolve().name)
+        mark_unfinished(out, settings, seed)
         grid, film = write_frames(between, self.frames, out, base.depth)
         print_sentence(f"Images are in {out}. Look at {grid} and at the film {film}")
         if self.seed is None and not self.images:
             print_sentence(f"The seed was {seed}; to draw the same images again, add --seed {seed}")
         return 0
+
+
+def _settings(verb: Sample | Interpolate, model: "Denoiser") -> dict[str, str]:
+    """What the images of a command depend on, by name."""
+    from sfumato.storage import tensors_digest
+
+    free = {"out", "batch", "device"}
+    settings = {field.name: str(getattr(verb, field.name)) for field in fields(verb) if field.name not in free}
+    weights = tensors_digest("", model.state_dict())
+    return settings | {"run_directory": str(verb.run_directory.resolve()), "weights of the model": weights}
+
+
+def _begun(verb: Sample | Interpolate, settings: dict[str, str]) -> "Unfinished":
+    """The seed of a command, and the images that are there already where it goes on with an unfinished folder."""
+    from sfumato.output import Unfinished, unfinished_samples
+
+    there = None if verb.out is None else unfinished_samples(verb.out, settings)
+    return there or Unfinished(fresh_seed() if verb.seed is None else verb.seed, ())
 
 
 def fresh_seed() -> int:
@@ -257,6 +258,20 @@ def run_name(source: str) -> str:
     """What a run on this data is called: the name of the folder, file or data set, without its extension."""
     name = re.split(r"[/\\:]", source.rstrip("/\\"))[-1] if source.startswith("hf:") else Path(source).resolve().name
     return ARCHIVE.sub("", name) or "images"
+
+
+def _readable(files: Sequence[Path], model: "NetworkDenoiser") -> list[Path]:
+    """The files before the first that cannot be read: where the power failed, one may be torn."""
+    from sfumato.data import load_files
+
+    def is_whole(file: Path) -> bool:
+        try:
+            load_files([file], model.image_shape, model.depth)
+        except DataError:
+            return False
+        return True
+
+    return list(takewhile(is_whole, files))
 
 
 def _read_back(

@@ -12,9 +12,10 @@ import torch
 from sfumato.conditions import MOST_SHOWN, MOST_VALUES, Column, encoded, has_numbers
 from sfumato.errors import DataError
 from sfumato.natural import natural_key
-from sfumato.sources import Cell, Notice, printable
+from sfumato.sources import Cell, Notice
 from sfumato.sources.columns import Reading, as_classes, as_numbers, without_missing_words
 from sfumato.sources.source import LABEL as LABEL  # re-exported
+from sfumato.text import printable
 
 Kind = Literal["number", "class"]
 

@@ -251,7 +251,7 @@ def checked_options(
     if name_encoding is not None:
         try:
             codecs.lookup(name_encoding)
-        except LookupError as error:
+        except (LookupError, ValueError) as error:
             raise ConfigError(
                 f"--name-encoding {name_encoding} is unknown", "Give one such as utf-8 or cp932."
             ) from error

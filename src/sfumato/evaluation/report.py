@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from sfumato.evaluation.evaluate import FEW
+from sfumato.text import printable
 
 Row = tuple[str, ...]
 
@@ -29,14 +30,14 @@ def print_report(facts: dict[str, Any], as_json: bool) -> None:
         return
     console = Console(highlight=False)
     for sentence in (*facts["notices"], compared(facts)):
-        console.print(Text(sentence), soft_wrap=True)
+        console.print(Text(printable(sentence)), soft_wrap=True)
     numbers = _table(("", "samples", "held-out real images"), rows(facts["metrics"]))
     for table in (numbers, classes(facts["metrics"]), drift(facts["metrics"])):
         if table.row_count:
             console.print()
             console.print(table)
     for sentence in (*sentences(facts), "Look at " + ", ".join(facts["pictures"])):
-        console.print(Text("\n" + sentence), soft_wrap=True)
+        console.print(Text("\n" + printable(sentence)), soft_wrap=True)
 
 
 def compared(facts: dict[str, Any]) -> str:
@@ -136,7 +137,7 @@ def _table(titles: Row, listed: Iterator[Row] | list[Row]) -> Table:
     for title in titles:
         table.add_column(title)
     for name, *cells in listed:
-        table.add_row(Text(name, style="bold"), *map(Text, cells))
+        table.add_row(Text(printable(name), style="bold"), *map(Text, cells))
     return table
 
 

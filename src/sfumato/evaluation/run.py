@@ -33,9 +33,8 @@ from sfumato.evaluation.labels import classes_as_in
 from sfumato.evaluation.ranges import read_as
 from sfumato.evaluation.report import warning_of
 from sfumato.evaluation.subject import Subject, first, reference, some_of, subject_of_images
-from sfumato.guidance import AutoGuided, Extrapolated
+from sfumato.guidance import Extrapolated
 from sfumato.likelihood import flow_likelihood
-from sfumato.models import images_seen
 from sfumato.runs import configured_images, home_of, read_record
 from sfumato.sampling import Route
 from sfumato.sources import USUAL, ChannelChoice, ReadOptions, mode_title
@@ -109,7 +108,7 @@ def subject_of_model(
         drawing.base.depth,
         drawing.count,
         drawing.route,
-        out / _key(path, drawing, train.fingerprint() if labels else ""),
+        out / _key(drawing, train.fingerprint() if labels else ""),
         labels=labels,
         seed=drawing.seed,
         batch=batch,
@@ -190,19 +189,18 @@ def _like(
     return real, (*map(str, real.notices), brought)
 
 
-def _key(run: Path, drawing: Drawing, classes: str) -> str:
+def _key(drawing: Drawing, classes: str) -> str:
     """What the samples depend on, as a name; what was left open counts as it turned out.
 
     Args:
-        run: or a copied model.
         drawing: how they are drawn.
         classes: of what images the samples have theirs, if they have any.
     """
     route = [str(drawing.route.solver), drawing.route.stops.tolist()]
     parts = [part for part in drawing.model.modules() if isinstance(part, Extrapolated)]
     guidance = [[type(part).__name__, part.scale] for part in parts]
-    guides = [tensors_digest("", part.guide.state_dict()) for part in parts if isinstance(part, AutoGuided)]
-    text = json.dumps([images_seen(run), drawing.seed, *map(str, drawing.settings), route, guidance, guides, classes])
+    weights = tensors_digest("", drawing.model.state_dict())  # its guide's included
+    text = json.dumps([weights, drawing.seed, *map(str, drawing.settings), route, guidance, classes])
     return hashlib.blake2b(text.encode(), digest_size=6).hexdigest()
 
 

@@ -3,7 +3,6 @@
 In x0_hat the rule is what the papers write in the noise or the score, since its two weights add to one.
 """
 
-import math
 from abc import abstractmethod
 from typing import NamedTuple
 
@@ -22,6 +21,10 @@ class Estimates(NamedTuple):
     strong: Images
 
 
+MOST_SCALE = 1e6
+"""Of guidance, in either direction; 32-bit floats hold what it makes of images."""
+
+
 class Extrapolated(Wrapper):
     """x0_hat = weak + scale (strong - weak), then rescaled; a kind of guidance says how the two are made.
 
@@ -37,13 +40,13 @@ class Extrapolated(Wrapper):
         rescale: phi of the paper, 0 (not at all) to 1 (wholly); the paper's is 0.7.
 
     Raises:
-        SamplingError: a scale that is not finite, or a rescale that is not in [0, 1].
+        SamplingError: a scale beyond `MOST_SCALE`, or a rescale that is not in [0, 1].
     """
 
     def __init__(self, inner: Denoiser, scale: float, rescale: float) -> None:
         super().__init__(inner)
-        if not math.isfinite(scale):
-            raise SamplingError(f"guidance {scale} is not a finite number", "Choose one such as 2.")
+        if not abs(scale) <= MOST_SCALE:
+            raise SamplingError(f"guidance {scale} is out of range", f"Choose up to {MOST_SCALE:g}, such as 2.")
         if not 0 <= rescale <= 1:
             raise SamplingError(f"the rescaling {rescale} of guidance is out of range", "Choose 0 (none) to 1 (whole).")
         self.scale = scale

@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.live import Live
 
 from sfumato.progress.line import Line
+from sfumato.text import printable_lines
 
 SECONDS_A_LINE = 15.0
 """Between two lines of progress in a log."""
@@ -115,12 +116,13 @@ def is_terminal(console: Console) -> bool:
 
 
 def print_sentence(text: str, stderr: bool = False) -> None:
-    """Prints a sentence: broken between words on a terminal, and on one line elsewhere."""
+    """Prints a sentence: broken between words on a terminal, and on one line elsewhere; control characters escaped."""
     print_line(text, Console(stderr=stderr))
 
 
 def print_line(text: str, console: Console) -> None:
     """The same on a console."""
+    text = printable_lines(text)
     if console.is_jupyter:
         print(text)
         return

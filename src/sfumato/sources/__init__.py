@@ -1,7 +1,7 @@
 """Where images come from: folders, archives, arrays and tables, down to pixels. Knows nothing of tensors."""
 
 from sfumato.sources.decode import Shape
-from sfumato.sources.entry import BadImageError, Content, Entry, Unreadable, printable
+from sfumato.sources.entry import BadImageError, Content, Entry, Unreadable
 from sfumato.sources.frame import Fit, Frame, fitted
 from sfumato.sources.notice import Notice
 from sfumato.sources.opening import open_source
@@ -30,6 +30,5 @@ __all__ = [
     "fitted",
     "mode_title",
     "open_source",
-    "printable",
     "with_pages",
 ]

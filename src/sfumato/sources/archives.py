@@ -24,7 +24,6 @@ from sfumato.sources.entry import (
     Entry,
     SliceEntry,
     Unreadable,
-    printable,
     read_array,
     refuse_size,
 )
@@ -35,8 +34,9 @@ from sfumato.sources.layout import arranged, unwrapped
 from sfumato.sources.names import UTF8, normalized, tar_names, zip_names
 from sfumato.sources.notice import Notice
 from sfumato.sources.source import FileSource, Listing, stat_signature
-from sfumato.sources.spool import unpacked
+from sfumato.sources.spool import LARGE, LARGEST_RATIO, unpacked
 from sfumato.sources.webdataset import with_samples
+from sfumato.text import printable
 
 COMPRESSED: dict[bytes, Callable[[Path], BufferedIOBase]] = {
     b"\x1f\x8b": gzip.GzipFile,
@@ -63,6 +63,7 @@ class ZipEntry(Entry):
         opened = _zip(self.archive, stat_signature(self.archive))
         told = opened.infolist()[self.index]
         refuse_size(told.file_size)  # more than that is never unpacked
+        _check_ratio(told.file_size, min(told.compress_size, self.archive.stat().st_size))
         try:
             with opened.open(told) as member:
                 if self.name.lower().endswith(".npy"):
@@ -74,6 +75,12 @@ class ZipEntry(Entry):
             raise BadImageError("it is encrypted") from error
         except (zipfile.BadZipFile, EOFError, ValueError, lzma.LZMAError, zlib.error) as error:
             raise BadImageError("it is damaged within the archive") from error
+
+
+def _check_ratio(size: int, packed: int) -> None:
+    """Raises `BadImageError` if a member of a zip is a decompression bomb."""
+    if size > LARGE and size > LARGEST_RATIO * packed:
+        raise BadImageError(f"it unpacks to more than {LARGEST_RATIO} times its size, as a decompression bomb does")
 
 
 class ZipSource(FileSource):

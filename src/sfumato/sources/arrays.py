@@ -22,7 +22,6 @@ from sfumato.sources.entry import (
     Content,
     Entry,
     array_header,
-    printable,
     read_array,
 )
 from sfumato.sources.frame import RGB, RGBA
@@ -30,6 +29,7 @@ from sfumato.sources.labels import check_shape, columns_of
 from sfumato.sources.npz import LABELS, NAMES, Part, arrays_notices, parts_of
 from sfumato.sources.source import Cell, FileSource, Listing
 from sfumato.sources.spool import unpacked
+from sfumato.text import printable
 
 BLOCK = 1 << 28
 """Bytes that are copied at once."""

@@ -9,11 +9,12 @@ from pathlib import Path
 
 from sfumato.errors import DataError
 from sfumato.sources.arrays import RowEntry
-from sfumato.sources.entry import SliceEntry, printable
+from sfumato.sources.entry import SliceEntry
 from sfumato.sources.files import Files
 from sfumato.sources.layout import TEST, TRAIN
 from sfumato.sources.options import ReadOptions
 from sfumato.sources.source import Cell, Listing
+from sfumato.text import printable
 
 SHAPE = (3, 32, 32)
 PIXELS = 3 * 32 * 32

@@ -19,9 +19,9 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from sfumato.sources.entry import printable
 from sfumato.sources.notice import Notice
 from sfumato.sources.source import Cell
+from sfumato.text import printable
 
 Mark = Literal[".", ","]
 """The decimal mark."""

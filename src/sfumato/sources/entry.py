@@ -13,6 +13,8 @@ from typing import IO, NamedTuple
 
 import numpy as np
 
+from sfumato.text import printable
+
 Content = bytes | np.ndarray
 """An encoded file, or pixels of shape (H, W), (H, W, C) or (C, H, W)."""
 
@@ -184,14 +186,3 @@ def first_few(names: Sequence[str], most: int = 3) -> str:
     """
     more = len(names) - most
     return ", ".join(map(printable, names[:most])) + (f" and {more:,} more" if more > 0 else "")
-
-
-def printable(text: str) -> str:
-    r"""`text` with line ends, control characters and bytes that are no UTF-8 written as escapes.
-
-    >>> print(printable("a" + chr(10) + "b" + chr(0xdcff)))
-    a\nb\udcff
-    """
-    if text.isprintable():
-        return text
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

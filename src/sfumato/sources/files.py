@@ -11,8 +11,9 @@ from functools import partial
 from pathlib import Path
 
 from sfumato.errors import DataError
-from sfumato.sources.entry import BadImageError, Entry, FileEntry, SliceEntry, printable
+from sfumato.sources.entry import BadImageError, Entry, FileEntry, SliceEntry
 from sfumato.sources.spool import unpacked
+from sfumato.text import printable
 
 GZIP = b"\x1f\x8b"
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from sfumato.errors import DataError
-from sfumato.sources.entry import FileEntry, printable
+from sfumato.sources.entry import FileEntry
 from sfumato.sources.extensions import is_image_name, is_junk, is_junk_folder, may_matter, other_kind
 from sfumato.sources.files import Files
 from sfumato.sources.gathering import gathered, known_listing
@@ -18,6 +18,7 @@ from sfumato.sources.layout import arranged
 from sfumato.sources.names import normalized
 from sfumato.sources.options import USUAL, ReadOptions
 from sfumato.sources.source import Listing, Source
+from sfumato.text import printable
 
 Found = tuple[str, str]
 """The path of a file relative to the folder, with slashes, and a text of its size and times, if these can matter."""

@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 
 from sfumato.sources.cifar import cifar_listing
-from sfumato.sources.entry import Entry, Unreadable, first_few, printable
+from sfumato.sources.entry import Entry, Unreadable, first_few
 from sfumato.sources.extensions import ARCHIVES, is_image_name, other_kind
 from sfumato.sources.files import Files
 from sfumato.sources.idx import idx_listing
@@ -19,6 +19,7 @@ from sfumato.sources.notice import Notice
 from sfumato.sources.options import ReadOptions
 from sfumato.sources.source import Listing
 from sfumato.sources.tables import is_table
+from sfumato.text import printable
 
 
 def known_listing(files: Files, options: ReadOptions, spool: Path) -> Listing | None:

@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sfumato.errors import DataError
-from sfumato.sources.entry import MOST_BYTES, BadImageError, Content, Entry, FileEntry, printable
+from sfumato.sources.entry import MOST_BYTES, BadImageError, Content, Entry, FileEntry
 from sfumato.sources.layout import canonical_split
 from sfumato.sources.options import USUAL, ReadOptions
 from sfumato.sources.parquet import EXTRA, image_bytes, named_cells
 from sfumato.sources.source import Listing, Source, joined_columns
+from sfumato.text import printable
 
 if TYPE_CHECKING:
     import datasets

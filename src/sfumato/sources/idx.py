@@ -12,12 +12,13 @@ import numpy as np
 
 from sfumato.errors import DataError
 from sfumato.sources.arrays import RowEntry
-from sfumato.sources.entry import MOST_BYTES, Content, FileEntry, SliceEntry, printable
+from sfumato.sources.entry import MOST_BYTES, Content, FileEntry, SliceEntry
 from sfumato.sources.files import Files
 from sfumato.sources.layout import parsed_split
 from sfumato.sources.notice import Notice
 from sfumato.sources.options import ReadOptions
 from sfumato.sources.source import LABEL, Cell, FileSource, Listing, stat_signature
+from sfumato.text import printable
 
 NAME = re.compile(
     r"(?:^|/)(?P<set>[^/]*?)[-_.]?(?P<what>images|labels)[-.]idx(?P<axes>\d)-ubyte(?:\.gz)?$", re.IGNORECASE

@@ -8,10 +8,10 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import takewhile
 
-from sfumato.sources.entry import printable
 from sfumato.sources.notice import Notice
 from sfumato.sources.options import ReadOptions
 from sfumato.sources.source import Cell, Listing
+from sfumato.text import printable
 
 TRAIN, VALIDATION, TEST = SPLITS = ("train", "validation", "test")
 

@@ -9,12 +9,13 @@ from dataclasses import dataclass, field
 
 from sfumato.errors import DataError
 from sfumato.sources.columns import read_columns
-from sfumato.sources.entry import Entry, Unreadable, first_few, printable
+from sfumato.sources.entry import Entry, Unreadable, first_few
 from sfumato.sources.layout import SPLITS, canonical_split
 from sfumato.sources.matching import ImageNames, Match, best_match, names_images, normal, scopes_of
 from sfumato.sources.notice import Notice
 from sfumato.sources.source import Cell, Listing
 from sfumato.sources.tables import Row, Table, is_metadata, open_table, without_header
+from sfumato.text import printable
 
 FILE_NAME = "file_name"
 SPLIT = "split"

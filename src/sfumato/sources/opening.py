@@ -10,7 +10,6 @@ from pathlib import Path
 from sfumato.errors import DataError
 from sfumato.sources.archives import COMPRESSED, TarSource, ZipSource
 from sfumato.sources.arrays import ArraySource
-from sfumato.sources.entry import printable
 from sfumato.sources.extensions import ARCHIVES, is_image_name, other_kind
 from sfumato.sources.folder import FolderSource
 from sfumato.sources.hub import PREFIX, HubSource
@@ -20,6 +19,7 @@ from sfumato.sources.parquet import ParquetSource
 from sfumato.sources.shards import ShardSource
 from sfumato.sources.source import Source
 from sfumato.sources.tables import is_table
+from sfumato.text import printable
 
 SUPPORTED = "a folder of images, a zip or tar of one, an .npz, .npy or .parquet file, hf:NAME, or the word digits"
 

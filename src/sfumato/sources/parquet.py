@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sfumato.errors import DataError
-from sfumato.sources.entry import MOST_BYTES, BadImageError, Content, Entry, printable, refuse_size
+from sfumato.sources.entry import MOST_BYTES, BadImageError, Content, Entry, refuse_size
 from sfumato.sources.layout import split_of_files
 from sfumato.sources.options import USUAL, ReadOptions
 from sfumato.sources.source import Cell, Listing, Source, joined_columns, stat_signature
+from sfumato.text import printable
 
 if TYPE_CHECKING:
     import pyarrow as pa

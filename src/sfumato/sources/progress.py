@@ -17,6 +17,8 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from sfumato.text import printable, printable_lines
+
 PATIENCE = 1.0
 """Seconds before a bar appears."""
 
@@ -41,7 +43,7 @@ def _bar(title: str, total: int | None, *more: ProgressColumn) -> Iterator[Calla
     columns = (TextColumn("{task.description}", markup=False), BarColumn(), *more)
     bar = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
     begun = time.monotonic()
-    task = bar.add_task(title, total=total)
+    task = bar.add_task(printable(title), total=total)
 
     def advance(done: int) -> None:
         bar.advance(task, done)
@@ -55,5 +57,5 @@ def _bar(title: str, total: int | None, *more: ProgressColumn) -> Iterator[Calla
 
 
 def tell(sentence: str) -> None:
-    """A sentence on stderr."""
-    Console(stderr=True).print(sentence, markup=False, emoji=False, soft_wrap=True)
+    """A sentence on stderr, control characters escaped."""
+    Console(stderr=True).print(printable_lines(sentence), markup=False, emoji=False, soft_wrap=True)

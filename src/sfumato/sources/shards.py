@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from sfumato.sources.archives import TarSource
-from sfumato.sources.entry import Entry, Unreadable, printable
+from sfumato.sources.entry import Entry, Unreadable
 from sfumato.sources.files import Files
 from sfumato.sources.gathering import gathered
 from sfumato.sources.layout import arranged, split_of_files
@@ -15,6 +15,7 @@ from sfumato.sources.notice import Notice
 from sfumato.sources.options import USUAL, ReadOptions
 from sfumato.sources.source import Listing, Source, stat_signature
 from sfumato.sources.webdataset import with_samples
+from sfumato.text import printable
 
 
 class ShardSource(Source):

@@ -7,9 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from sfumato.sources.entry import Entry, Unreadable, printable
+from sfumato.sources.entry import Entry, Unreadable
 from sfumato.sources.notice import Notice
 from sfumato.sources.options import USUAL, ReadOptions
+from sfumato.text import printable
 
 Cell = str | int | float | bool | None
 """What a column says of one image; None where it says nothing."""

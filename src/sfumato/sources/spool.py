@@ -15,7 +15,10 @@ from sfumato.errors import DataError
 from sfumato.sources.progress import byte_bar
 
 PIECE = 1 << 20
-UNSUSPICIOUS = 4 << 30
+LARGE = 1 << 26
+UNSUSPICIOUS = 1 << 29
+"""Bytes of a member, and of a whole archive, from which the ratio counts: what is smaller is soon unpacked."""
+
 LARGEST_RATIO = 100
 SPARE = 256 << 20
 

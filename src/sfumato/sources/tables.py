@@ -13,10 +13,10 @@ from pathlib import PurePosixPath
 
 from sfumato.errors import DataError
 from sfumato.sources.encodings import WORD, encoding_of_text
-from sfumato.sources.entry import printable
 from sfumato.sources.notice import Notice
 from sfumato.sources.parquet import parquet_rows
 from sfumato.sources.source import Cell
+from sfumato.text import printable
 
 Row = dict[str, Cell]
 

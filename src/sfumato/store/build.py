@@ -26,7 +26,6 @@ from sfumato.sources import (
     Source,
     Unreadable,
     depth_title,
-    printable,
     with_pages,
 )
 from sfumato.sources.decode import Shape, opened, reason_of
@@ -39,6 +38,7 @@ from sfumato.store.digest import digest_of
 from sfumato.store.index import Index
 from sfumato.store.survey import Layout, conversions, lay_out, survey
 from sfumato.store.values import LEAST_USED, WHOLE, Range, SetValues, Values, notices_of, summarized
+from sfumato.text import printable
 
 PIXELS = "pixels.bin"
 JOURNAL = "pieces"

@@ -9,7 +9,7 @@ from PIL import Image
 
 from sfumato.sources import BadImageError, ReadOptions, depth_title, fitted, mode_title
 from sfumato.sources.decode import Picture
-from sfumato.sources.frame import GREY, RGB, RGBA
+from sfumato.sources.frame import BAND, GREY, RGB, RGBA
 from sfumato.sources.pixels import Dtype, without_data
 from sfumato.store.survey import Kind, Layout
 from sfumato.store.values import Values, values_of
@@ -92,8 +92,12 @@ def in_depth(pixels: np.ndarray, dtype: Dtype) -> np.ndarray:
         return pixels
     if pixels.dtype.kind == "f" and (pixels.min() < 0 or pixels.max() > 1):
         raise BadImageError(f"it holds numbers outside 0..1, and most of the images have {depth_title(dtype)}")
-    scaled = pixels.astype(np.float32) * np.float32(WHITE[dtype] / WHITE[pixels.dtype.name])
-    return scaled if dtype == "float32" else np.rint(scaled).astype(dtype)
+    factor = np.float32(WHITE[dtype] / WHITE[pixels.dtype.name])
+    result = np.empty(pixels.shape, dtype)
+    for top in range(0, len(pixels), BAND):
+        scaled = pixels[top : top + BAND].astype(np.float32) * factor
+        result[top : top + BAND] = scaled if dtype == "float32" else np.rint(scaled)
+    return result
 
 
 def in_channels(pixels: np.ndarray, present: Kind, wanted: Kind) -> np.ndarray:

@@ -10,11 +10,12 @@ from statistics import median_low
 from typing import NamedTuple, TypeVar
 
 from sfumato.errors import DataError
-from sfumato.sources import USUAL, Entry, Frame, Notice, ReadOptions, Unreadable, depth_title, mode_title, printable
+from sfumato.sources import USUAL, Entry, Frame, Notice, ReadOptions, Unreadable, depth_title, mode_title
 from sfumato.sources.decode import Shape, opened, reason_of
 from sfumato.sources.parallel import in_parallel
 from sfumato.sources.pixels import Dtype
 from sfumato.store.size import SMALLEST_SIDE
+from sfumato.text import printable
 
 T = TypeVar("T")
 

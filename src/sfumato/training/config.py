@@ -110,7 +110,8 @@ class DataConfig(ReadConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require(self.translate >= 0, f"--translate {self.translate} is negative", "Choose 0 pixels or more.")
+        moved = self.translate
+        require(0 <= moved <= 2**14, f"--translate {moved} is no way to move an image", "Choose 0 to 2^14 pixels.")
         sound = self.augment is None or 0 <= self.augment <= 1
         require(sound, f"--augment {self.augment} is not a probability", "Choose 0 to 1.")
         names = tuple(name.strip() for given in self.condition for name in given.split(","))
@@ -292,6 +293,19 @@ class OptimizationConfig:
         return self.batch
 
 
+WATCH_LIMITS = {
+    "watch_every": (1, 10**12),
+    "preview_count": (1, 10_000),
+    "preview_steps": (1, 10**6),
+    "heldout_count": (1, 10**7),
+    "keep": (1, 10**6),
+    "eval_every": (1, 10**12),
+    "eval_count": (2, 10**7),
+    "guide_steps": (0, 10**12),
+}
+"""The least and the most of the numbers in `WatchConfig`."""
+
+
 @dataclass(frozen=True)
 class WatchConfig:
     """What is measured, drawn and saved on the way. It changes nothing of what is learned."""
@@ -325,12 +339,11 @@ class WatchConfig:
     """Keep those weights only if they have learned for so many steps by then; younger ones guide to nothing better."""
 
     def __post_init__(self) -> None:
-        for name in ("watch_every", "preview_count", "preview_steps", "heldout_count", "keep", "eval_every"):
+        for name, (least, most) in WATCH_LIMITS.items():
             value = getattr(self, name)
-            require(value is None or value >= 1, f"--{name.replace('_', '-')} {value} is too few", "Choose 1 or more.")
-        require(self.eval_count >= 2, f"--eval-count {self.eval_count} is too few", "Choose 2 or more.")
+            sound = value is None or least <= value <= most
+            require(sound, f"--{name.replace('_', '-')} {value} is out of range", f"Choose {least} to {most:,}.")
         require(0 <= self.guide_at < 1, f"--guide-at {self.guide_at} is not a share", "Choose 0 or more, below 1.")
-        require(self.guide_steps >= 0, f"--guide-steps {self.guide_steps} is negative", "Choose 0 or more.")
         minutes = self.save_minutes
         require(0 <= minutes < math.inf, f"--save-minutes {minutes} is no time", "Choose a finite number, 0 or more.")
 

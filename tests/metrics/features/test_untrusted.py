@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from metrics.features.networks import classifier, exported, images, means
 from sfumato.errors import RunError
 from sfumato.metrics.features import features_for
+from sfumato.metrics.features.graph import Step
 from sfumato.metrics.features.guards import parsed_guard, value_of
 from sfumato.metrics.features.operators import operator_named
 
@@ -191,6 +192,7 @@ def test_a_file_that_carries_code_is_refused_in_words(
         "torch.ops.aten.from_file.default",
         "torch.ops.aten.save.default",
         "torch.ops.aten._unsafe_index_put.default",
+        "torch.ops.aten.max_pool2d_with_indices_backward.default",
         "torch.ops.aten.conv2d.missing",
         "torch.ops.aten.__class__.default",
         "torch.ops.other.conv2d.default",
@@ -271,3 +273,22 @@ def test_a_compressed_member_is_refused(tmp_path: Path) -> None:
             archive.writestr(name, content)
     with pytest.raises(RunError, match="is compressed"):
         features_for(path)
+
+
+def test_values_are_freed_after_their_last_use(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def deep(batch: Tensor) -> Tensor:
+        for _ in range(20):
+            batch = batch + 1
+        return means(batch)
+
+    alive: list[int] = []
+    run = Step.run
+
+    def counted(step: Step, values: dict[str, Any], device: torch.device) -> None:
+        run(step, values, device)
+        alive.append(len(values))
+
+    monkeypatch.setattr(Step, "run", counted)
+    features = features_for(exported(deep, tmp_path / "net.pt2", images(2, 3, 8)))
+    torch.testing.assert_close(features(images(2, 3, 8)), means(images(2, 3, 8) + 20))
+    assert alive == [1] * 21

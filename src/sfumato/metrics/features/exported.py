@@ -54,15 +54,14 @@ def _graph(path: Path) -> Graph:
         tensors: dict[str, Tensor] = {}
         for kind in TENSORS:
             config = json.loads(read(f"data/{kind}/model_{kind}_config.json"))["config"]
-            contents = {entry["path_name"]: b"" for entry in config.values()}
-            for name in contents:
-                contents[name] = read(f"data/{kind}/{name}")
+            names = {entry["path_name"] for entry in config.values()}
+            contents = {name: bytearray(read(f"data/{kind}/{name}")) for name in names}  # which tensors may share
             tensors |= {name: _tensor(entry, contents[entry["path_name"]]) for name, entry in config.items()}
         return Graph(json.loads(read(PROGRAM)), tensors)
 
 
-def _tensor(entry: Mapping[str, Any], content: bytes) -> Tensor:
-    """A tensor of an archive.
+def _tensor(entry: Mapping[str, Any], content: bytearray) -> Tensor:
+    """A tensor of an archive, in the memory of its content.
 
     Raises:
         ValueError: it is pickled.
@@ -72,6 +71,6 @@ def _tensor(entry: Mapping[str, Any], content: bytes) -> Tensor:
     if entry["use_pickle"] or meta is None:
         raise ValueError("it holds a pickled object; sfumato opens none")
     dtype = DTYPES[meta["dtype"]]
-    flat = torch.frombuffer(bytearray(content), dtype=dtype) if content else torch.empty(0, dtype=dtype)
+    flat = torch.frombuffer(content, dtype=dtype) if content else torch.empty(0, dtype=dtype)
     sizes, strides = ([side["as_int"] for side in meta[each]] for each in ("sizes", "strides"))
     return flat.as_strided(sizes, strides, meta["storage_offset"]["as_int"])

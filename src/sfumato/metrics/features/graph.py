@@ -48,18 +48,25 @@ LITERALS = {"as_int", "as_ints", "as_string", "as_bool", "as_bools"}
 
 
 class Step(NamedTuple):
-    """One operator of a graph: the function, its named arguments, and the names of what it gives."""
+    """One operator of a graph: the function, its named arguments, and the names of what it gives.
+
+    Attributes:
+        obsolete: Names of values that no later step takes.
+    """
 
     function: Callable[..., Any]
     inputs: Sequence[tuple[str, JSON]]
     outputs: Sequence[JSON]
+    obsolete: Sequence[str] = ()
 
     def run(self, values: dict[str, Any], device: torch.device) -> None:
-        """Computes its results from the `values` by name, and adds them."""
+        """Computes its results from the `values` by name, adds them, and removes what is obsolete."""
         arguments = {name: _argument(given, values, device) for name, given in self.inputs}
         is_aten = isinstance(self.function, torch._ops.OpOverload)
         found = self.function(**arguments) if is_aten else self.function(*arguments.values())
         values.update(_named(self.outputs, [found] if len(self.outputs) == 1 else found))
+        for name in self.obsolete:
+            values.pop(name, None)
 
 
 class Graph:
@@ -89,7 +96,7 @@ class Graph:
         self._outputs = [
             c["arg"]["as_tensor"]["name"] for k, c in map(_only, specs["output_specs"]) if k == "user_output"
         ]
-        self._steps = [_step(node) for node in graph["nodes"]]
+        self._steps = _until_last_use([_step(node) for node in graph["nodes"]], self._outputs)
         self._guards = [(text, parsed_guard(text)) for text in program.get("guards_code", [])]
         metas = graph["tensor_values"]
         self._input = inputs[0] if len(inputs) == 1 else ""
@@ -125,6 +132,27 @@ def _step(node: JSON) -> Step:
     for _, given in inputs:
         _check_argument(given)
     return Step(operator_named(node["target"]), inputs, node["outputs"])
+
+
+def _until_last_use(steps: Sequence[Step], kept: Sequence[str]) -> list[Step]:
+    """The steps, each with the values that are not taken after it, so that memory does not grow with the depth."""
+    seen = set(kept)
+    found = []
+    for step in reversed(steps):
+        last = _names([content for _, content in step.inputs] + list(step.outputs)) - seen
+        found.append(step._replace(obsolete=sorted(last)))
+        seen |= last
+    return found[::-1]
+
+
+def _names(content: Any) -> set[str]:  # noqa: ANN401 (JSON)
+    """All names of values in arguments or results, at any depth."""
+    if isinstance(content, list):
+        return set().union(*map(_names, content))
+    if not isinstance(content, Mapping):
+        return set()
+    own = {value for key, value in content.items() if key in ("name", "as_name") and isinstance(value, str)}
+    return own.union(*map(_names, content.values()))
 
 
 def _only(union: JSON) -> tuple[str, Any]:

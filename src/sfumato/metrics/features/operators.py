@@ -40,7 +40,8 @@ COMPOSITE = """
 def operator_named(target: str) -> Callable[..., Any]:
     """The function behind the name of an operator, such as "torch.ops.aten.conv2d.default".
 
-    Allowed are PyTorch's core ATen operators, those in `COMPOSITE` and those in `ON_SIZES`.
+    Allowed are PyTorch's core ATen operators, those in `COMPOSITE` and those in `ON_SIZES`; but not those of gradients,
+    some of which write wherever the indices in a file point.
 
     Raises:
         ValueError: it is another one.
@@ -52,6 +53,6 @@ def operator_named(target: str) -> Callable[..., Any]:
     packet = getattr(torch.ops.aten, name, None) if not prefix and name.isidentifier() else None
     if isinstance(packet, torch._ops.OpOverloadPacket) and overload in packet.overloads():
         found: torch._ops.OpOverload = getattr(packet, overload)
-        if name in COMPOSITE.split() or torch.Tag.core in found.tags:
+        if name in COMPOSITE.split() or (torch.Tag.core in found.tags and not name.endswith("_backward")):
             return found
     raise ValueError(f"it uses the operator {target}, which is not one of those allowed in a .pt2 file")
