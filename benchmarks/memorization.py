@@ -4,23 +4,89 @@
 
 The images are of DATA, in which it matters how alike they are; samples are others than training images. Prints the
 time, the load of the machine, and the peak of the memory. A busy machine is much slower with two threads than with one.
+
+With `--former FILE`, an earlier closest.py (such as `git show COMMIT:src/sfumato/metrics/closest.py` printed it), both
+search in turn, for parts of the samples; prints the time of each, and whether they found the same.
 """
 
 import argparse
+import importlib.util
 import os
 import resource
+import sys
 import time
+from collections.abc import Callable
+
+os.environ.setdefault("GOMP_SPINCOUNT", "2000")  # as the command line sets it
 
 import torch
 
 from sfumato.data import load_images
-from sfumato.metrics.closest import closest
+from sfumato.metrics.closest import Closest, closest
 from sfumato.metrics.memorization import NEIGHBOURS
+
+PARTS = 3
+"""That the samples are divided into, so that both searches meet the same load."""
+
+Search = Callable[[torch.Tensor], Closest]
 
 
 def peak() -> float:
     """The most memory that this process ever held, in MiB."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def measured(samples: torch.Tensor, search: Search) -> None:
+    """Prints what one search costs."""
+    before, start, worked = peak(), time.perf_counter(), time.process_time()
+    search(samples)
+    seconds, worked = time.perf_counter() - start, time.process_time() - worked
+    print(f"{seconds:.1f} s, {worked:.1f} s of all cores, at a load of {os.getloadavg()[0]:.1f} over the last minute")
+    print(f"{peak() - before:.0f} MiB beyond the {before:.0f} MiB of the process with its images")
+
+
+def clocks() -> torch.Tensor:
+    """Seconds that have passed, and those that all cores have worked."""
+    return torch.tensor([time.perf_counter(), time.process_time()], dtype=torch.float64)
+
+
+def compared(samples: torch.Tensor, search: Search, former: Search) -> None:
+    """Prints the times of two searches, that of their preparation apart, and whether they agree."""
+    once, every = torch.zeros(2, 2, dtype=torch.float64), torch.zeros(2, 2, dtype=torch.float64)
+    equal = True
+    for part in samples.chunk(PARTS):
+        found = []
+        for place, each in enumerate((search, former)):
+            for queries, total in ((part[:1], once), (part, every)):
+                begun = clocks()
+                result = each(queries)
+                total[place] += clocks() - begun
+            found.append(result)
+        one, other = found
+        equal &= torch.equal(one.distances, other.distances) and torch.equal(one.indices, other.indices)
+        equal &= one.moves == other.moves
+    each_sample = (every - once) / (len(samples) - PARTS)
+    for place, name in enumerate(("this search", "the former")):
+        (seconds, worked), (more, more_worked) = once[place] / PARTS, 1000 * each_sample[place]
+        print(
+            f"{name}: {seconds:.2f} s once and {more:.2f} ms a sample; "
+            f"of all cores {worked:.2f} s and {more_worked:.2f} ms"
+        )
+    shorter, less = each_sample[1] / each_sample[0]
+    print(f"a sample takes {shorter:.1f} times less time, {less:.1f} times less of all cores")
+    print(f"distances, images and moves are {'equal' if equal else 'NOT equal'}")
+
+
+def former_search(file: str) -> Callable[..., Closest]:
+    """The function `closest` of a file."""
+    spec = importlib.util.spec_from_file_location("former_closest", file)
+    if spec is None or spec.loader is None:
+        raise SystemExit(f"{file} is no Python file")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    found: Callable[..., Closest] = module.closest
+    return found
 
 
 def main() -> None:
@@ -31,20 +97,25 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=64)
     parser.add_argument("--reach", type=int, default=2)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--former")
     options = parser.parse_args()
 
     torch.set_num_threads(options.threads)
-    images = load_images(options.data, size=options.size, labels=False)
+    images = load_images(options.data, size=options.size, split="all", labels=False)
     order = torch.randperm(len(images), generator=torch.Generator().manual_seed(0))
-    train, samples = (
-        images.select(part).floats() for part in order[: options.train + options.samples].split(options.train)
-    )
-    before, start, worked = peak(), time.perf_counter(), time.process_time()
-    closest(samples, train, NEIGHBOURS + 1, reach=options.reach)
-    seconds, worked = time.perf_counter() - start, time.process_time() - worked
-    print(f"{len(samples)} x {len(train)} at {options.size}x{options.size}, {options.threads} threads")
-    print(f"{seconds:.1f} s, {worked:.1f} s of all cores, at a load of {os.getloadavg()[0]:.1f} over the last minute")
-    print(f"{peak() - before:.0f} MiB beyond the {before:.0f} MiB of the process with its images")
+    parts = order[: options.train + options.samples].split(options.train)
+    train, samples = (images.select(part).floats().to(options.device) for part in parts)
+    print(f"{len(samples)} x {len(train)} at {options.size}x{options.size}, {options.threads} threads, {train.device}")
+
+    def search(queries: torch.Tensor) -> Closest:
+        return closest(queries, train, NEIGHBOURS + 1, reach=options.reach)
+
+    if options.former is None:
+        measured(samples, search)
+        return
+    former = former_search(options.former)
+    compared(samples, search, lambda queries: former(queries, train, NEIGHBOURS + 1, reach=options.reach))
 
 
 if __name__ == "__main__":

@@ -1,20 +1,14 @@
 """Which images of a set are the same picture: pixel by pixel, or nearly so (another encoding, size or brightness)."""
 
-from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from sfumato.data import ImageSet
-
-HASH_SIDE = 8
-"""A perceptual hash has this many bits squared."""
-
-THUMB = 32
-"""The side that images are compared at."""
+from sfumato.hashes import near_pairs
+from sfumato.thumbnails import perceptual_hashes, thumbnails
 
 MOST_BITS = 10
 """Of 64, that may differ between the hashes of nearly equal images; they are compared by their pixels then."""
@@ -25,10 +19,11 @@ MOST_DIFFERENCE = 0.05
 CLEAREST = 0.3
 """The same, as a share of the contrast of the thumbnails: flat images are not all alike."""
 
-PIECE = 1024
+HASHED = 1024
+"""Images hashed at a time."""
 
-MOST_COMPARED = 1 << 22
-"""Pairs of hashes in memory at a time."""
+PIECE = 256
+"""Pairs of thumbnails compared at a time."""
 
 Groups = list[list[int]]
 """Places in a set, those of the same picture together, the largest groups first."""
@@ -36,81 +31,126 @@ Groups = list[list[int]]
 
 def same_pixels(images: ImageSet) -> Groups:
     """Groups of images whose pixels are equal."""
-    groups: dict[bytes, list[int]] = defaultdict(list)
-    for place, row in enumerate(images.rows):
-        groups[images.digests[row].tobytes()].append(place)
-    return _largest_first(groups.values())
+    _, labels = np.unique(images.digests[images.rows], axis=0, return_inverse=True)
+    return _largest_first(labels.ravel())
 
 
 def nearly_same(images: ImageSet, on_images: Callable[[int], None] = lambda _: None) -> Groups:
-    """Groups of images that look the same, equal ones included.
+    """Groups of nearly equal images, equal ones included.
 
     Two images belong together if their perceptual hashes (the signs of the lowest frequencies of a cosine transform)
-    differ in few bits, and their thumbnails little. Every pair is looked at.
+    differ in few bits, and their thumbnails little. All such pairs are found. Thumbnails are computed again when they
+    are compared, so that only hashes stay in memory.
 
     Args:
         images: of any size.
-        on_images: told how many more images have been compared with all others.
+        on_images: called with the number of images hashed since the last call.
     """
-    thumbs = thumbnails(images)
-    hashes = perceptual_hashes(thumbs)
-    groups = np.arange(len(hashes))
-    length = max(1, MOST_COMPARED // len(hashes))
-    for start in range(0, len(hashes), length):
-        part = hashes[start : start + length]
-        is_near = np.bitwise_count(part[:, None] ^ hashes[None]) <= MOST_BITS
-        for place, row in enumerate(is_near, start):
-            _join(groups, thumbs, place, np.flatnonzero(row))
-        on_images(len(part))
-    return _places(groups)
+    hashes = np.empty(len(images), np.uint64)
+    for places in torch.arange(len(images)).split(HASHED):
+        hashes[places.numpy()] = perceptual_hashes(thumbnails(images.select(places)))
+        on_images(len(places))
+    order = np.argsort(hashes, kind="stable")
+    labels = np.empty(len(images), np.int64)
+    labels[order] = _joined(images.select(torch.from_numpy(order)), hashes[order])
+    return _largest_first(labels)
 
 
-def _join(groups: np.ndarray, thumbs: Tensor, place: int, near: np.ndarray) -> None:
-    """Puts those of the images `near` that look like the one at `place` into its group, if they are in another."""
-    later = near[(near > place) & (groups[near] != groups[place])]
-    for some in torch.from_numpy(later).split(PIECE):
-        alike = some[_look_alike(thumbs[place], thumbs[some])].numpy()
-        groups[np.isin(groups, groups[alike])] = groups[place]
+def _joined(images: ImageSet, hashes: np.ndarray) -> np.ndarray:
+    """One place that stands for the group of each image, int64, (N,); the hashes, (N,), are sorted."""
+    values, starts, counts = np.unique(hashes, return_index=True, return_counts=True)
+    groups = _Groups(images)
+
+    def places_of(some: np.ndarray) -> np.ndarray:
+        """The images with these hashes."""
+        return np.concatenate([np.arange(starts[value], starts[value] + counts[value]) for value in some])
+
+    for value in np.flatnonzero(counts > 1).tolist():
+        groups.join_all(places_of(np.array([value])))
+    for one, other in near_pairs(values, MOST_BITS):
+        is_single = (counts[one] == 1) & (counts[other] == 1)
+        groups.join_pairs(starts[one[is_single]], starts[other[is_single]])
+        for value, others in _by_first(one[~is_single], other[~is_single]):
+            near = places_of(others)
+            for place in places_of(np.array([value])).tolist():
+                groups.join(place, near)
+    return groups.roots(np.arange(len(images)))
 
 
-def _places(groups: np.ndarray) -> Groups:
-    places: dict[int, list[int]] = defaultdict(list)
-    for place, group in enumerate(groups.tolist()):
-        places[group].append(place)
-    return _largest_first(places.values())
+class _Groups:
+    """Groups of images, joined as pairs of nearly equal images are found: a union-find structure.
+
+    Args:
+        images: in any order; at first each is a group of its own.
+    """
+
+    def __init__(self, images: ImageSet) -> None:
+        self._images = images
+        self._parents = np.arange(len(images))
+
+    def roots(self, places: np.ndarray) -> np.ndarray:
+        """One place that stands for the group of each."""
+        found: np.ndarray = self._parents[places]
+        while (self._parents[found] != found).any():
+            found = self._parents[found]
+        self._parents[places] = found
+        return found
+
+    def join_pairs(self, one: np.ndarray, other: np.ndarray) -> None:
+        """Joins the groups of the images of each pair, (n,) and (n,), if they are nearly equal."""
+        for start in range(0, len(one), PIECE):
+            pairs = np.stack([one[start : start + PIECE], other[start : start + PIECE]])
+            pairs = pairs[:, self.roots(pairs[0]) != self.roots(pairs[1])]
+            if not pairs.size:
+                continue
+            for pair in pairs[:, _nearly_equal(self._thumbnails(pairs[0]), self._thumbnails(pairs[1]))].T:
+                first, second = self.roots(pair)
+                self._parents[first] = second
+
+    def join_all(self, places: np.ndarray) -> None:
+        """Joins the groups of all nearly equal images among these."""
+        for index, place in enumerate(places.tolist()):
+            roots = self.roots(places)
+            if (roots == roots[0]).all():
+                return
+            self.join(place, places[index + 1 :])
+
+    def join(self, place: int, others: np.ndarray) -> None:
+        """Joins the group of an image with those of the others that are nearly equal to it."""
+        root = self.roots(np.array([place]))[0]
+        others = others[self.roots(others) != root]
+        for start in range(0, len(others), PIECE):
+            some = others[start : start + PIECE]
+            equal = some[_nearly_equal(self._thumbnails(np.array([place])), self._thumbnails(some))]
+            self._parents[self.roots(equal)] = root
+
+    def _thumbnails(self, places: np.ndarray) -> Tensor:
+        return thumbnails(self._images.select(torch.from_numpy(places)))
 
 
-def thumbnails(images: ImageSet) -> Tensor:
-    """The images in grey, at 32x32 pixels: float32 in [0, 1], (N, 1024)."""
-    parts = []
-    for places in torch.arange(len(images)).split(PIECE):
-        grey = images.select(places).floats()[:, :3].mean(1, keepdim=True)
-        parts.append(F.interpolate(grey, (THUMB, THUMB), mode="bilinear", antialias=True, align_corners=False))
-    return (torch.cat(parts).flatten(1) + 1) / 2
+def _by_first(one: np.ndarray, other: np.ndarray) -> list[tuple[int, np.ndarray]]:
+    """The second elements of all pairs with the same first element, by that element."""
+    order = np.argsort(one, kind="stable")
+    firsts, starts = np.unique(one[order], return_index=True)
+    return list(zip(firsts.tolist(), np.split(other[order], starts[1:]), strict=False))
 
 
-def perceptual_hashes(thumbs: Tensor) -> np.ndarray:
-    """64 bits for each thumbnail (N, 1024): which of its lowest frequencies are above their median; uint64, (N,)."""
-    basis = _cosines()
-    frequencies = torch.einsum("ui,nij,vj->nuv", basis, thumbs.reshape(-1, THUMB, THUMB), basis).flatten(1)
-    bits = frequencies > frequencies[:, 1:].median(dim=1, keepdim=True).values
-    packed: np.ndarray = np.packbits(bits.numpy(), axis=1).view(">u8")[:, 0].astype(np.uint64)
-    return packed
+def _nearly_equal(ones: Tensor, others: Tensor) -> np.ndarray:
+    """Whether thumbnails (n, 1024) differ little from others, or from a single one, brightness apart; bool, (n,)."""
+    ones, others = (each - each.mean(1, keepdim=True) for each in (ones, others))
+    difference = (ones - others).square().mean(1).sqrt()
+    contrast = torch.minimum(ones.square().mean(1), others.square().mean(1)).sqrt()
+    equal: np.ndarray = ((difference <= MOST_DIFFERENCE) & (difference <= CLEAREST * contrast + 1e-6)).numpy()
+    return equal
 
 
-def _cosines() -> Tensor:
-    """The first rows of the discrete cosine transform (DCT-II), (8, 32)."""
-    frequency, place = torch.arange(HASH_SIDE)[:, None], torch.arange(THUMB)[None]
-    return torch.cos(torch.pi * frequency * (2 * place + 1) / (2 * THUMB))
-
-
-def _look_alike(thumb: Tensor, others: Tensor) -> Tensor:
-    """Whether each of the other thumbnails (n, 1024) differs little from one (1024,), brightness apart; bool, (n,)."""
-    one, others = thumb - thumb.mean(), others - others.mean(1, keepdim=True)
-    difference = (one - others).square().mean(1).sqrt()
-    contrast = torch.minimum(one.square().mean(), others.square().mean(1)).sqrt()
-    return (difference <= MOST_DIFFERENCE) & (difference <= CLEAREST * contrast + 1e-6)
-
-
-def _largest_first(groups: Iterable[list[int]]) -> Groups:
-    return sorted((group for group in groups if len(group) > 1), key=lambda group: (-len(group), group))
+def _largest_first(labels: np.ndarray) -> Groups:
+    """The places that share a label, (N,), with at least one other, the largest groups first."""
+    order = np.argsort(labels, kind="stable")
+    starts = np.flatnonzero(np.diff(labels[order], prepend=-1))
+    sizes = np.diff(starts, append=len(order))
+    is_group = sizes > 1
+    groups = [
+        order[start : start + size].tolist() for start, size in zip(starts[is_group], sizes[is_group], strict=True)
+    ]
+    return sorted(groups, key=lambda group: (-len(group), group))

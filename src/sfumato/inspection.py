@@ -67,7 +67,7 @@ def inspect(
         labels: whether sub-folders are classes.
         near_duplicates: whether to look for images that are nearly the same; takes a while for many.
         cache: where decoded images are kept; None: SFUMATO_CACHE, or the user's cache.
-        on_images: told how many more images have been compared with all others, of how many.
+        on_images: called with the number of images hashed since the last call, and the number of all.
 
     Raises:
         DataError: the images cannot be used.

@@ -12,8 +12,10 @@ from PIL import Image, ImageEnhance
 from sklearn.datasets import load_sample_images
 
 from sfumato import duplicates
+from sfumato import thumbnails as room
 from sfumato.data import ImageSet
 from sfumato.duplicates import nearly_same, same_pixels
+from sfumato.thumbnails import perceptual_hashes, thumbnails
 
 Change = Callable[[Image.Image], Image.Image]
 SIDE = 48
@@ -84,21 +86,86 @@ def test_places_are_those_of_the_set_not_of_its_store() -> None:
     assert same_pixels(chosen) == nearly_same(chosen) == [[0, 2]]
 
 
-def test_the_count_of_compared_images_adds_up() -> None:
-    told: list[int] = []
-    nearly_same(set_of(scenes()), told.append)
-    assert sum(told) == 40
+def by_all_pairs(images: ImageSet) -> list[list[int]]:
+    """Groups by the definition: every pair of thumbnails and of hashes is compared, in float64."""
+    thumbs = thumbnails(images)
+    bits = np.unpackbits(perceptual_hashes(thumbs).view(np.uint8).reshape(-1, 8), axis=1).astype(int)
+    flat = (thumbs - thumbs.mean(1, keepdim=True)).double().numpy()
+    contrast = np.sqrt((flat**2).mean(1))
+    groups = list(range(len(flat)))
+    for one in range(len(flat)):
+        for other in range(one):
+            difference = np.sqrt(((flat[one] - flat[other]) ** 2).mean())
+            is_alike = difference <= min(0.05, 0.3 * min(contrast[one], contrast[other]) + 1e-6)
+            if is_alike and (bits[one] != bits[other]).sum() <= 10:
+                groups = [groups[one] if group == groups[other] else group for group in groups]
+    places = [[i for i, group in enumerate(groups) if group == each] for each in sorted(set(groups))]
+    return sorted((each for each in places if len(each) > 1), key=lambda each: (-len(each), each))
+
+
+@pytest.mark.parametrize("piece", [7, 1024])
+@pytest.mark.parametrize("kind", ["noisy copies", "steps of one scene", "flat", "equal"])
+def test_groups_are_those_of_comparing_all_pairs(kind: str, piece: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With pairs near both limits, groups that only a chain joins, and hashes that many images share."""
+    monkeypatch.setattr(duplicates, "PIECE", piece)
+    random = np.random.default_rng(2)
+    coarse = random.integers(0, 256, (60, 3, 4, 4))
+    base = np.repeat(np.repeat(coarse, 4, 2), 4, 3)
+    noise = random.integers(-60, 61, (200, 3, 16, 16))
+    pixels = {
+        "noisy copies": base[random.integers(0, 60, 200)] + noise * random.integers(0, 4, (200, 1, 1, 1)) // 3,
+        "steps of one scene": base[0] + np.linspace(0, 1, 200)[:, None, None, None] * (base[1] - base[0]),
+        "flat": 128 + random.integers(0, 2, (200, 3, 16, 16)) * random.integers(0, 3, (200, 1, 1, 1)),
+        "equal": base[random.integers(0, 5, 200)],
+    }[kind]
+    images = ImageSet.of(torch.from_numpy(pixels.clip(0, 255).astype(np.uint8)))
+    expected = by_all_pairs(images)
+    assert nearly_same(images) == expected
+    assert expected
+
+
+def test_images_of_one_hash_are_in_several_groups_if_they_differ() -> None:
+    """The same pattern in strong and in weak contrast."""
+    pattern = np.random.default_rng(3).integers(-100, 101, (3, 16, 16))
+    strong, weak = (128 + pattern).astype(np.uint8), (128 + pattern // 3).astype(np.uint8)
+    images = ImageSet.of(torch.from_numpy(np.stack([strong, strong, weak, weak, strong])))
+    assert len(set(perceptual_hashes(thumbnails(images)).tolist())) == 1
+    assert nearly_same(images) == by_all_pairs(images) == [[0, 1, 4], [2, 3]]
+
+
+def test_the_count_of_hashed_images_adds_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(duplicates, "HASHED", 16)
+    counts: list[int] = []
+    nearly_same(set_of(scenes()), counts.append)
+    assert counts == [16, 16, 8]
 
 
 def test_a_thousand_equal_images_are_compared_with_the_first_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    looks = 0
+    compared = 0
 
-    def counted(thumb: torch.Tensor, others: torch.Tensor) -> torch.Tensor:
-        nonlocal looks
-        looks += len(others)
-        return look_alike(thumb, others)
+    def counted(ones: torch.Tensor, others: torch.Tensor) -> np.ndarray:
+        nonlocal compared
+        compared += len(others)
+        return nearly_equal(ones, others)
 
-    look_alike = duplicates._look_alike
-    monkeypatch.setattr(duplicates, "_look_alike", counted)
+    nearly_equal = duplicates._nearly_equal
+    monkeypatch.setattr(duplicates, "_nearly_equal", counted)
     assert nearly_same(set_of([scenes()[0]] * 1000)) == [[*range(1000)]]
-    assert looks == 999
+    assert compared == 999
+
+
+def test_few_values_are_read_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever the size of the images; each is one of several in a hashed block."""
+    read: list[int] = []
+    floats = ImageSet.floats
+
+    def counted(images: ImageSet) -> torch.Tensor:
+        read.append(len(images))
+        return floats(images)
+
+    images = set_of(scenes())
+    expected = thumbnails(images)
+    monkeypatch.setattr(ImageSet, "floats", counted)
+    monkeypatch.setattr(room, "MOST_VALUES", 3 * SIDE * SIDE * 7)
+    torch.testing.assert_close(thumbnails(images), expected, rtol=0, atol=0)
+    assert read == [7] * 5 + [5]

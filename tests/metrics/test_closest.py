@@ -32,9 +32,10 @@ def test_the_search_finds_what_comparing_all_finds(
     kind: str, reach: int, flips: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With sketches far too narrow, in many rounds and blocks; in white noise sketches say nothing."""
-    monkeypatch.setattr(room, "WIDTH", 6)
+    monkeypatch.setattr(room, "WIDTHS", (1, 2, 3))
     monkeypatch.setattr(room, "LEARNED", 40)
     monkeypatch.setattr(room, "FIRST", 8)
+    monkeypatch.setattr(room, "LIKELY", 10)
     monkeypatch.setattr(room, "HELD", 200_000)
     queries, base = blobs(30, 0), blobs(150, 1)
     if kind == "white noise":
@@ -59,38 +60,95 @@ def test_few_images_are_compared_pixel_by_pixel(monkeypatch: pytest.MonkeyPatch)
 
     monkeypatch.setattr(room, "_differences", counted)
     monkeypatch.setattr(room, "FIRST", 8)
+    monkeypatch.setattr(room, "LIKELY", 32)
     closest(blobs(20, 0), blobs(600, 1), 3, reach=1)
     assert sum(compared) < 0.1 * 20 * 600
 
 
-def test_sketches_are_never_farther_apart_than_the_images() -> None:
-    base, others = blobs(300, 0).flatten(1), blobs(50, 1).flatten(1)
-    base[0] = others[0]
-    bounds = room._bounds(room.Sketch(base[:100])(others), room.Sketch(base[:100])(base))
-    distances = torch.cdist(others.double(), base.double(), compute_mode="donot_use_mm_for_euclid_dist").square()
-    assert (bounds <= distances).all()
-    assert (bounds / distances)[:, 1:].quantile(0.1) > 0.8
+def test_of_equally_close_images_the_first_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(room, "FIRST", 3)
+    monkeypatch.setattr(room, "LIKELY", 3)
+    base = blobs(50, 1)[torch.arange(200) % 50]
+    found = closest(base[:50] + 0.01, base, 3, reach=1)
+    assert found.indices.tolist() == [[i, i + 50, i + 100] for i in range(50)]
 
 
-def test_a_sketch_knows_how_much_it_leaves_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of images that are alike within the subspace of the sketch, and differ in strength beyond it."""
-    monkeypatch.setattr(room, "WIDTH", 2)
-    learned = torch.zeros(10, 50)
-    learned[:, :2] = noise(torch.empty(10, 2), 1.0, 0)
-    weak, strong = learned[:1].clone(), learned[:1].clone()
-    weak[0, 7], strong[0, 7] = 1.0, 4.0
-    sketch = room.Sketch(learned)
-    torch.testing.assert_close(room._bounds(sketch(weak), sketch(strong)), torch.tensor([[9.0]]), rtol=1e-3, atol=0)
+def test_an_image_is_found_though_another_has_a_smaller_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The components hold the first row alone, in which the farther image is equal to the query."""
+    monkeypatch.setattr(room, "LIKELY", 1)
+    monkeypatch.setattr(room, "LEARNED", 20)
+    monkeypatch.setattr(room, "WIDTHS", (4, 4, 4))
+    base = torch.zeros(60, 1, 8, 8)
+    base[:, 0, 0] = noise(torch.empty(60, 8), 2.0, 0)
+    query = torch.zeros(1, 1, 8, 8)
+    query[0, 0, 3, 0] = 1.0
+    base[4], base[7] = 0.0, query[0]
+    base[4, 0, 5, 0] = 1.0
+    base[7, 0, 0, 2] = 1.38
+    found = closest(query, base, 1, reach=0, flips=False)
+    assert found.indices.tolist() == [[7]]
 
 
-def test_a_copy_is_found_as_it_was_flipped_and_shifted_at_distance_0() -> None:
-    base = blobs(60, 1)
+@pytest.mark.parametrize(
+    ("queries", "images", "shape", "count"),
+    [
+        (10, 50, (1, 4, 4), 5),
+        (10, 50, (2, 3, 5), 5),
+        (10, 50, (1, 5, 3), 50),
+        (10, 50, (3, 1, 1), 5),
+        (10, 300, (4, 9, 12), 7),
+        (3, 300, (3, 12, 9), 300),
+        (1, 40, (1, 8, 8), 2),
+        (5, 1, (3, 8, 8), 1),
+        (1, 1, (1, 8, 8), 1),
+    ],
+)
+@pytest.mark.parametrize("flips", [False, True])
+@pytest.mark.parametrize("likely", [1, 256])
+def test_any_number_of_images_of_any_shape_is_compared(
+    queries: int,
+    images: int,
+    shape: tuple[int, int, int],
+    count: int,
+    flips: bool,
+    likely: int,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Images of one column have no odd half. Every third image is there twice, and one query is constant."""
+    monkeypatch.setattr(room, "LIKELY", likely)
+    made = torch.rand(queries + images, *shape, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    made[0] = 0.25
+    asked, base = made[:queries], made[queries:]
+    base[1::3] = base[: len(base[1::3])].clone()
+    reach = min(2, (min(shape[1:]) - 1) // 2)
+    found = closest(asked, base, count, reach=reach, flips=flips)
+    expected = all_distances(asked, base, reach, flips)[0].sort(dim=1, stable=True)
+    torch.testing.assert_close(found.distances.double(), expected.values[:, :count], rtol=1e-4, atol=1e-6)
+    assert (found.indices == expected.indices[:, :count]).all()
+
+
+def test_a_copy_is_found_as_it_was_flipped_and_shifted_at_distance_0(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(room, "LIKELY", 2)
+    base = blobs(150, 1)
     moves = moves_within(2, flips=True)
     copies = torch.stack([moved(image, move) for image, move in zip(base, moves, strict=False)])
     found = closest(copies, base, 2, reach=2)
     assert found.indices[:, 0].tolist() == list(range(len(moves)))
     assert found.moves == moves
     assert (found.distances[:, 0] == 0).all()
+    expected = all_distances(copies, base, 2, flips=True)[0].sort(1).values[:, 1]
+    torch.testing.assert_close(found.distances[:, 1].double(), expected, rtol=1e-5, atol=0)
+
+
+def test_moves_of_faint_images_are_distinguished() -> None:
+    """As in 16 bits: their shifts differ by far less than products of their pixels are rounded by."""
+    base = 0.9 + 1e-4 * noise(torch.empty(60, 1, 12, 12), 1.0, 1)
+    moves = moves_within(2, flips=True)
+    copies = torch.stack([moved(image, move) for image, move in zip(base, moves, strict=False)])
+    found = closest(copies, base, 1, reach=2)
+    assert found.indices[:, 0].tolist() == list(range(len(moves)))
+    assert found.moves == moves
+    assert (found.distances == 0).all()
 
 
 def test_black_and_white_are_1_apart() -> None:
@@ -113,10 +171,10 @@ def test_batches_change_no_number(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_progress_counts_every_query(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(room, "HELD", 100_000)
-    told: list[int] = []
-    closest(blobs(25, 0), blobs(30, 1), 1, reach=1, on_queries=told.append)
-    assert sum(told) == 25
-    assert len(told) > 1
+    counts: list[int] = []
+    closest(blobs(25, 0), blobs(30, 1), 1, reach=1, on_queries=counts.append)
+    assert sum(counts) == 25
+    assert len(counts) > 1
 
 
 def test_constant_images_are_compared_like_others() -> None:

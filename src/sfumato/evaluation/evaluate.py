@@ -16,6 +16,7 @@ from torch import Tensor
 
 from sfumato import pictures
 from sfumato.data import ImageSet
+from sfumato.data.feed import free_memory
 from sfumato.errors import ConfigError, TooFewImagesError
 from sfumato.evaluation.subject import Subject, first, some_of
 from sfumato.metrics.drift import Appearance, appearance, drift
@@ -40,6 +41,9 @@ SMALL_SET = 5_000
 BATCH = 256
 MOST_SIDE = 64
 """Pixels a side at which copies are sought: a copy of a photo shows there too, and finer ones cost memory and time."""
+
+SEARCH_MEMORY = 3
+"""The memory that a search for copies needs, as a multiple of the size of its tensors."""
 
 PAIRS = 10
 """Shown of those that are closest."""
@@ -229,14 +233,22 @@ def memorization(bench: Bench) -> tuple[Facts, Memorization | None]:
 def _by_pixels(bench: Bench) -> Memorization:
     subject = bench.subject
     both = len(subject.samples) + len(subject.held_out)
-    sets = (small(images) for images in (subject.samples, subject.train, subject.held_out))
-    return of_images(*sets, on_images=bench.begin("closest images", both))
+    sets = [small(images) for images in (subject.samples, subject.train, subject.held_out)]
+    return of_images(*_where_searched(sets, bench.device), on_images=bench.begin("closest images", both))
 
 
 def _by_features(bench: Bench) -> Memorization:
-    sampled, train, held_out = bench.sampled, bench.rows(bench.subject.train), bench.rows(bench.subject.held_out)
-    on_images = bench.begin("closest features", len(sampled) + len(held_out))
-    return of_features(sampled, train, held_out, on_images=on_images)
+    sets = [bench.sampled, bench.rows(bench.subject.train), bench.rows(bench.subject.held_out)]
+    on_images = bench.begin("closest features", len(sets[0]) + len(sets[2]))
+    return of_features(*_where_searched(sets, bench.device), on_images=on_images)
+
+
+def _where_searched(sets: Sequence[Tensor], device: torch.device) -> list[Tensor]:
+    """The tensors on `device` if it is a GPU with the memory to search them, otherwise unchanged, on the CPU."""
+    size = sum(each.nbytes for each in sets)
+    if device.type != "cuda" or SEARCH_MEMORY * size > free_memory(device):
+        return list(sets)
+    return [each.to(device) for each in sets]
 
 
 def _or_reason(measure: Callable[[], T]) -> T | TooFewImagesError:

@@ -1,8 +1,15 @@
-"""The training images that look most like each of other images, over flips and small shifts: exact, seldom brute."""
+"""Exact search for the training images closest to each query, over flips and small shifts.
+
+Lower bounds of the distances exclude nearly all images, from coarse to fine: first the distance of a few components of
+each image from boxes around those of all shifts of the query, then the distances of more components from those of each
+shift. The images that remain are compared pixel by pixel.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import NamedTuple
 
 import torch
@@ -11,24 +18,25 @@ from torch import Tensor
 
 from sfumato.errors import DataError
 from sfumato.metrics.moves import Move, check_reach, moves_within, window
+from sfumato.metrics.sketches import AXES, Boxes, Sketcher, Sketches, bounds, squared_norms
 
-WIDTH = 256
-"""Numbers in a sketch, besides what it leaves out."""
+WIDTHS = (12, 24, 128)
+"""Components of each half of an image in its sketches, from coarse to fine."""
 
 LEARNED = 1024
-"""Images that the sketch is learned from."""
-
-ITERATIONS = 2
-"""By which the sketch is learned."""
+"""Images from which the principal components are computed."""
 
 HELD = 1 << 23
-"""Numbers that are held at once: of windows, of sketches' distances, of candidates."""
+"""Numbers in the largest tensors of a thread: windows, distances of sketches, candidates."""
 
-FIRST = 64
-"""Candidates that are looked at first; each later round looks at twice as many."""
+CACHED = 1 << 21
+"""Numbers in the tensor of coordinates within boxes: about what the caches of a processor hold."""
 
-ROUNDING = 1e-5
-"""Of the largest squared norm, that squared distances of sketches may be wrong by."""
+FIRST = 32
+"""Candidates in the first round of comparison by pixels; each later round has up to twice as many."""
+
+LIKELY = 256
+"""Images with the smallest coarse bounds, which are compared before all others."""
 
 
 class Closest(NamedTuple):
@@ -37,7 +45,7 @@ class Closest(NamedTuple):
     Attributes:
         distances: Root mean square difference of the pixels of the windows, black to white being 1.
         indices: Of the images within the base.
-        moves: What the closest image has gone through to look like the query, one a query.
+        moves: The move of the closest image that matches each query best.
     """
 
     distances: Float32[Tensor, "m k"]
@@ -45,28 +53,171 @@ class Closest(NamedTuple):
     moves: tuple[Move, ...]
 
 
-class Sketch:
-    """A few numbers for many, whose distances are never greater: coordinates in a subspace, and how much is left out.
+class _Best(NamedTuple):
+    """The closest images to one query among those compared so far, sorted by distance, then by index.
 
-    For any orthonormal P, |a - b|^2 = |Pa - Pb|^2 + |ra - rb|^2 with r what P leaves out, where |ra - rb| is at least
-    ||ra| - |rb||. So the distances of (Pa, |ra|) bound those of a from below, and closely where P holds most of the
-    variance: it is about the principal components of some images, by subspace iteration.
+    Attributes:
+        squares: Squared distances, (k,).
+        indices: Of the images, int64, (k,).
+        moves: The index of the move with that distance, int64, (k,).
     """
 
-    def __init__(self, images: Float[Tensor, "n d"]) -> None:
-        self._centre = images.mean(0)
-        centred = images - self._centre
-        basis = centred[:WIDTH].T
-        for _ in range(ITERATIONS):
-            basis = torch.linalg.qr(centred.T @ (centred @ basis)).Q
-        self._basis = basis
+    squares: Tensor
+    indices: Tensor
+    moves: Tensor
 
-    def __call__(self, images: Float[Tensor, "n d"]) -> Float[Tensor, "n s"]:
-        """The sketches of images."""
-        centred = images - self._centre
-        inside = centred @ self._basis
-        outside = (_squares(centred) - _squares(inside)).clamp(min=0).sqrt()
-        return torch.cat([inside, outside[:, None]], 1)
+    def with_others(self, squares: Tensor, moves: Tensor, indices: Tensor, count: int) -> _Best:
+        """The `count` closest of these and other images."""
+        squares, indices = torch.cat([self.squares, squares]), torch.cat([self.indices, indices])
+        by_index = indices.argsort()
+        order = by_index[squares[by_index].argsort(stable=True)[:count]]
+        return _Best(squares[order], indices[order], torch.cat([self.moves, moves])[order])
+
+    def limit(self, count: int) -> float:
+        """The largest squared distance of an image that can be among the `count` closest."""
+        return self.squares[count - 1].item() if len(self.squares) >= count else torch.inf
+
+
+class _Query(NamedTuple):
+    """One query in all its moves.
+
+    Attributes:
+        windows: Its pixels, (v, d).
+        levels: The sketches of its shifts, except the coarsest.
+        distances: Squared distances of all images from the boxes around the coarsest sketches, (b, n).
+        off: How much closer than its box a sketch can be, (b,).
+    """
+
+    windows: Tensor
+    levels: list[Sketches]
+    distances: Tensor
+    off: Tensor
+
+
+class Search:
+    """Images prepared for finding those closest to queries, each flipped and moved to match the query best.
+
+    Every move is compared on the same number of pixels: a window into the query, and the middle of the image of the
+    base. The result is that of comparing all pixels of all images in float32.
+
+    Args:
+        base: float32 in [-1, 1]; the search runs on its device.
+        reach: The largest move in pixels, in each direction.
+        flips: Whether images are also compared with their mirror images.
+
+    Raises:
+        DataError: There are no images, they are too small for the reach, or hold NaN.
+    """
+
+    def __init__(self, base: Float[Tensor, "n c h w"], *, reach: int, flips: bool = True) -> None:
+        _check_finite(base)
+        check_reach(reach, base)
+        self._shape, self._reach, self._flips = base.shape, reach, flips
+        self._moves = moves_within(reach, flips)
+        self._shifts = moves_within(reach, flips=False)
+        middle = window(base, reach)
+        self._middle = middle.flatten(1)
+        self._sketcher = Sketcher(middle[:: -(-len(base) // LEARNED)], WIDTHS[-1])
+        parts = [self._sketcher(part) for part in middle.split(max(1, HELD // self._middle.shape[1]))]
+        sketches = Sketches(torch.cat([part.numbers for part in parts]), parts[0].evens)
+        self._coarse, *self._levels = (sketches.narrowed(width) for width in WIDTHS)
+        self._squares = sketches.numbers.square().sum(1)
+
+    def closest(
+        self, queries: Float[Tensor, "m c h w"], count: int, on_queries: Callable[[int], None] = lambda _: None
+    ) -> Closest:
+        """The `count` images of the base that are closest to each query.
+
+        Args:
+            queries: float32 in [-1, 1], of the shape of the base, on the same device.
+            count: From 1 to n.
+            on_queries: Called with the number of queries completed since the last call.
+
+        Raises:
+            DataError: There are too few images, they differ in shape, or hold NaN.
+        """
+        _check(queries, self._shape, count)
+        pixels = self._middle.shape[1]
+        distances = queries.new_empty(len(queries), count)
+        indices = torch.empty(len(queries), count, dtype=torch.int64, device=queries.device)
+        moves: list[Move] = []
+        parts = queries.split(self._at_once())
+        with _single_threads(queries.device) as workers:
+            for found in workers.map(lambda part: [self._found(each, count) for each in self._prepared(part)], parts):
+                for best in found:
+                    row = len(moves)
+                    distances[row], indices[row] = (best.squares / pixels).sqrt() / 2, best.indices
+                    moves.append(self._moves[int(best.moves[0])])
+                on_queries(len(found))
+        return Closest(distances, indices, tuple(moves))
+
+    def _at_once(self) -> int:
+        """The number of queries prepared together, within `HELD` and `CACHED`."""
+        windows = len(self._moves) * self._middle.shape[1]
+        boxes = (1 + self._flips) * (AXES + 1) * len(self._squares)
+        return max(1, min(HELD // windows, CACHED // boxes))
+
+    def _prepared(self, queries: Float[Tensor, "m c h w"]) -> Iterator[_Query]:
+        shifts, flips = len(self._shifts), 1 + self._flips
+        shifted = torch.stack([window(queries, self._reach, shift) for shift in self._shifts], 1)
+        windows = torch.cat([shifted, shifted.flip(4)], 1) if self._flips else shifted
+        sketches = self._sketcher(shifted.flatten(0, 1))
+        coarse, *levels = (sketches.narrowed(width) for width in WIDTHS)
+        flipped = [coarse, coarse.mirrored()][:flips]
+        boxes = Boxes.around(torch.stack([each.numbers.unflatten(0, (-1, shifts)) for each in flipped], 1))
+        squares = boxes.bounds(self._coarse.numbers, self._squares)
+        for place, (pixels, distances, off) in enumerate(zip(windows.flatten(2), squares, boxes.off, strict=True)):
+            rows = slice(place * shifts, (place + 1) * shifts)
+            finer = [Sketches(level.numbers[rows], level.evens) for level in levels]
+            yield _Query(pixels, finer, distances, off)
+
+    def _found(self, query: _Query, count: int) -> _Best:
+        """The closest images to one query: among those with the smallest bounds, then among all that can be closer."""
+        levels = list(zip(query.levels, self._levels, strict=True))
+        squares = query.distances
+        likely = squares.amin(0).topk(min(max(LIKELY, count), squares.shape[1]), largest=False).indices
+        best = _Best(squares.new_empty(0), likely[:0], likely[:0])
+        best = self._compared(query, levels[-1:], likely, best, count)
+        farthest = (best.limit(count) ** 0.5 + query.off).square()
+        possible = (squares <= farthest[:, None]).any(0)
+        possible[likely] = False
+        for part in possible.nonzero()[:, 0].split(max(1, HELD // len(query.windows))):
+            best = self._compared(query, levels, part, best, count)
+        return best
+
+    def _compared(
+        self,
+        query: _Query,
+        levels: Sequence[tuple[Sketches, Sketches]],
+        some: Int64[Tensor, " n"],
+        best: _Best,
+        count: int,
+    ) -> _Best:
+        """The closest among the best so far and some other images, of which the sketches exclude as many as they can.
+
+        Args:
+            query: The query.
+            levels: Sketches of the query and of all images, from coarse to fine.
+            some: Indices of images not compared yet.
+            best: The closest so far.
+            count: The number of images to find.
+        """
+        squares = query.windows.new_zeros(len(some))
+        for sketches, level in levels:
+            if not len(some):
+                return best
+            norms = self._squares.index_select(0, some)
+            squares = bounds(sketches, level.at(some), norms, self._flips).amin(0)
+            possible = (squares <= best.limit(count)).nonzero()[:, 0]
+            some, squares = some.index_select(0, possible), squares.index_select(0, possible)
+        squares, order = squares.sort()
+        some = some[order]
+        start, size = 0, max(FIRST, count)
+        while (end := min(start + size, int((squares <= best.limit(count)).sum()))) > start:
+            part = some[start:end]
+            best = best.with_others(*_differences(query.windows, self._middle.index_select(0, part)), part, count)
+            start, size = end, min(2 * size, max(FIRST, HELD // query.windows.shape[1]))
+        return best
 
 
 def closest(
@@ -78,104 +229,52 @@ def closest(
     flips: bool = True,
     on_queries: Callable[[int], None] = lambda _: None,
 ) -> Closest:
-    """The `count` images of the base that are closest to each query, each as flipped and moved as suits it best.
-
-    Every move is compared on the same number of pixels: a window into the query, and the middle of the image of the
-    base. Sketches say which images can be among the closest; only those are compared pixel by pixel, in float32, until
-    no other can be. So the answer is that of comparing all.
-
-    Args:
-        queries: float32 in [-1, 1].
-        base: Of the same shape, on the same device.
-        count: From 1 to n.
-        reach: The farthest move in pixels, each way.
-        flips: Whether images are compared with their mirror images too.
-        on_queries: Told how many more queries are done.
-
-    Raises:
-        DataError: There are too few images, they differ in shape, are too small for the reach, or hold NaN.
-    """
-    _check(queries, base, count)
-    check_reach(reach, base)
-    moves = moves_within(reach, flips)
-    middle = window(base, reach).flatten(1)
-    pixels = middle.shape[1]
-    sketch = Sketch(middle[:: -(-len(base) // LEARNED)])
-    sketches = torch.cat([sketch(part) for part in middle.split(max(1, HELD // pixels))])
-    # Written in place: small results that stay, between large ones that go, would leave holes in memory.
-    distances = base.new_empty(len(queries), count)
-    indices = torch.empty(len(queries), count, dtype=torch.int64, device=base.device)
-    best: list[Move] = []
-    for part in queries.split(max(1, HELD // (len(moves) * max(pixels, len(base))))):
-        windows = torch.stack([window(part, reach, move).flatten(1) for move in moves], 1)
-        bounds = _bounds(sketch(windows.flatten(0, 1)), sketches).unflatten(0, windows.shape[:2]).amin(1)
-        for some, bound in zip(windows, bounds, strict=True):
-            row = len(best)
-            distances[row], indices[row], how = _compared(some, bound, middle, count)
-            best.append(moves[how])
-        on_queries(len(part))
-    return Closest(distances / 2, indices, tuple(best))
+    """One search: `Search(base, reach=reach, flips=flips).closest(queries, count, on_queries)`."""
+    return Search(base, reach=reach, flips=flips).closest(queries, count, on_queries)
 
 
-def _check(queries: Tensor, base: Tensor, count: int) -> None:
-    if not len(queries) or not 1 <= count <= len(base):
+@contextmanager
+def _single_threads(device: torch.device) -> Iterator[ThreadPoolExecutor]:
+    """Workers that compute with one thread each: most operations are too small to be split among cores."""
+    threads = torch.get_num_threads()
+    count = threads if device.type == "cpu" else 1
+    workers = ThreadPoolExecutor(count, initializer=torch.set_num_threads, initargs=(1,))
+    try:
+        yield workers
+    finally:
+        workers.shutdown(cancel_futures=True)
+        torch.set_num_threads(threads)  # a worker's call has changed the default of new threads
+
+
+def _check(queries: Tensor, base: torch.Size, count: int) -> None:
+    if not len(queries) or not 1 <= count <= base[0]:
         raise DataError(
-            f"The {count} closest of {len(base)} images are asked for, for {len(queries)} images",
+            f"The {count} closest of {base[0]} images are asked for, for {len(queries)} images",
             "Give at least one image, and as many to compare it with as are asked for.",
         )
-    if queries.shape[1:] != base.shape[1:]:
-        one, other = ("x".join(map(str, images.shape[1:])) for images in (queries, base))
+    if queries.shape[1:] != base[1:]:
+        one, other = ("x".join(map(str, shape[1:])) for shape in (queries.shape, base))
         raise DataError(
             f"Images of {one} (channels, height, width) are compared with images of {other}",
             "Bring both to the same size and channels.",
         )
-    if not all(torch.isfinite(images.sum()) for images in (queries, base)):
+    _check_finite(queries)
+
+
+def _check_finite(images: Tensor) -> None:
+    if not torch.isfinite(images.sum()):
         raise DataError("The images hold NaN or infinities", "Look at what made them.")
-
-
-def _bounds(one: Float[Tensor, "m s"], other: Float[Tensor, "n s"]) -> Float[Tensor, "m n"]:
-    """Squared distances that are never greater than those of the images, in spite of rounding."""
-    squares, others = _squares(one), _squares(other)
-    slack = ROUNDING * torch.maximum(squares.max(), others.max())
-    return torch.addmm(others - slack, one, other.T, alpha=-2) + squares[:, None]
-
-
-def _compared(
-    windows: Float[Tensor, "v d"], bounds: Float[Tensor, " n"], middle: Float[Tensor, "n d"], count: int
-) -> tuple[Float[Tensor, " k"], Int64[Tensor, " k"], int]:
-    """The closest images to one query: their root mean square differences, their indices, the first one's move.
-
-    Args:
-        windows: The query, moved in each way.
-        bounds: Squared distances that are not greater than the true ones.
-        middle: The images it is compared with.
-        count: How many are found.
-    """
-    order = bounds.argsort(stable=True)
-    squares, indices, hows = bounds.new_empty(0), order[:0], order[:0]
-    start, size = 0, max(FIRST, count)
-    while start < len(order) and (len(squares) < count or bounds[order[start]] <= squares[count - 1]):
-        some = order[start : start + size].sort().values
-        found, how = _differences(windows, middle.index_select(0, some))
-        squares, ranks = torch.cat([squares, found]).sort(stable=True)
-        squares, ranks = squares[:count], ranks[:count]
-        indices, hows = torch.cat([indices, some])[ranks], torch.cat([hows, how])[ranks]
-        start, size = start + size, min(2 * size, max(FIRST, HELD // windows.shape[1]))
-    return (squares / windows.shape[1]).sqrt(), indices, int(hows[0])
 
 
 def _differences(
     windows: Float[Tensor, "v d"], images: Float[Tensor, "n d"]
 ) -> tuple[Float[Tensor, " n"], Int64[Tensor, " n"]]:
-    """Each image's squared distance from the window nearest to it, and which that is.
+    """The squared distance of each image from the window closest to it, and the index of that window.
 
-    Products, which round, choose the window; the difference, in which nothing cancels, is the distance.
+    Products choose the window. They are those of differences from the mean window, so that rounding stays small even
+    if the windows differ little. The distance is computed without products.
     """
-    how = torch.addmm(_squares(windows)[:, None], windows, images.T, alpha=-2).argmin(0)
-    return _squares(windows.index_select(0, how) - images), how
-
-
-def _squares(rows: Float[Tensor, "n d"]) -> Float[Tensor, " n"]:
-    """The squared norm of each row."""
-    norms: Tensor = torch.linalg.vector_norm(rows, dim=1)
-    return norms.square()
+    centre = windows.mean(0)
+    apart = windows - centre
+    how = torch.addmm(squared_norms(apart)[:, None], apart, (images - centre).T, alpha=-2).argmin(0)
+    return squared_norms(windows.index_select(0, how) - images), how

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from math import ceil
 from typing import Literal
 
@@ -15,7 +14,7 @@ from torch import Tensor
 
 from sfumato.errors import TooFewImagesError
 from sfumato.metrics.calibration import COPY, LEAST_HELD_OUT, Threshold, ratios, threshold_for
-from sfumato.metrics.closest import Closest, closest
+from sfumato.metrics.closest import Closest, Search
 from sfumato.metrics.moves import STILL, Move, moved, usual_reach
 from sfumato.metrics.neighbours import nearest
 
@@ -37,7 +36,7 @@ CLOSE = f"three times closer to one training image than to the next {NEIGHBOURS}
 
 Verdict = Literal["copies", "no sign", "unclear"]
 
-Search = Callable[[Tensor], Closest]
+FindClosest = Callable[[Tensor], Closest]
 
 
 @dataclass(frozen=True)
@@ -116,14 +115,12 @@ def of_images(
         ConfigError: `rate` is no share.
     """
     kept = _distinct(train)
-    search = partial(
-        closest,
-        base=_at(train, kept),
-        count=NEIGHBOURS + 1,
-        reach=usual_reach(*train.shape[2:]) if reach is None else reach,
-        flips=flips,
-        on_queries=on_images,
-    )
+    reach = usual_reach(*train.shape[2:]) if reach is None else reach
+    base = Search(_at(train, kept), reach=reach, flips=flips)
+
+    def search(queries: Tensor) -> Closest:
+        return base.closest(queries, NEIGHBOURS + 1, on_images)
+
     return _judged(samples, held_out, search, kept, UNSEEN, rate)
 
 
@@ -183,7 +180,7 @@ def _at(train: Tensor, kept: Int64[Tensor, " kept"]) -> Tensor:
 
 
 def _judged(
-    samples: Tensor, held_out: Tensor, search: Search, kept: Int64[Tensor, " kept"], unseen: float, rate: float
+    samples: Tensor, held_out: Tensor, search: FindClosest, kept: Int64[Tensor, " kept"], unseen: float, rate: float
 ) -> Memorization:
     """What the nearest training images of samples and of held-out images, if there are any, amount to."""
     usual = search(held_out) if len(held_out) else None
