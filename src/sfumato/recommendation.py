@@ -12,14 +12,14 @@ import torch
 
 from sfumato.architecture import model_for
 from sfumato.data import DIGITS, ImageSet
-from sfumato.devices import convolution_rate
 from sfumato.filesystem import ON_WINDOWS
 from sfumato.models import network_for
 from sfumato.presets import preset_for
-from sfumato.rules import Plan, batch_bytes, planned
+from sfumato.rules import Plan, batch_bytes, measured_rate, planned
 from sfumato.sources import USUAL, ReadOptions, Shape
 from sfumato.store import suggested_size
 from sfumato.store.survey import BY_NAME, kind_of
+from sfumato.training.config import TrainConfig
 
 Side = tuple[int, int] | None
 """(width, height), or None for that of the images."""
@@ -77,7 +77,7 @@ class _Trial:
         options: How images are read.
         like: As many images as there are, of their own size, with nothing in them.
         device: That will compute.
-        rate: Its operations a second; None where it does not matter.
+        rate: Its operations a second in training; None where it does not matter.
     """
 
     source: str
@@ -88,9 +88,7 @@ class _Trial:
 
     def default(self, size: Side, minutes: int | None = None, images: int | None = None) -> Recommendation:
         """The preset `default` for so many minutes or images."""
-        config = preset_for(self.source, "default")
-        budget = replace(config.optimization, minutes=minutes and float(minutes), images=images)
-        plan = planned(replace(config, optimization=budget), self._sized(size), self.device, self.rate)
+        plan = planned(self._config(minutes, images), self._sized(size), self.device, self.rate)
         return Recommendation(replace(self.options, size=size), plan, minutes=minutes, images=images)
 
     def tiny(self, size: Side) -> Recommendation:
@@ -98,9 +96,18 @@ class _Trial:
         plan = planned(preset_for(self.source, "tiny"), self._sized(size), self.device)
         return Recommendation(replace(self.options, size=size), plan, "" if self.source == DIGITS else "tiny")
 
+    def measured(self, size: Side) -> "_Trial":
+        """The same, with the rate of the device measured at that size."""
+        return replace(self, rate=measured_rate(self._config(MINUTES), self._sized(size), self.device))
+
     def is_tiny(self, size: Side) -> bool:
         """Whether images of that size are for the preset `tiny`."""
         return max(size or self.like.image_shape[1:]) <= LARGEST_TINY
+
+    def _config(self, minutes: int | None, images: int | None = None) -> TrainConfig:
+        config = preset_for(self.source, "default")
+        budget = replace(config.optimization, minutes=minutes and float(minutes), images=images)
+        return replace(config, optimization=budget)
 
     def _sized(self, size: Side) -> ImageSet:
         return self.like if size is None else _empty(len(self.like), self.like.image_shape[0], *size)
@@ -120,8 +127,8 @@ def recommend(source: str, options: ReadOptions, shapes: Sequence[Shape], device
     sizes = _sizes(options, shapes)
     if source == DIGITS or trial.is_tiny(sizes[0]):
         return trial.tiny(sizes[0])
-    trial = replace(trial, rate=convolution_rate(device))
     large = [size for size in sizes if not trial.is_tiny(size)]
+    trial = trial.measured(large[-1])
     budgets = [*((size, MINUTES) for size in large), *((large[-1], minutes) for minutes in LONGER)]
     plans = (trial.default(*budget) for budget in budgets)
     chosen = next((each for each in plans if not each.plan.is_short), None)

@@ -5,6 +5,7 @@ from runs of CIFAR-10 (docs/experiments.md, "The lab" and "The engine and the ru
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
@@ -15,9 +16,10 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from sfumato.architecture import model_for
 from sfumato.data import ImageSet
-from sfumato.devices import convolution_rate
 from sfumato.models import network_for
 from sfumato.presets import USUAL_BUDGETS
+from sfumato.progress.line import two_digits
+from sfumato.speed import training_rate
 from sfumato.training.budget import Budget
 from sfumato.training.config import DataConfig, NetworkConfig, OptimizationConfig, TrainConfig
 
@@ -25,6 +27,9 @@ Settings = TypeVar("Settings", DataConfig, NetworkConfig, OptimizationConfig)
 
 WIDTHS = (32, 64, 128, 192, 256)
 """Channels of the first level that are considered."""
+
+COARSE_WIDTHS = (16, 32)
+"""Channels of the first level of networks of larger patches, which learn sooner; smaller than all others."""
 
 MOST_PATCH = 4
 """Pixels a side of a patch; larger ones hold more numbers than narrow networks have channels."""
@@ -34,9 +39,6 @@ LARGE_SIDE = 256
 
 IMAGES_A_GFLOP = 120_000
 """Images that a network should see for each 10^9 operations of its forward pass, before a larger one is better."""
-
-EFFICIENCY = 0.5
-"""What a network reaches of the rate of one large convolution."""
 
 STEPS = 1_500
 """Steps that a run should have at least, before larger batches are better."""
@@ -80,7 +82,7 @@ def planned(config: TrainConfig, images: ImageSet, device: torch.device, rate: f
         config: of which some settings are None.
         images: to be learned.
         device: that will compute.
-        rate: its floating-point operations a second in one large convolution; None measures it where that matters.
+        rate: its operations a second in training; None measures them where that matters.
 
     Raises:
         ConfigError: the settings make no network.
@@ -88,15 +90,29 @@ def planned(config: TrainConfig, images: ImageSet, device: torch.device, rate: f
     config = with_budget(config)
     if is_settled(config):
         return Plan(config)
-    config = replace(config, network=with_levels(config.network, images.image_shape))
-    has_clock = config.optimization.minutes is not None
-    rate = EFFICIENCY * (rate or convolution_rate(device)) if has_clock else math.inf
-    config, operations, seen = with_width(config, images, rate)
-    data = filled(config.data, augment=augment_for(seen / len(images)))
-    config = replace(config, data=data, optimization=filled(config.optimization, batch=batch_for(seen)))
-    is_short, is_long = seen < IMAGES_A_GFLOP * operations / 1e9, seen / len(images) > OFTEN
-    said = reasons(config, operations, seen, rate, images)
+    rate = math.inf if config.optimization.minutes is None else rate or measured_rate(config, images, device)
+    config, cost, seen = largest(sizes(config, images.image_shape), images, rate)
+    config = completed(config, seen, len(images))
+    is_short, is_long = seen < IMAGES_A_GFLOP * cost / 1e9, seen / len(images) > OFTEN
+    said = reasons(config, cost, seen, rate, images)
     return Plan(config, said, warnings(images, is_short, is_long), is_short, is_long)
+
+
+def measured_rate(config: TrainConfig, images: ImageSet, device: torch.device) -> float:
+    """Operations a second in training: of the smallest network, and then of that which is chosen for as many.
+
+    Args:
+        config: of which some settings are None.
+        images: to be learned.
+        device: that will compute.
+    """
+    candidates = sizes(config, images.image_shape)
+    first, seen = candidates[0], 2.0 * BATCHES[0] * STEPS
+    for _ in range(2):
+        operations = forward_operations(first, images)
+        rate = training_rate(completed(first, seen, len(images)), images, device, operations)
+        first, _, seen = largest(candidates, images, rate)
+    return rate
 
 
 def outgrown(asked: TrainConfig, kept: TrainConfig, images: ImageSet, device: torch.device) -> tuple[str, ...]:
@@ -149,21 +165,47 @@ def with_levels(network: NetworkConfig, image_shape: tuple[int, int, int]) -> Ne
     return filled(network, patch=patch, multipliers=levels, blocks=blocks)
 
 
-def with_width(config: TrainConfig, images: ImageSet, rate: float) -> tuple[TrainConfig, int, float]:
-    """The widest network that the budget can show enough images to, its operations, and how many images it will see.
+def sizes(config: TrainConfig, image_shape: tuple[int, int, int]) -> list[TrainConfig]:
+    """The networks that are considered, from the smallest on.
 
-    Both grow with the budget: a network of twice the operations should see twice the images.
+    Where width and patch are left open, narrow networks of twice the patch come first: they learn soonest.
     """
-    widths = WIDTHS if config.network.width is None else (config.network.width,)
-    chosen, cost, seen = config, 0, 0.0
-    for width in widths:
-        wider = replace(config, network=replace(config.network, width=width))
-        operations = forward_operations(wider, images)
-        sees = images_in_budget(config.optimization, rate / (3 * operations))
-        if chosen is not config and sees < IMAGES_A_GFLOP * operations / 1e9:
+    network = with_levels(config.network, image_shape)
+    if network.width is not None:
+        return [replace(config, network=network)]
+    sized = [replace(network, width=width) for width in WIDTHS]
+    patch = 2 * (network.patch or 1)
+    if config.network.patch is None and network.backbone == "convnet" and patch <= MOST_PATCH:
+        coarse = with_levels(replace(config.network, patch=patch), image_shape)
+        sized = [*(replace(coarse, width=width) for width in COARSE_WIDTHS), *sized]
+    return [replace(config, network=each) for each in sized]
+
+
+def largest(candidates: Sequence[TrainConfig], images: ImageSet, rate: float) -> tuple[TrainConfig, int, float]:
+    """The largest network that the budget can show enough images to, its operations, and how many images it will see.
+
+    Both grow with the budget: a network of twice the operations should see twice the images. Where there is no such
+    network, the smallest.
+
+    Args:
+        candidates: from the smallest on.
+        images: to be learned.
+        rate: operations a second in training.
+    """
+    chosen: list[tuple[TrainConfig, int, float]] = []
+    for config in candidates:
+        operations = forward_operations(config, images)
+        seen = images_in_budget(config.optimization, rate / (3 * operations))
+        if chosen and seen < IMAGES_A_GFLOP * operations / 1e9:
             break
-        chosen, cost, seen = wider, operations, sees
-    return chosen, cost, seen
+        chosen.append((config, operations, seen))
+    return chosen[-1]
+
+
+def completed(config: TrainConfig, seen: float, count: int) -> TrainConfig:
+    """The configuration with the augmentation and the batch for so many images seen, of so many that there are."""
+    data = filled(config.data, augment=augment_for(seen / count))
+    return replace(config, data=data, optimization=filled(config.optimization, batch=batch_for(seen)))
 
 
 def images_in_budget(settings: OptimizationConfig, images_a_second: float) -> float:
@@ -210,12 +252,12 @@ def reasons(config: TrainConfig, operations: int, seen: float, rate: float, imag
     """What was settled and why, for people."""
     network, settings = config.network, config.optimization
     gflop = operations / 1e9
-    speed = "" if math.isinf(rate) else f", at about {_rounded(rate / 1e12)} TFLOP/s"
+    speed = "" if math.isinf(rate) else f", at about {two_digits(rate / 1e12)} TFLOP/s"
     return (
         f"Network: width {network.width}, levels {_joined(network.multipliers)}, blocks {_joined(network.blocks)}"
         f"{f', patches of {network.patch}' if network.patch != 1 else ''}: "
-        f"{_rounded(gflop)} GFLOP an image{speed}.",
-        f"It should see about {_rounded(seen)} images ({_rounded(seen / len(images))} times each) in batches of "
+        f"{two_digits(gflop)} GFLOP an image{speed}.",
+        f"It should see about {two_digits(seen)} images ({two_digits(seen / len(images))} times each) in batches of "
         f"{settings.batch}{f', augmented at {config.data.augment:g}' if config.data.augment else ''}.",
     )
 
@@ -261,15 +303,3 @@ def batch_bytes(config: TrainConfig, images: ImageSet) -> int:
 
 def _joined(numbers: tuple[int, ...] | None) -> str:
     return " ".join(map(str, numbers or ()))
-
-
-def _rounded(count: float) -> str:
-    """The first two digits of a number.
-
-    >>> _rounded(1_234_567), _rounded(300.4), _rounded(0.0881), _rounded(4.0)
-    ('1,200,000', '300', '0.088', '4')
-    """
-    leading = math.floor(math.log10(count)) if count > 0 else 0
-    places = max(0, 1 - leading)
-    text = f"{round(count, 1 - leading):,.{places}f}"
-    return text.rstrip("0").rstrip(".") if places else text

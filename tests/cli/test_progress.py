@@ -108,7 +108,9 @@ def test_a_log_gets_a_line_each_15_seconds(capsys: pytest.CaptureFixture[str], m
         ):
             bar.advance(images, share, loss=0.5, waited=waited)
     (line,) = capsys.readouterr().out.splitlines()
-    expected = "training: 25%, 1,000 images, 50 images/s, loss 0.5000, 30% waiting for data, 0:01:00 left"
+    expected = (
+        "training: 25%, 1,000 of about 4,000 images, 50 images/s, loss 0.5000, 30% waiting for data, 0:01:00 left"
+    )
     assert line == expected
 
 

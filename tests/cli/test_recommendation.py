@@ -31,8 +31,7 @@ SLOW, HALF_A_CORE, TWO_CORES, H200 = 1e10, 1e11, 3e11, 5e14
 @pytest.fixture(params=[SLOW, TWO_CORES, H200], ids=["slow", "two cores", "H200"])
 def rate(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> float:
     """What the device does in a second."""
-    monkeypatch.setattr(recommendation, "convolution_rate", lambda _: request.param)
-    monkeypatch.setattr(rules, "convolution_rate", lambda _: request.param)
+    monkeypatch.setattr(rules, "training_rate", lambda *_: request.param / 2)
     return float(request.param)
 
 
@@ -97,7 +96,7 @@ def test_slower_devices_get_smaller_images(rate: float, expected: str) -> None:
 
 
 def test_few_images_get_few_minutes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(recommendation, "convolution_rate", lambda _: H200)
+    monkeypatch.setattr(rules, "training_rate", lambda *_: H200 / 2)
     shapes = [Shape(64, 64, 3, "uint8")] * 200
     advice = recommend("photos", ReadOptions(), shapes, CPU)
     assert "--images 200000" in train_command("photos", advice, True, 200)
@@ -112,7 +111,7 @@ def test_every_option_is_passed_on() -> None:
 
 
 def test_the_memory_of_a_batch_grows_with_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(recommendation, "convolution_rate", lambda _: H200)
+    monkeypatch.setattr(rules, "training_rate", lambda *_: H200 / 2)
     advice = recommend("photos", ReadOptions((32, 32)), [Shape(64, 64, 3, "uint8")] * 9000, CPU)
     images, config = recommendation._empty(9000, 3, 32, 32), advice.plan.config
     one, two = (
@@ -128,7 +127,7 @@ def test_the_memory_of_a_batch_is_what_each_further_image_keeps(preset: str, wid
     config = preset_for("photos", preset)
     config = replace(config, network=replace(config.network, width=width))
     images = recommendation._empty(9000, 3, 32, 32)
-    config = planned(config, images, CPU, H200).config
+    config = planned(config, images, CPU, H200 / 2).config
     network = network_for(model_for(config, images))
 
     def kept_for(count: int) -> int:

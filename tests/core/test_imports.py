@@ -64,7 +64,8 @@ MAY_IMPORT: dict[str, set[str]] = {
         *("sampling", "schedule", "shapes", "sources", "storage", "store"),
     },
     "architecture": {"data", "errors", "models", "nn", "training"},
-    "rules": {"architecture", "data", "devices", "models", "presets", "training"},
+    "speed": {"architecture", "data", "devices", "models", "training"},
+    "rules": {"architecture", "data", "models", "presets", "progress", "speed", "training"},
     "steering": {
         *("conditions", "defaults", "denoiser", "devices", "errors", "flags", "guidance", "models", "sampling", "text"),
     },
@@ -83,7 +84,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         *("runs", "sampling", "schedule", "solvers", "sources", "storage", "store", "text", "training"),
     },
     "recommendation": {
-        *("architecture", "data", "devices", "filesystem", "models", "presets", "rules", "sources", "store"),
+        *("architecture", "data", "filesystem", "models", "presets", "rules", "sources", "store", "training"),
     },
     "inspection": {
         *("conditions", "data", "devices", "duplicates", "errors", "pictures", "recommendation", "sources", "store"),

@@ -35,7 +35,7 @@ def speed(monkeypatch: pytest.MonkeyPatch) -> Speed:
     """`speed(rate)` sets what the device does in a second; by default as an H200."""
 
     def measured(rate: float) -> None:
-        monkeypatch.setattr(rules, "convolution_rate", lambda _: rate)
+        monkeypatch.setattr(rules, "training_rate", lambda *_: rate / 2)
 
     measured(5e14)
     return measured
@@ -131,7 +131,7 @@ def test_the_widest_network_is_chosen_that_sees_its_images(speed: Speed) -> None
     settled = planned(asked(), images(), CPU).config
     operations = rules.forward_operations(replace(settled, network=replace(settled.network, width=128)), images())
     wanted = rules.IMAGES_A_GFLOP * operations / 1e9
-    minutes = wanted * 3 * operations / (rules.EFFICIENCY * 5e14) / 60
+    minutes = wanted * 3 * operations / 2.5e14 / 60
     for share, width in ((1.01, 128), (0.99, 64)):
         assert planned(asked(share * minutes), images(), CPU).config.network.width == width
         config = asked(None, images=int(share * wanted))
@@ -167,12 +167,12 @@ def test_a_plan_leaves_nothing_open_and_is_its_own_plan(speed: Speed, monkeypatc
     del speed
     plan = planned(asked(), images(), CPU)
     assert is_settled(plan.config)
-    monkeypatch.delattr(rules, "convolution_rate")
+    monkeypatch.delattr(rules, "training_rate")
     assert planned(plan.config, images(), CPU) == rules.Plan(plan.config, ())
 
 
 def test_speed_is_not_measured_where_images_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delattr(rules, "convolution_rate")
+    monkeypatch.delattr(rules, "training_rate")
     plan = planned(asked(None, images=1000), images(), CPU)
     assert plan.config.network.width == WIDTHS[0]
     assert "TFLOP/s" not in plan.reasons[0]

@@ -5,7 +5,7 @@ import time
 from rich.console import Console
 
 from sfumato.progress.display import display_on, is_terminal, print_line
-from sfumato.progress.line import Fact, Line, Pace
+from sfumato.progress.line import Fact, Line, Pace, two_digits
 
 LOSS_MEMORY = 0.98
 """Weight of the past in the loss that is shown, an exponential moving average over steps."""
@@ -54,7 +54,7 @@ class TrainingProgress:
                 share,
                 (
                     Fact(f"{share:.0%}"),
-                    Fact(f"{images_seen:,} images", 4),
+                    Fact(f"{images_seen:,}{self._forecast(images_seen, share)} images", 4),
                     Fact(f"{rate:,.0f} images/s" if rate else "", 3),
                     Fact(f"loss {self._loss:.4f}", 1),
                     Fact(f"{waiting:.0%} waiting for data", 5),
@@ -62,6 +62,12 @@ class TrainingProgress:
                 ),
             )
         )
+
+    def _forecast(self, images_seen: int, share: float) -> str:
+        """How many images the whole run will have seen, at the pace of now."""
+        if not self._share.rate or share == 1:
+            return ""
+        return f" of about {two_digits(images_seen + (1 - share) * self._images.rate / self._share.rate)}"
 
 
 def shows_bars() -> bool:

@@ -1,0 +1,62 @@
+"""How fast a device trains is found by real steps, of as many images as take about a second."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from sfumato import speed
+from sfumato.data import ImageSet
+from sfumato.data.feed import Batch
+from sfumato.presets import preset_for
+from sfumato.rules import planned
+from sfumato.speed import images_a_second, training_rate
+from sfumato.training.config import TrainConfig
+
+CPU = torch.device("cpu")
+IMAGES = ImageSet.of(torch.zeros(50, 1, 8, 8, dtype=torch.uint8))
+
+
+@pytest.fixture
+def config() -> TrainConfig:
+    """A small network, complete."""
+    config = preset_for("photos", "default")
+    settings = replace(config.optimization, minutes=1.0, batch=32)
+    return planned(replace(config, optimization=settings), IMAGES, CPU, rate=1e9).config
+
+
+@pytest.fixture
+def batches(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The sizes of the batches that were learned from, by a device that takes 0.01 s an image; the first takes 9 s."""
+    clock, sizes = [0.0], list[int]()
+
+    def step(engine: speed.EagerEngine, batch: Batch) -> None:
+        clock[0] += 0.01 * len(batch.images) if sizes else 9.0
+        sizes.append(len(batch.images))
+        engine.state.counters.images_seen += len(batch.images)
+
+    monkeypatch.setattr(speed.time, "perf_counter", lambda: clock[0])
+    monkeypatch.setattr(speed.EagerEngine, "step", step)
+    return sizes
+
+
+def test_the_first_step_is_not_measured(config: TrainConfig, batches: list[int]) -> None:
+    assert images_a_second(config, IMAGES, CPU, 30) == pytest.approx(100)
+    assert batches == [30] * 5
+
+
+@pytest.mark.parametrize(("operations", "batch"), [(10**7, 32), (10**8, 5), (10**9, 1)])
+def test_a_step_takes_about_a_second_or_is_one_image(
+    operations: int, batch: int, config: TrainConfig, batches: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As expected of a device that makes 3 x 10^9 operations a second in convolutions, and half of that in training."""
+    monkeypatch.setattr(speed, "convolution_rate", lambda _: 3e9)
+    assert training_rate(config, IMAGES, CPU, operations) == pytest.approx(3 * operations * 100)
+    assert set(batches) == {batch}
+
+
+def test_real_steps_are_taken(config: TrainConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(speed, "SECONDS", 0.01)
+    assert 1 < images_a_second(config, IMAGES, CPU, 4) < 10**6
