@@ -131,7 +131,7 @@ def recommend(source: str, options: ReadOptions, shapes: Sequence[Shape], device
     trial = trial.measured(large[-1])
     budgets = [*((size, MINUTES) for size in large), *((large[-1], minutes) for minutes in LONGER)]
     plans = (trial.default(*budget) for budget in budgets)
-    chosen = next((each for each in plans if not each.plan.is_short), None)
+    chosen = next((each for each in plans if not (each.plan.is_short or each.plan.is_coarse)), None)
     if chosen is None:
         return trial.tiny(sizes[-1]) if trial.is_tiny(sizes[-1]) else trial.default(sizes[-1], LONGER[-1])
     if not chosen.plan.is_long:

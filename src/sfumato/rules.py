@@ -34,13 +34,22 @@ COARSE_WIDTHS = (16, 32)
 MOST_PATCH = 4
 """Pixels a side of a patch; larger ones hold more numbers than narrow networks have channels."""
 
+LEAST_SIDE = 8
+"""Patches a side that are left of an image where they are larger than usual."""
+
 LARGE_SIDE = 256
 """Pixels a side from which a smaller --size is recommended."""
 
 IMAGES_A_GFLOP = 120_000
 """Images that a network should see for each 10^9 operations of its forward pass, before a larger one is better."""
 
-STEPS = 1_500
+FEWEST = 60_000
+"""Images that any network but the smallest should see, and twice as many where its patches are the finer ones."""
+
+LITTLE = 20_000
+"""Images below which even the smallest network draws little that is recognised."""
+
+STEPS = 1_000
 """Steps that a run should have at least, before larger batches are better."""
 
 BATCHES = (16, 256)
@@ -66,6 +75,7 @@ class Plan:
         warnings: a sentence for each thing that other settings would make better.
         is_short: whether the budget is too small for the network.
         is_long: whether each image will be seen so often that it may be memorized.
+        is_coarse: whether patches are larger than usual, as the budget is small.
     """
 
     config: TrainConfig
@@ -73,6 +83,7 @@ class Plan:
     warnings: tuple[str, ...] = ()
     is_short: bool = False
     is_long: bool = False
+    is_coarse: bool = False
 
 
 def planned(config: TrainConfig, images: ImageSet, device: torch.device, rate: float | None = None) -> Plan:
@@ -91,11 +102,13 @@ def planned(config: TrainConfig, images: ImageSet, device: torch.device, rate: f
     if is_settled(config):
         return Plan(config)
     rate = math.inf if config.optimization.minutes is None else rate or measured_rate(config, images, device)
-    config, cost, seen = largest(sizes(config, images.image_shape), images, rate)
+    candidates = sizes(config, images.image_shape)
+    config, cost, seen = largest(candidates, images, rate)
     config = completed(config, seen, len(images))
-    is_short, is_long = seen < IMAGES_A_GFLOP * cost / 1e9, seen / len(images) > OFTEN
+    is_short, is_long = seen < max(LITTLE, IMAGES_A_GFLOP * cost / 1e9), seen / len(images) > OFTEN
+    is_coarse = config.network.patch != candidates[-1].network.patch
     said = reasons(config, cost, seen, rate, images)
-    return Plan(config, said, warnings(images, is_short, is_long), is_short, is_long)
+    return Plan(config, said, warnings(images, is_short, is_long), is_short, is_long, is_coarse)
 
 
 def measured_rate(config: TrainConfig, images: ImageSet, device: torch.device) -> float:
@@ -175,7 +188,8 @@ def sizes(config: TrainConfig, image_shape: tuple[int, int, int]) -> list[TrainC
         return [replace(config, network=network)]
     sized = [replace(network, width=width) for width in WIDTHS]
     patch = 2 * (network.patch or 1)
-    if config.network.patch is None and network.backbone == "convnet" and patch <= MOST_PATCH:
+    is_open = config.network.patch is None and network.backbone == "convnet"
+    if is_open and patch <= min(MOST_PATCH, max(image_shape[1:]) / LEAST_SIDE):
         coarse = with_levels(replace(config.network, patch=patch), image_shape)
         sized = [*(replace(coarse, width=width) for width in COARSE_WIDTHS), *sized]
     return [replace(config, network=each) for each in sized]
@@ -184,8 +198,8 @@ def sizes(config: TrainConfig, image_shape: tuple[int, int, int]) -> list[TrainC
 def largest(candidates: Sequence[TrainConfig], images: ImageSet, rate: float) -> tuple[TrainConfig, int, float]:
     """The largest network that the budget can show enough images to, its operations, and how many images it will see.
 
-    Both grow with the budget: a network of twice the operations should see twice the images. Where there is no such
-    network, the smallest.
+    Both grow with the budget: a network of twice the operations should see twice the images, and none but the smallest
+    fewer than `FEWEST`. Where there is no such network, the smallest.
 
     Args:
         candidates: from the smallest on.
@@ -196,7 +210,8 @@ def largest(candidates: Sequence[TrainConfig], images: ImageSet, rate: float) ->
     for config in candidates:
         operations = forward_operations(config, images)
         seen = images_in_budget(config.optimization, rate / (3 * operations))
-        if chosen and seen < IMAGES_A_GFLOP * operations / 1e9:
+        is_finer = config.network.patch != candidates[0].network.patch
+        if chosen and seen < max(FEWEST * (1 + is_finer), IMAGES_A_GFLOP * operations / 1e9):
             break
         chosen.append((config, operations, seen))
     return chosen[-1]

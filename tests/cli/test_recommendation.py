@@ -84,7 +84,7 @@ def test_train_does_not_warn_of_what_is_recommended(side: int, count: int) -> No
     [
         (H200, "--size 64 --minutes 30"),
         (TWO_CORES, "--size 64 --minutes 30"),
-        (HALF_A_CORE, "--size 32 --minutes 60"),
+        (HALF_A_CORE, "--size 32 --minutes 120"),
         (SLOW, "--preset tiny"),
     ],
     indirect=["rate"],

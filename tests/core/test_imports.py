@@ -78,7 +78,9 @@ MAY_IMPORT: dict[str, set[str]] = {
         *("architecture", "data", "denoiser", "devices", "errors", "evaluation", "models", "open_run", "pictures"),
         *("progress", "rules", "runs", "sampling", "sources", "store", "training"),
     },
-    "duplicates": {"data"},
+    "hashes": set(),
+    "thumbnails": {"data"},
+    "duplicates": {"data", "hashes", "thumbnails"},
     "evaluation": {
         *("bulk", "data", "denoiser", "depth", "errors", "guidance", "likelihood", "metrics", "models", "pictures"),
         *("runs", "sampling", "schedule", "solvers", "sources", "storage", "store", "text", "training"),

@@ -19,7 +19,7 @@ from sfumato.errors import ConfigError
 from sfumato.nn.convnet import ConvNetConfig
 from sfumato.open_run import Run
 from sfumato.presets import PRESETS, USUAL_BUDGETS, preset_for
-from sfumato.rules import WIDTHS, forward_operations, is_settled, planned, with_levels
+from sfumato.rules import COARSE_WIDTHS, WIDTHS, forward_operations, is_settled, planned, with_levels
 from sfumato.runs import Learned, continued, has_other_budget
 from sfumato.training.config import NetworkConfig, OptimizationConfig, TrainConfig
 
@@ -107,11 +107,11 @@ def test_what_was_given_of_the_levels_stays_and_the_rest_goes_with_it() -> None:
 
 def test_a_larger_budget_never_makes_a_narrower_network_or_a_smaller_batch(speed: Speed) -> None:
     del speed
-    plans = [planned(asked(minutes), images(), CPU).config for minutes in (0.001, 0.01, 0.1, 1.0, 10.0, 100.0)]
+    plans = [planned(asked(minutes), images(), CPU).config for minutes in (1e-5, 0.001, 0.01, 0.1, 1.0, 10.0, 100.0)]
     widths, batches = [p.network.width or 0 for p in plans], [p.optimization.batch or 0 for p in plans]
     assert widths == sorted(widths)
     assert batches == sorted(batches)
-    assert (widths[0], widths[-1]) == (WIDTHS[0], WIDTHS[-1])
+    assert (widths[0], widths[-1]) == (COARSE_WIDTHS[0], WIDTHS[-1])
     assert (batches[0], batches[-1]) == rules.BATCHES
     assert len(set(widths)) >= 4
 
@@ -138,7 +138,28 @@ def test_the_widest_network_is_chosen_that_sees_its_images(speed: Speed) -> None
         assert planned(config, images(), CPU).config.network.width == width
 
 
-@pytest.mark.parametrize(("seen", "batch"), [(0, 16), (100, 16), (1500 * 64, 64), (1500 * 64 - 1, 32), (1e12, 256)])
+@pytest.mark.parametrize(("patch", "width"), [(None, None), (2, None), (None, 32), (1, 16)])
+def test_larger_patches_are_considered_where_neither_they_nor_the_width_are_given(
+    patch: int | None, width: int | None
+) -> None:
+    config = asked(None, images=1000)
+    config = replace(config, network=replace(config.network, patch=patch, width=width))
+    considered = [(c.network.width, c.network.patch) for c in rules.sizes(config, (1, 28, 28))]
+    usual = [(each, patch or 1) for each in (WIDTHS if width is None else (width,))]
+    assert considered == [(16, 2), (32, 2), *usual] if patch is width is None else considered == usual
+
+
+@pytest.mark.parametrize(("seen", "size"), [(1, (16, 2)), (59_999, (16, 2)), (60_000, (32, 2)), (119_999, (32, 2))])
+def test_small_networks_are_chosen_for_few_images(seen: int, size: tuple[int, int]) -> None:
+    """Of 28x28 pixels, for which they have few operations."""
+    plan = planned(asked(None, images=seen), images(10_000, (1, 28, 28)), CPU)
+    assert (plan.config.network.width, plan.config.network.patch) == size
+    assert plan.is_coarse
+    assert plan.is_short == (seen < 20_000)
+    assert not planned(asked(None, images=120_000), images(10_000, (1, 28, 28)), CPU).is_coarse
+
+
+@pytest.mark.parametrize(("seen", "batch"), [(0, 16), (100, 16), (1000 * 64, 64), (1000 * 64 - 1, 32), (1e12, 256)])
 def test_a_batch_leaves_enough_steps(seen: float, batch: int) -> None:
     assert rules.batch_for(seen) == batch
 
@@ -174,7 +195,7 @@ def test_a_plan_leaves_nothing_open_and_is_its_own_plan(speed: Speed, monkeypatc
 def test_speed_is_not_measured_where_images_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(rules, "training_rate")
     plan = planned(asked(None, images=1000), images(), CPU)
-    assert plan.config.network.width == WIDTHS[0]
+    assert (plan.config.network.width, plan.config.network.patch) == (COARSE_WIDTHS[0], 2)
     assert "TFLOP/s" not in plan.reasons[0]
 
 
@@ -195,7 +216,7 @@ def test_reasons_say_what_was_settled_and_warn_where_it_is_little(speed: Speed) 
     assert network.endswith("at about 250 TFLOP/s.")
     assert "in batches of 256." in images_seen
     assert "patches of 2" in planned(asked(), images(shape=(3, 64, 64)), CPU).reasons[0]
-    assert "That is little" in planned(asked(0.001), images(), CPU).warnings[-1]
+    assert "That is little" in planned(asked(1e-5), images(), CPU).warnings[-1]
 
 
 def test_operations_of_layers_are_two_for_each_multiply_add() -> None:
@@ -300,9 +321,10 @@ def test_where_no_run_is_nothing_is_taken_over(tmp_path: Path) -> None:
 
 def test_a_tiny_budget_on_many_sizes_makes_the_smallest_network(speed: Speed) -> None:
     speed(1e6)
-    for side in (8, 28, 64, 256):
+    for side, size in ((8, (32, 1)), (15, (32, 1)), (16, (16, 2)), (28, (16, 2)), (64, (16, 4)), (256, (32, 4))):
         plan = planned(asked(0.01), images(100, (1, side, side)), CPU)
-        assert (plan.config.network.width, plan.config.optimization.batch) == (WIDTHS[0], rules.BATCHES[0])
+        assert (plan.config.network.width, plan.config.network.patch) == size
+        assert plan.config.optimization.batch == rules.BATCHES[0]
 
 
 def test_about_how_many_images_is_what_both_budgets_allow() -> None:
