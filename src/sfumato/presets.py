@@ -25,7 +25,7 @@ PRESETS: dict[str, TrainConfig] = {
         network=NetworkConfig(
             backbone="convnet", width=None, multipliers=None, blocks=None, attention=(8,), patch=None, dropout=0.0
         ),
-        diffusion=DiffusionConfig(schedule="edm", parametrization="edm", times="log-normal:mean=-0.5", stratified=True),
+        diffusion=DiffusionConfig(schedule="edm", parametrization="edm", times=None, stratified=True),
         optimization=OptimizationConfig(
             batch=None, optimizer="muon", learning_rate=2e-3, warmup=0.02, decay=1.0, ema="power"
         ),

@@ -21,15 +21,18 @@ from sfumato.presets import USUAL_BUDGETS
 from sfumato.progress.line import two_digits
 from sfumato.speed import training_rate
 from sfumato.training.budget import Budget
-from sfumato.training.config import DataConfig, NetworkConfig, OptimizationConfig, TrainConfig
+from sfumato.training.config import DataConfig, DiffusionConfig, NetworkConfig, OptimizationConfig, TrainConfig
 
-Settings = TypeVar("Settings", DataConfig, NetworkConfig, OptimizationConfig)
+Settings = TypeVar("Settings", DataConfig, NetworkConfig, DiffusionConfig, OptimizationConfig)
 
 WIDTHS = (32, 64, 128, 192, 256)
 """Channels of the first level that are considered."""
 
 COARSE_WIDTHS = (16, 32)
 """Channels of the first level of networks of larger patches, which learn sooner; smaller than all others."""
+
+TIMES, COARSE_TIMES = "log-normal:mean=-0.5", "log-normal:mean=0"
+"""Which times are trained on most; where patches are larger than usual more noise, as the whole is learned first."""
 
 MOST_PATCH = 4
 """Pixels a side of a patch; larger ones hold more numbers than narrow networks have channels."""
@@ -51,6 +54,9 @@ LITTLE = 20_000
 
 STEPS = 1_000
 """Steps that a run should have at least, before larger batches are better."""
+
+MOST_MEASUREMENTS = 3
+"""Networks and batches whose speed is measured, a second or two each, before one is chosen."""
 
 BATCHES = (16, 256)
 """The smallest and the largest batch that is chosen."""
@@ -112,7 +118,7 @@ def planned(config: TrainConfig, images: ImageSet, device: torch.device, rate: f
 
 
 def measured_rate(config: TrainConfig, images: ImageSet, device: torch.device) -> float:
-    """Operations a second in training: of the smallest network, and then of that which is chosen for as many.
+    """Operations a second in training: of the smallest network, then of the one that is chosen for as many, and so on.
 
     Args:
         config: of which some settings are None.
@@ -120,11 +126,13 @@ def measured_rate(config: TrainConfig, images: ImageSet, device: torch.device) -
         device: that will compute.
     """
     candidates = sizes(config, images.image_shape)
-    first, seen = candidates[0], 2.0 * BATCHES[0] * STEPS
-    for _ in range(2):
-        operations = forward_operations(first, images)
-        rate = training_rate(completed(first, seen, len(images)), images, device, operations)
-        first, _, seen = largest(candidates, images, rate)
+    measured, plan = None, completed(candidates[0], 2.0 * BATCHES[0] * STEPS, len(images))
+    for _ in range(MOST_MEASUREMENTS):
+        rate = training_rate(plan, images, device, forward_operations(plan, images))
+        network, _, seen = largest(candidates, images, rate)
+        measured, plan = plan, completed(network, seen, len(images))
+        if plan == measured:
+            break
     return rate
 
 
@@ -153,7 +161,7 @@ def is_settled(config: TrainConfig) -> bool:
     """Whether nothing is left open."""
     network, settings = config.network, config.optimization
     sizes = (network.width, network.multipliers, network.blocks, network.patch)
-    return None not in (*sizes, settings.batch, config.data.augment)
+    return None not in (*sizes, settings.batch, config.data.augment, config.diffusion.times)
 
 
 def with_budget(config: TrainConfig) -> TrainConfig:
@@ -184,15 +192,16 @@ def sizes(config: TrainConfig, image_shape: tuple[int, int, int]) -> list[TrainC
     Where width and patch are left open, narrow networks of twice the patch come first: they learn soonest.
     """
     network = with_levels(config.network, image_shape)
-    if network.width is not None:
-        return [replace(config, network=network)]
-    sized = [replace(network, width=width) for width in WIDTHS]
+    usual = replace(config, diffusion=filled(config.diffusion, times=TIMES))
+    widths = WIDTHS if network.width is None else (network.width,)
+    finer = [replace(usual, network=replace(network, width=width)) for width in widths]
     patch = 2 * (network.patch or 1)
-    is_open = config.network.patch is None and network.backbone == "convnet"
-    if is_open and patch <= min(MOST_PATCH, max(image_shape[1:]) / LEAST_SIDE):
-        coarse = with_levels(replace(config.network, patch=patch), image_shape)
-        sized = [*(replace(coarse, width=width) for width in COARSE_WIDTHS), *sized]
-    return [replace(config, network=each) for each in sized]
+    is_open = config.network.patch is None and network.width is None and network.backbone == "convnet"
+    if not is_open or patch > min(MOST_PATCH, max(image_shape[1:]) / LEAST_SIDE):
+        return finer
+    coarse = with_levels(replace(config.network, patch=patch), image_shape)
+    sooner = replace(config, diffusion=filled(config.diffusion, times=COARSE_TIMES))
+    return [*(replace(sooner, network=replace(coarse, width=width)) for width in COARSE_WIDTHS), *finer]
 
 
 def largest(candidates: Sequence[TrainConfig], images: ImageSet, rate: float) -> tuple[TrainConfig, int, float]:

@@ -23,7 +23,14 @@ from sfumato.models import BEST, DESCRIPTION, MODEL, WEIGHTS, images_seen
 from sfumato.sources import USUAL, ReadOptions
 from sfumato.storage import read_text, validated
 from sfumato.training.budget import Budget
-from sfumato.training.config import DataConfig, NetworkConfig, OptimizationConfig, TrainConfig, differences
+from sfumato.training.config import (
+    DataConfig,
+    DiffusionConfig,
+    NetworkConfig,
+    OptimizationConfig,
+    TrainConfig,
+    differences,
+)
 
 CONFIG = "config.toml"
 
@@ -33,7 +40,7 @@ DEEP_KEY = re.compile(r'(?:\.\s*(?:"[^"\n]*"|[\w-]+)\s*){10}=')
 
 SIZES = ("width", "multipliers", "blocks", "patch")
 
-Table = TypeVar("Table", DataConfig, NetworkConfig, OptimizationConfig)
+Table = TypeVar("Table", DataConfig, DiffusionConfig, NetworkConfig, OptimizationConfig)
 
 
 @dataclass(frozen=True)
@@ -200,10 +207,10 @@ def continued(config: TrainConfig, path: str | Path) -> TrainConfig:
     begun = read_record(path).config
     is_unlimited = config.optimization.images is None and config.optimization.minutes is None
     budget = {"images", "minutes"} if is_unlimited else set()
-    sizes = {"augment", "batch", *SIZES} if has_learned(Path(path)) else set()
+    sizes = {"augment", "batch", "times", *SIZES} if has_learned(Path(path)) else set()
     tables = {
         name: _taken_over(getattr(config, name), getattr(begun, name), budget | sizes)
-        for name in ("data", "network", "optimization")
+        for name in ("data", "network", "diffusion", "optimization")
     }
     return replace(config, **tables)
 

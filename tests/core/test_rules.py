@@ -155,6 +155,7 @@ def test_small_networks_are_chosen_for_few_images(seen: int, size: tuple[int, in
     plan = planned(asked(None, images=seen), images(10_000, (1, 28, 28)), CPU)
     assert (plan.config.network.width, plan.config.network.patch) == size
     assert plan.is_coarse
+    assert plan.config.diffusion.times == rules.COARSE_TIMES
     assert plan.is_short == (seen < 20_000)
     assert not planned(asked(None, images=120_000), images(10_000, (1, 28, 28)), CPU).is_coarse
 
@@ -176,11 +177,12 @@ def test_what_was_given_is_never_changed(speed: Speed) -> None:
     config = asked(0.5, batch=7)
     given = NetworkConfig(backbone="convnet", width=96, multipliers=None, blocks=None, patch=2, attention=(8,))
     config = replace(config, network=given, data=replace(config.data, augment=0.07))
+    config = replace(config, diffusion=replace(config.diffusion, times="log-normal:mean=0.3"))
     settled = planned(config, images(), CPU).config
     assert (settled.network.width, settled.network.patch) == (96, 2)
     assert (settled.optimization.batch, settled.data.augment) == (7, 0.07)
     assert settled.network.multipliers == (1, 2)
-    assert settled.diffusion == config.diffusion
+    assert settled.diffusion == replace(config.diffusion, times="log-normal:mean=0.3")
     assert settled.watch == config.watch
 
 

@@ -20,6 +20,7 @@ SOUND = {
     ("adam", "constant:decay=0.995"),
     ("muon", "power"),
     ("linear", False, 1.0, "noise", "uniform", False, "simple"),
+    ("edm", False, 1.0, "edm", None, True, "simple"),
     ("edm", False, 1.0, "edm", "log-normal:mean=-0.5", True, "simple"),
 }
 """Names in the presets, which are known to be right: `sfumato --help` need not wait for PyTorch to say so."""
@@ -173,7 +174,7 @@ class DiffusionConfig:
     parametrization: str = "noise"
     """What the network predicts: noise (DDPM), data, velocity (steady at every noise level, a safe choice), flow (goes
     with the schedule flow) or edm (goes with the schedule edm)."""
-    times: str = "uniform"
+    times: Annotated[str | None, otherwise("STR", "what suits the run")] = "uniform"
     """Which times are trained on most: uniform, log-normal (EDM's; goes with edm) or logit-normal (the middle times;
     goes with flow). With settings: log-normal:mean=-0.8,std=1.4."""
     stratified: bool = False
@@ -188,17 +189,21 @@ class DiffusionConfig:
         from sfumato.models import checked_schedule
 
         checked_schedule(self.schedule, self.zero_terminal_snr, self.shift, self.parametrization)
-        _ = self.time_density, self.loss_weight
+        _ = self.loss_weight, None if self.times is None else self.time_density
 
     @cached_property
     def time_density(self) -> "TimeDensity":
         """How often each time is drawn.
 
         Raises:
-            ConfigError: `times` is an unknown name or has an unknown setting; lists what is possible.
+            ConfigError: `times` is left open, an unknown name or has an unknown setting; lists what is possible.
         """
         from sfumato.objective import times_for
 
+        if self.times is None:
+            raise ConfigError(
+                "the settings leave the times open", "Settle them by `sfumato.rules.planned`, or give them."
+            )
         return times_for(self.times)
 
     @cached_property
