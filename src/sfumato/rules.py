@@ -128,7 +128,8 @@ def measured_rate(config: TrainConfig, images: ImageSet, device: torch.device) -
     candidates = sizes(config, images.image_shape)
     measured, plan = None, completed(candidates[0], 2.0 * BATCHES[0] * STEPS, len(images))
     for _ in range(MOST_MEASUREMENTS):
-        rate = training_rate(plan, images, device, forward_operations(plan, images))
+        activations = batch_bytes(plan, images) // plan.optimization.batch_size
+        rate = training_rate(plan, images, device, forward_operations(plan, images), activations)
         network, _, seen = largest(candidates, images, rate)
         measured, plan = plan, completed(network, seen, len(images))
         if plan == measured:

@@ -64,7 +64,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         *("sampling", "schedule", "shapes", "sources", "storage", "store"),
     },
     "architecture": {"data", "errors", "models", "nn", "training"},
-    "speed": {"architecture", "data", "devices", "models", "training"},
+    "speed": {"architecture", "data", "devices", "errors", "models", "training"},
     "rules": {"architecture", "data", "models", "presets", "progress", "speed", "training"},
     "steering": {
         *("conditions", "defaults", "denoiser", "devices", "errors", "flags", "guidance", "models", "sampling", "text"),

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from sfumato import speed
-from sfumato.data import ImageSet
+from sfumato.data import Feed, ImageSet, feed_for
 from sfumato.data.feed import Batch
 from sfumato.presets import preset_for
 from sfumato.rules import planned
@@ -47,13 +47,60 @@ def test_the_first_step_is_not_measured(config: TrainConfig, batches: list[int])
     assert batches == [30] * 5
 
 
+def test_a_first_step_that_takes_long_is_measured_itself(
+    config: TrainConfig, batches: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(speed, "LONG", 8.0)
+    assert images_a_second(config, IMAGES, CPU, 30) == pytest.approx(30 / 9)
+    assert batches == [30]
+
+
+@pytest.mark.usefixtures("batches")
+def test_no_more_images_are_read_than_there_are_in_a_batch(
+    config: TrainConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[int] = []
+
+    def feed(images: ImageSet, seed: int, device: torch.device) -> Feed:
+        read.append(len(images))
+        return feed_for(images, seed, device)
+
+    monkeypatch.setattr(speed, "feed_for", feed)
+    for batch in (30, 50, 64):
+        images_a_second(config, IMAGES, CPU, batch)
+    assert read == [30, 50, 50]
+
+
+@pytest.mark.parametrize(("free", "batch"), [(20_000, 10), (2_000, 1), (1_999, None)])
+def test_a_batch_takes_half_of_the_free_memory_at_most(
+    free: int, batch: int | None, config: TrainConfig, batches: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where not even one image fits, half of what the device makes in convolutions is expected."""
+    monkeypatch.setattr(speed, "convolution_rate", lambda _: 3e9)
+    monkeypatch.setattr(speed, "free_memory", lambda _: free)
+    expected = 1.5e9 if batch is None else 3e9
+    assert training_rate(config, IMAGES, CPU, 10**7, 1000) == pytest.approx(expected)
+    assert set(batches) == ({batch} - {None})
+
+
+def test_a_step_for_which_memory_is_too_small_is_not_measured(
+    config: TrainConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def step(engine: speed.EagerEngine, batch: Batch) -> None:
+        raise RuntimeError(f"[enforce fail] can't allocate memory: {engine.parts} {len(batch.images)}")
+
+    monkeypatch.setattr(speed, "convolution_rate", lambda _: 3e9)
+    monkeypatch.setattr(speed.EagerEngine, "step", step)
+    assert training_rate(config, IMAGES, CPU, 10**7, 1000) == 1.5e9
+
+
 @pytest.mark.parametrize(("operations", "batch"), [(10**7, 32), (10**8, 5), (10**9, 1)])
 def test_a_step_takes_about_a_second_or_is_one_image(
     operations: int, batch: int, config: TrainConfig, batches: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As expected of a device that makes 3 x 10^9 operations a second in convolutions, and half of that in training."""
     monkeypatch.setattr(speed, "convolution_rate", lambda _: 3e9)
-    assert training_rate(config, IMAGES, CPU, operations) == pytest.approx(3 * operations * 100)
+    assert training_rate(config, IMAGES, CPU, operations, 1000) == pytest.approx(3 * operations * 100)
     assert set(batches) == {batch}
 
 
