@@ -1,7 +1,8 @@
 """What follows from the minutes, the images and the device: the size of the network, the batch, the augmentation.
 
 Each rule is a function below, and `planned` applies them in order, to what the settings leave open. The constants come
-from runs of CIFAR-10 (docs/experiments.md, "The lab" and "The engine and the rules").
+from runs of CIFAR-10 (docs/experiments.md, "The lab" and "The engine and the rules"), for small budgets from runs of
+digits ("What draws digits after minutes on two cores").
 """
 
 import math
@@ -38,7 +39,7 @@ MOST_PATCH = 4
 """Pixels a side of a patch; larger ones hold more numbers than narrow networks have channels."""
 
 LEAST_SIDE = 8
-"""Patches a side that are left of an image where they are larger than usual."""
+"""Patches along the longer side that are left of an image where they are larger than usual."""
 
 LARGE_SIDE = 256
 """Pixels a side from which a smaller --size is recommended."""
@@ -138,7 +139,7 @@ def measured_rate(config: TrainConfig, images: ImageSet, device: torch.device) -
 
 
 def outgrown(asked: TrainConfig, kept: TrainConfig, images: ImageSet, device: torch.device) -> tuple[str, ...]:
-    """The sentence for a run that goes on for another budget, if the rules would now choose another width; else none.
+    """The sentence for a run that goes on for another budget, if the rules would now choose another size; else none.
 
     Args:
         asked: the settings as they are given now, of which some are None.
@@ -149,12 +150,12 @@ def outgrown(asked: TrainConfig, kept: TrainConfig, images: ImageSet, device: to
     Raises:
         ConfigError: the settings make no network.
     """
-    begun, now = kept.network.width, planned(asked, images, device).config.network.width
-    if begun == now:
+    begun, now = kept.network, planned(asked, images, device).config.network
+    if (begun.width, begun.patch) == (now.width, now.patch):
         return ()
     return (
-        f"The network stays the one that the run began with, of width {begun}; for {Budget.of(asked.optimization)} "
-        f"the rules would now choose width {now}, which a new --out takes.",
+        f"The network stays the one that the run began with, of {_size(begun)}; for "
+        f"{Budget.of(asked.optimization)} the rules would now choose {_size(now)}, which a new --out takes.",
     )
 
 
@@ -324,6 +325,10 @@ def batch_bytes(config: TrainConfig, images: ImageSet) -> int:
         result = network(image, time)  # holds what was kept until it is counted
     del result
     return (config.optimization.batch or 1) * sum(sizes.values())
+
+
+def _size(network: NetworkConfig) -> str:
+    return f"width {network.width} and patches of {network.patch}"
 
 
 def _joined(numbers: tuple[int, ...] | None) -> str:

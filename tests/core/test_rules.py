@@ -290,10 +290,14 @@ def test_a_network_that_the_budget_of_now_would_make_wider_stays_and_that_is_sai
     narrow = planned(asked(0.1), images(), CPU).config
     (sentence,) = rules.outgrown(asked(), narrow, images(), CPU)
     wanted = planned(asked(), images(), CPU).config.network.width
-    assert f"of width {narrow.network.width}; for 30 minutes of training the rules would now choose" in sentence
-    assert f"choose width {wanted}, which a new --out takes." in sentence
-    given = replace(asked(), network=replace(OPEN, width=narrow.network.width))
+    size = f"of width {narrow.network.width} and patches of 2"
+    assert f"{size}; for 30 minutes of training the rules would now choose" in sentence
+    assert f"choose width {wanted} and patches of 1, which a new --out takes." in sentence
+    given = replace(asked(), network=replace(OPEN, width=narrow.network.width, patch=2))
     assert rules.outgrown(given, narrow, images(), CPU) == ()
+    coarse = replace(narrow, network=replace(narrow.network, width=wanted, patch=2))
+    (sentence,) = rules.outgrown(asked(), coarse, images(), CPU)
+    assert f"of width {wanted} and patches of 2; for" in sentence
     speed(5e14)
     assert rules.outgrown(asked(), begun, images(), CPU) == ()
 
