@@ -114,6 +114,20 @@ def test_a_log_gets_a_line_each_15_seconds(capsys: pytest.CaptureFixture[str], m
     assert line == expected
 
 
+@pytest.mark.parametrize(
+    ("seen", "share", "forecast"),
+    [(12_345, 0.1, "120,000"), (52_480, 0.5, "105,000"), (104_400, 0.995, "104,920"), (999, 0.999, "1,000")],
+)
+def test_the_forecast_is_never_smaller_than_what_was_seen(seen: int, share: float, forecast: str) -> None:
+    """Of the images to come the first two digits are known, so the forecast of the total gets more exact."""
+    bar = TrainingProgress()
+    bar._share.mark(0.0, 0.0)
+    bar._share.mark(1.0, share)
+    bar._images.mark(0.0, 0.0)
+    bar._images.mark(1.0, seen)
+    assert bar._forecast(seen, share) == f" of about {forecast}"
+
+
 def test_sampling_tells_a_log_how_far_it_is(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

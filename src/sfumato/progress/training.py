@@ -1,11 +1,12 @@
 """The progress of training: a bar with speed, loss and time left, and sentences above it."""
 
+import math
 import time
 
 from rich.console import Console
 
 from sfumato.progress.display import display_on, is_terminal, print_line
-from sfumato.progress.line import Fact, Line, Pace, two_digits
+from sfumato.progress.line import Fact, Line, Pace
 
 LOSS_MEMORY = 0.98
 """Weight of the past in the loss that is shown, an exponential moving average over steps."""
@@ -64,10 +65,11 @@ class TrainingProgress:
         )
 
     def _forecast(self, images_seen: int, share: float) -> str:
-        """How many images the whole run will have seen, at the pace of now."""
-        if not self._share.rate or share == 1:
+        """How many images the whole run will have seen, at the pace of now; those to come in two digits."""
+        to_come = (1 - share) * self._images.rate / self._share.rate if self._share.rate else 0.0
+        if not to_come:
             return ""
-        return f" of about {two_digits(images_seen + (1 - share) * self._images.rate / self._share.rate)}"
+        return f" of about {round(images_seen + to_come, 1 - math.floor(math.log10(to_come))):,.0f}"
 
 
 def shows_bars() -> bool:
