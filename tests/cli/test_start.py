@@ -18,6 +18,7 @@ from .conftest import TINY
 INTERRUPTED_AT = """
 import os, signal, sys
 name, *arguments = sys.argv[1:]
+signal.signal(signal.SIGINT, signal.default_int_handler)  # which a parent in the background ignores
 class Finder:
     def find_spec(self, module, *rest):
         if module == name:
