@@ -224,6 +224,7 @@ class _Loop:
         counters, self.engine = self.state.counters, engine
         began_at, self.counted_until = counters.images_seen, time.perf_counter()
         before = Moment(counters.images_seen, self.share)
+        self.observe_again(before)
         while self.share < 1 and not self.should_stop():
             size = self.budget.batch(counters, self.config.optimization.batch_size)
             self.take(engine.step(self.feed.batch(counters.images_seen, size)))
@@ -311,9 +312,16 @@ class _Loop:
         every = self.config.watch.eval_every
         due = [self.measure_heldout, self.preview] if self.looks.is_due(before, now) else []
         if every is not None and before.images // every != now.images // every:
-            due.append(self.evaluate)
+            due.insert(1, self.evaluate)  # the preview is last: it marks what is complete
         if due and now.share < 1:
             self.pause(lambda: self.observe(due))
+
+    def observe_again(self, now: Moment) -> None:
+        """Repeats what was given up at this moment, the first of a resumed run, because it was asked to stop."""
+        if now.images and not self.preview_path().exists():
+            self.run.forget_looks_at(now.images)
+            images = max(0, now.images - self.config.optimization.batch_size)
+            self.observe_if_due(Moment(images, now.share * images / now.images), now)
 
     def observe(self, measurements: Sequence[Callable[[], None]]) -> None:
         """Measures the averaged model, given up at once when asked to stop, and keeps it if it is the best so far."""

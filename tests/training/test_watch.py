@@ -310,6 +310,37 @@ def test_a_look_given_up_after_it_measured_the_best_keeps_it(
     assert images_seen(run / BEST) == 16
 
 
+@pytest.mark.parametrize("given_up_in", ["heldout", "sample"])
+def test_what_was_given_up_to_stop_is_repeated_when_the_run_goes_on(
+    given_up_in: str, settings: Settings, go: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In the second of four observations, by Ctrl-C."""
+
+    def left(run: Path) -> tuple[list[dict[str, object]], list[str], int]:
+        lines = [line for line in read_metrics(run) if line["kind"] != "train"]
+        measured = [{name: value for name, value in line.items() if name != "seconds"} for line in lines]
+        return measured, sorted(path.name for path in (run / "samples").iterdir()), images_seen(run / BEST)
+
+    config = settings(images=40, watch_every=8, eval_every=16, eval_count=4)
+    go(config, tmp_path / "whole")
+    owner, name = (HeldOut, "loss") if given_up_in == "heldout" else (trainer, "sample")
+    original, calls = getattr(owner, name), iter(range(100))
+    wish = [False]
+
+    def interrupted(*arguments: object, **named: object) -> object:
+        if next(calls) == 1:
+            wish[0] = True
+            raise trainer._Stopped
+        return original(*arguments, **named)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(owner, name, interrupted)
+        trainer.train(config, tmp_path / "run", device="cpu", progress=False, should_stop=lambda: wish[0])
+    assert images_seen(tmp_path / "run") == 16
+    go(config, tmp_path / "run")
+    assert left(tmp_path / "run") == left(tmp_path / "whole")
+
+
 def test_watching_changes_nothing_that_is_learned(settings: Settings, go: Train, tmp_path: Path) -> None:
     plain = settings(images=40)
     watched = replace(
