@@ -263,8 +263,8 @@ def main() -> int:
         print("| campaign | tried | passed | what failed |\n| --- | --- | --- | --- |", flush=True)
         for name, tried, failed in rows(Lab(Path(folder), options.seed), options.only, options.quick, options.trials):
             failures[name] = failed
-            told = "<br>".join(sorted(set(failed))) or "nothing"
-            print(f"| {name} | {tried:,} | {tried - len(failed):,} | {told} |", flush=True)
+            reasons = "<br>".join(sorted(set(failed))) or "nothing"
+            print(f"| {name} | {tried:,} | {tried - len(failed):,} | {reasons} |", flush=True)
     if options.json:
         options.json.write_text(json.dumps(failures, indent=2))
     return 1 if any(failures.values()) else 0

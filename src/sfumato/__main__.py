@@ -6,9 +6,9 @@ Until then Ctrl-C would print a traceback, so what only a report needs is import
 import os
 import sys
 
-from sfumato.interrupts import importing_ends_at_once
+from sfumato.interrupts import INTERRUPTED, importing_ends_at_once
 
-USER_ERROR, BUG, INTERRUPTED = 2, 1, 130
+USER_ERROR, BUG = 2, 1
 
 
 def main() -> int:

@@ -167,9 +167,9 @@ def unfinished_samples(out: Path, settings: Mapping[str, str]) -> Unfinished | N
         raise RunError(f"{mark} is not as sfumato writes it", "Choose another --out.")
     changed = [name for name in settings.keys() | before.keys() if settings.get(name) != before.get(name)]
     if changed:
-        told = "; ".join(f"{name}: {before.get(name)} -> {settings.get(name)}" for name in sorted(changed))
+        differences = "; ".join(f"{name}: {before.get(name)} -> {settings.get(name)}" for name in sorted(changed))
         raise SamplingError(
-            f"{out} holds unfinished images of other settings ({told})",
+            f"{out} holds unfinished images of other settings ({differences})",
             "Give the settings it was begun with, or choose another --out.",
         )
     files = sorted(path for path in (out / "images").glob("*.*") if path.stem.isdecimal())

@@ -19,7 +19,6 @@ from sfumato.architecture import model_for
 from sfumato.data import ImageSet
 from sfumato.models import network_for
 from sfumato.presets import USUAL_BUDGETS
-from sfumato.progress.line import two_digits
 from sfumato.speed import training_rate
 from sfumato.training.budget import Budget
 from sfumato.training.config import DataConfig, DiffusionConfig, NetworkConfig, OptimizationConfig, TrainConfig
@@ -278,12 +277,12 @@ def reasons(config: TrainConfig, operations: int, seen: float, rate: float, imag
     """What was settled and why, for people."""
     network, settings = config.network, config.optimization
     gflop = operations / 1e9
-    speed = "" if math.isinf(rate) else f", at about {two_digits(rate / 1e12)} TFLOP/s"
+    speed = "" if math.isinf(rate) else f", at about {_two_digits(rate / 1e12)} TFLOP/s"
     return (
         f"Network: width {network.width}, levels {_joined(network.multipliers)}, blocks {_joined(network.blocks)}"
         f"{f', patches of {network.patch}' if network.patch != 1 else ''}: "
-        f"{two_digits(gflop)} GFLOP an image{speed}.",
-        f"It should see about {two_digits(seen)} images ({two_digits(seen / len(images))} times each) in batches of "
+        f"{_two_digits(gflop)} GFLOP an image{speed}.",
+        f"It should see about {_two_digits(seen)} images ({_two_digits(seen / len(images))} times each) in batches of "
         f"{settings.batch}{f', augmented at {config.data.augment:g}' if config.data.augment else ''}.",
     )
 
@@ -333,3 +332,15 @@ def _size(network: NetworkConfig) -> str:
 
 def _joined(numbers: tuple[int, ...] | None) -> str:
     return " ".join(map(str, numbers or ()))
+
+
+def _two_digits(count: float) -> str:
+    """The first two digits of a number.
+
+    >>> _two_digits(1_234_567), _two_digits(300.4), _two_digits(0.0881), _two_digits(4.0)
+    ('1,200,000', '300', '0.088', '4')
+    """
+    leading = math.floor(math.log10(count)) if count > 0 else 0
+    places = max(0, 1 - leading)
+    text = f"{round(count, 1 - leading):,.{places}f}"
+    return text.rstrip("0").rstrip(".") if places else text

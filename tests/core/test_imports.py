@@ -65,7 +65,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
     "architecture": {"data", "errors", "models", "nn", "training"},
     "speed": {"architecture", "data", "devices", "errors", "models", "training"},
-    "rules": {"architecture", "data", "models", "presets", "progress", "speed", "training"},
+    "rules": {"architecture", "data", "models", "presets", "speed", "training"},
     "steering": {
         *("conditions", "defaults", "denoiser", "devices", "errors", "flags", "guidance", "models", "sampling", "text"),
     },

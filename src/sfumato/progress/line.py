@@ -1,6 +1,5 @@
 """One line of progress, laid out for the width that there is, and the pace that a time left follows from."""
 
-import math
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -120,15 +119,3 @@ def clock(seconds: float) -> str:
     minutes, second = divmod(round(seconds), 60)
     hours, minute = divmod(minutes, 60)
     return f"{hours}:{minute:02}:{second:02}"
-
-
-def two_digits(count: float) -> str:
-    """The first two digits of a number.
-
-    >>> two_digits(1_234_567), two_digits(300.4), two_digits(0.0881), two_digits(4.0)
-    ('1,200,000', '300', '0.088', '4')
-    """
-    leading = math.floor(math.log10(count)) if count > 0 else 0
-    places = max(0, 1 - leading)
-    text = f"{round(count, 1 - leading):,.{places}f}"
-    return text.rstrip("0").rstrip(".") if places else text

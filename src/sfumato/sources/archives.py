@@ -61,11 +61,11 @@ class ZipEntry(Entry):
     def read(self, most: int = MOST_BYTES) -> Content:
         """The content of the member, unpacked no further than an image may be large."""
         opened = _zip(self.archive, stat_signature(self.archive))
-        told = opened.infolist()[self.index]
-        refuse_size(told.file_size)  # more than that is never unpacked
-        _check_ratio(told.file_size, min(told.compress_size, self.archive.stat().st_size))
+        info = opened.infolist()[self.index]
+        refuse_size(info.file_size)  # more than that is never unpacked
+        _check_ratio(info.file_size, min(info.compress_size, self.archive.stat().st_size))
         try:
-            with opened.open(told) as member:
+            with opened.open(info) as member:
                 if self.name.lower().endswith(".npy"):
                     return read_array(member)
                 return member.read(most)

@@ -42,7 +42,7 @@ class EfficientNetFeatures(Features):
 
     def _look(self, images: Float32[Tensor, "n c h w"]) -> Look:
         network = self._network.to(images.device)
-        maps: Tensor = network.extract_features(preprocessed(images))  # type: ignore[operator]
+        maps: Tensor = network.extract_features(preprocessed(images))  # type: ignore[operator]  # a foreign method
         return Look(maps.mean((2, 3)), None)
 
 
