@@ -8,6 +8,7 @@ digits ("What draws digits after minutes on two cores").
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any, TypeVar
 
 import torch
@@ -17,7 +18,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from sfumato.architecture import model_for
 from sfumato.data import ImageSet
-from sfumato.models import network_for
+from sfumato.models import ModelConfig, network_for
 from sfumato.presets import USUAL_BUDGETS
 from sfumato.speed import training_rate
 from sfumato.training.budget import Budget
@@ -253,10 +254,14 @@ def augment_for(epochs: float) -> float:
 
 def forward_operations(config: TrainConfig, images: ImageSet) -> int:
     """Floating-point operations of one image through the network, a multiply-add as two; nothing is computed."""
-    described = model_for(config, images)
+    return _operations(model_for(config, images))
+
+
+@lru_cache(maxsize=64)  # the same few networks are compared for every rate
+def _operations(described: ModelConfig) -> int:
     with torch.device("meta"):
         network = network_for(described)
-        image, time = torch.zeros(1, *images.image_shape), torch.zeros(1)
+        image, time = torch.zeros(1, *described.image_shape), torch.zeros(1)
     return operations_of(network, image, time)
 
 
