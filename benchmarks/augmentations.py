@@ -15,7 +15,7 @@ from sklearn.datasets import load_sample_image
 
 from sfumato.data import Purpose, flipped, translated, uniform
 from sfumato.data.nonleaking import DRAWS, Transforms, drawn, transformed
-from sfumato.depth import EIGHT_BITS
+from sfumato.utils.depth import EIGHT_BITS
 
 OUT = Path(__file__).parent.parent / "docs" / "images" / "augment.png"
 SIZE, ACROSS = 64, 6

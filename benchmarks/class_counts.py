@@ -19,12 +19,12 @@ from sklearn.datasets import load_digits
 from sklearn.svm import SVC
 
 import sfumato as sf
-from sfumato import oracle
 from sfumato.data import load_images
-from sfumato.denoiser import Denoiser
-from sfumato.schedule import SCHEDULES
-from sfumato.storage import read_tensors
+from sfumato.diffusion import analytic as oracle
+from sfumato.diffusion.denoiser import Denoiser
+from sfumato.diffusion.schedules import SCHEDULES
 from sfumato.training.state import KIND
+from sfumato.utils.files import read_tensors
 
 
 def exact(schedule: str) -> Denoiser:

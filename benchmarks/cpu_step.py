@@ -25,7 +25,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sfumato.nn.unet import UNet, UNetConfig
+from sfumato.networks.unet import UNet, UNetConfig
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_MMAP_MAX = -1, -3, -4
 
@@ -65,7 +65,7 @@ class Diffusers:
 
 @dataclass
 class Ours:
-    """`sfumato.nn.UNet`; some ways to run it."""
+    """`sfumato.networks.UNet`; some ways to run it."""
 
     cast: Callable[[], AbstractContextManager[object]] = nullcontext
     memory_format: torch.memory_format = torch.channels_last

@@ -162,7 +162,7 @@ import re, resource, sys, time
 from pathlib import Path
 import torch
 from sfumato.data import load_images
-from sfumato.data.feed import StreamedFeed
+from sfumato.data.loader import StreamedFeed
 def peak():
     return int(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1]) / 1e6
 Path("/proc/self/clear_refs").write_text("5")  # forget the peak of the process that started this one

@@ -12,8 +12,8 @@ from diffusers import DDPMScheduler, UNet2DModel
 from diffusers.training_utils import EMAModel
 from torch import Tensor, nn
 
-from sfumato.capture import captured
-from sfumato.rules import operations_of
+from sfumato.training.autoconfig import operations_of
+from sfumato.utils.cuda_graphs import captured
 
 Made = tuple[Callable[[], object], int, int, int]
 

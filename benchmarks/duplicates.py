@@ -28,7 +28,7 @@ CHILD = """
 import hashlib, json, resource, sys, time
 from pathlib import Path
 import torch
-from sfumato.inspection import inspect
+from sfumato.reports.inspection import inspect
 torch.set_num_threads(1)
 folder, cache, near = sys.argv[1:]
 inspect(folder, near_duplicates=False, cache=Path(cache)) if near == "decode" else None

@@ -29,11 +29,11 @@ import torch
 from PIL import Image
 
 from sfumato.cli import main as run_here
-from sfumato.measurements import read_metrics
 from sfumato.models import BEST, images_seen
-from sfumato.runs import checkpoints
-from sfumato.storage import read_tensors
+from sfumato.training.measurements import read_metrics
+from sfumato.training.runs import checkpoints
 from sfumato.training.state import KIND
+from sfumato.utils.files import read_tensors
 
 TRAIN = [
     *("train", "digits", "--preset", "tiny", "--width", "8", "--multipliers", "1", "--blocks", "1", "--device", "cpu"),

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from sfumato.data import ImageSet, load_images
-from sfumato.data.feed import HostFeed, ResidentFeed, StreamedFeed
+from sfumato.data.loader import HostFeed, ResidentFeed, StreamedFeed
 
 BATCH = 128
 BATCHES = 1000

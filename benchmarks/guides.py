@@ -19,15 +19,15 @@ from judge import Judge, judge_in
 from quality import settings
 from table import environment, markdown
 
-from sfumato.acceleration import accelerated
-from sfumato.denoiser import Denoiser
-from sfumato.depth import EIGHT_BITS
-from sfumato.guidance import AutoGuided, Watched, WithinLevels
+from sfumato.diffusion.denoiser import Denoiser
+from sfumato.diffusion.guidance import AutoGuided, Watched, WithinLevels
 from sfumato.models import load
-from sfumato.progress import TrainingProgress
-from sfumato.sampling import route_for, sample_batches
-from sfumato.trainer import train
+from sfumato.sampling.acceleration import accelerated
+from sfumato.sampling.sampler import route_for, sample_batches
 from sfumato.training.config import TrainConfig
+from sfumato.training.loop import train
+from sfumato.utils.depth import EIGHT_BITS
+from sfumato.utils.progress import TrainingProgress
 
 BATCH = 2000
 

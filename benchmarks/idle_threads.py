@@ -17,7 +17,7 @@ def measure() -> float:
     """Milliseconds a step, over a few seconds."""
     import torch
 
-    from sfumato.nn.unet import UNet, UNetConfig
+    from sfumato.networks.unet import UNet, UNetConfig
 
     network = UNet(UNetConfig(1, 32, (1, 2), 1, (1,), 0.0, 10))
     x, times, labels = torch.randn(64, 1, 8, 8), torch.rand(64) * 999, torch.randint(0, 10, (64,))

@@ -17,8 +17,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageCms, ImageFile, ImageOps
 
-from sfumato.sources.decode import opened
-from sfumato.sources.entry import BadImageError
+from sfumato.data.sources.decode import opened
+from sfumato.data.sources.entry import BadImageError
 
 MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
 WHITE = {"uint8": 1, "uint16": 257}

@@ -23,20 +23,21 @@ from judge import Judge, judge_in
 from table import environment, markdown
 from torch import Tensor
 
-from sfumato import defaults, pictures
-from sfumato.bulk import draw
-from sfumato.capture import algorithms_timed, captured
+from sfumato.cli.sampling_options import RouteConfig, scale_of_own_guide
 from sfumato.data import load_images
-from sfumato.denoiser import Denoiser, NetworkDenoiser, predict_noise
-from sfumato.depth import EIGHT_BITS
-from sfumato.guidance import AutoGuided
+from sfumato.diffusion.denoiser import Denoiser, NetworkDenoiser, predict_noise
+from sfumato.diffusion.guidance import AutoGuided
+from sfumato.diffusion.schedules import LinearBeta
 from sfumato.models import load, load_guide
-from sfumato.presets import preset_for
-from sfumato.progress import TrainingProgress
-from sfumato.schedule import LinearBeta
-from sfumato.steering import RouteConfig, scale_of_own_guide
-from sfumato.trainer import train
+from sfumato.sampling import defaults
+from sfumato.sampling.generate import draw
 from sfumato.training.config import TrainConfig
+from sfumato.training.loop import train
+from sfumato.training.presets import preset_for
+from sfumato.utils import pictures
+from sfumato.utils.cuda_graphs import algorithms_timed, captured
+from sfumato.utils.depth import EIGHT_BITS
+from sfumato.utils.progress import TrainingProgress
 
 Rows = Iterator[dict[str, object]]
 

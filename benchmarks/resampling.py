@@ -14,7 +14,7 @@ from sklearn.datasets import load_sample_image
 
 from sfumato.data import affine
 from sfumato.data.nonleaking import Transforms, transformed
-from sfumato.depth import EIGHT_BITS
+from sfumato.utils.depth import EIGHT_BITS
 
 CONSTANTS = [(2, 2, 3), (2, 2, 5), (4, 2, 3), (4, 2, 4), (4, 2, 5), (4, 2, 6)]
 PIXEL = 8 / 64

@@ -28,15 +28,15 @@ import torch
 from judge import judge_in
 from torch import Tensor, nn
 
-from sfumato.acceleration import accelerated
-from sfumato.denoiser import PARAMETRIZATIONS, Denoiser, NetworkDenoiser
-from sfumato.depth import EIGHT_BITS
-from sfumato.guidance import Watched
+from sfumato.diffusion.denoiser import PARAMETRIZATIONS, Denoiser, NetworkDenoiser
+from sfumato.diffusion.guidance import Watched
+from sfumato.diffusion.schedules import schedule_for
 from sfumato.models import load
-from sfumato.nn.unet import UNet, UNetConfig
-from sfumato.sampling import route_for, sample_batches
-from sfumato.schedule import schedule_for
-from sfumato.solvers import SOLVERS
+from sfumato.networks.unet import UNet, UNetConfig
+from sfumato.sampling.acceleration import accelerated
+from sfumato.sampling.sampler import route_for, sample_batches
+from sfumato.sampling.solvers import SOLVERS
+from sfumato.utils.depth import EIGHT_BITS
 
 SHAPE = (3, 32, 32)
 NETWORKS = ("ddpm", "convnet-128", "convnet-256")
@@ -112,7 +112,7 @@ def untrained(name: str, device: torch.device) -> NetworkDenoiser:
         made, predicts = UNet(UNetConfig(SHAPE[0], 128, (1, 2, 2, 2), 2, (1,), 0.1, 0)), "noise"
         schedule = schedule_for("linear")
     else:
-        from sfumato.nn.convnet import ConvNet, ConvNetConfig
+        from sfumato.networks.convnet import ConvNet, ConvNetConfig
 
         width = int(name.removeprefix("convnet-"))
         made, predicts = ConvNet(ConvNetConfig(SHAPE[0], width, (1, 2, 4), (2, 2, 3), (2,))), "edm"

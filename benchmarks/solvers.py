@@ -23,15 +23,15 @@ import torch
 from judge import Judge, judge_in
 from torch import Tensor
 
-from sfumato.depth import EIGHT_BITS
-from sfumato.guidance import Wrapper
+from sfumato.diffusion.analytic import gaussian
+from sfumato.diffusion.guidance import Wrapper
+from sfumato.diffusion.schedules import SCHEDULES
 from sfumato.models import load
-from sfumato.oracle import gaussian
-from sfumato.runs import learned_images
-from sfumato.sampling import route_for, sample, sample_batches
-from sfumato.schedule import SCHEDULES
-from sfumato.shapes import Images, Labels, Times
-from sfumato.solvers import SOLVERS
+from sfumato.sampling.sampler import route_for, sample, sample_batches
+from sfumato.sampling.solvers import SOLVERS
+from sfumato.training.runs import learned_images
+from sfumato.utils.depth import EIGHT_BITS
+from sfumato.utils.shapes import Images, Labels, Times
 
 REFERENCE = ("dpm-2m", "trailing", 1000)
 COMPARED = 64

@@ -22,15 +22,15 @@ from pathlib import Path
 import torch
 from table import environment, markdown
 
-from sfumato.architecture import model_for
-from sfumato.capture import algorithms_timed
 from sfumato.data import ImageSet, feed_for
 from sfumato.models import build
-from sfumato.presets import PRESETS
-from sfumato.rules import operations_of
+from sfumato.training.architecture import model_for
+from sfumato.training.autoconfig import operations_of
 from sfumato.training.config import TrainConfig
 from sfumato.training.engine import EagerEngine, captured_engine, prepare
+from sfumato.training.presets import PRESETS
 from sfumato.training.state import TrainingState
+from sfumato.utils.cuda_graphs import algorithms_timed
 
 IMAGES = 50_000
 SIDE = 32

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from sfumato.data import ImageSet, load_images, split
 from sfumato.metrics import Features, features_for
 from sfumato.metrics.features.fitting import as_rgb
-from sfumato.shapes import UNLABELLED
+from sfumato.utils.shapes import UNLABELLED
 
 WIDTH = 128
 HOLDOUT = 0.2

@@ -15,7 +15,7 @@ from sklearn.model_selection import train_test_split
 from sklearn.svm import SVC
 
 import sfumato as sf
-from sfumato.progress import sampling_bar
+from sfumato.utils.progress import sampling_bar
 
 
 def main() -> None:

@@ -9,8 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from sfumato.open_run import LOCK, LOG
-from sfumato.storage import UNFINISHED
+from sfumato.training.run_directory import LOCK, LOG
+from sfumato.utils.files import UNFINISHED
 
 
 class Killed(BaseException):

@@ -4,8 +4,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sfumato.conditions import Cell, encoded
 from sfumato.data import ImageSet
+from sfumato.data.conditions import Cell, encoded
 
 
 def lit_halves(count: int, *names: str) -> ImageSet:

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from sfumato import filesystem
+from sfumato.utils import filesystem
 
 ABSENT = (
     *((os, name) for name in ("posix_fallocate", "O_DIRECTORY", "O_CLOEXEC", "sched_getaffinity", "sysconf", "link")),

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from lab.networks import REGIONS
 from lab.optimizers import MuonAdamW
-from sfumato.capture import captured
+from sfumato.utils.cuda_graphs import captured
 
 SIGMA_DATA = 0.5
 

@@ -1,6 +1,6 @@
 """Candidate networks, written for tensor cores: channels in multiples of 64, channels-last, few passes over memory.
 
-Called as (images (n, 3, h, w), times (n,), labels (n,) or None), like `sfumato.nn.UNet`. Inside, features are
+Called as (images (n, 3, h, w), times (n,), labels (n,) or None), like `sfumato.networks.UNet`. Inside, features are
 contiguous (n, h, w, c), so that whatever crosses the border of a compiled region, gradients too, has one layout. The
 classes named in `REGIONS` are compiled one module at a time: modules of the same shape share one compilation.
 """
@@ -13,8 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sfumato.nn.layers import Downsample, ResidualBlock, SelfAttention, Upsample
-from sfumato.nn.unet import UNet, UNetConfig
+from sfumato.networks.layers import Downsample, ResidualBlock, SelfAttention, Upsample
+from sfumato.networks.unet import UNet, UNetConfig
 
 HEAD = 64
 """Channels of an attention head."""

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from lab.engine import Objective, autocast, compile_regions
-from sfumato.capture import captured
+from sfumato.utils.cuda_graphs import captured
 
 Denoise = Callable[[Tensor, Tensor], Tensor]
 """(x (n, 3, h, w), sigma ()) to E[x_0 | x]."""

@@ -23,7 +23,7 @@ from lab.data import cifar10
 from lab.engine import Engine, train
 from lab.plans import PLANS, Trial
 from lab.sampler import CapturedDenoiser, Denoise, Solver, batches, dpm_2m, heun, karras
-from sfumato.rules import operations_of
+from sfumato.training.autoconfig import operations_of
 
 
 def guided(main: Denoise, guide: Denoise, strength: float) -> Denoise:

@@ -13,82 +13,77 @@ from importlib import import_module
 
 TYPE_CHECKING = False  # as type checkers know it; `typing` takes half of the time in which Ctrl-C prints a traceback
 if TYPE_CHECKING:
-    from sfumato import (
-        conditions,
-        errors,
-        grids,
-        guidance,
-        latents,
-        likelihood,
-        metrics,
-        objective,
-        oracle,
-        schedule,
-        solvers,
-    )
-    from sfumato.acceleration import accelerated
-    from sfumato.conversions import convert
-    from sfumato.data import ImageSet, load_images
-    from sfumato.denoiser import Denoiser, Rescheduled
+    from sfumato import errors, likelihood, metrics
+    from sfumato.data import ImageSet, conditions, load_images
+    from sfumato.diffusion import analytic as oracle
+    from sfumato.diffusion import guidance
+    from sfumato.diffusion import loss as objective
+    from sfumato.diffusion import schedules as schedule
+    from sfumato.diffusion.conversions import convert
+    from sfumato.diffusion.denoiser import Denoiser, Rescheduled
+    from sfumato.diffusion.gaussian import Gaussian
+    from sfumato.diffusion.schedules import LinearBeta, Schedule
     from sfumato.errors import SfumatoError
-    from sfumato.gaussian import Gaussian
-    from sfumato.inspection import inspect
-    from sfumato.latents import decode, encode, interpolate
     from sfumato.models import load
-    from sfumato.pictures import save_grid, show
-    from sfumato.presets import config_for, preset_for
-    from sfumato.sampling import ImageNoise, begin, route_for, route_of, sample, trajectory
-    from sfumato.schedule import LinearBeta, Schedule
-    from sfumato.solvers import Ancestral, Solver
-    from sfumato.trainer import train
+    from sfumato.reports.inspection import inspect
+    from sfumato.sampling import inversion as latents
+    from sfumato.sampling import solvers
+    from sfumato.sampling import timesteps as grids
+    from sfumato.sampling.acceleration import accelerated
+    from sfumato.sampling.inversion import decode, encode, interpolate
+    from sfumato.sampling.sampler import ImageNoise, begin, route_for, route_of, sample, trajectory
+    from sfumato.sampling.solvers import Ancestral, Solver
     from sfumato.training.config import TrainConfig
+    from sfumato.training.loop import train
+    from sfumato.training.presets import config_for, preset_for
+    from sfumato.utils.pictures import save_grid, show
 
 __version__ = "0.1.0"
 
 _HOMES = {
-    "Ancestral": "solvers",
-    "Denoiser": "denoiser",
-    "Gaussian": "gaussian",
-    "ImageNoise": "sampling",
+    "Ancestral": "sampling.solvers",
+    "Denoiser": "diffusion.denoiser",
+    "Gaussian": "diffusion.gaussian",
+    "ImageNoise": "sampling.sampler",
     "ImageSet": "data",
-    "LinearBeta": "schedule",
-    "Rescheduled": "denoiser",
-    "Schedule": "schedule",
+    "LinearBeta": "diffusion.schedules",
+    "Rescheduled": "diffusion.denoiser",
+    "Schedule": "diffusion.schedules",
     "SfumatoError": "errors",
-    "Solver": "solvers",
+    "Solver": "sampling.solvers",
     "TrainConfig": "training.config",
-    "accelerated": "acceleration",
-    "begin": "sampling",
-    "config_for": "presets",
-    "convert": "conversions",
-    "decode": "latents",
-    "encode": "latents",
-    "inspect": "inspection",
-    "interpolate": "latents",
+    "accelerated": "sampling.acceleration",
+    "begin": "sampling.sampler",
+    "config_for": "training.presets",
+    "convert": "diffusion.conversions",
+    "decode": "sampling.inversion",
+    "encode": "sampling.inversion",
+    "inspect": "reports.inspection",
+    "interpolate": "sampling.inversion",
     "load": "models",
     "load_images": "data",
-    "preset_for": "presets",
-    "route_for": "sampling",
-    "route_of": "sampling",
-    "sample": "sampling",
-    "save_grid": "pictures",
-    "show": "pictures",
-    "train": "trainer",
-    "trajectory": "sampling",
+    "preset_for": "training.presets",
+    "route_for": "sampling.sampler",
+    "route_of": "sampling.sampler",
+    "sample": "sampling.sampler",
+    "save_grid": "utils.pictures",
+    "show": "utils.pictures",
+    "train": "training.loop",
+    "trajectory": "sampling.sampler",
 }
-_MODULES = (
-    "conditions",
-    "errors",
-    "grids",
-    "guidance",
-    "latents",
-    "likelihood",
-    "metrics",
-    "objective",
-    "oracle",
-    "schedule",
-    "solvers",
-)
+_MODULES = {
+    "conditions": "data.conditions",
+    "errors": "errors",
+    "grids": "sampling.timesteps",
+    "guidance": "diffusion.guidance",
+    "latents": "sampling.inversion",
+    "likelihood": "likelihood",
+    "metrics": "metrics",
+    "objective": "diffusion.loss",
+    "oracle": "diffusion.analytic",
+    "schedule": "diffusion.schedules",
+    "solvers": "sampling.solvers",
+}
 
 __all__ = [
     "Ancestral",
@@ -136,7 +131,7 @@ __all__ = [
 
 def __getattr__(name: str) -> object:
     if name in _MODULES:
-        return import_module(f"sfumato.{name}")
+        return import_module(f"sfumato.{_MODULES[name]}")
     if name in _HOMES:
         return getattr(import_module(f"sfumato.{_HOMES[name]}"), name)
     raise AttributeError(f"module 'sfumato' has no attribute {name!r}")

@@ -11,15 +11,15 @@ import torch
 from pydantic import Discriminator, Tag
 from torch import Tensor, nn
 
-from sfumato.conditions import Column
-from sfumato.denoiser import PARAMETRIZATIONS, NetworkDenoiser, refuse_blind
-from sfumato.depth import EIGHT_BITS, Depth
+from sfumato.data.conditions import Column
+from sfumato.diffusion.denoiser import PARAMETRIZATIONS, NetworkDenoiser, refuse_blind
+from sfumato.diffusion.schedules import SCHEDULES, Schedule, schedule_for
 from sfumato.errors import ConfigError, RunError
-from sfumato.nn.convblocks import LOG_NOISE_PERIODS, STEP_PERIODS
-from sfumato.nn.convnet import ConvNet, ConvNetConfig
-from sfumato.nn.unet import UNet, UNetConfig
-from sfumato.schedule import SCHEDULES, Schedule, schedule_for
-from sfumato.storage import parsed_json, read_notes, read_tensors, read_text, validated, write_tensors, write_whole
+from sfumato.networks.convblocks import LOG_NOISE_PERIODS, STEP_PERIODS
+from sfumato.networks.convnet import ConvNet, ConvNetConfig
+from sfumato.networks.unet import UNet, UNetConfig
+from sfumato.utils.depth import EIGHT_BITS, Depth
+from sfumato.utils.files import parsed_json, read_notes, read_tensors, read_text, validated, write_tensors, write_whole
 
 WEIGHTS, GUIDE, DESCRIPTION = "model.safetensors", "guide.safetensors", "config.json"
 KIND = "sfumato-model"
@@ -148,8 +148,8 @@ def checked_schedule(name: str, zero_terminal_snr: bool, shift: float, parametri
     if not isinstance(name, str):
         raise ConfigError(
             f"a model is saved with the name of its schedule, and {name} is not a name",
-            f"Choose among: {', '.join(SCHEDULES)}; or put your schedule into sfumato.schedule.SCHEDULES, before "
-            "training and before loading.",
+            f"Choose among: {', '.join(SCHEDULES)}; or put your schedule into sfumato.diffusion.schedules.SCHEDULES, "
+            "before training and before loading.",
         )
     schedule = schedule_for(name, zero_terminal_snr=zero_terminal_snr, shift=shift)
     if (schedule.timesteps or 0) > MOST_TIMESTEPS:

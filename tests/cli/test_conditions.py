@@ -10,8 +10,8 @@ import pytest
 from PIL import Image
 
 from lit import lit_halves
-from sfumato import runs
-from sfumato.captions import HEIGHT
+from sfumato.training import runs
+from sfumato.utils.captions import HEIGHT
 
 from .conftest import TINY, Command, Outcome, run_main
 

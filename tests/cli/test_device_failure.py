@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from sfumato.denoiser import NetworkDenoiser
+from sfumato.diffusion.denoiser import NetworkDenoiser
 
 from .conftest import TINY, Command
 

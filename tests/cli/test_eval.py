@@ -14,9 +14,9 @@ import torch
 from PIL import Image
 
 from cli.conftest import TINY, Command, run_main
-from sfumato.bulk import draw
 from sfumato.metrics import Features, Look
-from sfumato.storage import read_tensors, write_tensors
+from sfumato.sampling.generate import draw
+from sfumato.utils.files import read_tensors, write_tensors
 
 
 @pytest.fixture(scope="session")
@@ -106,7 +106,7 @@ def test_the_same_evaluation_draws_nothing_again(
     sfumato: Command, trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = facts(sfumato, trained, *QUICK, "--seed", 5, "--metrics", "drift", "--out", tmp_path)
-    monkeypatch.setattr("sfumato.sampling.begin", None)
+    monkeypatch.setattr("sfumato.sampling.sampler.begin", None)
     again = facts(sfumato, trained, *QUICK, "--seed", 5, "--metrics", "drift", "--out", tmp_path)
     assert first["metrics"] == again["metrics"]
 
@@ -246,7 +246,7 @@ def test_copies_are_found(sfumato: Command, faces: Path, tmp_path: Path) -> None
 def test_a_wrong_metric_is_refused_before_samples_are_drawn(
     sfumato: Command, trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sfumato.sampling.begin", None)
+    monkeypatch.setattr("sfumato.sampling.sampler.begin", None)
     asked = ("--seed", 8, "--features", "pixels", "--out", tmp_path)
     for metric in ("beauty", "agreement"):
         outcome = sfumato("eval", trained, *QUICK, *asked, "--metrics", "drift", metric)

@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from sfumato.data import load_images
-from sfumato.explain import exact_count, explain_data
+from sfumato.reports.explain import exact_count, explain_data
 
 from .conftest import Command
 
@@ -73,7 +73,7 @@ def test_a_folder_sorted_by_class_is_explained_by_images_of_all_classes(tmp_path
     steps: list[int] = []
     reverse: list[torch.Tensor] = []
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("sfumato.pictures.strip", lambda rows, *_: reverse.extend(rows))
+        patch.setattr("sfumato.utils.pictures.strip", lambda rows, *_: reverse.extend(rows))
         explain_data(load_images(tmp_path / "a.npz"), tmp_path / "out", steps.append)
     assert sum(steps) == 2 * 1000
     first_estimate = reverse[3][0]

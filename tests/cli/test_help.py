@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, get_args
 import pytest
 
 from sfumato.cli import DESCRIPTION, Train, Verb, parse
-from sfumato.presets import PRESETS
 from sfumato.training.config import TrainConfig
+from sfumato.training.presets import PRESETS
 
 from .conftest import Command
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
 VERBS = {verb.__name__.lower(): verb for verb in get_args(Verb)}
-HEAVY = {"torch", "numpy", "matplotlib", "sklearn", "PIL", "safetensors", "pydantic", "sfumato.trainer"}
+HEAVY = {"torch", "numpy", "matplotlib", "sklearn", "PIL", "safetensors", "pydantic", "sfumato.training.loop"}
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["train", "--help"], ["sample", "--help"]])

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from cli.conftest import TINY, Command
-from sfumato.store import folder as store_folder
+from sfumato.data.cache import folder as store_folder
 
 
 def facts(sfumato: Command, *arguments: object) -> dict[str, object]:

@@ -10,9 +10,9 @@ import pytest
 from PIL import Image
 
 from sfumato.data import load_files
-from sfumato.depth import Depth
-from sfumato.runs import learned_options
-from sfumato.sources import USUAL, ReadOptions
+from sfumato.data.sources import USUAL, ReadOptions
+from sfumato.training.runs import learned_options
+from sfumato.utils.depth import Depth
 
 from .conftest import TINY, Command
 

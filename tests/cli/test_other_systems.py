@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from sfumato import cli, recommendation
+from sfumato import cli
 from sfumato.cli.making import run_name
-from sfumato.recommendation import _shell_line
-from sfumato.sources.hub import _path_and_split
+from sfumato.data.sources.hub import _path_and_split
+from sfumato.training import recommendation
+from sfumato.training.recommendation import _shell_line
 
 WORDS = ["sfumato", "train", r"C:\my photos" + "\\", r"C:\photos", "a&b", "hf:user/set:train", "--size", "64x48"]
 

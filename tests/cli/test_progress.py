@@ -11,9 +11,9 @@ import pytest
 from rich.cells import cell_len
 from rich.console import Console
 
-from sfumato.progress import TrainingProgress, display, sampling_bar, training
-from sfumato.progress.display import LogDisplay, NotebookDisplay, TerminalDisplay, display_on, wrapped
-from sfumato.progress.line import Fact, Line, Pace
+from sfumato.utils.progress import TrainingProgress, display, sampling_bar, training
+from sfumato.utils.progress.display import LogDisplay, NotebookDisplay, TerminalDisplay, display_on, wrapped
+from sfumato.utils.progress.line import Fact, Line, Pace
 
 TRAINING = Line(
     Fact("training", 2),

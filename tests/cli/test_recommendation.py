@@ -10,17 +10,18 @@ import jaxtyping
 import pytest
 import torch
 
-from sfumato import recommendation, rules
-from sfumato.architecture import model_for
 from sfumato.cli import parse
 from sfumato.cli.making import Train
 from sfumato.data import ImageSet
+from sfumato.data.sources import ReadOptions, Shape
 from sfumato.models import network_for
-from sfumato.presets import preset_for
-from sfumato.recommendation import recommend, train_command
-from sfumato.rules import forward_operations, planned
-from sfumato.sources import ReadOptions, Shape
+from sfumato.training import autoconfig as rules
+from sfumato.training import recommendation
+from sfumato.training.architecture import model_for
+from sfumato.training.autoconfig import forward_operations, planned
 from sfumato.training.config import NetworkConfig, TrainConfig
+from sfumato.training.presets import preset_for
+from sfumato.training.recommendation import recommend, train_command
 
 CPU = torch.device("cpu")
 

@@ -12,11 +12,11 @@ import pytest
 import torch
 from PIL import Image
 
-from sfumato.captions import HEIGHT
-from sfumato.conditions import Category
-from sfumato.depth import EIGHT_BITS
+from sfumato.data.conditions import Category
 from sfumato.models import load, save_weights
-from sfumato.output import free_folder, write_samples
+from sfumato.sampling.output import free_folder, write_samples
+from sfumato.utils.captions import HEIGHT
+from sfumato.utils.depth import EIGHT_BITS
 
 from .conftest import Command
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sfumato.steering import meaning_of
+from sfumato.cli.sampling_options import meaning_of
 
 from .conftest import Command
 

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from sfumato.curves import distance_panels, loss_panels
-from sfumato.measurements import read_metrics
+from sfumato.diffusion.schedules import LinearBeta
 from sfumato.models import load
-from sfumato.schedule import LinearBeta
+from sfumato.reports.curves import distance_panels, loss_panels
+from sfumato.training.measurements import read_metrics
 
 from .conftest import Command
 

@@ -39,7 +39,7 @@ def started(*arguments: object, prelude: str = "", **settings: object) -> subpro
     return subprocess.run(command, stderr=subprocess.PIPE, encoding="utf-8", check=False, **settings)  # type: ignore[call-overload,no-any-return]
 
 
-@pytest.mark.parametrize("module", ["sfumato.cli", "tyro", "numpy._core", "torch", "sfumato.trainer"])
+@pytest.mark.parametrize("module", ["sfumato.cli", "tyro", "numpy._core", "torch", "sfumato.training.loop"])
 def test_ctrl_c_during_an_import_ends_with_130_and_no_traceback(module: str, photos: Path, tmp_path: Path) -> None:
     arguments = [module, "train", str(photos), "--out", str(tmp_path / "run"), *TINY]
     command = [sys.executable, "-c", INTERRUPTED_AT, *arguments]
@@ -100,7 +100,7 @@ def test_an_error_that_nothing_explains_leaves_a_report(tmp_path: Path) -> None:
 @pytest.mark.parametrize("ignored", [False, True])
 def test_a_closed_terminal_saves_unless_it_is_ignored(ignored: bool, photos: Path, tmp_path: Path) -> None:
     code = (
-        "import os, signal, sfumato.trainer as trainer\n"
+        "import os, signal, sfumato.training.loop as trainer\n"
         + ("signal.signal(signal.SIGHUP, signal.SIG_IGN)\n" if ignored else "")
         + "step = trainer._Loop.take\n"
         "def take(loop, results):\n"

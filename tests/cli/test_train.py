@@ -15,9 +15,9 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from sfumato.captions import HEIGHT
-from sfumato.interrupts import stop_wish
-from sfumato.measurements import read_metrics
+from sfumato.training.measurements import read_metrics
+from sfumato.utils.captions import HEIGHT
+from sfumato.utils.interrupts import stop_wish
 
 from .conftest import TINY, Command
 

@@ -9,8 +9,8 @@ import pytest
 from torch import Tensor
 
 from kills import killed_at
-from sfumato import output
-from sfumato.writers import Folder
+from sfumato.sampling import output
+from sfumato.sampling.writers import Folder
 
 from .conftest import TINY, Command
 

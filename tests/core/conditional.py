@@ -4,10 +4,10 @@ import math
 
 import torch
 
-from sfumato.conditions import Category, Column, Number
-from sfumato.denoiser import Denoiser
-from sfumato.schedule import LinearBeta, Schedule
-from sfumato.shapes import Images, Labels, Times
+from sfumato.data.conditions import Category, Column, Number
+from sfumato.diffusion.denoiser import Denoiser
+from sfumato.diffusion.schedules import LinearBeta, Schedule
+from sfumato.utils.shapes import Images, Labels, Times
 
 COLUMNS: tuple[Column, ...] = (Number("age", 40.0, 10.0, 20.0, 60.0), Category("colour", ("blue", "red")))
 SLOPE, CENTRES, VARIANCE = 0.2, (-0.4, 0.3), 0.01

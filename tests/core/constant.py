@@ -3,9 +3,9 @@
 import torch
 from torch import Tensor
 
-from sfumato.denoiser import Denoiser
-from sfumato.schedule import LinearBeta
-from sfumato.shapes import Images, Labels, Times
+from sfumato.diffusion.denoiser import Denoiser
+from sfumato.diffusion.schedules import LinearBeta
+from sfumato.utils.shapes import Images, Labels, Times
 
 T = torch.tensor(0.3, dtype=torch.float64)
 

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from sfumato import oracle
-from sfumato.denoiser import Denoiser
-from sfumato.schedule import Schedule
+from sfumato.diffusion import analytic as oracle
+from sfumato.diffusion.denoiser import Denoiser
+from sfumato.diffusion.schedules import Schedule
 
 QUANTILES = torch.linspace(0.05, 0.95, 10, dtype=torch.float64).reshape(-1, 1, 1, 1)
 """The points that are followed, one image of one pixel each."""

@@ -4,9 +4,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from sfumato import oracle
-from sfumato.denoiser import Denoiser
-from sfumato.schedule import Cosine, Flow, LinearBeta, Schedule, Shifted, VarianceExploding, ZeroTerminal
+from sfumato.diffusion import analytic as oracle
+from sfumato.diffusion.denoiser import Denoiser
+from sfumato.diffusion.schedules import Cosine, Flow, LinearBeta, Schedule, Shifted, VarianceExploding, ZeroTerminal
 
 DDPM = LinearBeta()
 MEAN = 0.4

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 from torch.distributions import Normal
 
-from sfumato import oracle
-from sfumato.schedule import LinearBeta, Schedule
+from sfumato.diffusion import analytic as oracle
+from sfumato.diffusion.schedules import LinearBeta, Schedule
 
 LINEAR = LinearBeta()
 VARIANCE = 0.04

@@ -11,13 +11,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from sfumato.acceleration import CapturedNetwork, accelerated
-from sfumato.conditions import Category, Number
-from sfumato.denoiser import Denoiser, NetworkDenoiser, Rescheduled, predict_velocity
-from sfumato.guidance import AutoGuided, ClassifierFree, Labelled, Watched, WithinLevels
-from sfumato.nn.unet import UNet, UNetConfig
-from sfumato.sampling import route_for, route_of, sample, sample_batches
-from sfumato.schedule import Flow, LinearBeta
+from sfumato.data.conditions import Category, Number
+from sfumato.diffusion.denoiser import Denoiser, NetworkDenoiser, Rescheduled, predict_velocity
+from sfumato.diffusion.guidance import AutoGuided, ClassifierFree, Labelled, Watched, WithinLevels
+from sfumato.diffusion.schedules import Flow, LinearBeta
+from sfumato.networks.unet import UNet, UNetConfig
+from sfumato.sampling.acceleration import CapturedNetwork, accelerated
+from sfumato.sampling.sampler import route_for, route_of, sample, sample_batches
 
 CUDA = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 DEVICES = ["cpu", pytest.param("cuda", marks=CUDA)]

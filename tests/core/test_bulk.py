@@ -10,14 +10,15 @@ import pytest
 import torch
 from torch import Tensor
 
-from sfumato import bulk, oracle
-from sfumato.bulk import draw, evened, usual_batch
-from sfumato.denoiser import Denoiser
+from sfumato.diffusion import analytic as oracle
+from sfumato.diffusion.denoiser import Denoiser
+from sfumato.diffusion.guidance import Wrapper
+from sfumato.diffusion.schedules import LinearBeta
 from sfumato.errors import OutOfMemoryError, SamplingError
-from sfumato.guidance import Wrapper
-from sfumato.sampling import Route, route_for, sample
-from sfumato.schedule import LinearBeta
-from sfumato.shapes import Images, Labels, Times
+from sfumato.sampling import generate as bulk
+from sfumato.sampling.generate import draw, evened, usual_batch
+from sfumato.sampling.sampler import Route, route_for, sample
+from sfumato.utils.shapes import Images, Labels, Times
 
 CORNERS = torch.tensor([[1.0, -1, -1, -1], [-1, 1, -1, -1], [1, 1, 1, 1]]).reshape(3, 1, 2, 2)
 

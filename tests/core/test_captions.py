@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from sfumato import captions, pictures
+from sfumato.utils import captions, pictures
 
 WHITE = 255
 

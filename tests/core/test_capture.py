@@ -8,7 +8,7 @@ from contextlib import contextmanager, nullcontext
 import pytest
 import torch
 
-from sfumato.capture import captured
+from sfumato.utils.cuda_graphs import captured
 
 
 class Device:

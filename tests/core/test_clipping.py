@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from core.constant import Constant, T, answer
-from sfumato.denoiser import Denoiser
+from sfumato.diffusion.denoiser import Denoiser
+from sfumato.diffusion.guidance import CLIPS, Clipped, DynamicThreshold, clip_for
 from sfumato.errors import SamplingError
-from sfumato.guidance import CLIPS, Clipped, DynamicThreshold, clip_for
-from sfumato.shapes import Images, Labels, Times
+from sfumato.utils.shapes import Images, Labels, Times
 
 
 def test_clipping_keeps_estimates_in_range_and_leaves_the_others() -> None:

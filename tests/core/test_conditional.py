@@ -10,18 +10,18 @@ import torch
 from torch import Tensor
 from torch.distributions import Normal
 
-from sfumato import oracle
-from sfumato.conditions import Asked, Category
-from sfumato.denoiser import Denoiser, NetworkDenoiser, Rescheduled, predict_noise
+from sfumato.data.conditions import Asked, Category
+from sfumato.diffusion import analytic as oracle
+from sfumato.diffusion.denoiser import Denoiser, NetworkDenoiser, Rescheduled, predict_noise
+from sfumato.diffusion.guidance import AutoGuided, ClassifierFree, Clipped, Labelled, WithinLevels
+from sfumato.diffusion.loss import dropped
+from sfumato.diffusion.schedules import Flow, LinearBeta
 from sfumato.errors import LabelError
-from sfumato.guidance import AutoGuided, ClassifierFree, Clipped, Labelled, WithinLevels
-from sfumato.latents import decode, encode, interpolate
 from sfumato.likelihood import flow_likelihood, variational_bound
 from sfumato.likelihood.flow import log_density
-from sfumato.objective import dropped
-from sfumato.sampling import labels_for, route_for, sample, sample_batches
-from sfumato.schedule import Flow, LinearBeta
-from sfumato.shapes import UNLABELLED, Images, Labels, Times, over, unlabelled
+from sfumato.sampling.inversion import decode, encode, interpolate
+from sfumato.sampling.sampler import labels_for, route_for, sample, sample_batches
+from sfumato.utils.shapes import UNLABELLED, Images, Labels, Times, over, unlabelled
 
 from .conditional import CENTRES, COLUMNS, SLOPE, VARIANCE, Conditional
 

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from sfumato.errors import ConfigError, LabelError
-from sfumato.nn.conditioning import RowEmbedding
-from sfumato.nn.unet import UNet, UNetConfig
+from sfumato.networks.conditioning import RowEmbedding
+from sfumato.networks.unet import UNet, UNetConfig
 
 from .test_unet import TINY, filled, inputs
 

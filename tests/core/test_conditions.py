@@ -11,7 +11,7 @@ from typing import ClassVar
 import pytest
 import torch
 
-from sfumato.conditions import (
+from sfumato.data.conditions import (
     FARTHEST,
     MOST_VALUES,
     Asked,
@@ -31,8 +31,8 @@ from sfumato.conditions import (
     spelled,
 )
 from sfumato.errors import ConfigError, DataError, LabelError, RunError, SfumatoError
-from sfumato.shapes import UNLABELLED
-from sfumato.storage import validated
+from sfumato.utils.files import validated
+from sfumato.utils.shapes import UNLABELLED
 
 AGE = Number("age", 30.0, 10.0, 18.0, 90.0)
 COLOUR = Category("colour", ("blue", "red"))

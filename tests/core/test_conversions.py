@@ -7,11 +7,11 @@ import torch
 from torch import Tensor
 from torch.distributions import Categorical, MixtureSameFamily, Normal
 
-from sfumato import oracle
-from sfumato.conversions import RELATIONS, Quantity, convert, noise_in
+from sfumato.diffusion import analytic as oracle
+from sfumato.diffusion.conversions import RELATIONS, Quantity, convert, noise_in
+from sfumato.diffusion.schedules import SCHEDULES, Cosine, Flow, Schedule, ZeroTerminal
 from sfumato.errors import ConfigError
-from sfumato.schedule import SCHEDULES, Cosine, Flow, Schedule, ZeroTerminal
-from sfumato.shapes import over
+from sfumato.utils.shapes import over
 
 PAIRS = list(itertools.product(RELATIONS, RELATIONS))
 

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sfumato.errors import ConfigError, LabelError
-from sfumato.nn.convblocks import (
+from sfumato.networks.convblocks import (
     LOG_NOISE_PERIODS,
     STEP_PERIODS,
     Attention,
@@ -21,9 +21,9 @@ from sfumato.nn.convblocks import (
     Stem,
     Unfold,
 )
-from sfumato.nn.convnet import ConvNet, ConvNetConfig
-from sfumato.nn.region import MOST_SHAPES, Region
-from sfumato.shapes import UNLABELLED
+from sfumato.networks.convnet import ConvNet, ConvNetConfig
+from sfumato.networks.region import MOST_SHAPES, Region
+from sfumato.utils.shapes import UNLABELLED
 
 from .test_unet import filled
 

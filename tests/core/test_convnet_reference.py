@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from core.convnet_reference import convnet
-from sfumato.nn.convblocks import LOG_NOISE_PERIODS, STEP_PERIODS, Periods
-from sfumato.nn.convnet import ConvNet, ConvNetConfig
+from sfumato.networks.convblocks import LOG_NOISE_PERIODS, STEP_PERIODS, Periods
+from sfumato.networks.convnet import ConvNet, ConvNetConfig
 
 from .test_unet import filled
 

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from sfumato import oracle
-from sfumato.denoiser import (
+from sfumato.diffusion import analytic as oracle
+from sfumato.diffusion.denoiser import (
     MOST_LOGSNR,
     PARAMETRIZATIONS,
     NetworkDenoiser,
@@ -17,9 +17,18 @@ from sfumato.denoiser import (
     predict_noise,
     refuse_blind,
 )
+from sfumato.diffusion.schedules import (
+    SCHEDULES,
+    Cosine,
+    Flow,
+    LinearBeta,
+    Schedule,
+    Shifted,
+    VarianceExploding,
+    ZeroTerminal,
+)
 from sfumato.errors import ConfigError
-from sfumato.schedule import SCHEDULES, Cosine, Flow, LinearBeta, Schedule, Shifted, VarianceExploding, ZeroTerminal
-from sfumato.shapes import over
+from sfumato.utils.shapes import over
 
 DDPM = LinearBeta()
 STEPS = torch.tensor([0.001, 0.002, 0.1, 0.5, 0.999, 1.0], dtype=torch.float64)

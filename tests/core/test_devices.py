@@ -7,9 +7,9 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from sfumato import devices
-from sfumato.devices import LARGE, Precision, convolution_rate, device_failures, precision_for
 from sfumato.errors import DeviceError
+from sfumato.utils import devices
+from sfumato.utils.devices import LARGE, Precision, convolution_rate, device_failures, precision_for
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Normal
 
-from sfumato.gaussian import Gaussian
+from sfumato.diffusion.gaussian import Gaussian
 
 PAIRS = [((0.7, 2.3), (-1.1, 0.4)), ((0.0, 1.0), (0.0, 1.0)), ((-3.0, 0.05), (2.0, 1.7))]
 """(mean, variance) of two Gaussians."""

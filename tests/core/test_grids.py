@@ -7,8 +7,19 @@ import pytest
 import torch
 from torch import Tensor
 
+from sfumato.diffusion.schedules import (
+    Cosine,
+    Custom,
+    Flow,
+    LinearBeta,
+    Schedule,
+    Shifted,
+    Sigmoid,
+    VarianceExploding,
+    ZeroTerminal,
+)
 from sfumato.errors import SamplingError
-from sfumato.grids import (
+from sfumato.sampling.timesteps import (
     GRIDS,
     LEAST_LOGSNR,
     Discrete,
@@ -20,17 +31,6 @@ from sfumato.grids import (
     Trailing,
     Uniform,
     grid_for,
-)
-from sfumato.schedule import (
-    Cosine,
-    Custom,
-    Flow,
-    LinearBeta,
-    Schedule,
-    Shifted,
-    Sigmoid,
-    VarianceExploding,
-    ZeroTerminal,
 )
 
 DDPM = LinearBeta()

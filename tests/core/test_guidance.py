@@ -8,10 +8,9 @@ from torch import Tensor
 from torch.distributions import Normal
 
 from core.constant import Constant, answer
-from sfumato import oracle
-from sfumato.denoiser import Denoiser
-from sfumato.errors import LabelError, SamplingError
-from sfumato.guidance import (
+from sfumato.diffusion import analytic as oracle
+from sfumato.diffusion.denoiser import Denoiser
+from sfumato.diffusion.guidance import (
     CLIPS,
     AutoGuided,
     ClassifierFree,
@@ -21,9 +20,10 @@ from sfumato.guidance import (
     WithinLevels,
     Wrapper,
 )
-from sfumato.sampling import sample
-from sfumato.schedule import Flow, LinearBeta, VarianceExploding
-from sfumato.shapes import UNLABELLED, Images, Labels, Times, over
+from sfumato.diffusion.schedules import Flow, LinearBeta, VarianceExploding
+from sfumato.errors import LabelError, SamplingError
+from sfumato.sampling.sampler import sample
+from sfumato.utils.shapes import UNLABELLED, Images, Labels, Times, over
 
 SCHEDULE = LinearBeta()
 T = torch.tensor(0.3, dtype=torch.float64)

@@ -4,10 +4,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from sfumato.denoiser import Denoiser
-from sfumato.guidance import AutoGuided, ClassifierFree
-from sfumato.schedule import LinearBeta
-from sfumato.shapes import Images, Labels, Times
+from sfumato.diffusion.denoiser import Denoiser
+from sfumato.diffusion.guidance import AutoGuided, ClassifierFree
+from sfumato.diffusion.schedules import LinearBeta
+from sfumato.utils.shapes import Images, Labels, Times
 
 T = torch.tensor(0.4, dtype=torch.float64)
 SHAPE = (3, 4, 5)

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from sfumato.objective import dropped
-from sfumato.shapes import UNLABELLED
+from sfumato.diffusion.loss import dropped
+from sfumato.utils.shapes import UNLABELLED
 
 COUNT, BATCHES = 8, 2000
 

@@ -8,16 +8,17 @@ import pytest
 import torch
 from torch import Tensor
 
-from sfumato import grids, oracle
-from sfumato.denoiser import Denoiser, NetworkDenoiser, predict_data
+from sfumato.diffusion import analytic as oracle
+from sfumato.diffusion.denoiser import Denoiser, NetworkDenoiser, predict_data
+from sfumato.diffusion.guidance import CLIPS, AutoGuided, ClassifierFree, Clipped, WithinLevels
+from sfumato.diffusion.schedules import Flow, LinearBeta, Schedule, Shifted, VarianceExploding, ZeroTerminal
 from sfumato.errors import LabelError, SamplingError
-from sfumato.guidance import CLIPS, AutoGuided, ClassifierFree, Clipped, WithinLevels
-from sfumato.latents import decode, encode, faithful_route, interpolate
-from sfumato.sampling import ImageNoise, Route, route_for, sample
-from sfumato.schedule import Flow, LinearBeta, Schedule, Shifted, VarianceExploding, ZeroTerminal
-from sfumato.shapes import Images, Times
-from sfumato.solvers import DDIM, SOLVERS, Adaptive, Heun, Moment, NoiseSource, Solver, Step
-from sfumato.sphere import path
+from sfumato.sampling import timesteps as grids
+from sfumato.sampling.inversion import decode, encode, faithful_route, interpolate
+from sfumato.sampling.sampler import ImageNoise, Route, route_for, sample
+from sfumato.sampling.solvers import DDIM, SOLVERS, Adaptive, Heun, Moment, NoiseSource, Solver, Step
+from sfumato.sampling.sphere import path
+from sfumato.utils.shapes import Images, Times
 
 LINEAR = LinearBeta()
 SCHEDULES = [LINEAR, VarianceExploding(), ZeroTerminal(LINEAR), Shifted(Flow(), 2.0)]

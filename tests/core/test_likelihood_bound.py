@@ -10,14 +10,14 @@ from torch import Tensor
 from torch.distributions import Normal, kl_divergence
 
 from core.pixels import LEVELS, LINEAR, VARIANCE, at, bits, discretised, eight_bit, randn, smooth_mixture
-from sfumato import oracle
-from sfumato.denoiser import Denoiser
+from sfumato.diffusion import analytic as oracle
+from sfumato.diffusion.denoiser import Denoiser
+from sfumato.diffusion.schedules import SCHEDULES, Flow, LinearBeta, Schedule, VarianceExploding, ZeroTerminal
 from sfumato.errors import ConfigError
-from sfumato.grids import GRIDS, Karras, LogSNR, Trailing, Uniform
 from sfumato.likelihood import variational_bound
 from sfumato.likelihood.pixels import dequantized, log_probability
-from sfumato.sampling import ImageNoise
-from sfumato.schedule import SCHEDULES, Flow, LinearBeta, Schedule, VarianceExploding, ZeroTerminal
+from sfumato.sampling.sampler import ImageNoise
+from sfumato.sampling.timesteps import GRIDS, Karras, LogSNR, Trailing, Uniform
 
 
 @pytest.mark.parametrize("deviation", [1e-4, 0.0074, 0.1, 3.0])

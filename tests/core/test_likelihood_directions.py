@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from sfumato import oracle
-from sfumato.denoiser import Denoiser
+from sfumato.diffusion import analytic as oracle
+from sfumato.diffusion.denoiser import Denoiser
+from sfumato.diffusion.schedules import Flow
 from sfumato.likelihood import flow, log_density
-from sfumato.schedule import Flow
 
 SHAPE = (2, 8, 8)
 

@@ -10,16 +10,16 @@ from torch import Tensor, nn
 from torch.distributions import Categorical, Independent, MixtureSameFamily, Normal
 
 from core.pixels import LEVELS, LINEAR, VARIANCE, at, bits, blur, discretised, eight_bit, randn, smooth_mixture
-from sfumato import oracle
-from sfumato.denoiser import Denoiser, NetworkDenoiser, predict_flow
+from sfumato.diffusion import analytic as oracle
+from sfumato.diffusion.denoiser import Denoiser, NetworkDenoiser, predict_flow
+from sfumato.diffusion.guidance import Clipped
+from sfumato.diffusion.schedules import SCHEDULES, Flow, LinearBeta, Schedule, ZeroTerminal
 from sfumato.errors import ConfigError, DataError, LabelError, SamplingError
-from sfumato.grids import Uniform
-from sfumato.guidance import Clipped
 from sfumato.likelihood import flow_likelihood, log_density, variational_bound
 from sfumato.likelihood.pixels import dequantized, refuse_other_depths
-from sfumato.sampling import ImageNoise
-from sfumato.schedule import SCHEDULES, Flow, LinearBeta, Schedule, ZeroTerminal
-from sfumato.shapes import UNLABELLED, Images, Labels
+from sfumato.sampling.sampler import ImageNoise
+from sfumato.sampling.timesteps import Uniform
+from sfumato.utils.shapes import UNLABELLED, Images, Labels
 
 
 def flow_of_a_gaussian(schedule: Schedule, mean: Tensor, variance: float) -> Independent:

@@ -5,9 +5,9 @@ import re
 import pytest
 from torch import nn
 
-from sfumato.nn.convnet import ConvNet, ConvNetConfig
-from sfumato.nn.matrices import hidden_matrices
-from sfumato.nn.unet import UNet, UNetConfig
+from sfumato.networks.convnet import ConvNet, ConvNetConfig
+from sfumato.networks.matrices import hidden_matrices
+from sfumato.networks.unet import UNet, UNetConfig
 
 NETWORKS = {
     "unet of classes": UNet(UNetConfig(2, 8, (1, 2), 1, (1,), 0.0, 3, augmentation=5)),

@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from sfumato import acceleration
-from sfumato.acceleration import accelerated
-from sfumato.denoiser import NetworkDenoiser, predict_velocity
-from sfumato.nn import region
-from sfumato.nn.region import Region, missing_compiler
-from sfumato.nn.unet import UNet, UNetConfig
-from sfumato.schedule import LinearBeta
+from sfumato.diffusion.denoiser import NetworkDenoiser, predict_velocity
+from sfumato.diffusion.schedules import LinearBeta
+from sfumato.networks import region
+from sfumato.networks.region import Region, missing_compiler
+from sfumato.networks.unet import UNet, UNetConfig
+from sfumato.sampling import acceleration
+from sfumato.sampling.acceleration import accelerated
 from sfumato.training import engine
 from sfumato.training.config import OptimizationConfig, TrainConfig
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import pytest
 
 from sfumato.errors import SamplingError
-from sfumato.named import named, settings_of
+from sfumato.utils.registry import named, settings_of
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,9 @@ from torch import Tensor, nn
 from torch.autograd import gradcheck
 
 from sfumato.errors import ConfigError
-from sfumato.nn.convnet import ConvNet, ConvNetConfig
-from sfumato.nn.unet import UNet, UNetConfig
-from sfumato.shapes import UNLABELLED
+from sfumato.networks.convnet import ConvNet, ConvNetConfig
+from sfumato.networks.unet import UNet, UNetConfig
+from sfumato.utils.shapes import UNLABELLED
 
 from . import test_convnet, test_unet
 from .test_unet import filled

@@ -11,12 +11,12 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from sfumato.data import Batch, nonleaking
-from sfumato.denoiser import NetworkDenoiser, predict_velocity
-from sfumato.guidance import ClassifierFree, Labelled
-from sfumato.nn.unet import UNet, UNetConfig
-from sfumato.sampling import ImageNoise, route_for, trajectory
-from sfumato.schedule import LinearBeta
-from sfumato.solvers import SOLVERS
+from sfumato.diffusion.denoiser import NetworkDenoiser, predict_velocity
+from sfumato.diffusion.guidance import ClassifierFree, Labelled
+from sfumato.diffusion.schedules import LinearBeta
+from sfumato.networks.unet import UNet, UNetConfig
+from sfumato.sampling.sampler import ImageNoise, route_for, trajectory
+from sfumato.sampling.solvers import SOLVERS
 from sfumato.training import step
 from sfumato.training.config import DataConfig, OptimizationConfig, TrainConfig
 from sfumato.training.state import TrainingState

@@ -8,10 +8,16 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from sfumato import oracle
-from sfumato.denoiser import PARAMETRIZATIONS, Coefficients, Denoiser, NetworkDenoiser, predict_edm, predict_noise
-from sfumato.errors import ConfigError
-from sfumato.objective import (
+from sfumato.diffusion import analytic as oracle
+from sfumato.diffusion.denoiser import (
+    PARAMETRIZATIONS,
+    Coefficients,
+    Denoiser,
+    NetworkDenoiser,
+    predict_edm,
+    predict_noise,
+)
+from sfumato.diffusion.loss import (
     ELBO,
     SNR,
     WEIGHTS,
@@ -28,8 +34,18 @@ from sfumato.objective import (
     weight_for,
     weighted_loss,
 )
-from sfumato.schedule import SCHEDULES, Cosine, Custom, Flow, LinearBeta, Schedule, VarianceExploding, ZeroTerminal
-from sfumato.shapes import UNLABELLED, over
+from sfumato.diffusion.schedules import (
+    SCHEDULES,
+    Cosine,
+    Custom,
+    Flow,
+    LinearBeta,
+    Schedule,
+    VarianceExploding,
+    ZeroTerminal,
+)
+from sfumato.errors import ConfigError
+from sfumato.utils.shapes import UNLABELLED, over
 
 DDPM = LinearBeta()
 SHAPE = (1, 2, 3)

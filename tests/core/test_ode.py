@@ -8,12 +8,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from sfumato import ode, oracle
+from sfumato.diffusion import analytic as oracle
+from sfumato.diffusion.schedules import SCHEDULES, Flow, ZeroTerminal
 from sfumato.errors import SamplingError
-from sfumato.ode import integrate
-from sfumato.schedule import SCHEDULES, Flow, ZeroTerminal
-from sfumato.solvers import Adaptive, Moment
-from sfumato.solvers.adaptive import angle, flow
+from sfumato.sampling import ode
+from sfumato.sampling.ode import integrate
+from sfumato.sampling.solvers import Adaptive, Moment
+from sfumato.sampling.solvers.adaptive import angle, flow
 
 Tree = tuple["Tree", ...]
 """A rooted tree, as the trees above its root. Each stands for one condition on a Runge-Kutta method."""

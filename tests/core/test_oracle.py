@@ -7,10 +7,10 @@ import torch
 from torch import Tensor
 from torch.distributions import Categorical, Independent, MixtureSameFamily, Normal
 
-from sfumato import oracle
+from sfumato.diffusion import analytic as oracle
+from sfumato.diffusion.schedules import LinearBeta
 from sfumato.errors import LabelError
-from sfumato.schedule import LinearBeta
-from sfumato.shapes import UNLABELLED
+from sfumato.utils.shapes import UNLABELLED
 
 SCHEDULE = LinearBeta()
 TIMES = [0.001, 0.05, 0.3, 0.7, 1.0]

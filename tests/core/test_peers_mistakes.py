@@ -11,15 +11,15 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from sfumato import oracle
-from sfumato.denoiser import Denoiser, NetworkDenoiser, predict_data, predict_noise, predict_velocity
+from sfumato.diffusion import analytic as oracle
+from sfumato.diffusion.denoiser import Denoiser, NetworkDenoiser, predict_data, predict_noise, predict_velocity
+from sfumato.diffusion.guidance import Clipped
+from sfumato.diffusion.loss import MinSNR, UniformTimes
+from sfumato.diffusion.schedules import SCHEDULES, Cosine, LinearBeta, Schedule
 from sfumato.errors import LabelError, SamplingError
-from sfumato.grids import GRIDS, Discrete, Stops, Trailing
-from sfumato.guidance import Clipped
-from sfumato.objective import MinSNR, UniformTimes
-from sfumato.sampling import sample, trajectory
-from sfumato.schedule import SCHEDULES, Cosine, LinearBeta, Schedule
-from sfumato.solvers import DDIM, SOLVERS, Ancestral, Euler, Heun, Moment, Solver, solver_for
+from sfumato.sampling.sampler import sample, trajectory
+from sfumato.sampling.solvers import DDIM, SOLVERS, Ancestral, Euler, Heun, Moment, Solver, solver_for
+from sfumato.sampling.timesteps import GRIDS, Discrete, Stops, Trailing
 
 DDPM = LinearBeta()
 

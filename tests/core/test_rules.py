@@ -12,16 +12,17 @@ from typing import Any
 import pytest
 import torch
 
-from sfumato import rules, runs
-from sfumato.architecture import model_for
 from sfumato.data import ImageSet
 from sfumato.errors import ConfigError
-from sfumato.nn.convnet import ConvNetConfig
-from sfumato.open_run import Run
-from sfumato.presets import PRESETS, USUAL_BUDGETS, preset_for
-from sfumato.rules import COARSE_WIDTHS, WIDTHS, forward_operations, is_settled, planned, with_levels
-from sfumato.runs import Learned, continued, has_other_budget
+from sfumato.networks.convnet import ConvNetConfig
+from sfumato.training import autoconfig as rules
+from sfumato.training import runs
+from sfumato.training.architecture import model_for
+from sfumato.training.autoconfig import COARSE_WIDTHS, WIDTHS, forward_operations, is_settled, planned, with_levels
 from sfumato.training.config import NetworkConfig, OptimizationConfig, TrainConfig
+from sfumato.training.presets import PRESETS, USUAL_BUDGETS, preset_for
+from sfumato.training.run_directory import Run
+from sfumato.training.runs import Learned, continued, has_other_budget
 
 CPU = torch.device("cpu")
 

@@ -8,14 +8,15 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from sfumato import grids, oracle
-from sfumato.denoiser import Denoiser, NetworkDenoiser, predict_noise
+from sfumato.diffusion import analytic as oracle
+from sfumato.diffusion.denoiser import Denoiser, NetworkDenoiser, predict_noise
+from sfumato.diffusion.guidance import ClassifierFree
+from sfumato.diffusion.schedules import Flow, LinearBeta, Shifted, VarianceExploding, ZeroTerminal
 from sfumato.errors import LabelError, SamplingError, SfumatoError
-from sfumato.guidance import ClassifierFree
-from sfumato.sampling import ImageNoise, Route, begin, labels_for, route_for, sample, sample_batches, trajectory
-from sfumato.schedule import Flow, LinearBeta, Shifted, VarianceExploding, ZeroTerminal
-from sfumato.shapes import Times
-from sfumato.solvers import SOLVERS, Ancestral, Moment, NoiseSource, Solver, Step
+from sfumato.sampling import timesteps as grids
+from sfumato.sampling.sampler import ImageNoise, Route, begin, labels_for, route_for, sample, sample_batches, trajectory
+from sfumato.sampling.solvers import SOLVERS, Ancestral, Moment, NoiseSource, Solver, Step
+from sfumato.utils.shapes import Times
 
 DDPM = LinearBeta()
 CORNERS = torch.tensor([[1.0, -1, -1, -1], [-1, 1, -1, -1], [-1, -1, 1, -1], [-1, -1, -1, 1], [1, 1, 1, 1]]).reshape(

@@ -8,13 +8,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from sfumato import oracle
-from sfumato.denoiser import Denoiser
-from sfumato.sampling import ImageNoise, route_of, sample, sample_batches, trajectory
-from sfumato.schedule import LinearBeta, VarianceExploding
-from sfumato.shapes import Images, Times
-from sfumato.solvers import DDIM, Moment, NoiseSource, Solver
-from sfumato.solvers.base import Step
+from sfumato.diffusion import analytic as oracle
+from sfumato.diffusion.denoiser import Denoiser
+from sfumato.diffusion.schedules import LinearBeta, VarianceExploding
+from sfumato.sampling.sampler import ImageNoise, route_of, sample, sample_batches, trajectory
+from sfumato.sampling.solvers import DDIM, Moment, NoiseSource, Solver
+from sfumato.sampling.solvers.base import Step
+from sfumato.utils.shapes import Images, Times
 
 SHAPE = (2, 3, 4)
 COUNT, STEPS = 7, 5

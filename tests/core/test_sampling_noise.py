@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.distributions import Normal
 
-from sfumato.sampling import ImageNoise
+from sfumato.sampling.sampler import ImageNoise
 
 
 def test_the_noise_of_an_image_is_a_function_of_seed_and_index() -> None:

@@ -7,11 +7,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from sfumato import oracle
 from sfumato.data import load_images
-from sfumato.guidance import AutoGuided, ClassifierFree
-from sfumato.sampling import sample
-from sfumato.schedule import SCHEDULES
+from sfumato.diffusion import analytic as oracle
+from sfumato.diffusion.guidance import AutoGuided, ClassifierFree
+from sfumato.diffusion.schedules import SCHEDULES
+from sfumato.sampling.sampler import sample
 
 WEIGHTS = torch.tensor([0.05, 0.1, 0.15, 0.3, 0.4])
 COUNT = 2000

@@ -4,13 +4,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from sfumato import grids, oracle
-from sfumato.denoiser import Denoiser
+from sfumato.diffusion import analytic as oracle
+from sfumato.diffusion.denoiser import Denoiser
+from sfumato.diffusion.guidance import AutoGuided, DynamicThreshold
+from sfumato.diffusion.schedules import Cosine, Flow, LinearBeta
 from sfumato.errors import SamplingError
-from sfumato.guidance import AutoGuided, DynamicThreshold
-from sfumato.sampling import ImageNoise, route_for, sample, trajectory
-from sfumato.schedule import Cosine, Flow, LinearBeta
-from sfumato.solvers import DDIM, SOLVERS, DPMSolver, Solver, UniPC
+from sfumato.sampling import timesteps as grids
+from sfumato.sampling.sampler import ImageNoise, route_for, sample, trajectory
+from sfumato.sampling.solvers import DDIM, SOLVERS, DPMSolver, Solver, UniPC
 
 DDPM = LinearBeta()
 

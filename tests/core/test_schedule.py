@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from sfumato.diffusion.gaussian import Gaussian
+from sfumato.diffusion.schedules import LinearBeta
 from sfumato.errors import ConfigError
-from sfumato.gaussian import Gaussian
-from sfumato.schedule import LinearBeta
 
 T = 1000
 DDPM = LinearBeta()

@@ -8,9 +8,8 @@ import torch
 from torch import Tensor
 
 from core.one_pixel import number
-from sfumato.denoiser import predict_noise, refuse_blind
-from sfumato.errors import ConfigError
-from sfumato.schedule import (
+from sfumato.diffusion.denoiser import predict_noise, refuse_blind
+from sfumato.diffusion.schedules import (
     BetaSchedule,
     Cosine,
     Custom,
@@ -23,6 +22,7 @@ from sfumato.schedule import (
     VarianceExploding,
     ZeroTerminal,
 )
+from sfumato.errors import ConfigError
 
 
 def angular(t: Tensor) -> Tensor:

@@ -6,8 +6,7 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from sfumato.errors import ConfigError
-from sfumato.schedule import (
+from sfumato.diffusion.schedules import (
     SCHEDULES,
     Cosine,
     Custom,
@@ -21,6 +20,7 @@ from sfumato.schedule import (
     ZeroTerminal,
     schedule_for,
 )
+from sfumato.errors import ConfigError
 
 
 def test_every_schedule_has_a_name() -> None:

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from core.one_pixel import number, pixel
-from sfumato.gaussian import Gaussian
-from sfumato.schedule import (
+from sfumato.diffusion.gaussian import Gaussian
+from sfumato.diffusion.schedules import (
     BetaSchedule,
     Cosine,
     Custom,

@@ -4,10 +4,10 @@ import pytest
 import torch
 from jaxtyping import TypeCheckError
 
-from sfumato.gaussian import Gaussian
-from sfumato.objective import dropped
-from sfumato.schedule import LinearBeta
-from sfumato.shapes import over
+from sfumato.diffusion.gaussian import Gaussian
+from sfumato.diffusion.loss import dropped
+from sfumato.diffusion.schedules import LinearBeta
+from sfumato.utils.shapes import over
 
 
 def test_an_image_without_its_batch_is_refused() -> None:

@@ -3,7 +3,7 @@
 import pytest
 
 from sfumato.errors import SamplingError
-from sfumato.solvers import (
+from sfumato.sampling.solvers import (
     DDIM,
     DEIS,
     IPNDM,

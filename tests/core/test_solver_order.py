@@ -15,10 +15,9 @@ import torch
 from torch import Tensor
 
 from core.exact_flow import QUANTILES, ExactFlow, GaussianFlow, MixtureFlow
-from sfumato.grids import LogSNR, Trailing
-from sfumato.sampling import trajectory
-from sfumato.schedule import Custom, Flow, LinearBeta, Schedule, Shifted, VarianceExploding, ZeroTerminal
-from sfumato.solvers import (
+from sfumato.diffusion.schedules import Custom, Flow, LinearBeta, Schedule, Shifted, VarianceExploding, ZeroTerminal
+from sfumato.sampling.sampler import trajectory
+from sfumato.sampling.solvers import (
     DDIM,
     DEIS,
     IPNDM,
@@ -32,7 +31,8 @@ from sfumato.solvers import (
     Solver,
     UniPC,
 )
-from sfumato.solvers.multistep import Multistep
+from sfumato.sampling.solvers.multistep import Multistep
+from sfumato.sampling.timesteps import LogSNR, Trailing
 
 ORDERS: list[tuple[Solver, int]] = [
     (DDIM(), 1),

@@ -8,12 +8,11 @@ import torch
 from torch import Tensor
 
 from core.one_pixel import DDPM, MEAN, SCHEDULES, at, data, every_schedule, kind_of, no_noise, number, pixel
-from sfumato.denoiser import Denoiser
+from sfumato.diffusion.denoiser import Denoiser
+from sfumato.diffusion.schedules import Flow, Schedule, VarianceExploding, ZeroTerminal
 from sfumato.errors import SamplingError
-from sfumato.grids import Grid, LogSNR, Uniform
-from sfumato.sampling import trajectory
-from sfumato.schedule import Flow, Schedule, VarianceExploding, ZeroTerminal
-from sfumato.solvers import (
+from sfumato.sampling.sampler import trajectory
+from sfumato.sampling.solvers import (
     DDIM,
     DEIS,
     IPNDM,
@@ -27,7 +26,8 @@ from sfumato.solvers import (
     Solver,
     UniPC,
 )
-from sfumato.solvers.multistep import ADAMS_BASHFORTH
+from sfumato.sampling.solvers.multistep import ADAMS_BASHFORTH
+from sfumato.sampling.timesteps import Grid, LogSNR, Uniform
 
 # Rules that coincide
 

@@ -17,12 +17,11 @@ import torch
 from torch import Tensor
 
 from core.one_pixel import DDPM, MEAN, at, data, every_schedule, kind_of, no_noise, pixel
-from sfumato.denoiser import Denoiser
-from sfumato.grids import Grid, LogSNR, Trailing
-from sfumato.guidance import Clipped
-from sfumato.sampling import trajectory
-from sfumato.schedule import Flow, Schedule, VarianceExploding
-from sfumato.solvers import (
+from sfumato.diffusion.denoiser import Denoiser
+from sfumato.diffusion.guidance import Clipped
+from sfumato.diffusion.schedules import Flow, Schedule, VarianceExploding
+from sfumato.sampling.sampler import trajectory
+from sfumato.sampling.solvers import (
     DDIM,
     DEIS,
     Ancestral,
@@ -35,6 +34,7 @@ from sfumato.solvers import (
     Step,
     UniPC,
 )
+from sfumato.sampling.timesteps import Grid, LogSNR, Trailing
 
 Variance = Literal["small", "large"]
 

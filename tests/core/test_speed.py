@@ -7,13 +7,13 @@ from dataclasses import replace
 import pytest
 import torch
 
-from sfumato import speed
 from sfumato.data import Feed, ImageSet, feed_for
-from sfumato.data.feed import Batch
-from sfumato.presets import preset_for
-from sfumato.rules import planned
-from sfumato.speed import images_a_second, training_rate
+from sfumato.data.loader import Batch
+from sfumato.training import speed
+from sfumato.training.autoconfig import planned
 from sfumato.training.config import TrainConfig
+from sfumato.training.presets import preset_for
+from sfumato.training.speed import images_a_second, training_rate
 
 CPU = torch.device("cpu")
 IMAGES = ImageSet.of(torch.zeros(50, 1, 8, 8, dtype=torch.uint8))

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from sfumato.errors import SamplingError
-from sfumato.sphere import path, slerp
+from sfumato.sampling.sphere import path, slerp
 
 A, B, C = torch.randn(3, 5, 2, 3, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
 

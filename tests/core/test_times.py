@@ -7,8 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from sfumato.errors import ConfigError
-from sfumato.objective import (
+from sfumato.diffusion.loss import (
     TIMES,
     LogitNormalTimes,
     LogNormalTimes,
@@ -18,7 +17,8 @@ from sfumato.objective import (
     stratified,
     times_for,
 )
-from sfumato.schedule import SCHEDULES, Cosine, Flow, LinearBeta, Schedule, VarianceExploding, ZeroTerminal
+from sfumato.diffusion.schedules import SCHEDULES, Cosine, Flow, LinearBeta, Schedule, VarianceExploding, ZeroTerminal
+from sfumato.errors import ConfigError
 
 EVERY: dict[str, Schedule] = {**SCHEDULES, "zero-terminal": ZeroTerminal(Cosine())}
 DEVIATIONS = torch.tensor([-2.5, -1.0, 0.0, 0.7, 2.0], dtype=torch.float64)

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from sfumato.errors import ConfigError, LabelError
-from sfumato.nn.layers import Downsample, Upsample, groups_of, sinusoidal
-from sfumato.nn.unet import UNet, UNetConfig
-from sfumato.shapes import UNLABELLED
+from sfumato.networks.layers import Downsample, Upsample, groups_of, sinusoidal
+from sfumato.networks.unet import UNet, UNetConfig
+from sfumato.utils.shapes import UNLABELLED
 
 from .diffusers_names import diffusers_state
 

@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from sfumato.nn.layers import ResidualBlock, groups_of
+from sfumato.networks.layers import ResidualBlock, groups_of
 
 from .test_unet import filled
 

@@ -8,10 +8,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from sfumato.nn import layers
-from sfumato.nn.layers import GroupNorm
-from sfumato.nn.region import Region
-from sfumato.nn.unet import UNet
+from sfumato.networks import layers
+from sfumato.networks.layers import GroupNorm
+from sfumato.networks.region import Region
+from sfumato.networks.unet import UNet
 
 from .test_unet import TINY, filled, inputs
 
@@ -75,7 +75,7 @@ def test_a_compiled_norm_of_a_large_mean_is_that_of_the_same_features_about_zero
 
 @pytest.fixture(scope="module")
 def unchecked_layers() -> ModuleType:
-    """`sfumato.nn.layers` without the checks of shapes, which PyTorch cannot compile."""
+    """`sfumato.networks.layers` without the checks of shapes, which PyTorch cannot compile."""
     spec = importlib.util.spec_from_file_location("unchecked_layers", layers.__file__)
     assert spec is not None
     assert spec.loader is not None

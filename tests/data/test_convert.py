@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from images import noise, png
-from sfumato.sources import USUAL, BadImageError, Frame
-from sfumato.sources.decode import opened
-from sfumato.store.convert import WHITE, converted, in_channels, in_depth
-from sfumato.store.survey import Kind, Layout
+from sfumato.data.cache.convert import WHITE, converted, in_channels, in_depth
+from sfumato.data.cache.survey import Kind, Layout
+from sfumato.data.sources import USUAL, BadImageError, Frame
+from sfumato.data.sources.decode import opened
 
 
 def kind(channels: int) -> Kind:

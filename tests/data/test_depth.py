@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from sfumato.depth import EIGHT_BITS, SIXTEEN_BITS, Depth
 from sfumato.errors import ConfigError
+from sfumato.utils.depth import EIGHT_BITS, SIXTEEN_BITS, Depth
 
 EVERY = {
     EIGHT_BITS: torch.arange(256, dtype=torch.uint8),

@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 from sfumato.data import load_images
-from sfumato.sources import ChannelChoice
+from sfumato.data.sources import ChannelChoice
 
 
 def test_digits_are_as_scikit_learn_has_them() -> None:

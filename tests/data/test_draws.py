@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from sfumato.data import Purpose, epoch_order, uniform
-from sfumato.data.draws import WORDS
+from sfumato.data.rng import WORDS
 
 MANY = 100_000
 NOISE = 4 / MANY**0.5

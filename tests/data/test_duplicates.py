@@ -11,11 +11,10 @@ import torch
 from PIL import Image, ImageEnhance
 from sklearn.datasets import load_sample_images
 
-from sfumato import duplicates
-from sfumato import thumbnails as room
-from sfumato.data import ImageSet
-from sfumato.duplicates import nearly_same, same_pixels
-from sfumato.thumbnails import perceptual_hashes, thumbnails
+from sfumato.data import ImageSet, duplicates
+from sfumato.data import thumbnails as room
+from sfumato.data.duplicates import nearly_same, same_pixels
+from sfumato.data.thumbnails import perceptual_hashes, thumbnails
 
 Change = Callable[[Image.Image], Image.Image]
 SIDE = 48

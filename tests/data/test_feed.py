@@ -10,9 +10,10 @@ import pytest
 import torch
 
 from images import noise
-from sfumato.data import Batch, ImageSet, batch_indices, feed, feed_for, load_images
-from sfumato.data.feed import Feed, HostFeed, ResidentFeed, StreamedFeed
-from sfumato.depth import SIXTEEN_BITS
+from sfumato.data import Batch, ImageSet, batch_indices, feed_for, load_images
+from sfumato.data import loader as feed
+from sfumato.data.loader import Feed, HostFeed, ResidentFeed, StreamedFeed
+from sfumato.utils.depth import SIXTEEN_BITS
 
 CPU = torch.device("cpu")
 SEED = 7

@@ -9,8 +9,8 @@ import pytest
 
 from images import noise, png, write
 from sfumato.data import load_images
+from sfumato.data.cache import build
 from sfumato.errors import DataError
-from sfumato.store import build
 
 GREY, COLOUR = noise(12, 6, 7), noise(12, 6, 7, 3)
 DEEP = (GREY.astype(np.uint16)) * 257

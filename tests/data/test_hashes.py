@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from sfumato import hashes as room
-from sfumato.hashes import near_pairs
+from sfumato.data import hashes as room
+from sfumato.data.hashes import near_pairs
 
 random = np.random.default_rng(0)
 

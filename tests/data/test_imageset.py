@@ -7,11 +7,11 @@ from dataclasses import replace
 import pytest
 import torch
 
-from sfumato.conditions import Category, Number
 from sfumato.data import ImageSet, split
-from sfumato.depth import SIXTEEN_BITS, Depth
+from sfumato.data.conditions import Category, Number
+from sfumato.data.sources import Notice
 from sfumato.errors import ConfigError, DataError
-from sfumato.sources import Notice
+from sfumato.utils.depth import SIXTEEN_BITS, Depth
 
 
 def numbered(count: int) -> ImageSet:

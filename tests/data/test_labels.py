@@ -6,7 +6,7 @@ from pathlib import PurePosixPath
 
 import pytest
 
-from sfumato.conditions import Category, Number
+from sfumato.data.conditions import Category, Number
 from sfumato.data.labels import (
     Labelling,
     column_notices,
@@ -16,8 +16,8 @@ from sfumato.data.labels import (
     name_and_kind,
     requested_columns,
 )
+from sfumato.data.sources import Cell, Notice
 from sfumato.errors import DataError
-from sfumato.sources import Cell, Notice
 
 
 def label(*names: str, unreadable: tuple[str, ...] = ()) -> Labelling:

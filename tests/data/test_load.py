@@ -13,10 +13,10 @@ from PIL import Image
 
 from images import noise, npy, png, tiff, write
 from sfumato.data import load_files, load_images
-from sfumato.depth import SIXTEEN_BITS, Depth
+from sfumato.data.cache import Size
+from sfumato.data.sources import ChannelChoice, Fit, memory
 from sfumato.errors import ConfigError, DataError
-from sfumato.sources import ChannelChoice, Fit, memory
-from sfumato.store import Size
+from sfumato.utils.depth import SIXTEEN_BITS, Depth
 
 Save = Callable[..., Path]
 
@@ -152,7 +152,7 @@ def test_different_sizes_are_refused_before_an_image_is_decoded(
 ) -> None:
     save("a.png", size=(8, 8))
     save("b.png", size=(8, 9))
-    monkeypatch.delattr("sfumato.store.build.converted")
+    monkeypatch.delattr("sfumato.data.cache.build.converted")
     with pytest.raises(DataError, match="2 different sizes"):
         load_images(tmp_path)
 

@@ -10,9 +10,9 @@ import torch
 
 from images import noise, png, tiff
 from sfumato.data import load_files, load_images
-from sfumato.depth import Depth
+from sfumato.data.sources.options import ReadOptions
 from sfumato.errors import DataError
-from sfumato.sources.options import ReadOptions
+from sfumato.utils.depth import Depth
 
 BANDS = noise(6, 5, 4)
 TWELVE_BITS = Depth("uint16", 0.0, 4095.0)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from images import noise
-from sfumato.store.pixels import ArrayPixels, MappedPixels, Pixels
+from sfumato.data.cache.pixels import ArrayPixels, MappedPixels, Pixels
 
 
 @pytest.fixture(params=["memory", "file"])

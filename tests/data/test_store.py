@@ -20,14 +20,14 @@ from PIL import Image
 
 from images import encoded, noise, npy, png, write
 from sfumato.data import ImageSet, load_images
+from sfumato.data.cache import build
+from sfumato.data.cache import folder as store
+from sfumato.data.cache.build import JOURNAL, PIXELS, SPOOL, Outcome
+from sfumato.data.cache.index import INDEX
+from sfumato.data.cache.survey import Kind, Layout
+from sfumato.data.sources import Entry, Frame, ReadOptions, parallel
+from sfumato.data.sources.entry import FileEntry
 from sfumato.errors import DataError
-from sfumato.sources import Entry, Frame, ReadOptions, parallel
-from sfumato.sources.entry import FileEntry
-from sfumato.store import build
-from sfumato.store import folder as store
-from sfumato.store.build import JOURNAL, PIXELS, SPOOL, Outcome
-from sfumato.store.index import INDEX
-from sfumato.store.survey import Kind, Layout
 
 COUNT = 40
 IMAGES = noise(COUNT, 6, 7, 3)
@@ -78,7 +78,7 @@ def test_the_second_time_nothing_is_read(
     assert decoded == sorted(path.name for path in folder.iterdir())
     for part in ("survey", "converted"):
         monkeypatch.delattr(build, part)
-    monkeypatch.delattr("sfumato.sources.folder.FolderSource.listing")
+    monkeypatch.delattr("sfumato.data.sources.folder.FolderSource.listing")
     second = load_images(folder, cache=cache)
     assert is_whole(second)
     assert second.fingerprint() == first.fingerprint()
@@ -303,7 +303,7 @@ def test_a_piece_of_large_images_is_one_image() -> None:
 def test_processes_write_what_one_writes(folder: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (folder / "bad.png").write_bytes(b"no image")
     one = load_images(folder, cache=cache)
-    monkeypatch.setattr(import_module("sfumato.store.survey"), "PIECE", 7)
+    monkeypatch.setattr(import_module("sfumato.data.cache.survey"), "PIECE", 7)
     monkeypatch.setattr(build, "MOST_IN_PIECE", 7)
     monkeypatch.setattr(parallel, "PATIENCE", -1.0)
     many = load_images(folder, cache=cache / "many")
@@ -317,7 +317,7 @@ def test_processes_write_what_one_writes(folder: Path, cache: Path, monkeypatch:
 SCRIPT = """
 import sys
 from sfumato.data import load_images
-from sfumato.store import build
+from sfumato.data.cache import build
 decode = build.decode_piece
 def told(*args, **options):
     print("decoded")
@@ -395,7 +395,7 @@ REMEDY = r"could not be kept in .*: No space left on device\. Free space, or nam
 
 
 @pytest.mark.parametrize(
-    "where", ["os.posix_fallocate", "sfumato.store.folder.write_index", "sfumato.store.build.decode_piece"]
+    "where", ["os.posix_fallocate", "sfumato.data.cache.folder.write_index", "sfumato.data.cache.build.decode_piece"]
 )
 def test_a_disk_that_fills_up_is_told_with_a_remedy(
     where: str, folder: Path, cache: Path, monkeypatch: pytest.MonkeyPatch

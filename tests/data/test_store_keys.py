@@ -6,8 +6,8 @@ from dataclasses import fields, replace
 from pathlib import Path
 
 from images import noise, png, write
-from sfumato.sources import ReadOptions, open_source
-from sfumato.store import open_store
+from sfumato.data.cache import open_store
+from sfumato.data.sources import ReadOptions, open_source
 
 DIFFERENT = {
     "size": (5, 5),

@@ -10,11 +10,11 @@ import pytest
 from PIL import Image
 
 from images import encoded, noise, png, tiff, write
+from sfumato.data.cache.survey import Kind, Layout, conversions, lay_out, suggested_size, survey
+from sfumato.data.sources import Frame, ReadOptions, Unreadable
+from sfumato.data.sources.decode import Shape
+from sfumato.data.sources.entry import FileEntry
 from sfumato.errors import DataError
-from sfumato.sources import Frame, ReadOptions, Unreadable
-from sfumato.sources.decode import Shape
-from sfumato.sources.entry import FileEntry
-from sfumato.store.survey import Kind, Layout, conversions, lay_out, suggested_size, survey
 
 RGB = Shape(8, 6, 3, "uint8")
 GREY = Shape(8, 6, 1, "uint8")

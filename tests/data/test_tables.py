@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from images import noise, png, write
-from sfumato.conditions import Number
 from sfumato.data import ImageSet, load_images
-from sfumato.sources import Listing
-from sfumato.sources.folder import FolderSource
+from sfumato.data.conditions import Number
+from sfumato.data.sources import Listing
+from sfumato.data.sources.folder import FolderSource
 
 ROWS = {"train/a": ("1,0", "NA"), "train/b": ("2,0", "cat"), "train/c": ("3,0", "dog"), "test/a": ("2,0", "dog")}
 

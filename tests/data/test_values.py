@@ -10,11 +10,11 @@ import pytest
 
 from images import noise, png
 from sfumato.data import RangeChoice, load_images
+from sfumato.data.cache.convert import filled, in_depth
+from sfumato.data.cache.values import Range, labels_of, range_of, summarized, values_of
+from sfumato.data.sources import BadImageError
+from sfumato.data.sources.pixels import Dtype
 from sfumato.errors import ConfigError
-from sfumato.sources import BadImageError
-from sfumato.sources.pixels import Dtype
-from sfumato.store.convert import filled, in_depth
-from sfumato.store.values import Range, labels_of, range_of, summarized, values_of
 
 
 def ramps(count: int, low: float, high: float, dtype: str = "float32") -> np.ndarray:
@@ -193,7 +193,7 @@ def test_the_range_is_that_of_the_files_whatever_the_size(tmp_path: Path) -> Non
 def test_a_range_does_not_decode_anything_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = saved(tmp_path, ramps(4, 200, 3000, "uint16"))
     load_images(path, cache=tmp_path)
-    monkeypatch.setattr("sfumato.store.folder.build", None)
+    monkeypatch.setattr("sfumato.data.cache.folder.build", None)
     assert load_images(path, cache=tmp_path, range=(0, 10)).depth.range == (0, 10)
 
 

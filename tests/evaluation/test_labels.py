@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from sfumato.data import ImageSet
-from sfumato.evaluation.labels import classes_as_in
+from sfumato.metrics.class_shares import classes_as_in
 
 NAMES = ("rare", "some", "most")
 

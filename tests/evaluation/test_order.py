@@ -9,12 +9,12 @@ import pytest
 import torch
 
 from sfumato.data import ImageSet
+from sfumato.data.sources import USUAL
 from sfumato.evaluation import evaluate
 from sfumato.evaluation.evaluate import Bench, coverage, distance
 from sfumato.evaluation.run import subject_of_files
 from sfumato.evaluation.subject import Subject, some_of
 from sfumato.metrics import features_for
-from sfumato.sources import USUAL
 
 
 def halves(count: int, seed: int) -> ImageSet:

@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from sfumato.data import ImageSet
-from sfumato.depth import Depth
 from sfumato.errors import DataError
 from sfumato.evaluation.ranges import read_as
+from sfumato.utils.depth import Depth
 
 BYTES, DEEP, TWELVE, UNIT, SIGNED = (
     Depth(),

@@ -8,15 +8,15 @@ import pytest
 import torch
 from torch import Tensor
 
-from sfumato import oracle
 from sfumato.data import ImageSet
-from sfumato.denoiser import Denoiser
+from sfumato.diffusion import analytic as oracle
+from sfumato.diffusion.denoiser import Denoiser
+from sfumato.diffusion.schedules import LinearBeta, schedule_for
 from sfumato.errors import ConfigError
-from sfumato.evaluation import small
 from sfumato.evaluation.drawing import drawn
-from sfumato.evaluation.small import SmallEvaluation, quick_route
 from sfumato.metrics import Moments, features_for, frechet_distance
-from sfumato.schedule import LinearBeta, schedule_for
+from sfumato.training import small_evaluation as small
+from sfumato.training.small_evaluation import SmallEvaluation, quick_route
 
 PIXELS = features_for("pixels")
 

@@ -12,7 +12,7 @@ from sfumato.data import ImageSet
 from sfumato.evaluation.evaluate import MEASURES, Bench, memorization
 from sfumato.evaluation.subject import Subject
 from sfumato.metrics import Features, Look
-from sfumato.progress import stages_bar
+from sfumato.utils.progress import stages_bar
 
 
 class Corner(Features):
@@ -68,7 +68,7 @@ def test_each_stage_takes_the_place_of_the_one_before(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("FORCE_COLOR", "1")
-    monkeypatch.setattr("sfumato.progress.display.is_terminal", lambda _: True)
+    monkeypatch.setattr("sfumato.utils.progress.display.is_terminal", lambda _: True)
     with stages_bar() as begin:
         late = begin("one", 2)
         begin("two", 3)(1)

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from sfumato.denoiser import NetworkDenoiser
+from sfumato.diffusion.denoiser import NetworkDenoiser
 from sfumato.models import ModelConfig, build, save_description, save_weights
-from sfumato.nn.unet import UNetConfig
+from sfumato.networks.unet import UNetConfig
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from threading import Event
 
 import pytest
 
-from sfumato.background import Background
+from sfumato.utils.background import Background
 
 
 @pytest.fixture

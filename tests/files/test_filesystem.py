@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from tests.windows import play_windows
 
-from sfumato import filesystem
 from sfumato.errors import RunError
-from sfumato.filesystem import flush_folder, remove_file, replace_file
-from sfumato.storage import write_whole
+from sfumato.utils import filesystem
+from sfumato.utils.files import write_whole
+from sfumato.utils.filesystem import flush_folder, remove_file, replace_file
 
 LINUX = pytest.mark.skipif(sys.platform != "linux", reason="it asks /proc which files are in use")
 

@@ -10,14 +10,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from sfumato.curves import distance_panels, loss_panels
+from sfumato.diffusion.schedules import schedule_for
 from sfumato.errors import RunError
-from sfumato.measurements import best_of, read_metrics
 from sfumato.models import read_description
-from sfumato.pictures import plot
-from sfumato.runs import read_record
-from sfumato.schedule import schedule_for
-from sfumato.storage import read_tensors, write_tensors
+from sfumato.reports.curves import distance_panels, loss_panels
+from sfumato.training.measurements import best_of, read_metrics
+from sfumato.training.runs import read_record
+from sfumato.utils.files import read_tensors, write_tensors
+from sfumato.utils.pictures import plot
 
 DEEP_JSON = "[" * 100_000
 LONG_JSON = '{"format": ' + "1" * 5000 + "}"
@@ -52,7 +52,7 @@ def test_toml_that_is_none_is_told(text: str, tmp_path: Path) -> None:
     ids=["many", "deep", "quoted", "in one table"],
 )
 def test_toml_that_would_take_long_is_not_parsed(text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sfumato.runs.tomllib.loads", None)
+    monkeypatch.setattr("sfumato.training.runs.tomllib.loads", None)
     (tmp_path / "config.toml").write_text(text)
     with pytest.raises(RunError, match=r"config.toml has more settings than a run can have"):
         read_record(tmp_path)
@@ -102,7 +102,7 @@ def test_measurements_at_other_noise_levels_are_drawn(tmp_path: Path) -> None:
 
 
 WRITE = (
-    "import sys, torch\nfrom pathlib import Path\nfrom sfumato.storage import write_tensors\n"
+    "import sys, torch\nfrom pathlib import Path\nfrom sfumato.utils.files import write_tensors\n"
     "write_tensors(Path(sys.argv[1]), {'b': torch.ones(3), 'a.ü\"': torch.zeros(2)}, 'kind', {'name': 'ü', 'n': 1})\n"
 )
 

@@ -15,8 +15,9 @@ from safetensors.torch import save_file
 from torch import nn
 
 from sfumato import models
-from sfumato.conditions import Category, Number
-from sfumato.denoiser import NetworkDenoiser, predict_velocity
+from sfumato.data.conditions import Category, Number
+from sfumato.diffusion.denoiser import NetworkDenoiser, predict_velocity
+from sfumato.diffusion.schedules import SCHEDULES, Cosine, Custom, Flow, LinearBeta, Schedule, Shifted, ZeroTerminal
 from sfumato.errors import ConfigError, RunError
 from sfumato.models import (
     KIND,
@@ -30,12 +31,11 @@ from sfumato.models import (
     save_description,
     save_weights,
 )
-from sfumato.nn.convblocks import LOG_NOISE_PERIODS, STEP_PERIODS, Periods
-from sfumato.nn.convnet import ConvNet, ConvNetConfig
-from sfumato.schedule import SCHEDULES, Cosine, Custom, Flow, LinearBeta, Schedule, Shifted, ZeroTerminal
-from sfumato.storage import read_tensors, write_tensors
+from sfumato.networks.convblocks import LOG_NOISE_PERIODS, STEP_PERIODS, Periods
+from sfumato.networks.convnet import ConvNet, ConvNetConfig
 from sfumato.training.config import OptimizationConfig
 from sfumato.training.state import TrainingState
+from sfumato.utils.files import read_tensors, write_tensors
 
 Change = Callable[[dict[str, Any]], object]
 
@@ -353,7 +353,9 @@ def test_a_schedule_without_a_name_is_refused_with_the_way_to_give_it_one(
     schedule: Schedule, config: ModelConfig, unchecked: None
 ) -> None:
     del unchecked
-    with pytest.raises(ConfigError, match=r"and .* is not a name.*put your schedule into sfumato.schedule.SCHEDULES"):
+    with pytest.raises(
+        ConfigError, match=r"and .* is not a name.*put your schedule into sfumato.diffusion.schedules.SCHEDULES"
+    ):
         replace(config, schedule=schedule)
 
 

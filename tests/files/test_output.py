@@ -9,12 +9,12 @@ import pytest
 import torch
 
 from images import noise
-from sfumato.conditions import Category
 from sfumato.data import load_images
-from sfumato.depth import EIGHT_BITS, SIXTEEN_BITS, Depth
-from sfumato.output import write_samples
-from sfumato.sources.decode import pixels_of, shape_of
-from sfumato.writers import save_image
+from sfumato.data.conditions import Category
+from sfumato.data.sources.decode import pixels_of, shape_of
+from sfumato.sampling.output import write_samples
+from sfumato.sampling.writers import save_image
+from sfumato.utils.depth import EIGHT_BITS, SIXTEEN_BITS, Depth
 
 FLOATS = Depth("float32", 0.0, 1.0)
 SIGNED = Depth("float32", -1.0, 1.0)

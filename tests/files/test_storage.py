@@ -16,9 +16,9 @@ import torch
 from safetensors.torch import save_file
 
 import sfumato
-from sfumato import storage
 from sfumato.errors import RunError
-from sfumato.storage import read_notes, read_tensors, read_text, write_tensors, write_whole
+from sfumato.utils import files as storage
+from sfumato.utils.files import read_notes, read_tensors, read_text, write_tensors, write_whole
 
 SOURCES = sorted(Path(sfumato.__file__).parent.rglob("*.py"))
 
@@ -87,7 +87,7 @@ def test_a_full_disk_is_told_with_a_remedy_and_loses_nothing(tmp_path: Path) -> 
 import resource, signal, sys, torch
 from pathlib import Path
 from sfumato.errors import RunError
-from sfumato.storage import write_tensors
+from sfumato.utils.files import write_tensors
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
 try:

@@ -14,12 +14,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from sfumato import writers
-from sfumato.conditions import Category, Number
-from sfumato.depth import EIGHT_BITS
+from sfumato.data.conditions import Category, Number
 from sfumato.errors import RunError
-from sfumato.output import write_samples
-from sfumato.writers import Archive, Folder
+from sfumato.sampling import writers
+from sfumato.sampling.output import write_samples
+from sfumato.sampling.writers import Archive, Folder
+from sfumato.utils.depth import EIGHT_BITS
 
 CLASSES = [Category("label", ("cat", "dog"))]
 COLUMNS = [Category("colour", ("red", "blue")), Number("age", 30.0, 10.0, 0.0, 60.0)]
@@ -29,8 +29,8 @@ Batch = tuple[Tensor, Tensor | None]
 PEAK = """
 import resource, sys, torch
 from pathlib import Path
-from sfumato.depth import EIGHT_BITS
-from sfumato.output import write_samples
+from sfumato.utils.depth import EIGHT_BITS
+from sfumato.sampling.output import write_samples
 
 def peak(count, name):
     batches = ((torch.rand(100, 3, 32, 32) * 2 - 1, None) for _ in range(0, count, 100))

@@ -10,7 +10,7 @@ from metrics.made import blobs, noise
 from sfumato.errors import DataError
 from sfumato.metrics import closest as room
 from sfumato.metrics.closest import closest
-from sfumato.metrics.moves import Move, moved, moves_within
+from sfumato.metrics.shifts import Move, moved, moves_within
 
 
 def all_distances(queries: Tensor, base: Tensor, reach: int, flips: bool) -> tuple[Tensor, Tensor]:

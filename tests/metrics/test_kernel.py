@@ -7,8 +7,8 @@ import torch
 from metrics.fidelity import fidelity
 from metrics.gaussians import draws
 from sfumato.errors import DataError
-from sfumato.metrics import kernel
-from sfumato.metrics.kernel import discrepancy, kernel_distance
+from sfumato.metrics import kid as kernel
+from sfumato.metrics.kid import discrepancy, kernel_distance
 
 
 def cubed(x: float, y: float) -> float:

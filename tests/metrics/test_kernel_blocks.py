@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from metrics.gaussians import draws
-from sfumato.metrics import kernel
-from sfumato.metrics.kernel import kernel_distance
+from sfumato.metrics import kid as kernel
+from sfumato.metrics.kid import kernel_distance
 
 
 @pytest.fixture

@@ -10,8 +10,9 @@ from torch import Tensor
 
 from metrics.gaussians import draws
 from sfumato.errors import DataError
-from sfumato.metrics import manifold, neighbours
-from sfumato.metrics.manifold import balls_around, density_coverage, precision_recall
+from sfumato.metrics import neighbours
+from sfumato.metrics import prdc as manifold
+from sfumato.metrics.prdc import balls_around, density_coverage, precision_recall
 
 EIGHT = torch.eye(8) * 100
 """The middles of modes far apart."""

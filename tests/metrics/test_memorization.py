@@ -10,11 +10,11 @@ from torch import Tensor
 
 import sfumato as sf
 from metrics.made import blobs, noise
-from sfumato import oracle
 from sfumato.data import load_images
+from sfumato.diffusion import analytic as oracle
 from sfumato.errors import DataError
 from sfumato.metrics.memorization import Memorization, closest_pairs, of_features, of_images
-from sfumato.metrics.moves import STILL, Move, moved, moves_within
+from sfumato.metrics.shifts import STILL, Move, moved, moves_within
 
 TRAIN = blobs(300, 0)
 HELD_OUT = blobs(250, 1)

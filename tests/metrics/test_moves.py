@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from sfumato.errors import DataError
-from sfumato.metrics.moves import STILL, Move, check_reach, moved, moves_within, usual_reach, window
+from sfumato.metrics.shifts import STILL, Move, check_reach, moved, moves_within, usual_reach, window
 
 
 def test_every_move_is_looked_at_once_and_none_at_all_first() -> None:

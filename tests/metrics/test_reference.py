@@ -10,10 +10,10 @@ from torch import Tensor
 
 from metrics.features.networks import images
 from sfumato.data import ImageSet
-from sfumato.depth import EIGHT_BITS
 from sfumato.errors import DataError
 from sfumato.metrics import Features, Look, Moments, features_for, features_of, reference_moments
 from sfumato.metrics import reference as module
+from sfumato.utils.depth import EIGHT_BITS
 
 
 class Counting(Features):

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from metrics.made import blobs, noise
-from sfumato.metrics.moves import moves_within, window
+from sfumato.metrics.shifts import moves_within, window
 from sfumato.metrics.sketches import Boxes, Sketcher, Sketches, bounds
 
 BASE = blobs(300, 0)

@@ -12,11 +12,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from sfumato.denoiser import Denoiser, NetworkDenoiser, Parametrization, Rescheduled, predict_noise
-from sfumato.grids import Stops
-from sfumato.sampling import trajectory
-from sfumato.schedule import LinearBeta, Schedule
-from sfumato.solvers import Solver
+from sfumato.diffusion.denoiser import Denoiser, NetworkDenoiser, Parametrization, Rescheduled, predict_noise
+from sfumato.diffusion.schedules import LinearBeta, Schedule
+from sfumato.sampling.sampler import trajectory
+from sfumato.sampling.solvers import Solver
+from sfumato.sampling.timesteps import Stops
 
 DDPM = LinearBeta()
 SHAPE = (3, 8, 8)

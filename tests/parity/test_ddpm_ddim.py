@@ -5,10 +5,10 @@ from typing import Literal
 import pytest
 
 from parity.peer import assert_same, ours, same_draws, scheduler, start, theirs
-from sfumato.denoiser import Parametrization, predict_data, predict_noise, predict_velocity
-from sfumato.grids import Leading, Trailing
-from sfumato.schedule import LinearBeta, ZeroTerminal
-from sfumato.solvers import DDIM, Ancestral
+from sfumato.diffusion.denoiser import Parametrization, predict_data, predict_noise, predict_velocity
+from sfumato.diffusion.schedules import LinearBeta, ZeroTerminal
+from sfumato.sampling.solvers import DDIM, Ancestral
+from sfumato.sampling.timesteps import Leading, Trailing
 
 GRIDS = {"leading": Leading(), "trailing": Trailing()}
 PREDICTIONS: dict[str, Parametrization] = {

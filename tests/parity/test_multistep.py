@@ -6,11 +6,11 @@ from typing import Literal
 import pytest
 
 from parity.peer import DDPM, assert_same, ours, same_draws, scheduler, start, theirs
-from sfumato.denoiser import predict_edm
-from sfumato.grids import Karras, Trailing
-from sfumato.schedule import VarianceExploding
-from sfumato.shapes import Times
-from sfumato.solvers import DEIS, DPMSolver, UniPC
+from sfumato.diffusion.denoiser import predict_edm
+from sfumato.diffusion.schedules import VarianceExploding
+from sfumato.sampling.solvers import DEIS, DPMSolver, UniPC
+from sfumato.sampling.timesteps import Karras, Trailing
+from sfumato.utils.shapes import Times
 
 STEPS = 10
 STOPS = Trailing()(DDPM, STEPS)

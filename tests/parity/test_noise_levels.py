@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 
 from parity.peer import DDPM, Network, Path, assert_same, ours, same_draws, scheduler, start, theirs
-from sfumato.denoiser import Parametrization, predict_edm, predict_flow, predict_noise, predict_velocity
-from sfumato.grids import Karras, Trailing, Uniform
-from sfumato.schedule import Flow, Shifted, VarianceExploding
-from sfumato.solvers import Euler, Heun, Solver
+from sfumato.diffusion.denoiser import Parametrization, predict_edm, predict_flow, predict_noise, predict_velocity
+from sfumato.diffusion.schedules import Flow, Shifted, VarianceExploding
+from sfumato.sampling.solvers import Euler, Heun, Solver
+from sfumato.sampling.timesteps import Karras, Trailing, Uniform
 
 STEPS = 10
 EXPLODING = VarianceExploding(sigma_max=200)

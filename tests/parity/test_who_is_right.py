@@ -7,14 +7,14 @@ import torch
 from torch import Tensor
 
 from parity.peer import DDPM, SHAPE, same_draws, scheduler, start, their_sample
-from sfumato import oracle
-from sfumato.denoiser import Denoiser
-from sfumato.grids import Grid, Karras, Leading, Stops, Trailing
-from sfumato.guidance import Clipped
-from sfumato.sampling import trajectory
-from sfumato.schedule import Schedule, VarianceExploding, ZeroTerminal
-from sfumato.shapes import Times
-from sfumato.solvers import DDIM, DEIS, Ancestral, DPMSolver, Euler, Moment, Solver
+from sfumato.diffusion import analytic as oracle
+from sfumato.diffusion.denoiser import Denoiser
+from sfumato.diffusion.guidance import Clipped
+from sfumato.diffusion.schedules import Schedule, VarianceExploding, ZeroTerminal
+from sfumato.sampling.sampler import trajectory
+from sfumato.sampling.solvers import DDIM, DEIS, Ancestral, DPMSolver, Euler, Moment, Solver
+from sfumato.sampling.timesteps import Grid, Karras, Leading, Stops, Trailing
+from sfumato.utils.shapes import Times
 
 MEAN = 0.4
 EDM = VarianceExploding()

@@ -20,9 +20,9 @@ from PIL import Image, ImageCms
 
 from pictures import PICTURES, holds_the_pictures, png, stacked, write
 from sfumato.data import load_images
-from sfumato.depth import EIGHT_BITS
 from sfumato.errors import DataError
-from sfumato.writers import save_image
+from sfumato.sampling.writers import save_image
+from sfumato.utils.depth import EIGHT_BITS
 
 PAGE = (Path(__file__).parents[2] / "docs" / "images.md").read_text(encoding="utf-8")
 

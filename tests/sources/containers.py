@@ -13,8 +13,8 @@ import numpy as np
 import pyarrow as pa
 from pyarrow import parquet
 
-from sfumato.sources import Entry, Listing, open_source
-from sfumato.sources.decode import pixels_of
+from sfumato.data.sources import Entry, Listing, open_source
+from sfumato.data.sources.decode import pixels_of
 
 
 def listing(path: Path | str, spool: Path) -> Listing:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from sfumato.sources.decode import pixels_of, shape_of
-from sfumato.sources.entry import Content
-from sfumato.sources.options import USUAL, ReadOptions
+from sfumato.data.sources.decode import pixels_of, shape_of
+from sfumato.data.sources.entry import Content
+from sfumato.data.sources.options import USUAL, ReadOptions
 
 
 def shape_is_true(content: Content, options: ReadOptions = USUAL) -> np.ndarray:

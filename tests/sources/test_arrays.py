@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from images import noise, npy
+from sfumato.data.sources import arrays
 from sfumato.errors import DataError
-from sfumato.sources import arrays
 
 from .containers import listing, pixels
 

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image, ImageCms
 
 from images import encoded, noise, png, tiff
-from sfumato.sources.decode import pixels_of
+from sfumato.data.sources.decode import pixels_of
 
 from .decoding import shape_is_true
 

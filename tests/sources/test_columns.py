@@ -9,8 +9,8 @@ from collections.abc import Sequence
 
 import pytest
 
-from sfumato.sources import Cell
-from sfumato.sources.columns import Reading, as_classes, as_numbers, read_columns, without_missing_words
+from sfumato.data.sources import Cell
+from sfumato.data.sources.columns import Reading, as_classes, as_numbers, read_columns, without_missing_words
 
 
 def read(cells: Sequence[Cell], delimiter: str | None = ",") -> Reading:

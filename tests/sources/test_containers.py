@@ -13,7 +13,7 @@ import pytest
 
 from images import PHOTOS, npy, photo_files, png, write
 from sfumato.data import load_images
-from sfumato.sources import open_source
+from sfumato.data.sources import open_source
 
 from .containers import hub_table, listing, pixels, tarred, write_parquet, zipped
 

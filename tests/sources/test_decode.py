@@ -10,9 +10,9 @@ import pytest
 from PIL import Image
 
 from images import encoded, noise, png, smooth, tiff
-from sfumato.sources.decode import pixels_of
-from sfumato.sources.entry import BadImageError
-from sfumato.sources.folder import FolderSource
+from sfumato.data.sources.decode import pixels_of
+from sfumato.data.sources.entry import BadImageError
+from sfumato.data.sources.folder import FolderSource
 
 from .decoding import shape_is_true, turned
 
@@ -200,7 +200,7 @@ def test_a_decoder_that_fails_in_its_own_way(monkeypatch: pytest.MonkeyPatch) ->
     def fail(*_: object) -> None:
         raise KeyError
 
-    monkeypatch.setattr("sfumato.sources.pillow.in_srgb", fail)
+    monkeypatch.setattr("sfumato.data.sources.pillow.in_srgb", fail)
     assert reason(encoded(Image.new("L", (4, 4)), "PNG")) == "it is damaged (KeyError)"
 
 

@@ -13,9 +13,9 @@ import pytest
 from PIL import Image
 
 from images import encoded, noise, png, tiff
-from sfumato.sources.decode import opened, pixels_of
-from sfumato.sources.entry import BadImageError
-from sfumato.sources.pillow import PillowPicture
+from sfumato.data.sources.decode import opened, pixels_of
+from sfumato.data.sources.entry import BadImageError
+from sfumato.data.sources.pillow import PillowPicture
 
 from .decoding import shape_is_true
 
@@ -176,7 +176,7 @@ def test_what_tifffile_logs_does_not_reach_the_terminal(tmp_path: Path) -> None:
     (tmp_path / "a.tif").write_bytes(broken)
     (tmp_path / "b.tif").write_bytes(content[:8] + b"\xff" * 40 + content[48:])
     code = (
-        "import sys, logging; from pathlib import Path; from sfumato.sources.decode import opened\n"
+        "import sys, logging; from pathlib import Path; from sfumato.data.sources.decode import opened\n"
         "for path in sys.argv[1:]:\n"
         "    try: opened(Path(path).read_bytes()).pixels()\n"
         "    except Exception: pass\n"

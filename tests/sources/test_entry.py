@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from images import noise, npy, png
-from sfumato.sources import BadImageError
-from sfumato.sources.decode import reason_of
-from sfumato.sources.entry import FileEntry
-from sfumato.text import printable
+from sfumato.data.sources import BadImageError
+from sfumato.data.sources.decode import reason_of
+from sfumato.data.sources.entry import FileEntry
+from sfumato.utils.text import printable
 
 
 def entry(path: Path) -> FileEntry:

@@ -8,8 +8,8 @@ import pytest
 
 from images import noise, photo_files, png, write
 from sfumato.data import load_images
+from sfumato.data.sources import open_source
 from sfumato.errors import DataError
-from sfumato.sources import open_source
 
 from .containers import tarred, zipped
 

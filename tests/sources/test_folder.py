@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from sfumato.data.sources import open_source
+from sfumato.data.sources.folder import FolderSource
 from sfumato.errors import DataError
-from sfumato.sources import open_source
-from sfumato.sources.folder import FolderSource
-from sfumato.text import printable
+from sfumato.utils.text import printable
 
 
 def touch(root: Path, *names: str) -> None:

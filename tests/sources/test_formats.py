@@ -12,9 +12,9 @@ import pytest
 from PIL import Image
 
 from images import encoded, noise, smooth, tiff
-from sfumato.sources.decode import opened
-from sfumato.sources.entry import BadImageError
-from sfumato.sources.jxl import size_of
+from sfumato.data.sources.decode import opened
+from sfumato.data.sources.entry import BadImageError
+from sfumato.data.sources.jxl import size_of
 
 from .decoding import shape_is_true, turned
 

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from images import noise, smooth
-from sfumato.sources.frame import BAND, SHARPEST, Fit, Frame, fitted, resampled
+from sfumato.data.sources.frame import BAND, SHARPEST, Fit, Frame, fitted, resampled
 
 FITS: tuple[Fit, ...] = ("crop", "pad", "resize")
 

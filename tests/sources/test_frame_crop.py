@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from images import noise
-from sfumato.sources.frame import Frame, fitted
+from sfumato.data.sources.frame import Frame, fitted
 
 CASES = [
     ((5, 4), (4, 4), (0.5, 0, 4.5, 4)),

@@ -12,8 +12,8 @@ import pytest
 
 from images import PHOTOS, noise, photo_files, png, write
 from sfumato.data import load_images
+from sfumato.data.sources import open_source
 from sfumato.errors import DataError
-from sfumato.sources import open_source
 
 from .containers import hub_table, listing, pixels, write_parquet
 

@@ -9,10 +9,10 @@ import pytest
 from PIL import Image
 
 from images import encoded, noise, smooth
-from sfumato.sources.decode import pixels_of, shape_of
-from sfumato.sources.entry import BadImageError
-from sfumato.sources.frame import SHARPEST, Fit, Frame
-from sfumato.sources.jpeg import FINER
+from sfumato.data.sources.decode import pixels_of, shape_of
+from sfumato.data.sources.entry import BadImageError
+from sfumato.data.sources.frame import SHARPEST, Fit, Frame
+from sfumato.data.sources.jpeg import FINER
 
 from .decoding import shape_is_true, turned
 

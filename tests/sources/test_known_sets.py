@@ -14,8 +14,8 @@ import pytest
 
 from images import PHOTOS, noise, photo_files, png, write
 from sfumato.data import load_images
+from sfumato.data.sources import ReadOptions, open_source
 from sfumato.errors import DataError
-from sfumato.sources import ReadOptions, open_source
 
 from .containers import listing, pixels, tarred, zipped
 

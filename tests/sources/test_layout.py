@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from images import noise, png, write
-from sfumato.sources import Listing, ReadOptions, open_source
+from sfumato.data.sources import Listing, ReadOptions, open_source
 
 from .containers import hub_table, tarred, write_parquet, zipped
 

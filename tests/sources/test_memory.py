@@ -11,10 +11,10 @@ import pytest
 from PIL import Image
 
 from images import encoded, noise, png, smooth, tiff
-from sfumato.sources import memory
-from sfumato.sources.decode import opened, pixels_of, shape_of
-from sfumato.sources.entry import BadImageError
-from sfumato.sources.frame import Frame
+from sfumato.data.sources import memory
+from sfumato.data.sources.decode import opened, pixels_of, shape_of
+from sfumato.data.sources.entry import BadImageError
+from sfumato.data.sources.frame import Frame
 
 FILES = {
     "PNG": png(noise(300, 200, 3)),

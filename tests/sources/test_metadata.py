@@ -12,8 +12,8 @@ import pytest
 from pyarrow import parquet
 
 from images import noise, png, write
+from sfumato.data.sources import Cell, Listing
 from sfumato.errors import DataError
-from sfumato.sources import Cell, Listing
 
 from .containers import listing
 

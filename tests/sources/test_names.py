@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from images import noise, png, write
+from sfumato.data.sources import Listing, ReadOptions, open_source
 from sfumato.errors import DataError
-from sfumato.sources import Listing, ReadOptions, open_source
 
 from .containers import zipped
 

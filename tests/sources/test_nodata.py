@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from images import noise, tiff
-from sfumato.sources.decode import opened
+from sfumato.data.sources.decode import opened
 
 
 def declaring(values: np.ndarray, text: str) -> bytes:

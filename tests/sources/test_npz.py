@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from images import noise
+from sfumato.data.sources import Listing
 from sfumato.errors import DataError
-from sfumato.sources import Listing
 
 from .containers import listing, pixels
 

@@ -7,9 +7,9 @@ import pytest
 from PIL import Image
 
 from images import encoded, noise, png, tiff
-from sfumato.sources.decode import opened
-from sfumato.sources.entry import Content
-from sfumato.sources.options import ChannelChoice, ReadOptions
+from sfumato.data.sources.decode import opened
+from sfumato.data.sources.entry import Content
+from sfumato.data.sources.options import ChannelChoice, ReadOptions
 
 FOUR = noise(5, 7, 4)
 DEEP = noise(5, 7, 4, dtype="uint16")

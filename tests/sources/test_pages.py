@@ -13,13 +13,13 @@ import tifffile
 from PIL import Image
 
 from images import encoded, noise, png, tiff, write
-from sfumato.sources.archives import TarSource, ZipSource
-from sfumato.sources.decode import opened
-from sfumato.sources.entry import BadImageError, FileEntry
-from sfumato.sources.folder import FolderSource
-from sfumato.sources.options import PageChoice, ReadOptions
-from sfumato.sources.pages import with_pages
-from sfumato.sources.source import Listing
+from sfumato.data.sources.archives import TarSource, ZipSource
+from sfumato.data.sources.decode import opened
+from sfumato.data.sources.entry import BadImageError, FileEntry
+from sfumato.data.sources.folder import FolderSource
+from sfumato.data.sources.options import PageChoice, ReadOptions
+from sfumato.data.sources.pages import with_pages
+from sfumato.data.sources.source import Listing
 
 from .containers import tarred
 

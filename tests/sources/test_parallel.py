@@ -8,9 +8,9 @@ import warnings
 
 import pytest
 
+from sfumato.data.sources import parallel, progress
+from sfumato.data.sources.parallel import in_parallel
 from sfumato.errors import DataError
-from sfumato.sources import parallel, progress
-from sfumato.sources.parallel import in_parallel
 
 PIECES = list(range(20))
 

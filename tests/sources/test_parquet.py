@@ -10,9 +10,9 @@ import pyarrow as pa
 import pytest
 
 from images import PHOTOS, noise, photo_files, png
+from sfumato.data.sources import BadImageError, open_source
+from sfumato.data.sources.parquet import ParquetSource
 from sfumato.errors import DataError
-from sfumato.sources import BadImageError, open_source
-from sfumato.sources.parquet import ParquetSource
 
 from .containers import hub_table, listing, pixels, write_parquet
 

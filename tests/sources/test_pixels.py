@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from images import noise, npy
-from sfumato.sources.decode import pixels_of
-from sfumato.sources.entry import BadImageError, read_array
+from sfumato.data.sources.decode import pixels_of
+from sfumato.data.sources.entry import BadImageError, read_array
 
 from .decoding import shape_is_true
 

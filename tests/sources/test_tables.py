@@ -12,9 +12,9 @@ import pytest
 from pyarrow import parquet
 
 from images import noise, png, write
+from sfumato.data.sources import Cell, Listing
+from sfumato.data.sources.tables import is_metadata, is_table
 from sfumato.errors import DataError
-from sfumato.sources import Cell, Listing
-from sfumato.sources.tables import is_metadata, is_table
 
 from .containers import listing, tarred, zipped
 

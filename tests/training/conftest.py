@@ -11,16 +11,12 @@ from typing import Any, NamedTuple
 import pytest
 import torch
 
-from sfumato import objective
-from sfumato.architecture import model_for
 from sfumato.data import load_images
-from sfumato.denoiser import NetworkDenoiser
+from sfumato.diffusion import loss as objective
+from sfumato.diffusion.denoiser import NetworkDenoiser
+from sfumato.diffusion.loss import Levels
 from sfumato.models import build
-from sfumato.objective import Levels
-from sfumato.open_run import Run
-from sfumato.runs import Learned
-from sfumato.storage import read_tensors
-from sfumato.trainer import Silent, train
+from sfumato.training.architecture import model_for
 from sfumato.training.config import (
     DataConfig,
     DiffusionConfig,
@@ -29,7 +25,11 @@ from sfumato.training.config import (
     TrainConfig,
     WatchConfig,
 )
+from sfumato.training.loop import Silent, train
+from sfumato.training.run_directory import Run
+from sfumato.training.runs import Learned
 from sfumato.training.state import KIND, TrainingState
+from sfumato.utils.files import read_tensors
 
 Settings = Callable[..., TrainConfig]
 Train = Callable[..., TrainingState]

@@ -11,11 +11,12 @@ import torch
 from torch import Tensor, nn
 
 from sfumato.data import Batch, Purpose, flipped, nonleaking, translated, uniform
-from sfumato.denoiser import NetworkDenoiser, predict_data
+from sfumato.diffusion.denoiser import NetworkDenoiser, predict_data
+from sfumato.diffusion.schedules import schedule_for
 from sfumato.models import load
-from sfumato.sampling import sample
-from sfumato.schedule import schedule_for
-from sfumato.training import augmentation, heldout, step
+from sfumato.sampling.sampler import sample
+from sfumato.training import augmentation, step
+from sfumato.training import validation as heldout
 from sfumato.training.augmentation import augmented
 from sfumato.training.config import DataConfig, OptimizationConfig, TrainConfig
 from sfumato.training.state import TrainingState

@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 import torch
 
-from sfumato.architecture import model_for
 from sfumato.data import load_images
-from sfumato.measurements import Best, best_of, read_metrics
 from sfumato.models import BEST, images_seen, load
-from sfumato.open_run import BestWeights
-from sfumato.runs import home_of, kept_best
+from sfumato.training.architecture import model_for
 from sfumato.training.config import TrainConfig
+from sfumato.training.measurements import Best, best_of, read_metrics
+from sfumato.training.run_directory import BestWeights
+from sfumato.training.runs import home_of, kept_best
 from sfumato.training.state import copied
 
 from .conftest import NewState, Settings, opened

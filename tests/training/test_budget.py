@@ -11,15 +11,15 @@ from typing import Any
 import pytest
 import torch
 
-from sfumato import trainer
 from sfumato.data import Batch
-from sfumato.measurements import read_metrics
 from sfumato.models import images_seen
-from sfumato.open_run import Run
 from sfumato.training import engine
+from sfumato.training import loop as trainer
 from sfumato.training.budget import Budget, rate_scale
 from sfumato.training.config import OptimizationConfig, TrainConfig
-from sfumato.training.looks import Looks, Moment
+from sfumato.training.intervals import Looks, Moment
+from sfumato.training.measurements import read_metrics
+from sfumato.training.run_directory import Run
 from sfumato.training.state import Counters, TrainingState
 from sfumato.training.step import StepResult
 

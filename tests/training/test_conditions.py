@@ -9,17 +9,17 @@ import pytest
 import torch
 
 from lit import halves, lit_halves
-from sfumato import runs, trainer
-from sfumato.conditions import Category, Number
-from sfumato.denoiser import Denoiser
+from sfumato.data.conditions import Category, Number
+from sfumato.diffusion.denoiser import Denoiser
+from sfumato.diffusion.guidance import ClassifierFree
 from sfumato.errors import ConfigError, RunError
-from sfumato.guidance import ClassifierFree
 from sfumato.models import load
-from sfumato.presets import preset_for
-from sfumato.runs import learned_images, read_record
-from sfumato.sampling import sample
-from sfumato.training import step
+from sfumato.sampling.sampler import sample
+from sfumato.training import loop as trainer
+from sfumato.training import runs, step
 from sfumato.training.config import DataConfig, DiffusionConfig, TrainConfig, differences
+from sfumato.training.presets import preset_for
+from sfumato.training.runs import learned_images, read_record
 
 from .conftest import Calls, Saved, Settings, Train
 

@@ -15,16 +15,13 @@ import pytest
 import torch
 from PIL import Image
 
-from sfumato.architecture import model_for
 from sfumato.data import ImageSet, load_images
-from sfumato.denoiser import PARAMETRIZATIONS
+from sfumato.diffusion.denoiser import PARAMETRIZATIONS
+from sfumato.diffusion.loss import TIMES, WEIGHTS
+from sfumato.diffusion.schedules import SCHEDULES, Flow
 from sfumato.errors import ConfigError, RunError, SfumatoError
-from sfumato.objective import TIMES, WEIGHTS
-from sfumato.open_run import Run
-from sfumato.presets import PRESETS, preset_for
-from sfumato.rules import planned
-from sfumato.runs import Learned, learned_images, read_record
-from sfumato.schedule import SCHEDULES, Flow
+from sfumato.training.architecture import model_for
+from sfumato.training.autoconfig import planned
 from sfumato.training.config import (
     WATCH_LIMITS,
     DataConfig,
@@ -35,7 +32,10 @@ from sfumato.training.config import (
     WatchConfig,
     differences,
 )
-from sfumato.training.looks import Looks, Moment
+from sfumato.training.intervals import Looks, Moment
+from sfumato.training.presets import PRESETS, preset_for
+from sfumato.training.run_directory import Run
+from sfumato.training.runs import Learned, learned_images, read_record
 
 from .conftest import Settings, Train
 

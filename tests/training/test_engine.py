@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from sfumato.data import Batch, load_images
-from sfumato.nn.region import compile_regions
+from sfumato.networks.region import compile_regions
 from sfumato.training.config import TrainConfig
 from sfumato.training.engine import CapturedEngine, EagerEngine, Engine, captured_engine, prepare
 from sfumato.training.state import TrainingState

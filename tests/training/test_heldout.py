@@ -11,15 +11,16 @@ import torch
 from PIL import Image
 from torch import nn
 
-from sfumato import pictures
 from sfumato.data import ImageSet, load_images, split
-from sfumato.denoiser import NetworkDenoiser, predict_noise
-from sfumato.measurements import read_metrics
+from sfumato.diffusion.denoiser import NetworkDenoiser, predict_noise
+from sfumato.diffusion.schedules import LinearBeta
 from sfumato.models import load
-from sfumato.sampling import sample
-from sfumato.schedule import LinearBeta
-from sfumato.training import heldout, step
-from sfumato.training.heldout import HeldOut
+from sfumato.sampling.sampler import sample
+from sfumato.training import step
+from sfumato.training import validation as heldout
+from sfumato.training.measurements import read_metrics
+from sfumato.training.validation import HeldOut
+from sfumato.utils import pictures
 
 from .conftest import Calls, Settings, Train
 

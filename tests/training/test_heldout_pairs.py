@@ -9,11 +9,11 @@ import torch
 from torch import Tensor, nn
 
 from sfumato.data import ImageSet
-from sfumato.denoiser import NetworkDenoiser, predict_noise
-from sfumato.sampling import ImageNoise
-from sfumato.schedule import LinearBeta
-from sfumato.training import heldout
-from sfumato.training.heldout import HeldOut
+from sfumato.diffusion.denoiser import NetworkDenoiser, predict_noise
+from sfumato.diffusion.schedules import LinearBeta
+from sfumato.sampling.sampler import ImageNoise
+from sfumato.training import validation as heldout
+from sfumato.training.validation import HeldOut
 
 COUNT = 150
 """Evaluations: more than two batches, and five of each of three images at each level."""

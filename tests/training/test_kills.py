@@ -9,14 +9,14 @@ import pytest
 import torch
 
 from kills import killed_at
-from sfumato import trainer
-from sfumato.background import Background
-from sfumato.measurements import METRICS, best_of, read_metrics
-from sfumato.open_run import LOCK, LOG
-from sfumato.runs import checkpoints
-from sfumato.storage import read_tensors
-from sfumato.training.heldout import HeldOutLoss
+from sfumato.training import loop as trainer
+from sfumato.training.measurements import METRICS, best_of, read_metrics
+from sfumato.training.run_directory import LOCK, LOG
+from sfumato.training.runs import checkpoints
 from sfumato.training.state import KIND
+from sfumato.training.validation import HeldOutLoss
+from sfumato.utils.background import Background
+from sfumato.utils.files import read_tensors
 
 from .conftest import Settings, Train
 

@@ -10,18 +10,19 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from sfumato import oracle
 from sfumato.data import Batch, ImageSet
-from sfumato.denoiser import PARAMETRIZATIONS, NetworkDenoiser
+from sfumato.diffusion import analytic as oracle
+from sfumato.diffusion.denoiser import PARAMETRIZATIONS, NetworkDenoiser
+from sfumato.diffusion.loss import WEIGHTS, independent, simple_loss, stratified, times_for
+from sfumato.diffusion.schedules import schedule_for
 from sfumato.models import checked_schedule, load
-from sfumato.objective import WEIGHTS, independent, simple_loss, stratified, times_for
-from sfumato.sampling import sample
-from sfumato.schedule import schedule_for
-from sfumato.shapes import over
-from sfumato.training import heldout, step
+from sfumato.sampling.sampler import sample
+from sfumato.training import step
+from sfumato.training import validation as heldout
 from sfumato.training.config import DiffusionConfig, OptimizationConfig, TrainConfig
 from sfumato.training.state import TrainingState
 from sfumato.training.step import step_seed, training_step
+from sfumato.utils.shapes import over
 
 from .conftest import Calls, NewState, Settings, Train
 

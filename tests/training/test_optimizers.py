@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from sfumato.data import Batch, load_images
 from sfumato.errors import ConfigError
-from sfumato.training.optimizers import (
+from sfumato.training.optim import (
     AdamChoice,
     AdamRule,
     MuonChoice,

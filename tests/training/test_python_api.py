@@ -13,8 +13,8 @@ import torch
 from PIL import Image
 
 import sfumato as sf
-from sfumato import pictures
-from sfumato.presets import PRESETS, config_for, preset_for
+from sfumato.training.presets import PRESETS, config_for, preset_for
+from sfumato.utils import pictures
 
 pytestmark = pytest.mark.usefixtures("unchecked")
 

@@ -9,13 +9,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from sfumato import open_run, trainer
 from sfumato.data import Batch
 from sfumato.errors import DeviceError, RunError
-from sfumato.measurements import read_metrics
 from sfumato.models import images_seen, load
 from sfumato.training import engine, step
+from sfumato.training import loop as trainer
+from sfumato.training import run_directory as open_run
 from sfumato.training.config import TrainConfig
+from sfumato.training.measurements import read_metrics
 from sfumato.training.state import Checkpoint, TrainingState
 from sfumato.training.step import StepResult, training_step
 

@@ -8,13 +8,13 @@ import pytest
 import torch
 from torch import nn
 
-from sfumato import open_run
-from sfumato.background import Background
 from sfumato.errors import OutOfMemoryError, RunError
 from sfumato.models import BEST, images_seen, save_weights
-from sfumato.open_run import BestWeights, Run
+from sfumato.training import run_directory as open_run
 from sfumato.training.config import TrainConfig
+from sfumato.training.run_directory import BestWeights, Run
 from sfumato.training.state import Checkpoint, TrainingState, copied
+from sfumato.utils.background import Background
 
 from .conftest import NewState, Saved, Settings, Train, opened
 

@@ -11,19 +11,19 @@ import torch
 from safetensors import safe_open
 from torch import nn
 
-from sfumato import objective
 from sfumato.data import Batch, load_images
-from sfumato.denoiser import NetworkDenoiser
+from sfumato.diffusion import loss as objective
+from sfumato.diffusion.denoiser import NetworkDenoiser
+from sfumato.diffusion.loss import Levels, LogNormalTimes, MinSNR, weighted_loss
 from sfumato.errors import RunError, TrainingError
-from sfumato.objective import Levels, LogNormalTimes, MinSNR, weighted_loss
-from sfumato.shapes import UNLABELLED
 from sfumato.training import ema, step
 from sfumato.training.budget import rate_scale
 from sfumato.training.config import DiffusionConfig, OptimizationConfig, TrainConfig
 from sfumato.training.ema import ConstantDecay, update_average
-from sfumato.training.optimizers import AdamRule
+from sfumato.training.optim import AdamRule
 from sfumato.training.state import Counters, TrainingState
 from sfumato.training.step import StepResult, step_seed, training_step
+from sfumato.utils.shapes import UNLABELLED
 
 from .conftest import Calls, NewState, Saved, Settings, Train
 

@@ -9,14 +9,14 @@ import torch
 from torch import Tensor
 
 from sfumato.data import Batch
-from sfumato.denoiser import NetworkDenoiser
-from sfumato.objective import Levels
-from sfumato.schedule import Flow
-from sfumato.shapes import UNLABELLED
+from sfumato.diffusion.denoiser import NetworkDenoiser
+from sfumato.diffusion.loss import Levels
+from sfumato.diffusion.schedules import Flow
 from sfumato.training import step
 from sfumato.training.config import TrainConfig
 from sfumato.training.state import Counters, TrainingState
 from sfumato.training.step import drawn, gradients, launched, step_seed, training_step
+from sfumato.utils.shapes import UNLABELLED
 
 from .conftest import NewState, Settings
 

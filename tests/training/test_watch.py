@@ -10,24 +10,24 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from sfumato import trainer
+from sfumato.cli.sampling_options import GuidanceConfig, RouteConfig
 from sfumato.data import Batch
-from sfumato.denoiser import NetworkDenoiser
+from sfumato.diffusion.denoiser import NetworkDenoiser
+from sfumato.diffusion.guidance import AutoGuided, ClassifierFree, WithinLevels
 from sfumato.errors import RunError, SamplingError
-from sfumato.evaluation.small import SmallEvaluation
-from sfumato.guidance import AutoGuided, ClassifierFree, WithinLevels
-from sfumato.measurements import best_of, read_metrics
 from sfumato.models import BEST, GUIDE, images_seen, load, load_guide
-from sfumato.open_run import BestWeights
-from sfumato.runs import kept_best
-from sfumato.solvers import solver_for
-from sfumato.steering import GuidanceConfig, RouteConfig
-from sfumato.storage import read_tensors
+from sfumato.sampling.solvers import solver_for
 from sfumato.training import engine
+from sfumato.training import loop as trainer
 from sfumato.training.config import TrainConfig
-from sfumato.training.heldout import HeldOut, HeldOutLoss
+from sfumato.training.measurements import best_of, read_metrics
+from sfumato.training.run_directory import BestWeights
+from sfumato.training.runs import kept_best
+from sfumato.training.small_evaluation import SmallEvaluation
 from sfumato.training.state import TrainingState
 from sfumato.training.step import StepResult, training_step
+from sfumato.training.validation import HeldOut, HeldOutLoss
+from sfumato.utils.files import read_tensors
 
 from .conftest import Settings, Train, opened
 

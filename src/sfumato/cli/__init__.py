@@ -18,10 +18,10 @@ from sfumato.cli.looking import Eval, Explain, Inspect, Show
 from sfumato.cli.making import Interpolate, Sample, Train
 from sfumato.cli.mistakes import check
 from sfumato.errors import ConfigError, DeviceError, SfumatoError
-from sfumato.filesystem import ON_WINDOWS
-from sfumato.flags import PARAGRAPHS
-from sfumato.presets import preset_for
 from sfumato.training.config import TrainConfig
+from sfumato.training.presets import preset_for
+from sfumato.utils.filesystem import ON_WINDOWS
+from sfumato.utils.flags import PARAGRAPHS
 
 USER_ERROR = 2
 READER_LEFT = 141
@@ -68,7 +68,7 @@ def _run(arguments: list[str]) -> int:
     try:
         return parse(arguments).run()
     except SfumatoError as error:
-        from sfumato.progress import print_sentence
+        from sfumato.utils.progress import print_sentence
 
         print_sentence(f"sfumato: {error}", stderr=True)
         if isinstance(error, DeviceError):

@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 
 from sfumato.cli.making import Run
+from sfumato.cli.sampling_options import GuidanceConfig, RouteConfig
 from sfumato.errors import ConfigError, RunError
-from sfumato.flags import otherwise
-from sfumato.steering import GuidanceConfig, RouteConfig
 from sfumato.training.config import ReadConfig
+from sfumato.utils.flags import otherwise
 
 if TYPE_CHECKING:
     import torch
 
-    from sfumato.denoiser import NetworkDenoiser
+    from sfumato.diffusion.denoiser import NetworkDenoiser
     from sfumato.evaluation.subject import Subject
 
 
@@ -44,9 +44,9 @@ class Inspect:
 
     def run(self) -> int:
         """Inspects."""
-        from sfumato.findings import print_findings
-        from sfumato.inspection import inspect, save_pictures
-        from sfumato.progress import comparison_bar
+        from sfumato.reports.findings import print_findings
+        from sfumato.reports.inspection import inspect, save_pictures
+        from sfumato.utils.progress import comparison_bar
 
         with comparison_bar() as on_images:
             found = inspect(
@@ -78,9 +78,9 @@ class Show:
 
     def run(self) -> int:
         """Shows."""
-        from sfumato.progress import print_sentence
-        from sfumato.runs import home_of
-        from sfumato.summary import print_summary, save_curves, summarize
+        from sfumato.reports.summary import print_summary, save_curves, summarize
+        from sfumato.training.runs import home_of
+        from sfumato.utils.progress import print_sentence
 
         run = home_of(self.run_directory) or self.run_directory
         summary = summarize(run)
@@ -135,14 +135,14 @@ class Eval:
 
     def run(self) -> int:
         """Evaluates."""
-        from sfumato.devices import choose_device, device_failures, out_of_memory
         from sfumato.evaluation.evaluate import Bench, check_metrics
         from sfumato.evaluation.report import print_report
         from sfumato.evaluation.run import EVALUATIONS, judged
-        from sfumato.interrupts import interruptions
         from sfumato.metrics import features_for
-        from sfumato.progress import stages_bar
-        from sfumato.runs import holds_model, home_of
+        from sfumato.training.runs import holds_model, home_of
+        from sfumato.utils.devices import choose_device, device_failures, out_of_memory
+        from sfumato.utils.interrupts import interruptions
+        from sfumato.utils.progress import stages_bar
 
         device = choose_device(self.device)
         features = features_for(self.features, self.weights)
@@ -164,7 +164,7 @@ class Eval:
     def _of_model(self, device: "torch.device", out: Path) -> "tuple[Subject, NetworkDenoiser]":
         from sfumato.evaluation.run import Drawing, subject_of_model, usual_count
         from sfumato.models import load
-        from sfumato.progress import sampling_bar
+        from sfumato.utils.progress import sampling_bar
 
         base = load(self.subject, device)
         count = usual_count(device) if self.count is None else self.count
@@ -179,7 +179,7 @@ class Eval:
 
     def _of_images(self) -> "Subject":
         from sfumato.evaluation.run import subject_of_files
-        from sfumato.output import samples_in
+        from sfumato.sampling.output import samples_in
 
         if self.data is None:
             raise ConfigError("images are judged beside real ones, but none were named", "Give IMAGES and DATA.")
@@ -217,11 +217,11 @@ class Explain:
     def run(self) -> int:
         """Explains."""
         from sfumato.data import read_images
-        from sfumato.devices import choose_device
-        from sfumato.explain import DATA_SCHEDULE, explain_data, explain_run, steps_of
         from sfumato.models import load
-        from sfumato.progress import print_sentence, sampling_bar
-        from sfumato.runs import holds_model, home_of, learned_images
+        from sfumato.reports.explain import DATA_SCHEDULE, explain_data, explain_run, steps_of
+        from sfumato.training.runs import holds_model, home_of, learned_images
+        from sfumato.utils.devices import choose_device
+        from sfumato.utils.progress import print_sentence, sampling_bar
 
         run = Path(self.source)
         if holds_model(run):

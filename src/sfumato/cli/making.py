@@ -11,16 +11,16 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
+from sfumato.cli.sampling_options import ConditionConfig, GuidanceConfig, RouteConfig
 from sfumato.errors import DataError, LabelError
-from sfumato.flags import otherwise
-from sfumato.steering import ConditionConfig, GuidanceConfig, RouteConfig
 from sfumato.training.config import TrainConfig
+from sfumato.utils.flags import otherwise
 
 if TYPE_CHECKING:
-    from sfumato.denoiser import Denoiser, NetworkDenoiser
-    from sfumato.output import Unfinished
-    from sfumato.sampling import Wanted
-    from sfumato.shapes import Images, Labels
+    from sfumato.diffusion.denoiser import Denoiser, NetworkDenoiser
+    from sfumato.sampling.output import Unfinished
+    from sfumato.sampling.sampler import Wanted
+    from sfumato.utils.shapes import Images, Labels
 
 ARCHIVE = re.compile(r"(\.tar)?\.(zip|tar|gz|tgz|xz|txz|bz2|tbz2|npz|npy|parquet)$", re.IGNORECASE)
 
@@ -50,9 +50,9 @@ class Train:
 
     def run(self) -> int:
         """Trains."""
-        from sfumato.interrupts import stop_wish
-        from sfumato.progress import TrainingProgress
-        from sfumato.trainer import train
+        from sfumato.training.loop import train
+        from sfumato.utils.interrupts import stop_wish
+        from sfumato.utils.progress import TrainingProgress
 
         out = self.out or Path("runs") / run_name(self.config.source)
         with stop_wish() as wish, TrainingProgress() as progress:
@@ -110,11 +110,11 @@ class Sample:
 
     def run(self) -> int:
         """Samples."""
-        from sfumato.bulk import draw
-        from sfumato.devices import choose_device, device_failures
         from sfumato.models import load
-        from sfumato.output import free_folder, mark_unfinished, refuse_existing, write_samples
-        from sfumato.progress import print_sentence, sampling_bar
+        from sfumato.sampling.generate import draw
+        from sfumato.sampling.output import free_folder, mark_unfinished, refuse_existing, write_samples
+        from sfumato.utils.devices import choose_device, device_failures
+        from sfumato.utils.progress import print_sentence, sampling_bar
 
         base = load(self.run_directory, choose_device(self.device))
         model = self.guidance.guided(base, self.run_directory, self.device)
@@ -189,15 +189,15 @@ class Interpolate:
     def run(self) -> int:
         """Interpolates."""
         from sfumato.data import load_files
-        from sfumato.devices import choose_device, device_failures, out_of_memory
-        from sfumato.guidance import Watched
-        from sfumato.latents import encode, interpolate
+        from sfumato.diffusion.guidance import Watched
         from sfumato.models import load
-        from sfumato.output import free_folder, mark_unfinished, refuse_no_folder, write_frames
-        from sfumato.progress import evaluations_bar, print_sentence
-        from sfumato.runs import learned_options
-        from sfumato.sampling import ImageNoise
-        from sfumato.sphere import refuse_no_way
+        from sfumato.sampling.inversion import encode, interpolate
+        from sfumato.sampling.output import free_folder, mark_unfinished, refuse_no_folder, write_frames
+        from sfumato.sampling.sampler import ImageNoise
+        from sfumato.sampling.sphere import refuse_no_way
+        from sfumato.training.runs import learned_options
+        from sfumato.utils.devices import choose_device, device_failures, out_of_memory
+        from sfumato.utils.progress import evaluations_bar, print_sentence
 
         for image in self.images:
             if not image.is_file():
@@ -233,7 +233,7 @@ class Interpolate:
 
 def _settings(verb: Sample | Interpolate, model: "Denoiser") -> dict[str, str]:
     """What the images of a command depend on, by name."""
-    from sfumato.storage import tensors_digest
+    from sfumato.utils.files import tensors_digest
 
     free = {"out", "batch", "device"}
     settings = {field.name: str(getattr(verb, field.name)) for field in fields(verb) if field.name not in free}
@@ -243,7 +243,7 @@ def _settings(verb: Sample | Interpolate, model: "Denoiser") -> dict[str, str]:
 
 def _begun(verb: Sample | Interpolate, settings: dict[str, str]) -> "Unfinished":
     """The seed of a command, and the images that are there already where it goes on with an unfinished folder."""
-    from sfumato.output import Unfinished, unfinished_samples
+    from sfumato.sampling.output import Unfinished, unfinished_samples
 
     there = None if verb.out is None else unfinished_samples(verb.out, settings)
     return there or Unfinished(fresh_seed() if verb.seed is None else verb.seed, ())
@@ -279,7 +279,7 @@ def _read_back(
 ) -> "Iterator[tuple[Images, Labels | None]]":
     """Samples that were drawn before, as batches."""
     from sfumato.data import load_files
-    from sfumato.sampling import labels_for
+    from sfumato.sampling.sampler import labels_for
 
     labels = labels_for(model, wanted, len(files)) if files else None
     for start in range(0, len(files), 64):

@@ -7,9 +7,9 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from sfumato.sources import Frame, ReadOptions, fitted
-from sfumato.store.convert import in_channels
-from sfumato.store.survey import BY_NAME
+from sfumato.data.cache.convert import in_channels
+from sfumato.data.cache.survey import BY_NAME
+from sfumato.data.sources import Frame, ReadOptions, fitted
 
 DIGITS = "digits"
 BRIGHTEST = 16

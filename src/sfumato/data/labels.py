@@ -9,13 +9,13 @@ from typing import Literal
 
 import torch
 
-from sfumato.conditions import MOST_SHOWN, MOST_VALUES, Column, encoded, has_numbers
+from sfumato.data.conditions import MOST_SHOWN, MOST_VALUES, Column, encoded, has_numbers
+from sfumato.data.sources import Cell, Notice
+from sfumato.data.sources.columns import Reading, as_classes, as_numbers, without_missing_words
+from sfumato.data.sources.source import LABEL as LABEL  # re-exported
 from sfumato.errors import DataError
-from sfumato.natural import natural_key
-from sfumato.sources import Cell, Notice
-from sfumato.sources.columns import Reading, as_classes, as_numbers, without_missing_words
-from sfumato.sources.source import LABEL as LABEL  # re-exported
-from sfumato.text import printable
+from sfumato.utils.natural import natural_key
+from sfumato.utils.text import printable
 
 Kind = Literal["number", "class"]
 

@@ -12,9 +12,14 @@ from typing import Literal, get_args
 import numpy as np
 import torch
 
-from sfumato.conditions import Category, Column, as_classes, encode
+from sfumato.data.cache import Size, Store, open_store, parsed_size
+from sfumato.data.cache.convert import converted
+from sfumato.data.cache.index import Index
+from sfumato.data.cache.survey import Kind, Layout
+from sfumato.data.cache.values import Range, range_notice
+from sfumato.data.conditions import Category, Column, as_classes, encode
+from sfumato.data.dataset import ImageSet
 from sfumato.data.digits import DIGITS, load_digits
-from sfumato.data.imageset import ImageSet
 from sfumato.data.labels import (
     LABEL,
     Labelling,
@@ -24,17 +29,12 @@ from sfumato.data.labels import (
     label_by_table,
     requested_columns,
 )
+from sfumato.data.sources import USUAL, Cell, ChannelChoice, Fit, Frame, PageChoice, ReadOptions, open_source
+from sfumato.data.sources.decode import opened, reason_of
+from sfumato.data.sources.entry import FileEntry
 from sfumato.data.splits import divided
-from sfumato.depth import EIGHT_BITS, SIXTEEN_BITS, Depth
 from sfumato.errors import ConfigError, DataError, LabelError
-from sfumato.sources import USUAL, Cell, ChannelChoice, Fit, Frame, PageChoice, ReadOptions, open_source
-from sfumato.sources.decode import opened, reason_of
-from sfumato.sources.entry import FileEntry
-from sfumato.store import Size, Store, open_store, parsed_size
-from sfumato.store.convert import converted
-from sfumato.store.index import Index
-from sfumato.store.survey import Kind, Layout
-from sfumato.store.values import Range, range_notice
+from sfumato.utils.depth import EIGHT_BITS, SIXTEEN_BITS, Depth
 
 RangeChoice = Range | Literal["auto"]
 

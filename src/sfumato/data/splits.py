@@ -6,9 +6,9 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from sfumato.data.sources import Notice
+from sfumato.data.sources.layout import TEST, TRAIN, VALIDATION, canonical_split
 from sfumato.errors import DataError
-from sfumato.sources import Notice
-from sfumato.sources.layout import TEST, TRAIN, VALIDATION, canonical_split
 
 UNDIVIDED = ("all", "none")
 """Words for `split` that use every image."""

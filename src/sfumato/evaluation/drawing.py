@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from sfumato.bulk import draw
 from sfumato.data import ImageSet
-from sfumato.denoiser import Denoiser
-from sfumato.depth import Depth
-from sfumato.sampling import Route, Wanted, labels_for
-from sfumato.storage import cannot_write
-from sfumato.store.pixels import MappedPixels
+from sfumato.data.cache.pixels import MappedPixels
+from sfumato.diffusion.denoiser import Denoiser
+from sfumato.sampling.generate import draw
+from sfumato.sampling.sampler import Route, Wanted, labels_for
+from sfumato.utils.depth import Depth
+from sfumato.utils.files import cannot_write
 
 SAMPLES = "samples.bin"
 

@@ -14,20 +14,21 @@ import torch.nn.functional as F
 from jaxtyping import Float32
 from torch import Tensor
 
-from sfumato import pictures
 from sfumato.data import ImageSet
-from sfumato.data.feed import free_memory
+from sfumato.data.dataset import first
+from sfumato.data.loader import free_memory
 from sfumato.errors import ConfigError, TooFewImagesError
-from sfumato.evaluation.subject import Subject, first, some_of
+from sfumato.evaluation.subject import Subject, some_of
 from sfumato.metrics.drift import Appearance, appearance, drift
 from sfumato.metrics.features import Features
 from sfumato.metrics.features.pixels import PixelFeatures
 from sfumato.metrics.frechet import MOST_PIECES, REPLICATES, frechet_distance, frechet_interval, frechet_limit
-from sfumato.metrics.kernel import BLOCK, FEWEST_BLOCKS, kernel_distance
-from sfumato.metrics.manifold import density_coverage, precision_recall
+from sfumato.metrics.kid import BLOCK, FEWEST_BLOCKS, kernel_distance
 from sfumato.metrics.memorization import Memorization, closest_pairs, of_features, of_images
 from sfumato.metrics.moments import Moments
+from sfumato.metrics.prdc import density_coverage, precision_recall
 from sfumato.metrics.reference import features_of, reference_moments
+from sfumato.utils import pictures
 
 FEW = 10_000
 """Below so many images distances depend on the number."""

@@ -8,10 +8,10 @@ import numpy as np
 import torch
 
 from sfumato.data import ImageSet
-from sfumato.depth import Depth
+from sfumato.data.cache.values import USUAL_RANGES, WHOLE
+from sfumato.data.sources import depth_title
 from sfumato.errors import DataError
-from sfumato.sources import depth_title
-from sfumato.store.values import USUAL_RANGES, WHOLE
+from sfumato.utils.depth import Depth
 
 PIECE = 256
 """Images whose values are read at a time."""

@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from sfumato.evaluation.evaluate import FEW
-from sfumato.text import printable
+from sfumato.utils.text import printable
 
 Row = tuple[str, ...]
 

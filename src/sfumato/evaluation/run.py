@@ -12,10 +12,11 @@ from typing import Any
 
 import torch
 
-from sfumato import pictures
 from sfumato.data import ImageSet, read_images
-from sfumato.denoiser import Denoiser, NetworkDenoiser
-from sfumato.depth import Depth
+from sfumato.data.dataset import first
+from sfumato.data.sources import USUAL, ChannelChoice, ReadOptions, mode_title
+from sfumato.diffusion.denoiser import Denoiser, NetworkDenoiser
+from sfumato.diffusion.guidance import Extrapolated
 from sfumato.errors import ConfigError, DataError
 from sfumato.evaluation.drawing import drawn
 from sfumato.evaluation.evaluate import (
@@ -29,16 +30,16 @@ from sfumato.evaluation.evaluate import (
     unwatched,
     usual_metrics,
 )
-from sfumato.evaluation.labels import classes_as_in
 from sfumato.evaluation.ranges import read_as
 from sfumato.evaluation.report import warning_of
-from sfumato.evaluation.subject import Subject, first, reference, some_of, subject_of_images
-from sfumato.guidance import Extrapolated
+from sfumato.evaluation.subject import Subject, reference, some_of, subject_of_images
 from sfumato.likelihood import flow_likelihood
-from sfumato.runs import configured_images, home_of, read_record
-from sfumato.sampling import Route
-from sfumato.sources import USUAL, ChannelChoice, ReadOptions, mode_title
-from sfumato.storage import cannot_write, tensors_digest
+from sfumato.metrics.class_shares import classes_as_in
+from sfumato.sampling.sampler import Route
+from sfumato.training.runs import configured_images, home_of, read_record
+from sfumato.utils import pictures
+from sfumato.utils.depth import Depth
+from sfumato.utils.files import cannot_write, tensors_digest
 
 EVALUATIONS = "evaluations"
 RECORD = "evaluations.jsonl"

@@ -11,9 +11,9 @@ from jaxtyping import Int64
 from torch import Tensor
 
 from sfumato.data import ImageSet, split
+from sfumato.data.sources import Notice
 from sfumato.errors import DataError
 from sfumato.evaluation.ranges import read_as
-from sfumato.sources import Notice
 from sfumato.training.config import DataConfig
 
 HELD_OUT = DataConfig.holdout
@@ -103,11 +103,6 @@ def with_classes_of(data: ImageSet, samples: ImageSet) -> ImageSet:
     places = torch.tensor([data.label_names.index(name) for name in names])
     labels = torch.where(samples.labels < 0, samples.labels, places[samples.labels.clamp(min=0)])
     return replace(samples, labels=labels, label_names=data.label_names)
-
-
-def first(images: ImageSet, count: int) -> ImageSet:
-    """The first images, or all if there are fewer."""
-    return images.select(torch.arange(min(count, len(images))))
 
 
 def some_of(total: int, count: int) -> Int64[Tensor, " some"]:

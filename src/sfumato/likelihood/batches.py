@@ -7,12 +7,12 @@ import torch
 from jaxtyping import Float64
 from torch import Tensor
 
-from sfumato.conditions import refuse_foreign_rows
-from sfumato.denoiser import Denoiser
+from sfumato.data.conditions import refuse_foreign_rows
+from sfumato.diffusion.denoiser import Denoiser
+from sfumato.diffusion.guidance import Labelled
 from sfumato.errors import ConfigError, DataError, LabelError
-from sfumato.guidance import Labelled
-from sfumato.sampling import ImageNoise, device_of, evaluated
-from sfumato.shapes import UNLABELLED, Images, Labels
+from sfumato.sampling.sampler import ImageNoise, device_of, evaluated
+from sfumato.utils.shapes import UNLABELLED, Images, Labels
 
 Measure = Callable[[Denoiser, Images, ImageNoise], Float64[Tensor, "n *_"]]
 """From a denoiser whose labels are settled, its batch and the noise of its images to one result an image."""

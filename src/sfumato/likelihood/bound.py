@@ -16,14 +16,14 @@ import torch
 from jaxtyping import Float64
 from torch import Tensor
 
-from sfumato.denoiser import Denoiser
+from sfumato.diffusion.denoiser import Denoiser
+from sfumato.diffusion.schedules import Schedule
 from sfumato.errors import ConfigError
-from sfumato.grids import LogSNR, Stops, Uniform
 from sfumato.likelihood.batches import measured
 from sfumato.likelihood.pixels import log_probability, refuse_other_depths
-from sfumato.sampling import ImageNoise
-from sfumato.schedule import Schedule
-from sfumato.shapes import Images, Labels, Times
+from sfumato.sampling.sampler import ImageNoise
+from sfumato.sampling.timesteps import LogSNR, Stops, Uniform
+from sfumato.utils.shapes import Images, Labels, Times
 
 Variance = Literal["small", "large"]
 

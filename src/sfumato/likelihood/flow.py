@@ -13,15 +13,15 @@ import torch
 from jaxtyping import Float, Float64
 from torch import Tensor
 
-from sfumato.denoiser import Denoiser
+from sfumato.diffusion.denoiser import Denoiser
+from sfumato.diffusion.gaussian import Gaussian
 from sfumato.errors import ConfigError
-from sfumato.gaussian import Gaussian
 from sfumato.likelihood.batches import measured
 from sfumato.likelihood.pixels import BITS_OF_BIN, dequantized, refuse_other_depths
-from sfumato.ode import integrate, refuse_tolerances
-from sfumato.sampling import ImageNoise
-from sfumato.shapes import Images, Labels
-from sfumato.solvers.adaptive import angle, flow
+from sfumato.sampling.ode import integrate, refuse_tolerances
+from sfumato.sampling.sampler import ImageNoise
+from sfumato.sampling.solvers.adaptive import angle, flow
+from sfumato.utils.shapes import Images, Labels
 
 State = Float[Tensor, "n 2 c h w"]
 """The images z, and what each of their pixels has gained for the log density."""

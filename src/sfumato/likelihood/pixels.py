@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.special import log_ndtr, ndtr
 
 from sfumato.errors import DataError
-from sfumato.shapes import Images
+from sfumato.utils.shapes import Images
 
 LAST_LEVEL = 255
 HALF_BIN = 1 / 255

@@ -2,10 +2,10 @@
 
 from sfumato.metrics.features import Features, Look, features_for
 from sfumato.metrics.frechet import Interval, Limit, frechet_distance, frechet_interval, frechet_limit
-from sfumato.metrics.kernel import KernelDistance, kernel_distance
-from sfumato.metrics.manifold import DensityCoverage, PrecisionRecall, density_coverage, precision_recall
+from sfumato.metrics.kid import KernelDistance, kernel_distance
 from sfumato.metrics.moments import Moments, moments_of
 from sfumato.metrics.neighbours import Neighbours, nearest
+from sfumato.metrics.prdc import DensityCoverage, PrecisionRecall, density_coverage, precision_recall
 from sfumato.metrics.reference import features_of, reference_moments
 
 __all__ = [

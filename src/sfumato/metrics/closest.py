@@ -17,7 +17,7 @@ from jaxtyping import Float, Float32, Int64
 from torch import Tensor
 
 from sfumato.errors import DataError
-from sfumato.metrics.moves import Move, check_reach, moves_within, window
+from sfumato.metrics.shifts import Move, check_reach, moves_within, window
 from sfumato.metrics.sketches import AXES, Boxes, Sketcher, Sketches, bounds, squared_norms
 
 WIDTHS = (12, 24, 128)

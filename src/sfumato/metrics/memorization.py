@@ -15,8 +15,8 @@ from torch import Tensor
 from sfumato.errors import TooFewImagesError
 from sfumato.metrics.calibration import COPY, LEAST_HELD_OUT, Threshold, ratios, threshold_for
 from sfumato.metrics.closest import Closest, Search
-from sfumato.metrics.moves import STILL, Move, moved, usual_reach
 from sfumato.metrics.neighbours import nearest
+from sfumato.metrics.shifts import STILL, Move, moved, usual_reach
 
 NEIGHBOURS = 10
 """The training images after the nearest, by whose distance it is judged."""

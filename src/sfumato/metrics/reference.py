@@ -13,11 +13,11 @@ from jaxtyping import Float32
 from torch import Tensor
 
 from sfumato.data import ImageSet
+from sfumato.data.cache import cache_folder
 from sfumato.errors import DataError, RunError
 from sfumato.metrics.features import Features
 from sfumato.metrics.moments import Moments, moments_of
-from sfumato.storage import read_tensors, write_tensors
-from sfumato.store import cache_folder
+from sfumato.utils.files import read_tensors, write_tensors
 
 VERSION = 1
 """Raised when features of former versions, or how images are brought to them, no longer count."""

@@ -4,8 +4,8 @@ from jaxtyping import Float64
 from torch import Tensor
 
 from sfumato.data import Purpose, flipped, nonleaking, translated, uniform
-from sfumato.shapes import Images, Told
 from sfumato.training.config import DataConfig
+from sfumato.utils.shapes import Images, Told
 
 
 def augmented(x_0: Images, config: DataConfig, seed: int, start: int) -> tuple[Images, Told | None]:

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 import tyro
 
 from sfumato.errors import ConfigError
-from sfumato.flags import otherwise
+from sfumato.utils.flags import otherwise
 
 if TYPE_CHECKING:
-    from sfumato.objective import TimeDensity, Weight
-    from sfumato.sources import ReadOptions
+    from sfumato.data.sources import ReadOptions
+    from sfumato.diffusion.loss import TimeDensity, Weight
     from sfumato.training.ema import Average
 
 SOUND = {
@@ -71,7 +71,7 @@ class ReadConfig:
 
     def __post_init__(self) -> None:
         if self.size is not None:
-            from sfumato.store.size import parsed_size
+            from sfumato.data.cache.size import parsed_size
 
             parsed_size(self.size)
 
@@ -198,11 +198,12 @@ class DiffusionConfig:
         Raises:
             ConfigError: `times` is left open, an unknown name or has an unknown setting; lists what is possible.
         """
-        from sfumato.objective import times_for
+        from sfumato.diffusion.loss import times_for
 
         if self.times is None:
             raise ConfigError(
-                "the settings leave the times open", "Settle them by `sfumato.rules.planned`, or give them."
+                "the settings leave the times open",
+                "Settle them by `sfumato.training.autoconfig.planned`, or give them.",
             )
         return times_for(self.times)
 
@@ -213,7 +214,7 @@ class DiffusionConfig:
         Raises:
             ConfigError: `weight` is an unknown name or has an unknown setting; lists what is possible.
         """
-        from sfumato.objective import weight_for
+        from sfumato.diffusion.loss import weight_for
 
         return weight_for(self.weight)
 
@@ -270,7 +271,7 @@ class OptimizationConfig:
         )
         require(0 <= self.seed < 2**63, f"--seed {self.seed} is out of range", "Choose 0 to 2^63 - 1.")
         if (self.optimizer, self.ema) not in SOUND:
-            from sfumato.training.optimizers import optimizer_for
+            from sfumato.training.optim import optimizer_for
 
             optimizer_for(self.optimizer)
             _ = self.average
@@ -294,7 +295,9 @@ class OptimizationConfig:
             ConfigError: it is.
         """
         if self.batch is None:
-            raise ConfigError("the settings leave the batch open", "Settle it by `sfumato.rules.planned`, or give it.")
+            raise ConfigError(
+                "the settings leave the batch open", "Settle it by `sfumato.training.autoconfig.planned`, or give it."
+            )
         return self.batch
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from sfumato.errors import ConfigError
-from sfumato.named import named
+from sfumato.utils.registry import named
 
 
 class Average(ABC):

@@ -12,9 +12,8 @@ import torch
 from jaxtyping import Float32
 from torch import Tensor, nn
 
-from sfumato.capture import algorithms_timed, captured
 from sfumato.data import Batch
-from sfumato.nn.region import compile_regions, missing_compiler
+from sfumato.networks.region import compile_regions, missing_compiler
 from sfumato.training.config import TrainConfig
 from sfumato.training.state import TrainingState
 from sfumato.training.step import (
@@ -28,6 +27,7 @@ from sfumato.training.step import (
     scales,
     training_step,
 )
+from sfumato.utils.cuda_graphs import algorithms_timed, captured
 
 AHEAD = 4
 """Steps that the host may be ahead of the device."""

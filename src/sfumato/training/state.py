@@ -9,11 +9,11 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from sfumato.denoiser import NetworkDenoiser
+from sfumato.diffusion.denoiser import NetworkDenoiser
 from sfumato.models import check_tensors, load_tensors
-from sfumato.storage import read_tensors, validated, write_tensors
 from sfumato.training.config import OptimizationConfig
-from sfumato.training.optimizers import optimizer_for
+from sfumato.training.optim import optimizer_for
+from sfumato.utils.files import read_tensors, validated, write_tensors
 
 KIND = "sfumato-checkpoint"
 

@@ -12,14 +12,14 @@ from jaxtyping import Float32
 from torch import Tensor
 
 from sfumato.data import Batch
-from sfumato.devices import autocast
-from sfumato.objective import Levels, dropped, independent, levels_at, stratified, weighted_loss
-from sfumato.shapes import Images, Labels, Told
+from sfumato.diffusion.loss import Levels, dropped, independent, levels_at, stratified, weighted_loss
 from sfumato.training.augmentation import augmented
 from sfumato.training.budget import Budget, rate_scale
 from sfumato.training.config import OptimizationConfig, TrainConfig
 from sfumato.training.ema import update_average
 from sfumato.training.state import TrainingState
+from sfumato.utils.devices import autocast
+from sfumato.utils.shapes import Images, Labels, Told
 
 
 class StepResult(NamedTuple):

@@ -8,11 +8,11 @@ import torch
 from jaxtyping import Float32
 from torch import Tensor, nn
 
-from sfumato.depth import EIGHT_BITS
 from sfumato.errors import RunError
 from sfumato.metrics.features.base import Features, Look
 from sfumato.metrics.features.fitting import as_rgb
 from sfumato.metrics.features.network import content_digest
+from sfumato.utils.depth import EIGHT_BITS
 
 FILE = "weights-inception-2015-12-05-6726825d.pth"
 URL = f"https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/{FILE}"

@@ -1,0 +1,187 @@
+"""Zip and tar files, read in place: a member is looked at where it lies, and nothing is unpacked by its name."""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import lzma
+import posixpath
+import tarfile
+import zipfile
+import zlib
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache, partial
+from io import BufferedIOBase
+from itertools import filterfalse
+from pathlib import Path
+
+from sfumato.data.sources.entry import (
+    MOST_BYTES,
+    BadImageError,
+    Content,
+    Entry,
+    SliceEntry,
+    Unreadable,
+    read_array,
+    refuse_size,
+)
+from sfumato.data.sources.extensions import is_image_name, is_junk, is_junk_folder
+from sfumato.data.sources.files import Files
+from sfumato.data.sources.gathering import gathered, known_listing
+from sfumato.data.sources.layout import arranged, unwrapped
+from sfumato.data.sources.names import UTF8, normalized, tar_names, zip_names
+from sfumato.data.sources.notice import Notice
+from sfumato.data.sources.source import FileSource, Listing, stat_signature
+from sfumato.data.sources.spool import LARGE, LARGEST_RATIO, unpacked
+from sfumato.data.sources.webdataset import with_samples
+from sfumato.errors import DataError
+from sfumato.utils.text import printable
+
+COMPRESSED: dict[bytes, Callable[[Path], BufferedIOBase]] = {
+    b"\x1f\x8b": gzip.GzipFile,
+    b"BZh": bz2.BZ2File,
+    b"\xfd7zXZ\x00": lzma.LZMAFile,
+}
+"""How a compressed tar begins, and what reads it."""
+
+
+@dataclass(frozen=True)
+class ZipEntry(Entry):
+    """A member of a zip.
+
+    Attributes:
+        archive: The zip.
+        index: Of the member, since names may occur twice.
+    """
+
+    archive: Path
+    index: int
+
+    def read(self, most: int = MOST_BYTES) -> Content:
+        """The content of the member, unpacked no further than an image may be large."""
+        opened = _zip(self.archive, stat_signature(self.archive))
+        info = opened.infolist()[self.index]
+        refuse_size(info.file_size)  # more than that is never unpacked
+        _check_ratio(info.file_size, min(info.compress_size, self.archive.stat().st_size))
+        try:
+            with opened.open(info) as member:
+                if self.name.lower().endswith(".npy"):
+                    return read_array(member)
+                return member.read(most)
+        except NotImplementedError as error:
+            raise BadImageError("its compression is unknown") from error
+        except RuntimeError as error:
+            raise BadImageError("it is encrypted") from error
+        except (zipfile.BadZipFile, EOFError, ValueError, lzma.LZMAError, zlib.error) as error:
+            raise BadImageError("it is damaged within the archive") from error
+
+
+def _check_ratio(size: int, packed: int) -> None:
+    """Raises `BadImageError` if a member of a zip is a decompression bomb."""
+    if size > LARGE and size > LARGEST_RATIO * packed:
+        raise BadImageError(f"it unpacks to more than {LARGEST_RATIO} times its size, as a decompression bomb does")
+
+
+class ZipSource(FileSource):
+    """The images in a zip."""
+
+    kind = "zip"
+
+    def listing(self, spool: Path) -> Listing:
+        """Its members, with what metadata files say of them."""
+        try:
+            members = zipfile.ZipFile(self.path).infolist()
+        except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
+            raise DataError(f"{self.path} is not a zip, or only a part of one", "Copy it anew.") from error
+        names, notices = zip_names(self.title, members, self.options)
+        entries = [ZipEntry(name, self.path, index) for index, name in enumerate(names) if not name.endswith("/")]
+        files, unusable = _files(self.title, entries)
+        found = known_listing(files, self.options, spool) or arranged(
+            unwrapped(gathered(files, unusable)), self.options
+        )
+        return replace(found, notices=[*notices, *found.notices])
+
+
+class TarSource(FileSource):
+    """The images in a tar, which may be compressed with gzip, bzip2 or xz."""
+
+    kind = "tar"
+
+    def listing(self, spool: Path) -> Listing:
+        """Its members, with what tables and the files beside each image say of them."""
+        files, unusable, notices = self.files(spool)
+        found = known_listing(files, self.options, spool)
+        if found is None:
+            found = arranged(unwrapped(with_samples(gathered(files, unusable), files)), self.options)
+        return replace(found, notices=[*notices, *found.notices])
+
+    def files(self, spool: Path) -> tuple[Files, list[Unreadable], Sequence[Notice]]:
+        """Its members, those that are not read, such as links and sparse files, and how their names were read."""
+        plain = self._uncompressed(spool)
+        try:
+            with tarfile.open(plain, "r:", encoding=UTF8, errors="surrogateescape") as opened:
+                members = list(opened)
+        except (tarfile.TarError, OSError, ValueError, EOFError) as error:
+            raise DataError(f"{self.path} is not a tar, or only a part of one", "Copy it anew.") from error
+        names, notices = tar_names(self.title, [member.name for member in members], self.options)
+        named = list(zip(names, members, strict=True))
+        plain_files = [(name, member) for name, member in named if member.isreg() and not member.issparse()]
+        links = [name for name, member in named if member.issym() or member.islnk() or member.issparse()]
+        return *_files(self.title, [_tar_entry(name, plain, member) for name, member in plain_files], links), notices
+
+    def _uncompressed(self, spool: Path) -> Path:
+        with self.path.open("rb") as file:
+            start = file.read(6)
+        for magic, opener in COMPRESSED.items():
+            if start.startswith(magic):
+                return unpacked(self.path, partial(opener, self.path), spool / "archive.tar")
+        return self.path
+
+
+def _tar_entry(name: str, path: Path, member: tarfile.TarInfo) -> Entry:
+    kind = ArraySlice if name.lower().endswith(".npy") else SliceEntry
+    return kind(name, path, member.offset_data, member.size)
+
+
+@dataclass(frozen=True)
+class ArraySlice(SliceEntry):
+    """A `.npy` inside a larger file."""
+
+    def read(self, most: int = MOST_BYTES) -> Content:  # noqa: ARG002
+        """The array."""
+        with self.path.open("rb") as file:
+            file.seek(self.offset)
+            return read_array(file)
+
+
+def _files(title: str, entries: Sequence[Entry], links: Sequence[str] = ()) -> tuple[Files, list[Unreadable]]:
+    """The members of an archive that can be read, and those that could be images but are not read."""
+    by_name = {name: file for name, file in _by_name(entries).items() if not _is_ignored(name)}
+    refused = dict.fromkeys(filter(_escapes, by_name), "its path leads out of the archive")
+    refused |= dict.fromkeys(filterfalse(_is_ignored, links), "it is a link or a sparse file")
+    kept = {name: replace(file, name=normalized(name)) for name, file in by_name.items() if name not in refused}
+    unusable = [Unreadable(printable(name), reason) for name, reason in refused.items() if is_image_name(name)]
+    return Files(title, sorted(kept), kept.__getitem__), unusable
+
+
+def _by_name(files: Iterable[Entry]) -> dict[str, Entry]:
+    """A name that occurs twice means what was added last, as for the tools that unpack archives."""
+    return {posixpath.normpath(file.name): file for file in files}
+
+
+def _is_ignored(name: str) -> bool:
+    """Whether it is junk, or lies in a folder of junk."""
+    *folders, base = name.split("/")
+    return is_junk(base) or any(is_junk_folder(folder) for folder in folders if folder not in (".", ".."))
+
+
+def _escapes(name: str) -> bool:
+    parts = name.split("/")
+    return ".." in parts or parts[0] == "" or parts[0].endswith(":")
+
+
+@lru_cache(maxsize=1)
+def _zip(path: Path, signature: str) -> zipfile.ZipFile:  # noqa: ARG001 (another archive may lie there later)
+    """The open archive, kept for the members that follow."""
+    return zipfile.ZipFile(path)

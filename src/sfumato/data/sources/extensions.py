@@ -1,0 +1,101 @@
+"""What a file is by its name alone: an image, or of a kind that certainly holds none, or nothing to speak of.
+
+What has none of these names is opened, since only its content tells what it is.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+
+from PIL import Image
+
+from sfumato.data.sources.pillow import SAFE_FORMATS
+
+JUNK = frozenset({"thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r", "picasa.ini"})
+"""Files that systems and viewers put beside images; hidden files are ignored too."""
+
+JUNK_FOLDERS = frozenset({"__macosx", "@eadir", "$recycle.bin", "system volume information"})
+"""Folders of macOS, Synology's servers and Windows, with thumbnails and deleted files."""
+
+SIDECARS = frozenset(["xmp", "aae", "thm", "pp3", "dop", "modd", "moff", "lrcat", "lrdata"])
+"""What photo programs note of the image of the same name."""
+
+TEXTS = frozenset(
+    {"readme", "license", "licence", "copying", "changelog", "authors", "notice", "makefile", "dockerfile"}
+)
+"""Text files that have no extension."""
+
+ARCHIVES = frozenset("zip tar tgz gz bz2 tbz2 xz txz zst 7z rar npz parquet arrow".split())  # noqa: SIM905
+"""Files that may hold images themselves."""
+
+TABLES = frozenset(["csv", "tsv", "json", "jsonl", "ndjson", "parquet"])
+"""Files that may describe images."""
+
+PACKED_IMAGES = (".nii.gz", ".svgz")
+"""Not archives, though they are compressed."""
+
+OTHERS = """
+    txt md rst log geojson xml yaml yml toml ini cfg conf lock html htm css
+    pdf doc docx odt rtf tex bib xls xlsx ods ppt pptx odp epub
+    py pyc pyi ipynb c h cc cpp cu java js ts r m jl go rs rb sh bash bat ps1 exe dll so whl
+    mp4 m4v mov avi mkv webm wmv flv mpg mpeg 3gp mts m2ts
+    mp3 wav flac ogg m4a aac wma mid
+    pt pth ckpt safetensors onnx pb tflite keras gguf pkl pickle joblib
+    h5 hdf5 hdf mat nc lmdb mdb tfrecord tfrecords idx rec db sqlite sqlite3 feather
+    ttf otf woff woff2 torrent url lnk part crdownload tmp bak md5 sha1 sha256 cls
+"""
+
+NO_IMAGES = ARCHIVES | TABLES | frozenset(OTHERS.split())
+"""Extensions of text, tables, documents, code, video, audio, models, data and what else is no image."""
+
+
+OTHER_READERS = {".npy", ".jxl", ".heic", ".heif", ".hif"}
+"""Extensions of images that other readers than Pillow decode."""
+
+
+@cache
+def image_extensions() -> frozenset[str]:
+    """What Pillow and other readers here decode, and `.npy`; lower case, with the dot."""
+    known = Image.registered_extensions()
+    return frozenset({extension for extension, kind in known.items() if kind in SAFE_FORMATS} | OTHER_READERS)
+
+
+def is_image_name(name: str) -> bool:
+    """Whether a file of this name is that of an image which can be read here."""
+    return name[name.rfind(".") :].lower() in image_extensions()
+
+
+def is_junk(base: str) -> bool:
+    """Whether a file of this name, without its folders, is neither read nor counted."""
+    return base.startswith(".") or base.lower() in JUNK or _extension(base) in SIDECARS
+
+
+def is_junk_folder(base: str) -> bool:
+    """Whether nothing below a folder of this name is read."""
+    return base.startswith(".") or base.lower() in JUNK_FOLDERS
+
+
+def other_kind(base: str) -> str | None:
+    """The kind of a file that is certainly no image, such as "txt"; None if its content must be looked at.
+
+    Args:
+        base: Its name without its folders.
+
+    >>> other_kind("labels.CSV"), other_kind("a.png"), other_kind("0001")
+    ('csv', None, None)
+    """
+    kind = _extension(base)
+    if kind in NO_IMAGES:
+        return None if base.lower().endswith(PACKED_IMAGES) else kind
+    return "txt" if base.lower() in TEXTS else None
+
+
+def may_matter(base: str) -> bool:
+    """Whether what a file of this name holds can change the images or what is known of them."""
+    kind = other_kind(base)
+    return kind is None or kind in TABLES or kind in ARCHIVES
+
+
+def _extension(base: str) -> str:
+    stem, dot, extension = base.rpartition(".")
+    return extension.lower() if stem and dot else ""

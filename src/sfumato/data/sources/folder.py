@@ -1,0 +1,119 @@
+"""A folder of images, at any depth."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+from collections import deque
+from collections.abc import Iterator
+from pathlib import Path
+
+from sfumato.data.sources.entry import FileEntry
+from sfumato.data.sources.extensions import is_image_name, is_junk, is_junk_folder, may_matter, other_kind
+from sfumato.data.sources.files import Files
+from sfumato.data.sources.gathering import gathered, known_listing
+from sfumato.data.sources.layout import arranged
+from sfumato.data.sources.names import normalized
+from sfumato.data.sources.options import USUAL, ReadOptions
+from sfumato.data.sources.source import Listing, Source
+from sfumato.errors import DataError
+from sfumato.utils.text import printable
+
+Found = tuple[str, str]
+"""The path of a file relative to the folder, with slashes, and a text of its size and times, if these can matter."""
+
+
+class FolderSource(Source):
+    """Every file below a folder, unless its name says that it is no image.
+
+    Hidden files and folders, whose names begin with a dot, are ignored, and so are runs and samples that sfumato made.
+    Linked folders are followed, after all others; a folder reached twice is read once, so links may form loops.
+
+    Args:
+        root: The folder.
+        options: How its images are read.
+
+    Raises:
+        DataError: A folder cannot be listed.
+    """
+
+    def __init__(self, root: Path, options: ReadOptions = USUAL) -> None:
+        self.options = options
+        self.root = root
+        self.title = f"the folder {printable(str(root))}"
+        self.identity = str(root.resolve())
+        try:
+            self.found = sorted(_walk(str(root)))
+        except OSError as error:
+            raise DataError(
+                f"{printable(str(error.filename))} cannot be read ({error.strerror})",
+                f"Change its permissions, or move it out of {printable(str(root))}.",
+            ) from error
+
+    def signature(self) -> str:
+        """A hash of the name, size and times of every file that can hold images or describe them."""
+        text = "\0".join(f"{name}\0{facts}" for name, facts in self.found if facts)
+        return hashlib.blake2b(text.encode(errors="surrogateescape"), digest_size=16).hexdigest()
+
+    def listing(self, spool: Path) -> Listing:
+        """The images, with what tables beside them and the names of folders say of them."""
+        files = Files(self.title, [name for name, _ in self.found], self._entry, self.root)
+        return known_listing(files, self.options, spool) or arranged(gathered(files), self.options)
+
+    def _entry(self, name: str) -> FileEntry:
+        return FileEntry(normalized(name), self.root / name)
+
+
+def _walk(root: str) -> Iterator[Found]:
+    visited: set[str] = set()
+    pending = deque([""])
+    while pending:
+        folder = pending.popleft()
+        real = os.path.realpath(f"{root}/{folder}")
+        if real in visited:
+            continue
+        visited.add(real)
+        with os.scandir(f"{root}/{folder}") as children:
+            for child in sorted(children, key=lambda child: child.name):
+                name = folder + child.name
+                if _is_folder(child):
+                    if not is_junk_folder(child.name) and not _is_made_by_sfumato(child.path):
+                        (pending.append if child.is_symlink() else pending.appendleft)(name + "/")
+                elif not is_junk(child.name) and _is_file(child):
+                    yield name, _facts(child) if may_matter(child.name) else ""
+
+
+def _is_folder(child: os.DirEntry[str]) -> bool:
+    """Whether to look into it; a link that leads to itself, or to where nobody may look, is no folder."""
+    try:
+        return child.is_dir()
+    except OSError:
+        return False
+
+
+def _is_made_by_sfumato(folder: str) -> bool:
+    """Whether a folder is a run, or samples: pictures that a model drew are not data because they lie beside data."""
+    path = Path(folder)
+    try:
+        config = (path / "config.toml").read_text(encoding="utf-8", errors="replace")
+        is_run = config.startswith('format = "sfumato-run"')
+    except OSError:
+        is_run = False
+    return is_run or ((path / "grid.png").is_file() and (path / "images" / "000000.png").is_file())
+
+
+def _is_file(child: os.DirEntry[str]) -> bool:
+    """Whether to open it: not a pipe or a device; a broken link only where its name promises something."""
+    try:
+        return stat.S_ISREG(child.stat().st_mode)
+    except OSError:
+        return is_image_name(child.name) or other_kind(child.name) is not None
+
+
+def _facts(child: os.DirEntry[str]) -> str:
+    try:
+        facts = child.stat()
+    except OSError:
+        return "broken link"
+    return f"{facts.st_size} {facts.st_mtime_ns} {facts.st_ctime_ns}"

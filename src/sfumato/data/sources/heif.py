@@ -1,0 +1,68 @@
+"""HEIC and HEIF, the format of iPhones, by the extra `heic`."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from sfumato.data.sources.colour import pixels_in_srgb
+from sfumato.data.sources.entry import BadImageError
+from sfumato.data.sources.frame import GREY, RGB, RGBA, Frame
+from sfumato.data.sources.memory import check_memory
+from sfumato.data.sources.opacity import coloured, straight
+from sfumato.data.sources.options import ReadOptions
+from sfumato.data.sources.picture import Picture, Shape
+from sfumato.data.sources.pixels import to_sixteen
+
+BRANDS = (b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"hevm", b"hevs", b"mif1", b"msf1")
+"""Of the file type box (ISO/IEC 23008-12, annex B)."""
+
+MISSING = 'it is a HEIC image; install the reader: pip install "sfumato[heic]"'
+
+PEAK = 4
+"""How often the pixels are in memory at the peak."""
+
+CHANNELS = {"L": GREY, "LA": RGBA, "RGB": RGB, "RGBA": RGBA}
+
+
+class Heif(Picture):
+    """The primary image of a HEIF file, which the decoder turns upright.
+
+    Args:
+        content: The encoded file.
+        options: What its channels are.
+
+    Raises:
+        BadImageError: The reader is missing, or the file is damaged.
+    """
+
+    def __init__(self, content: bytes, options: ReadOptions) -> None:
+        try:
+            import pillow_heif
+        except ImportError as error:
+            raise BadImageError(MISSING) from error
+        self._file = pillow_heif.open_heif(content, convert_hdr_to_8bit=False, hdr_to_16bit=False)
+        self._bits = int(self._file.info["bit_depth"])
+        channels = CHANNELS.get(self._file.mode.partition(";")[0].upper(), GREY)
+        width, height = self._file.size
+        check_memory(width * height, PEAK * channels * (1 if self._bits == 8 else 2), len(content))
+        opacity = channels == RGBA and options.channels != "bands"
+        self.shape = Shape(width, height, channels, "uint8" if self._bits == 8 else "uint16", opacity)
+
+    def _decoded(self, frame: Frame | None) -> np.ndarray:  # noqa: ARG002
+        stored = np.asarray(self._file)
+        stored = stored.reshape(*stored.shape[:2], -1)
+        if self._file.premultiplied_alpha:
+            stored = straight(stored)
+        if stored.shape[2] == 2:
+            stored = coloured(stored)
+        profile = self._file.info.get("icc_profile")
+        if self._bits > 8:
+            stored = to_sixteen(stored, (1 << self._bits) - 1)
+        return pixels_in_srgb(stored, profile, "gray" if stored.shape[2] == GREY else "rgb")
+
+
+def is_heif(content: bytes) -> bool:
+    """Whether a file is HEIC or HEIF, and not AVIF, which has the same container."""
+    if content[4:8] != b"ftyp" or content[8:12] not in BRANDS:
+        return False
+    return b"avif" not in content[8 : int.from_bytes(content[:4], "big")]

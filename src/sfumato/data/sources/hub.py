@@ -1,0 +1,148 @@
+"""A data set of the Hugging Face Hub, or of that layout on disk, through the library `datasets`."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sfumato.data.sources.entry import MOST_BYTES, BadImageError, Content, Entry, FileEntry
+from sfumato.data.sources.layout import canonical_split
+from sfumato.data.sources.options import USUAL, ReadOptions
+from sfumato.data.sources.parquet import EXTRA, image_bytes, named_cells
+from sfumato.data.sources.source import Listing, Source, joined_columns
+from sfumato.errors import DataError
+from sfumato.utils.text import printable
+
+if TYPE_CHECKING:
+    import datasets
+
+PREFIX = "hf:"
+
+DRIVE = re.compile(r"[A-Za-z]:[\\/]")
+"""How an absolute path begins on Windows."""
+
+
+@dataclass(frozen=True)
+class HubEntry(Entry):
+    """One row of a data set that is on disk.
+
+    Attributes:
+        rows: The data set, its images not decoded.
+        column: Of the images.
+        row: In the data set.
+    """
+
+    rows: datasets.Dataset
+    column: str
+    row: int
+
+    def read(self, most: int = MOST_BYTES) -> Content:  # noqa: ARG002
+        """The encoded image, from the row itself or from the file that it names."""
+        cell = self.rows[self.row][self.column]
+        if cell is None:
+            raise BadImageError("the row holds no image")
+        if cell["bytes"] is None:
+            return FileEntry(self.name, Path(cell["path"])).read()
+        return image_bytes(cell)
+
+
+class HubSource(Source):
+    """A data set by name: `hf:NAME` for all of its splits, `hf:NAME:SPLIT` for one; NAME may be a folder.
+
+    Args:
+        name: Without the prefix.
+        options: How its images are read.
+
+    Raises:
+        DataError: `datasets` is missing, the data set cannot be loaded, or has no column of images.
+    """
+
+    def __init__(self, name: str, options: ReadOptions = USUAL) -> None:
+        self.options = options
+        self.title = f"the data set {printable(name)}"
+        path, split = _path_and_split(name)
+        self.identity = PREFIX + (f"{Path(path).resolve()}:{split}" if Path(path).exists() else name)
+        self.parts = _loaded(name)
+        self.column = _image_column(next(iter(self.parts.values())), name)
+
+    def signature(self) -> str:
+        """The fingerprints that `datasets` keeps."""
+        return " ".join(f"{split}={rows._fingerprint}" for split, rows in self.parts.items())
+
+    def listing(self, spool: Path) -> Listing:  # noqa: ARG002 (other sources unpack there)
+        """The rows, with their other columns of text and numbers; class numbers carry their names."""
+        parts = {split: _described_rows(rows, self.column) for split, rows in self.parts.items()}
+        entries = [entry for part in parts.values() for entry in part.entries]
+        tables = [(len(part.entries), part.columns) for part in parts.values()]
+        has_splits = len(parts) > 1 and self.options.split != "none"
+        splits = [canonical_split(split) for split, part in parts.items() for _ in part.entries] if has_splits else []
+        if has_splits:
+            entries = [replace(one, name=f"{split}{one.name}") for one, split in zip(entries, splits, strict=True)]
+        return Listing(entries, joined_columns(tables), splits=splits)
+
+
+def _described_rows(rows: datasets.Dataset, column: str) -> Listing:
+    from datasets import Image
+
+    raw = rows.cast_column(column, Image(decode=False))
+    entries = [HubEntry(f"#{row}", raw, column, row) for row in range(len(raw))]
+    columns = {
+        name: named_cells(raw.with_format(None)[name][:], getattr(feature, "names", None))
+        for name, feature in raw.features.items()
+        if _is_plain(feature)
+    }
+    return Listing(entries, columns)
+
+
+def _path_and_split(name: str) -> tuple[str, str]:
+    r"""The parts of NAME:SPLIT; the colon after the letter of a drive is a part of the path.
+
+    >>> _path_and_split("user/flowers:train"), _path_and_split(r"C:\flowers:train"), _path_and_split("C:/flowers")
+    (('user/flowers', 'train'), ('C:\\flowers', 'train'), ('C:/flowers', ''))
+    """
+    drive = name[:2] if DRIVE.match(name) else ""
+    path, _, split = name.removeprefix(drive).partition(":")
+    return drive + path, split
+
+
+def _loaded(name: str) -> dict[str, datasets.Dataset]:
+    """The splits of a data set by their names, or the one that is named."""
+    try:
+        import datasets
+    except ImportError as error:
+        raise DataError(
+            f"{PREFIX}{name} cannot be read without the library datasets", f"Install it: {EXTRA}."
+        ) from error
+    path, split = _path_and_split(name)
+    try:
+        return {split: datasets.load_dataset(path, split=split)} if split else dict(datasets.load_dataset(path))
+    except Exception as error:  # the library passes on whatever its loaders and the network raise
+        first_line = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        which = f" (split {split})" if split else ""
+        raise DataError(
+            f"the data set {path}{which} cannot be loaded: {first_line}",
+            "Check its name on the Hub and the connection; another split is named as hf:NAME:SPLIT.",
+        ) from error
+
+
+def _image_column(rows: datasets.Dataset, name: str) -> str:
+    from datasets import Image
+
+    found = [column for column, feature in rows.features.items() if isinstance(feature, Image)]
+    if len(found) != 1:
+        raise DataError(
+            f"the data set {name} has {len(found) or 'no'} columns of images ({', '.join(rows.features)})",
+            "Choose one with a single column of images.",
+        )
+    return str(found[0])
+
+
+def _is_plain(feature: object) -> bool:
+    from datasets import ClassLabel, Value
+
+    kind = getattr(feature, "dtype", "")
+    return isinstance(feature, ClassLabel) or (
+        isinstance(feature, Value) and any(kind.startswith(word) for word in ("int", "uint", "float", "bool", "string"))
+    )

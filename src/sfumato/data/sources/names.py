@@ -1,0 +1,116 @@
+"""Names as text: one form of Unicode, and the encoding of the names in an archive."""
+
+from __future__ import annotations
+
+import codecs
+import struct
+import unicodedata
+import zipfile
+import zlib
+from collections.abc import Sequence
+
+from sfumato.data.sources.encodings import detected_encoding
+from sfumato.data.sources.notice import Notice
+from sfumato.data.sources.options import ReadOptions
+from sfumato.errors import DataError
+
+UTF8 = "utf-8"
+FLAG = "--name-encoding NAME"
+
+IS_UTF8 = 0x800
+"""The bit of a zip member's flags that says that its name is UTF-8."""
+
+UNICODE_PATH = 0x7075
+"""Info-ZIP's extra field that holds the name of a member in UTF-8."""
+
+
+def normalized(text: str) -> str:
+    """`text` in Unicode's composed form (NFC): names that look the same compare equal.
+
+    macOS keeps names decomposed (NFD), as a letter and its accent apart, and most other programs write them composed.
+
+    >>> normalized("e" + chr(0x301)) == chr(0xE9)
+    True
+    """
+    return text if text.isascii() else unicodedata.normalize("NFC", text)
+
+
+def zip_names(
+    title: str, members: Sequence[zipfile.ZipInfo], options: ReadOptions
+) -> tuple[list[str], tuple[Notice, ...]]:
+    """The names of the members of a zip, with slashes between folders, where Windows may have written backslashes.
+
+    Args:
+        title: Of the zip, for messages.
+        members: As `zipfile` lists them.
+        options: Whose `name_encoding` is that of names which are not marked as UTF-8.
+
+    Raises:
+        DataError: `name_encoding` is unknown, or cannot decode the names.
+    """
+    marked = [member.orig_filename if member.flag_bits & IS_UTF8 else _unicode_path(member) for member in members]
+    raw = [
+        b"" if name is not None else m.orig_filename.encode("cp437") for name, m in zip(marked, members, strict=True)
+    ]
+    decoded, notices = _decoded_together(title, raw, options)
+    names = [name if name is not None else text for name, text in zip(marked, decoded, strict=True)]
+    return [_with_slashes(name.partition("\0")[0]) for name in names], notices
+
+
+def tar_names(title: str, names: Sequence[str], options: ReadOptions) -> tuple[list[str], tuple[Notice, ...]]:
+    """The names of the members of a tar.
+
+    Args:
+        title: Of the tar, for messages.
+        names: As `tarfile` decodes UTF-8 with the error handler "surrogateescape".
+        options: Whose `name_encoding` is that of names which are not ASCII.
+
+    Raises:
+        DataError: `name_encoding` is unknown, or cannot decode the names.
+    """
+    decoded, notices = _decoded_together(title, [name.encode(UTF8, "surrogateescape") for name in names], options)
+    return list(map(_with_slashes, decoded)), notices
+
+
+def _decoded_together(title: str, names: Sequence[bytes], options: ReadOptions) -> tuple[list[str], tuple[Notice, ...]]:
+    """All names by one encoding: the one that is requested, or the most plausible one."""
+    if all(name.isascii() for name in names):
+        return [name.decode("ascii") for name in names], ()
+    if options.name_encoding is not None:
+        return [_decoded(title, name, options.name_encoding) for name in names], ()
+    encoding = detected_encoding(names)
+    text = f"The encoding of the names in {title} is taken for {encoding}."
+    notices = () if encoding == UTF8 else (Notice("names", text, FLAG),)
+    return [name.decode(encoding, "surrogateescape") for name in names], notices
+
+
+def _decoded(title: str, name: bytes, encoding: str) -> str:
+    try:
+        codecs.lookup(encoding)
+        return name.decode(encoding)
+    except LookupError as error:
+        raise DataError(
+            f"the encoding {encoding!r} is unknown", "Name one that Python knows, such as cp437, cp932 or gbk."
+        ) from error
+    except UnicodeDecodeError as error:
+        raise DataError(
+            f"the names in {title} are not {encoding}: {name!r} cannot be decoded",
+            "Name another encoding, or leave out --name-encoding.",
+        ) from error
+
+
+def _with_slashes(name: str) -> str:
+    return name.replace("\\", "/")
+
+
+def _unicode_path(member: zipfile.ZipInfo) -> str | None:
+    """The name in Info-ZIP's extra field, if there is one for the name that the member has now."""
+    extra = member.extra
+    while len(extra) >= 4:
+        kind, length = struct.unpack("<HH", extra[:4])
+        field, extra = extra[4 : 4 + length], extra[4 + length :]
+        if kind == UNICODE_PATH and len(field) > 5 and field[0] == 1:
+            checksum = int.from_bytes(field[1:5], "little")
+            if checksum == zlib.crc32(member.orig_filename.encode("cp437")):
+                return field[5:].decode(UTF8, "replace")
+    return None

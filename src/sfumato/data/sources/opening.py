@@ -1,0 +1,98 @@
+"""From what a person names to a source."""
+
+from __future__ import annotations
+
+import posixpath
+import tarfile
+import zipfile
+from pathlib import Path
+
+from sfumato.data.sources.archives import COMPRESSED, TarSource, ZipSource
+from sfumato.data.sources.arrays import ArraySource
+from sfumato.data.sources.extensions import ARCHIVES, is_image_name, other_kind
+from sfumato.data.sources.folder import FolderSource
+from sfumato.data.sources.hub import PREFIX, HubSource
+from sfumato.data.sources.idx import IdxSource, is_idx_name
+from sfumato.data.sources.options import USUAL, ReadOptions
+from sfumato.data.sources.parquet import ParquetSource
+from sfumato.data.sources.shards import ShardSource
+from sfumato.data.sources.source import Source
+from sfumato.data.sources.tables import is_table
+from sfumato.errors import DataError
+from sfumato.utils.text import printable
+
+SUPPORTED = "a folder of images, a zip or tar of one, an .npz, .npy or .parquet file, hf:NAME, or the word digits"
+
+REMEDY = f"Name {SUPPORTED}."
+
+
+def open_source(name: str | Path, options: ReadOptions = USUAL) -> Source:
+    """The source that is meant.
+
+    Args:
+        name: A path, or `hf:NAME` or `hf:NAME:SPLIT` for a data set of the Hugging Face Hub.
+        options: How its images are read.
+
+    Raises:
+        DataError: There is no such thing, or it is none that can be read.
+    """
+    if str(name).startswith(PREFIX):
+        return HubSource(str(name).removeprefix(PREFIX), options)
+    path, title = Path(name), printable(str(name))
+    try:
+        path.stat()
+    except (OSError, ValueError) as error:
+        raise DataError(f"There is no file or folder {title}", REMEDY) from error
+    if path.is_dir():
+        return _folder(path, options)
+    if not path.is_file():
+        raise DataError(f"{title} is neither a file nor a folder", REMEDY)
+    return _file(path, title, options)
+
+
+def _folder(path: Path, options: ReadOptions) -> Source:
+    """A folder of images, or of the files that hold them."""
+    source = FolderSource(path, options)
+    names = [name for name, _ in source.found]
+    if any(is_image_name(name) or is_idx_name(name) for name in names):
+        return source
+    rows = [name for name in names if name.endswith(".parquet") and not is_table(name)]
+    if rows:
+        return ParquetSource(path, options)
+    archives = [name for name in names if other_kind(posixpath.basename(name)) in ARCHIVES]
+    if not archives or any(other_kind(posixpath.basename(name)) is None for name in names):
+        return source
+    if all(name.lower().endswith(".tar") for name in archives):
+        return ShardSource(path, archives, options)
+    raise DataError(
+        f"{source.title} holds no images, but {len(archives)} archives",
+        f"Name one of them: sfumato train {printable(str(path / archives[0]))}",
+    )
+
+
+def _file(path: Path, title: str, options: ReadOptions) -> Source:
+    """By its extension, or else by how it begins."""
+    try:
+        with path.open("rb") as file:
+            start = file.read(8)
+        is_tar = tarfile.is_tarfile(path) if not start.startswith(tuple(COMPRESSED)) else True
+    except OSError as error:
+        raise DataError(f"{title} cannot be read ({error.strerror})", "Change its permissions.") from error
+    if is_idx_name(path.name):
+        return IdxSource(path, options)
+    match path.suffix.lower():
+        case ".npy" | ".npz":
+            return ArraySource(path, options)
+        case ".parquet":
+            return ParquetSource(path, options)
+        case ".zip":
+            return ZipSource(path, options)
+        case ".tar" | ".tgz" | ".gz" | ".xz" | ".txz" | ".bz2" | ".tbz2":
+            return TarSource(path, options)
+    if is_image_name(path.name):
+        raise DataError(f"{title} is a single image", "Name a folder with at least 2 images.")
+    if zipfile.is_zipfile(path):
+        return ZipSource(path, options)
+    if is_tar:
+        return TarSource(path, options)
+    raise DataError(f"{title} is a file that holds no images", REMEDY)

@@ -1,0 +1,1 @@
+"""The mathematics: schedules, denoisers, parametrizations, losses, guidance, analytic denoisers."""

@@ -1,0 +1,252 @@
+"""The blocks of the UNet: time embedding, residual block, self-attention, and the changes of resolution.
+
+Features are contiguous (n, h, w, c) at the border of every block, which is compiled on its own. A convolution sees the
+same memory as channels-last, and runs fastest with its weights in that format
+(`network.to(memory_format=torch.channels_last)`).
+"""
+
+import math
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from sfumato.networks.region import Region
+
+Images = Float[Tensor, "n k height width"]
+Features = Float[Tensor, "n h w c"]
+OtherFeatures = Float[Tensor, "n _ _ _"]
+"""Of the same images as `Features` beside it, but of other channels or another size."""
+
+Embedding = Float[Tensor, "n e"]
+
+ALIGNMENT = 8
+"""Tensor cores take channels in multiples of it."""
+
+
+def zeroed(layer: nn.Conv2d | nn.Linear) -> nn.Conv2d | nn.Linear:
+    """The layer with zero weights, so that the branch it ends starts as nothing. (DDPM: init_scale = 0.)"""
+    nn.init.zeros_(layer.weight)
+    if layer.bias is not None:
+        nn.init.zeros_(layer.bias)
+    return layer
+
+
+def groups_of(channels: int) -> int:
+    """Groups to normalise: 32, or fewer, such that they divide the channels and have four or more each.
+
+    A group of one channel would subtract whatever a residual block adds to that channel: its time and its class.
+    """
+    return next(n for n in (32, 16, 8, 4, 2, 1) if channels % n == 0 and (channels >= 4 * n or n == 1))
+
+
+def precise(x: OtherFeatures) -> OtherFeatures:
+    """x in float32 or better."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))
+
+
+def sinusoidal(times: Float[Tensor, " n"], dimensions: int, slowest: float = 10_000.0) -> Embedding:
+    """Sines, then cosines, of the times at `dimensions` / 2 frequencies from 1 down to 1 / `slowest`.
+
+    "Attention is all you need", section 3.5, in DDPM's layout.
+    """
+    half = dimensions // 2
+    exponents = torch.arange(half, device=times.device, dtype=torch.float32) / (half - 1)
+    angles = times.float()[:, None] * torch.exp(-math.log(slowest) * exponents)
+    return torch.cat([angles.sin(), angles.cos()], dim=1)
+
+
+class TimeEmbedding(Region):
+    """Times (n,) to (n, features): the sinusoidal embedding through two layers.
+
+    Args:
+        dimensions: of the sinusoidal embedding.
+        features: of the result.
+        augmentation: numbers in which augmentation is told; EDM adds a linear map of them to the sinusoidal embedding.
+    """
+
+    def __init__(self, dimensions: int, features: int, augmentation: int = 0) -> None:
+        super().__init__()
+        self.dimensions = dimensions
+        self.augmentation = nn.Linear(augmentation, dimensions, bias=False) if augmentation else None
+        self.expand = nn.Linear(dimensions, features)
+        self.mix = nn.Linear(features, features)
+
+    def forward(self, times: Float[Tensor, " n"], augmentation: Float[Tensor, "n a"] | None = None) -> Embedding:
+        """Times (n,) and what was done to the images (n, a) (None: nothing) to (n, features)."""
+        waves = sinusoidal(times, self.dimensions).to(self.expand.weight.dtype)
+        if self.augmentation is not None and augmentation is not None:
+            waves = waves + self.augmentation(augmentation.to(waves.dtype))
+        embedded: Tensor = self.mix(F.silu(self.expand(waves)))
+        return embedded
+
+
+class GroupNorm(nn.GroupNorm):
+    """Group normalisation (arXiv 1803.08494) of features whose channels lie side by side, and a function of the result.
+
+    Both are computed in float32 or better. PyTorch's kernel is fastest on a CPU; compiled code follows the formula, in
+    passes that read and write (n, h, w, c) in order.
+
+    Args:
+        channels: of all features together.
+        then: the function, of each number on its own.
+    """
+
+    def __init__(self, channels: int, then: Callable[[Tensor], Tensor] = F.silu) -> None:
+        super().__init__(groups_of(channels), channels, eps=1e-6)
+        self.then = then
+
+    def forward(self, *parts: OtherFeatures) -> OtherFeatures:
+        """Each (n, h, w, c_i), to (n, h, w, sum of the c_i)."""
+        return self.compiled(*parts) if torch.compiler.is_compiling() else self.eager(*parts)
+
+    def eager(self, *parts: OtherFeatures) -> OtherFeatures:
+        """By PyTorch's kernel, which sees channels-last."""
+        x = torch.cat(parts, dim=-1) if len(parts) > 1 else parts[0]
+        return self.then(super().forward(precise(x).permute(0, 3, 1, 2))).permute(0, 2, 3, 1).to(x.dtype)
+
+    def compiled(self, *parts: OtherFeatures) -> OtherFeatures:
+        """x -> scale x + shift, with the scale and shift of each image's channels, of each of the parts alone."""
+        moments = [torch.var_mean(precise(part), (1, 2), correction=0) for part in parts]
+        scale, shift = self._affine(*(torch.cat(of_parts, dim=1) for of_parts in zip(*moments, strict=True)))
+        sizes = [part.shape[-1] for part in parts]
+        pieces = zip(parts, scale.split(sizes, dim=1), shift.split(sizes, dim=1), strict=True)
+        normed = [self.then(precise(x) * a[:, None, None] + b[:, None, None]) for x, a, b in pieces]
+        return torch.cat(normed, dim=-1).to(parts[0].dtype)
+
+    def _affine(self, variance: Embedding, mean: Embedding) -> tuple[Embedding, Embedding]:
+        """Scale and shift (n, c) from the variance and mean of each channel (n, c).
+
+        Groups have the mean of the means, and the mean of the variances plus the variance of the means.
+        """
+        variances, means = (of.unflatten(1, (self.num_groups, -1)) for of in (variance, mean))
+        between, center = torch.var_mean(means, 2, correction=0, keepdim=True)
+        deviation = (variances.mean(2, keepdim=True) + between + self.eps).rsqrt()
+        scale = deviation * self.weight.unflatten(0, (self.num_groups, -1))
+        return scale.flatten(1), self.bias - (center * scale).flatten(1)
+
+
+class Conv(nn.Conv2d):
+    """A 3x3 convolution, (n, h, w, c) to (n, h, w, c_out)."""
+
+    bias: Tensor
+
+    def __init__(self, channels_in: int, channels_out: int) -> None:
+        super().__init__(channels_in, channels_out, 3, padding=1)
+
+    def forward(self, x: Features) -> Float[Tensor, "n h w _"]:
+        """The same memory seen as channels-last, there and back."""
+        return super().forward(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1).contiguous()
+
+
+class Shortcut(nn.Conv2d):
+    """A 1x1 convolution of features whose channels lie side by side: the sum of a linear map of each."""
+
+    def __init__(self, channels_in: int, channels_out: int) -> None:
+        super().__init__(channels_in, channels_out, 1)
+
+    def forward(self, *parts: OtherFeatures) -> OtherFeatures:
+        """Each (n, h, w, c_i), of channels_in together, to (n, h, w, channels_out)."""
+        weights = self.weight.flatten(1).split([part.shape[-1] for part in parts], dim=1)
+        first, *others = (F.linear(x, w, b) for x, w, b in zip(parts, weights, (self.bias, None), strict=False))
+        return sum(others, first)
+
+
+class ResidualBlock(Region):
+    """Two 3x3 convolutions around the embedding of time and class, beside a shortcut.
+
+    Beside its input it takes a skip connection, if any, whose channels count among `channels_in`.
+    """
+
+    def __init__(self, channels_in: int, channels_out: int, embedding: int, dropout: float) -> None:
+        super().__init__()
+        self.norm_in = GroupNorm(channels_in)
+        self.conv_in = Conv(channels_in, channels_out)
+        self.condition = nn.Linear(embedding, channels_out)
+        self.norm_out = GroupNorm(channels_out)
+        self.dropout = nn.Dropout(dropout)
+        self.conv_out = zeroed(Conv(channels_out, channels_out))
+        self.shortcut = nn.Identity() if channels_in == channels_out else Shortcut(channels_in, channels_out)
+
+    def forward(self, embedding: Embedding, *parts: OtherFeatures) -> OtherFeatures:
+        """The embedding after its last SiLU, and features (n, h, w, c_i), to (n, h, w, channels_out)."""
+        h = self.conv_in(self.norm_in(*parts)) + self.condition(embedding)[:, None, None]
+        h = self.conv_out(self.dropout(self.norm_out(h)))
+        residual: Tensor = self.shortcut(*parts) + h
+        return residual
+
+
+class SelfAttention(Region):
+    """Single-head self-attention over the pixels, added to its input."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.norm = GroupNorm(channels, then=nn.Identity())
+        self.query_key_value = nn.Linear(channels, 3 * channels)
+        self.project = zeroed(nn.Linear(channels, channels))
+
+    def forward(self, x: Features) -> Features:
+        """(n, h, w, c) to the same."""
+        pixels = self.norm(x).flatten(1, 2)
+        query, key, value = self.query_key_value(pixels)[:, None].chunk(3, dim=-1)
+        attended = F.scaled_dot_product_attention(query, key, value)[:, 0]
+        residual: Tensor = x + self.project(attended).reshape(x.shape)
+        return residual
+
+
+class Downsample(Region):
+    """Halves height and width, rounding up, by a strided 3x3 convolution padded like TensorFlow's SAME (as in DDPM)."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(channels, channels, 3, stride=2)
+
+    def forward(self, x: Features) -> Float[Tensor, "n (h+1)//2 (w+1)//2 c"]:
+        """(n, h, w, c) to (n, ceil(h / 2), ceil(w / 2), c)."""
+        height, width = x.shape[1:3]
+        padded = F.pad(x, (0, 0, width % 2, 1, height % 2, 1))
+        smaller: Tensor = self.conv(padded.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
+        return smaller.contiguous()
+
+
+class Upsample(Region):
+    """Doubles height and width, or one less, by nearest neighbours and a 3x3 convolution."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv = Conv(channels, channels)
+
+    def forward(self, x: Features, height: int, width: int) -> Float[Tensor, "n {height} {width} c"]:
+        """(n, ceil(height / 2), ceil(width / 2), c) to (n, height, width, c)."""
+        squares = x[:, :, None, :, None].expand(-1, -1, 2, -1, 2, -1)
+        larger: Tensor = self.conv(squares.flatten(3, 4).flatten(1, 2)[:, :height, :width])
+        return larger
+
+
+class Stem(Conv, Region):
+    """Images to the first features, by a 3x3 convolution."""
+
+    def forward(self, images: Images) -> Float[Tensor, "n height width _"]:
+        """(n, C, height, width) to (n, height, width, c)."""
+        missing = -self.in_channels % ALIGNMENT
+        x = F.pad(images.permute(0, 2, 3, 1), (0, missing)).permute(0, 3, 1, 2)
+        weight = F.pad(self.weight, (0, 0, 0, 0, 0, missing))
+        return F.conv2d(x, weight, self.bias, padding=1).permute(0, 2, 3, 1).contiguous()
+
+
+class LastNorm(GroupNorm, Region):
+    """The norm before the head, on its own since weights have it beside the head."""
+
+
+class Head(Conv, Region):
+    """The last features to images, by a 3x3 convolution."""
+
+    def forward(self, x: Features) -> Float[Tensor, "n _ h w"]:
+        """(n, h, w, c) to (n, C, h, w)."""
+        missing = -self.out_channels % ALIGNMENT
+        weight = F.pad(self.weight, (0, 0, 0, 0, 0, 0, 0, missing))
+        bias = F.pad(self.bias, (0, missing))
+        images = F.conv2d(x.permute(0, 3, 1, 2), weight, bias, padding=1)
+        return images[:, : self.out_channels].contiguous()

@@ -1,0 +1,199 @@
+"""The UNet of DDPM (arXiv 2006.11239, appendix B), block for block that of diffusers' `UNet2DModel`."""
+
+import math
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from sfumato.errors import ConfigError
+from sfumato.networks.conditioning import Labels, RowEmbedding, refuse_foreign_labels, refuse_impossible_conditions
+from sfumato.networks.layers import (
+    Downsample,
+    Embedding,
+    Features,
+    Head,
+    Images,
+    LastNorm,
+    OtherFeatures,
+    ResidualBlock,
+    SelfAttention,
+    Stem,
+    TimeEmbedding,
+    Upsample,
+    zeroed,
+)
+
+
+@dataclass(frozen=True)
+class UNetConfig:
+    """What a UNet is made of.
+
+    Attributes:
+        image_channels: channels of the images, in and out.
+        width: channels of the first level.
+        multipliers: each level's channels in units of `width`; every further level has half the resolution.
+        blocks: residual blocks a level.
+        attention_levels: the levels (0 = full resolution) with self-attention after each block.
+        dropout: probability, inside the residual blocks.
+        classes: number of classes; 0 for a network without.
+        columns: of each column of conditions how many values it has, 0 for a number; for a network without classes.
+        augmentation: numbers in which it is told what was done to an image; 0 for a network that is never told.
+
+    Raises:
+        ConfigError: no levels, an odd width, an attention level that does not exist, a negative augmentation, or both
+            classes and columns.
+    """
+
+    image_channels: int
+    width: int
+    multipliers: tuple[int, ...]
+    blocks: int
+    attention_levels: tuple[int, ...]
+    dropout: float
+    classes: int
+    columns: tuple[int, ...] = ()
+    augmentation: int = 0
+
+    def __post_init__(self) -> None:
+        if self.width < 4 or self.width % 2 or self.blocks < 1 or min(self.multipliers, default=0) < 1:
+            raise ConfigError(
+                f"width {self.width}, multipliers {self.multipliers} and {self.blocks} blocks do not make a network",
+                "Choose an even width of at least 4, and at least one multiplier and one block, all positive.",
+            )
+        if not set(self.attention_levels) <= set(range(len(self.multipliers))):
+            raise ConfigError(
+                f"attention at levels {self.attention_levels} of a network with {len(self.multipliers)}",
+                f"Choose among 0 ... {len(self.multipliers) - 1}.",
+            )
+        refuse_impossible_conditions(self.classes, self.columns, self.augmentation)
+
+    @property
+    def embedding(self) -> int:
+        """Features of the embedding of time and labels."""
+        return 4 * self.width
+
+
+class Level(nn.Module):
+    """Residual blocks of one resolution, each followed by self-attention where the level has it."""
+
+    def __init__(self, config: UNetConfig, index: int, channels_in: list[int]) -> None:
+        super().__init__()
+        channels = config.width * config.multipliers[index]
+        attends = index in config.attention_levels
+        self.blocks = nn.ModuleList(ResidualBlock(c, channels, config.embedding, config.dropout) for c in channels_in)
+        self.attentions = nn.ModuleList(SelfAttention(channels) if attends else nn.Identity() for _ in channels_in)
+
+
+class DownLevel(Level):
+    """A level of the way down, and the halving below it (none below the last level)."""
+
+    def __init__(self, config: UNetConfig, index: int, channels_in: list[int]) -> None:
+        super().__init__(config, index, channels_in)
+        is_last = index == len(config.multipliers) - 1
+        self.downsample = None if is_last else Downsample(config.width * config.multipliers[index])
+
+    def forward(self, x: Features, embedding: Embedding) -> list[OtherFeatures]:
+        """The output of every block and of the halving, in order: the skips of the way up."""
+        outputs = []
+        for block, attention in zip(self.blocks, self.attentions, strict=True):
+            x = attention(block(embedding, x))
+            outputs.append(x)
+        if self.downsample is not None:
+            outputs.append(self.downsample(x))
+        return outputs
+
+
+class UpLevel(Level):
+    """A level of the way up, and the enlargement above it (none above the first level)."""
+
+    def __init__(self, config: UNetConfig, index: int, channels_in: list[int]) -> None:
+        super().__init__(config, index, channels_in)
+        self.upsample = None if index == 0 else Upsample(config.width * config.multipliers[index])
+
+    def forward(self, x: Features, skips: list[OtherFeatures], embedding: Embedding) -> OtherFeatures:
+        """Each block takes the latest of the skips, and removes it; the result has the size of the next one."""
+        for block, attention in zip(self.blocks, self.attentions, strict=True):
+            x = attention(block(embedding, x, skips.pop()))
+        return x if self.upsample is None else self.upsample(x, *skips[-1].shape[1:3])
+
+
+class UNet(nn.Module):
+    """Predicts an image-shaped output from a noisy image, its time and its labels. Takes images of any size.
+
+    Args:
+        config: what it is made of.
+    """
+
+    def __init__(self, config: UNetConfig) -> None:
+        super().__init__()
+        self.config = config
+        widths = [config.width * m for m in config.multipliers]
+        self.time_embedding = TimeEmbedding(config.width, config.embedding, config.augmentation)
+        self.class_embedding = nn.Embedding(config.classes + 1, config.embedding) if config.classes else None
+        self.row_embedding = RowEmbedding(config.columns, config.embedding) if config.columns else None
+        self.stem = Stem(config.image_channels, config.width)
+
+        skips = [config.width]
+        self.down_levels = nn.ModuleList()
+        for index, channels in enumerate(widths):
+            self.down_levels.append(DownLevel(config, index, [skips[-1], *[channels] * (config.blocks - 1)]))
+            skips += [channels] * (config.blocks + (index < len(widths) - 1))
+
+        self.middle_in = ResidualBlock(widths[-1], widths[-1], config.embedding, config.dropout)
+        self.middle_attention = SelfAttention(widths[-1])
+        self.middle_out = ResidualBlock(widths[-1], widths[-1], config.embedding, config.dropout)
+
+        self.up_levels = nn.ModuleList()
+        below = widths[-1]
+        for index, channels in reversed(list(enumerate(widths))):
+            from_below = [below, *[channels] * config.blocks]
+            self.up_levels.append(UpLevel(config, index, [c + skips.pop() for c in from_below]))
+            below = channels
+
+        self.norm = LastNorm(widths[0])
+        self.head = zeroed(Head(widths[0], config.image_channels))
+
+    def forward(
+        self,
+        x: Images,
+        times: Float[Tensor, " n"],
+        labels: Labels | None = None,
+        augmentation: Float[Tensor, "n a"] | None = None,
+    ) -> Images:
+        """From noisy images (n, C, h, w), times (n,), and what is known of the images, to (n, C, h, w).
+
+        Labels are classes (n,), -1 for none, or rows (n, k), NaN for what is not known; the augmentation is (n, a), 0
+        for none.
+        """
+        embedding = self._embed(times, labels, augmentation)
+        skips = [self.stem(x)]
+        for level in self.down_levels:
+            skips += level(skips[-1], embedding)
+        x = self.middle_out(embedding, self.middle_attention(self.middle_in(embedding, skips[-1])))
+        for level in self.up_levels:
+            x = level(x, skips, embedding)
+        output: Tensor = self.head(self.norm(x))
+        return output
+
+    def _embed(
+        self, times: Float[Tensor, " n"], labels: Labels | None, augmentation: Float[Tensor, "n a"] | None
+    ) -> Embedding:
+        """SiLU of time and augmentation plus labels; row 0 of the class table stands for no class."""
+        if augmentation is not None and not self.config.augmentation:
+            raise ConfigError(
+                "a network that is never told of augmentation was told of it",
+                "Call it without, or make it with UNetConfig(augmentation=...).",
+            )
+        embedding: Tensor = self.time_embedding(times, augmentation)
+        if labels is not None:
+            refuse_foreign_labels(labels, self.config.classes, len(self.config.columns))
+        if self.class_embedding is not None:
+            rows = torch.zeros(len(times), dtype=torch.int64, device=times.device) if labels is None else labels + 1
+            embedding = embedding + self.class_embedding(rows)
+        if self.row_embedding is not None:
+            unknown = times.new_full((len(times), len(self.config.columns)), math.nan)
+            embedding = embedding + self.row_embedding(unknown if labels is None else labels)
+        return F.silu(embedding)

@@ -1,0 +1,1 @@
+"""What a person reads: a data set, a run, its curves, an explanation in pictures."""

@@ -1,0 +1,65 @@
+"""What was measured of a run, as curves over the images it saw, with its best moment marked."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sfumato.diffusion.schedules import Schedule
+from sfumato.training.measurements import Best, best_of
+from sfumato.utils.pictures import Panel
+
+SEEN = "images seen"
+
+Measurements = Sequence[Mapping[str, Any]]
+"""Lines of metrics.jsonl, as `measurements.read_metrics` gives them."""
+
+
+def spoken(schedule: Schedule, t: float) -> str:
+    """A time as the step that it is, or as a share where time is continuous."""
+    return f"t = {t:.3g}" if schedule.timesteps is None else f"t = {round(t * schedule.timesteps)}"
+
+
+def loss_panels(measurements: Measurements, schedule: Schedule) -> list[Panel]:
+    """The training and held-out loss over the images seen, and the held-out loss of each noise level."""
+    heldout = _of("heldout", "loss", measurements)
+    curves = {"training": _curve(_of("train", "loss", measurements), "loss")}
+    if not heldout:
+        return [Panel("loss", SEEN, curves, log_y=True)]
+    levels = {spoken(schedule, float(time)): _level(heldout, time) for time in heldout[0]["by_time"]}
+    marks = _mark(best_of(measurements))
+    return [
+        Panel("loss", SEEN, curves | {"held out": _curve(heldout, "loss")}, log_y=True, marks=marks),
+        Panel("held-out loss by noise level", SEEN, levels, log_y=True, marks=marks),
+    ]
+
+
+def distance_panels(measurements: Measurements) -> list[Panel]:
+    """For each kind of small evaluation, the distance over the images seen, beside that of as many held-out images."""
+    evaluations = _of("evaluation", "distance", measurements)
+    best = best_of(measurements)
+    panels = []
+    for features, count in dict.fromkeys((m["features"], m["count"]) for m in evaluations):
+        alike = [m for m in evaluations if (m["features"], m["count"]) == (features, count)]
+        curves = {f"{count:,} samples": _curve(alike, "distance")}
+        if all(m.get("held_out") is not None for m in alike):
+            curves["as many held-out images"] = _curve(alike, "held_out")
+        title = f"Frechet distance ({features})"
+        panels.append(Panel(title, SEEN, curves, log_y=True, marks=_mark(best)))
+    return panels
+
+
+def _of(kind: str, quantity: str, measurements: Measurements) -> list[Mapping[str, Any]]:
+    return [m for m in measurements if m["kind"] == kind and m[quantity] is not None]
+
+
+def _level(heldout: Measurements, time: str) -> tuple[list[float], list[float]]:
+    """The held-out loss at one noise level, wherever it was measured."""
+    measured = [m for m in heldout if m["by_time"].get(time) is not None]
+    return [m["images"] for m in measured], [m["by_time"][time] for m in measured]
+
+
+def _curve(measurements: Measurements, quantity: str) -> tuple[list[float], list[float]]:
+    return [m["images"] for m in measurements], [m[quantity] for m in measurements]
+
+
+def _mark(best: Best | None) -> dict[str, float]:
+    return {} if best is None else {"best": best.images}

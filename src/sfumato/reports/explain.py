@@ -1,0 +1,170 @@
+"""Pictures for the learner: what the forward and the reverse process do to images, and the curves behind them."""
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from sfumato.data import ImageSet
+from sfumato.diffusion import analytic as oracle
+from sfumato.diffusion.denoiser import Denoiser, NetworkDenoiser
+from sfumato.diffusion.schedules import LinearBeta, Schedule
+from sfumato.reports.curves import loss_panels, spoken
+from sfumato.sampling.sampler import ImageNoise, begin, labels_for, route_for, trajectory
+from sfumato.sampling.solvers import Ancestral
+from sfumato.sampling.timesteps import Uniform
+from sfumato.training.measurements import read_metrics
+from sfumato.utils import pictures
+from sfumato.utils.depth import Depth
+from sfumato.utils.pictures import Panel
+from sfumato.utils.shapes import Images
+
+COLUMNS = 9
+"""Times shown in a strip."""
+
+AMPLITUDES = {
+    True: (
+        "$\\bar\\alpha_t$, share of the variance",
+        "$\\sqrt{\\bar\\alpha_t}$, signal",
+        "$\\sqrt{1-\\bar\\alpha_t}$, noise",
+    ),
+    False: ("$\\alpha_t^2$, power of the signal", "$\\alpha_t$, signal", "$\\sigma_t$, noise"),
+}
+"""What the amplitudes are called, in DDPM's words where there are steps."""
+
+DATA_SCHEDULE = LinearBeta()
+"""The schedule that noise is added by to images without a model: DDPM's."""
+
+MOST_NUMBERS = 2**21
+"""Pixel values of all images that the exact denoiser holds: each step reads them twice, and memory limits its speed."""
+
+EXACT_IMAGES = (16, 2000)
+"""The fewest and the most images that the exact denoiser of a folder holds."""
+
+
+def explain_run(
+    model: NetworkDenoiser,
+    run: Path,
+    images: ImageSet | None,
+    out: Path,
+    on_step: Callable[[int], None] = lambda _: None,
+) -> list[Path]:
+    """Writes the four pictures of a trained model.
+
+    Args:
+        model: the model of the run.
+        run: its directory, for the loss curve.
+        images: what it was trained on; None: its own samples take their place.
+        out: the folder.
+        on_step: told after every sampling step how many images took it.
+
+    Returns:
+        The files written.
+
+    Raises:
+        RunError: they could not be written, or the measurements could not be read.
+    """
+    moments = reverse_process(model, count=2, on_step=on_step)
+    shown = moments[-1][1] if images is None else images.select(torch.arange(2)).floats()
+    written = [*_explain(model, moments, shown, "the model", out, model.depth)]
+    measurements = read_metrics(run)
+    if any(m["kind"] == "train" for m in measurements):
+        pictures.plot(loss_panels(measurements, model.schedule), out / "loss.png")
+        written.append(out / "loss.png")
+    return written
+
+
+def explain_data(images: ImageSet, out: Path, on_step: Callable[[int], None] = lambda _: None) -> list[Path]:
+    """Writes three pictures of DDPM at work on images, with their exact denoiser in the network's place.
+
+    Args:
+        images: the data set; the exact denoiser holds some of them (see `exact_count`), spread evenly over all.
+        out: the folder.
+        on_step: called after every sampling step with the number of images that took it.
+
+    Returns:
+        The files written.
+
+    Raises:
+        RunError: they could not be written.
+    """
+    few = images.select(torch.linspace(0, len(images) - 1, exact_count(len(images), images.image_shape)).round().long())
+    model = oracle.images(DATA_SCHEDULE, few.floats())
+    moments = reverse_process(model, count=2, on_step=on_step)
+    return _explain(model, moments, few.floats()[:2], "exact", out, images.depth)
+
+
+def exact_count(count: int, image_shape: tuple[int, int, int]) -> int:
+    """How many of `count` images the exact denoiser holds, so that its 1,000 steps take seconds."""
+    least, most = EXACT_IMAGES
+    return min(count, max(least, min(most, MOST_NUMBERS // math.prod(image_shape))))
+
+
+def _explain(
+    model: Denoiser, moments: list[tuple[float, Images, Images]], shown: Images, name: str, out: Path, depth: Depth
+) -> list[Path]:
+    files = [out / "forward.png", out / "reverse.png", out / "schedule.png"]
+    times = [spoken(model.schedule, t) for t in torch.linspace(0, 1, COLUMNS).tolist()]
+    forward = [depth.viewable(row) for row in forward_process(model.schedule, shown)]
+    pictures.strip(forward, ["$x_t$"] * len(shown), times, files[0])
+    rows, titles = [], []
+    for index in range(len(moments[0][1])):
+        rows += [torch.stack([x_t[index] for _, x_t, _ in moments]), torch.stack([x[index] for *_, x in moments])]
+        titles += ["$x_t$", f"$\\hat{{x}}_0$, {name}"]
+    reverse_times = [spoken(model.schedule, t) for t, _, _ in moments]
+    pictures.strip([depth.viewable(row) for row in rows], titles, reverse_times, files[1])
+    pictures.plot(schedule_panels(model.schedule), files[2])
+    return files
+
+
+def steps_of(schedule: Schedule) -> int:
+    """All steps of a schedule, or as many as DDPM has."""
+    return schedule.timesteps or 1000
+
+
+def forward_process(schedule: Schedule, images: Images) -> list[Tensor]:
+    """Each image at `COLUMNS` times from 0 to T, under one noise: formula 7. A tensor (columns, C, H, W) an image."""
+    times = torch.linspace(0, 1, COLUMNS, dtype=torch.float64)
+    channels, height, width = images.shape[1:]
+    noise = ImageNoise(0, range(len(images)), (channels, height, width))()
+    return [
+        schedule.marginal(image.expand(COLUMNS, -1, -1, -1), times).sample(one.expand(COLUMNS, -1, -1, -1))
+        for image, one in zip(images, noise, strict=True)
+    ]
+
+
+@torch.no_grad()
+def reverse_process(
+    model: Denoiser, count: int, on_step: Callable[[int], None] = lambda _: None
+) -> list[tuple[float, Images, Images]]:
+    """(t, x_t, x0_hat) at `COLUMNS` times along the full path of Algorithm 2, the last at t = 0; classes take turns."""
+    steps = steps_of(model.schedule)
+    route = route_for(model.schedule, solver=Ancestral(), grid=Uniform(), steps=steps)
+    settled, x, noise = begin(model, range(count), labels_for(model, model.label_names, count), 0, route)
+    shown = {round(stop) for stop in torch.linspace(0, steps, COLUMNS).tolist()}
+    path = trajectory(settled, x, route.stops, route.solver, noise)
+    moments = []
+    for index, moment in enumerate(path):
+        on_step(count if index else 0)
+        if index in shown:
+            moments.append((moment.t.item(), moment.x_t.cpu(), moment.x0_hat.cpu()))
+    return moments
+
+
+def schedule_panels(schedule: Schedule) -> list[Panel]:
+    """Beta where there are steps, the amplitudes, and the signal-to-noise ratio over time."""
+    steps = steps_of(schedule)
+    t = torch.arange(1, steps + 1, dtype=torch.float64) / steps
+    alpha, sigma = schedule.alpha(t), schedule.sigma(t)
+    snr = (alpha / sigma) ** 2
+    x = t.tolist() if schedule.timesteps is None else torch.arange(1, steps + 1).tolist()
+    curves = zip(AMPLITUDES[schedule.timesteps is not None], (alpha**2, alpha, sigma), strict=True)
+    amplitudes = Panel("what is left of $x_0$ at t", "t", {name: (x, curve.tolist()) for name, curve in curves})
+    strength = Panel("signal-to-noise ratio", "t", {"SNR": (x, snr.clamp(min=1e-6).tolist())}, log_y=True)
+    if schedule.timesteps is None:
+        return [amplitudes, strength]
+    before = schedule.alpha(t - 1 / steps)
+    beta = Panel("noise added by step t: $\\beta_t$", "t", {"beta": (x, (1 - (alpha / before) ** 2).tolist())})
+    return [beta, amplitudes, strength]

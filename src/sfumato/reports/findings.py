@@ -1,0 +1,122 @@
+"""What an inspection found, in words."""
+
+import json
+from collections import defaultdict
+from collections.abc import Iterator
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from sfumato.utils.text import printable, printable_lines
+
+MOST_KINDS = 6
+MOST_CLASSES = 20
+MOST_FILES = 3
+
+IMBALANCE = 10
+"""Classes that differ by this factor deserve a word."""
+
+
+def print_findings(facts: dict[str, Any], written: list[str], as_json: bool) -> None:
+    """Prints the facts of `inspection.inspect`, and where the pictures are, as JSON or as a table."""
+    if as_json:
+        print(json.dumps(facts | {"pictures": written}))
+        return
+    table = Table(show_header=False, box=None)
+    for name, value in sentences(facts):
+        table.add_row(Text(name, style="bold"), Text(printable_lines(value)))
+    if written:
+        table.add_row(Text("look at", style="bold"), Text(printable(", ".join(written))))
+    console = Console(highlight=False)
+    console.print(table)
+    console.print(Text(f"\nTo train on it:\n  {printable(facts['command'])}"), soft_wrap=True)
+
+
+def sentences(facts: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """The facts as a person would say them, each under its heading."""
+    size = facts["bytes"]
+    yield (
+        "images",
+        f"{facts['images']:,}" + "".join(f"; {count:,} for {name}" for name, count in facts["splits"].items()),
+    )
+    yield "sizes", _listed(facts["sizes"], MOST_KINDS)
+    yield "modes", _listed(facts["modes"], MOST_KINDS)
+    yield "depths", _listed(facts["depths"], MOST_KINDS)
+    yield "values", _values(facts["values"])
+    yield "classes", _classes(facts["classes"])
+    yield "unreadable", _unreadable(facts["unreadable"])
+    if facts["other_files"]:
+        yield "other files", _listed(facts["other_files"], MOST_KINDS)
+    yield "duplicates", _duplicates(facts)
+    for notice in facts["notices"]:
+        if notice["topic"] not in ("unreadable", "range"):  # which have rows of their own
+            yield notice["topic"], notice["text"] + (f" To change it: {notice['flag']}." if notice["flag"] else "")
+    yield "learned as", "{width}x{height} pixels, {mode}, {depth}".format(**facts["learned_as"])
+    yield (
+        "memory",
+        f"{_bytes(size['images'])} on disk for the decoded images, and as much on the device if it fits; "
+        f"{_bytes(size['network'])} for the network, and {_bytes(size['batch'])} for a batch, half of it in bfloat16",
+    )
+    if facts["forecast"]:
+        yield "forecast", "\n".join(facts["forecast"])
+
+
+def _values(values: dict[str, Any]) -> str:
+    black, white = values["black"], values["white"]
+    low, high = values.get("low", black), values.get("high", white)
+    if (low, high) == (black, white):
+        return f"{low:,.6g} to {high:,.6g}, taken as black and white (--range LOW HIGH)"
+    return f"{low:,.6g} to {high:,.6g}; {black:,.6g} and {white:,.6g} are taken as black and white (--range LOW HIGH)"
+
+
+def _listed(counts: dict[str, int], most: int) -> str:
+    shown = ", ".join(f"{count:,} of {name}" for name, count in list(counts.items())[:most])
+    return shown + (f", and {len(counts) - most:,} more kinds" if len(counts) > most else "")
+
+
+def _classes(counts: dict[str, int]) -> str:
+    if not counts:
+        return "none"
+    shown = ", ".join(f"{name} ({count:,})" for name, count in list(counts.items())[:MOST_CLASSES])
+    more = f", and {len(counts) - MOST_CLASSES:,} more" if len(counts) > MOST_CLASSES else ""
+    largest, smallest = max(counts, key=counts.__getitem__), min(counts, key=counts.__getitem__)
+    ratio = counts[largest] / max(counts[smallest], 1)
+    uneven = f"\nuneven: {largest} has {ratio:.0f} times as many images as {smallest}" if ratio >= IMBALANCE else ""
+    return f"{len(counts)}: {shown}{more}{uneven}"
+
+
+def _unreadable(files: list[dict[str, str]]) -> str:
+    """How many files cannot be read for each reason, the most frequent first, with some of their names."""
+    if not files:
+        return "none"
+    by_reason = defaultdict(list)
+    for file in files:
+        by_reason[file["reason"]].append(file["name"])
+    lines = [f"{len(files):,}, which training skips (--json lists all)"]
+    for reason, names in sorted(by_reason.items(), key=lambda item: -len(item[1]))[:MOST_KINDS]:
+        shown = ", ".join(names[:MOST_FILES]) + (", ..." if len(names) > MOST_FILES else "")
+        lines.append(f"{len(names):,}: {reason} ({shown})")
+    return "\n".join(lines)
+
+
+def _duplicates(facts: dict[str, Any]) -> str:
+    same, alike = facts["duplicates"], facts["near_duplicates"]
+    words = [f"{same['images']:,} images share their pixels with another" if same["images"] else "none"]
+    if alike is not None and alike["images"] > same["images"]:
+        groups = f"{alike['groups']:,} group{'s' if alike['groups'] > 1 else ''}"
+        words.append(f"{alike['images']:,} images look like another ({groups})")
+    return "; ".join(words)
+
+
+def _bytes(count: int) -> str:
+    """A number of bytes, as a person says it.
+
+    >>> _bytes(184_320_000)
+    '184 MB'
+    """
+    for unit, size in (("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
+        if count >= size:
+            return f"{count / size:.3g} {unit}"
+    return f"{count} bytes"

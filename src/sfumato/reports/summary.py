@@ -1,0 +1,150 @@
+"""What a run is: in a few lines for a person, as JSON for a script, and in curves."""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from sfumato.data.conditions import Category, Number
+from sfumato.diffusion.schedules import schedule_for
+from sfumato.models import DESCRIPTION, MODEL, read_description
+from sfumato.networks.convnet import ConvNetConfig
+from sfumato.reports.curves import distance_panels, loss_panels
+from sfumato.training.budget import Budget
+from sfumato.training.measurements import best_of, read_metrics
+from sfumato.training.runs import kept_best, read_record
+from sfumato.training.state import Counters
+from sfumato.utils import pictures
+from sfumato.utils.text import printable_lines
+
+MOST_LABELS = 20
+LOSSES = {"training": "loss", "held out": "heldout_loss"}
+
+
+def summarize(run: Path) -> dict[str, Any]:
+    """The facts of the run at `run`: data, model, training, latest losses, files.
+
+    Raises:
+        RunError: it is not a run, or its files are broken.
+    """
+    record = read_record(run)
+    config, learned = record.config, record.learned
+    measurements = read_metrics(run)
+    training = [m for m in measurements if m["kind"] == "train"]
+    heldout = [m for m in measurements if m["kind"] == "heldout"]
+    evaluations = [m for m in measurements if m["kind"] == "evaluation"]
+    best = best_of(measurements)
+    kept = kept_best(run, best)
+    last: dict[str, Any] = {"images": 0, "steps": 0, "seconds": 0.0, "loss": None, "skipped": 0}
+    last |= training[-1] if training else {}
+    budget = Budget.of(config.optimization)
+    checkpoints = sorted((run / "checkpoints").glob("*.safetensors"))
+    return {
+        "run": str(run),
+        "data": {"source": config.source, "images": learned.images, "image_shape": list(learned.image_shape)},
+        "labels": list(learned.label_names),
+        "columns": [asdict(column) for column in learned.columns],
+        "preset": config.preset,
+        "schedule": config.diffusion.schedule,
+        "parametrization": config.diffusion.parametrization,
+        "network": _network(run / MODEL),
+        "images_seen": last["images"],
+        "images": config.optimization.images,
+        "minutes": config.optimization.minutes,
+        "share": budget.spent(Counters(images_seen=last["images"], seconds=last["seconds"])),
+        "steps": last["steps"],
+        "skipped_steps": last["skipped"],
+        "seconds": last["seconds"],
+        "loss": last["loss"],
+        "heldout_loss": heldout[-1]["loss"] if heldout else None,
+        "evaluation": evaluations[-1] if evaluations else None,
+        "best": best and asdict(best) | {"model": kept and str(kept)},
+        "checkpoints": [str(path) for path in checkpoints],
+    }
+
+
+def save_curves(run: Path, file: Path) -> Path | None:
+    """Draws what was measured of the run at `run`, with its best moment marked; None where nothing was, yet.
+
+    Raises:
+        RunError: it is not a run, its files are broken, or `file` could not be written.
+    """
+    measurements = read_metrics(run)
+    if not measurements:
+        return None
+    diffusion = read_record(run).config.diffusion
+    schedule = schedule_for(diffusion.schedule, zero_terminal_snr=diffusion.zero_terminal_snr, shift=diffusion.shift)
+    pictures.plot([*loss_panels(measurements, schedule), *distance_panels(measurements)], file)
+    return file
+
+
+def print_summary(summary: dict[str, Any], as_json: bool) -> None:
+    """Prints the facts as JSON, or as a table."""
+    if as_json:
+        print(json.dumps(summary))
+        return
+    table = Table(show_header=False, box=None)
+    for name, value in _sentences(summary):
+        table.add_row(Text(name, style="bold"), Text(printable_lines(value)))
+    Console(highlight=False).print(table)
+
+
+def _network(model: Path) -> dict[str, Any] | None:
+    if not (model / DESCRIPTION).is_file():
+        return None
+    network = read_description(model).network
+    kind = "ConvNet" if isinstance(network, ConvNetConfig) else "UNet"
+    return {"kind": kind, "width": network.width, "multipliers": list(network.multipliers), "blocks": network.blocks}
+
+
+def _column(fields: dict[str, Any]) -> str:
+    return str(Number(**fields) if fields["kind"] == "number" else Category(**fields))
+
+
+def _distance(evaluation: dict[str, Any]) -> str:
+    if evaluation["distance"] is None:
+        return "the samples are not finite"
+    real = evaluation.get("held_out")
+    beside = "" if real is None else f"; as many held-out images: {real:.4g}"
+    return f"{evaluation['distance']:.4g} (Frechet, {evaluation['features']}, {evaluation['count']:,} samples{beside})"
+
+
+def _best(best: dict[str, Any] | None) -> str:
+    if best is None:
+        return "none yet"
+    what = {"distance": "distance", "loss": "held-out loss"}[best["quantity"]]
+    kept = "its model is not kept" if best["model"] is None else f"its model is {best['model']}"
+    return f"after {best['images']:,} images, by {what} ({best['value']:.4g}); {kept}"
+
+
+def _sentences(facts: dict[str, Any]) -> list[tuple[str, str]]:
+    """The facts as a person would say them."""
+    data, network = facts["data"], facts["network"]
+    channels, height, width = data["image_shape"]
+    shown = ", ".join(facts["labels"][:MOST_LABELS]) + (", ..." if len(facts["labels"]) > MOST_LABELS else "")
+    made_of = "{kind}, {width} channels x {multipliers}, blocks a level: {blocks}"
+    model = "none yet" if network is None else made_of.format(**network)
+    losses = [f"{name} {facts[key]:.4f}" for name, key in LOSSES.items() if facts[key] is not None]
+    evaluation = facts["evaluation"]
+    return [
+        ("run", facts["run"]),
+        ("data", f"{data['source']}: {data['images']:,} images of {height}x{width}x{channels}"),
+        ("classes", f"{len(facts['labels'])}: {shown}" if facts["labels"] else "none"),
+        ("conditions", ", ".join(map(_column, facts["columns"])) or "none"),
+        ("model", f"preset {facts['preset']}: {model}"),
+        ("process", f"schedule {facts['schedule']}; the network predicts {facts['parametrization']}"),
+        (
+            "progress",
+            f"{facts['share']:.0%} of {Budget(facts['images'], facts['minutes'])}: {facts['images_seen']:,} images in "
+            f"{facts['steps']:,} steps, {facts['seconds'] / 60:.1f} minutes; {facts['skipped_steps']} steps skipped",
+        ),
+        ("loss", ", ".join(losses) or "none yet"),
+        *([] if evaluation is None else [("distance", _distance(evaluation))]),
+        ("best", _best(facts["best"])),
+        ("checkpoints", "\n".join(facts["checkpoints"]) or "none yet"),
+        ("curves", facts["curves"] or "none yet"),
+    ]

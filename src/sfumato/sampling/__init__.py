@@ -1,0 +1,1 @@
+"""Sampling: one loop, solvers, timesteps, inversion, and many images at once."""

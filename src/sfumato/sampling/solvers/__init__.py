@@ -1,0 +1,67 @@
+"""Step rules: from x_t to x_s, s < t, with a denoiser. A new one is a class, and a line in `SOLVERS`."""
+
+from sfumato.errors import SamplingError
+from sfumato.sampling.solvers.adaptive import Adaptive
+from sfumato.sampling.solvers.base import Moment, NoiseSource, Solver, Step
+from sfumato.sampling.solvers.multistep import DEIS, IPNDM, DPMSolver
+from sfumato.sampling.solvers.single import DDIM, Ancestral, Euler, Heun
+from sfumato.sampling.solvers.unipc import UniPC
+from sfumato.utils.registry import named
+
+__all__ = [
+    "DDIM",
+    "DEIS",
+    "IPNDM",
+    "SOLVERS",
+    "Adaptive",
+    "Ancestral",
+    "DPMSolver",
+    "Euler",
+    "Heun",
+    "Moment",
+    "NoiseSource",
+    "Solver",
+    "Step",
+    "UniPC",
+    "solver_for",
+]
+
+SOLVERS: dict[str, Solver] = {
+    "ddpm": Ancestral(),
+    "ddim": DDIM(),
+    "euler": Euler(),
+    "heun": Heun(),
+    "dpm-1": DPMSolver(order=1),
+    "dpm-2m": DPMSolver(order=2),
+    "dpm-3m": DPMSolver(order=3),
+    "dpm-1-sde": DPMSolver(order=1, eta=1.0),
+    "dpm-2m-sde": DPMSolver(order=2, eta=1.0),
+    "dpm-3m-sde": DPMSolver(order=3, eta=1.0),
+    "unipc-2": UniPC(order=2),
+    "unipc-3": UniPC(order=3),
+    **{f"deis-{order}": DEIS(order) for order in (1, 2, 3, 4)},
+    **{f"ipndm-{order}": IPNDM(order) for order in (1, 2, 3, 4)},
+    "adaptive": Adaptive(),
+}
+
+
+def solver_for(name: str) -> Solver:
+    """The solver of a name in `SOLVERS`, possibly with settings.
+
+    >>> solver_for("ddim:eta=0.5")
+    DDIM(eta=0.5)
+
+    Raises:
+        SamplingError: an unknown name or setting; lists what is possible.
+    """
+    return named(SOLVERS, name, "solver", SamplingError)
+
+
+def refuse_random(solver: Solver) -> None:
+    """Raises `SamplingError` unless the solver is deterministic; lists those that are."""
+    if not solver.deterministic:
+        known = [name for name, one in SOLVERS.items() if one.deterministic]
+        raise SamplingError(
+            f"{solver} draws noise on its way, and a path that can be retraced was asked",
+            f"Choose among: {', '.join(known)}.",
+        )

@@ -1,0 +1,254 @@
+"""Step rules that also use the estimates of earlier stops: DPM-Solver++, DEIS and iPNDM.
+
+With half the log-SNR lambda = log(alpha / sigma), the probability-flow ODE has the exact solution (DPM-Solver++)
+
+    x_s / sigma_s = x_t / sigma_t + integral of x0_hat(lambda) d exp(lambda)
+
+and, with rho = sigma / alpha = exp(-lambda), as well (DEIS)
+
+    x_s / alpha_s = x_t / alpha_t + integral of noise_hat d rho
+
+An estimate known at several stops is extrapolated over the step and integrated: order k with k stops.
+"""
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import takewhile
+
+import numpy as np
+import torch
+
+from sfumato.diffusion.conversions import noise_in
+from sfumato.diffusion.denoiser import Denoiser
+from sfumato.diffusion.schedules import Schedule
+from sfumato.errors import SamplingError
+from sfumato.sampling.solvers.base import Moment, NoiseSource, Solver, Step
+from sfumato.sampling.solvers.single import refuse_eta
+from sfumato.utils.shapes import Images, Times, over
+
+
+@dataclass(frozen=True)
+class Multistep(Solver):
+    """Rules of one evaluation a step that combine the newest stops, as many as their order says.
+
+    The first steps have fewer stops and a lower order; the step that ends at t = 0 is x0_hat.
+
+    Args:
+        order: stops to combine.
+
+    Raises:
+        SamplingError: an order that the rule does not have.
+    """
+
+    order: int
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.order <= self.highest_order:
+            raise SamplingError(
+                f"{type(self).__name__} of order {self.order} does not exist",
+                f"Choose an order from 1 to {self.highest_order}.",
+            )
+
+    @property
+    @abstractmethod
+    def highest_order(self) -> int:
+        """The most stops that the rule combines."""
+
+    @property
+    def memory(self) -> int:
+        """All stops but the newest."""
+        return self.order - 1
+
+    @property
+    def least_steps(self) -> int:
+        """What it takes to combine `order` stops once, as the step that ends at t = 0 combines none."""
+        return self.order + 1 if self.order > 1 else 1
+
+    def step(
+        self, denoiser: Denoiser, x_t: Images, t: Times, s: Times, noise: NoiseSource, past: Sequence[Moment]
+    ) -> Step:
+        """Evaluate, then combine. Earlier stops without any signal are left out."""
+        schedule = denoiser.schedule
+        now = Moment(t, x_t, denoiser(x_t, t))
+        if s == 0:
+            return Step(now, now.x0_hat)
+        seen = takewhile(lambda stop: schedule.alpha(stop.t) > 0, past[: self.order - 1])
+        return Step(now, self.combine(schedule, s, [now, *seen], noise))
+
+    @abstractmethod
+    def combine(self, schedule: Schedule, s: Times, stops: Sequence[Moment], noise: NoiseSource) -> Images:
+        """x_s > 0 from the newest stops, the latest first."""
+
+
+@dataclass(frozen=True)
+class DPMSolver(Multistep):
+    """DPM-Solver++ in its multistep form, as an ODE or an SDE. arXiv 2211.01095; Algorithm 2 is 2M.
+
+    Order 1 is DDIM with the same eta at 0 and 1. Order 3 extrapolates by the whole quadratic: the authors' code, and
+    diffusers', halve its second derivative, and so are of order 2 (tests/core/test_solver_order.py).
+
+    Args:
+        order: 1, 2 (2M) or 3 (3M).
+        eta: 0 is the probability-flow ODE, 1 the reverse SDE; between, part of the noise is drawn anew.
+
+    Raises:
+        SamplingError: another order, or an eta out of range.
+    """
+
+    order: int = 2
+    eta: float = 0.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        refuse_eta(self.eta)
+
+    @property
+    def highest_order(self) -> int:
+        """The cubic was never shown to help."""
+        return 3
+
+    @property
+    def deterministic(self) -> bool:
+        """At eta 0."""
+        return self.eta == 0
+
+    def combine(self, schedule: Schedule, s: Times, stops: Sequence[Moment], noise: NoiseSource) -> Images:
+        """x_s = sigma_s / sigma_t e^(-eta h) x_t + alpha_s (integral of the extrapolated x0_hat) + spread z."""
+        now = stops[0]
+        h = _half_logsnr(schedule, s) - _half_logsnr(schedule, now.t)
+        forgotten = _decayed(self.eta, h)
+        keep = schedule.sigma(s) / schedule.sigma(now.t) * (1 - forgotten)
+        x_s = over(keep, now.x_t) * now.x_t
+        for weight, term in zip(self._weights(h, len(stops)), _taylor(schedule, stops), strict=True):
+            x_s = x_s + over(schedule.alpha(s) * weight, x_s) * term
+        if self.eta:
+            x_s = x_s + over(schedule.sigma(s) * _decayed(2 * self.eta, h).sqrt(), x_s) * noise()
+        return x_s
+
+    def _weights(self, h: Times, stops: int) -> tuple[Times, ...]:
+        """What each Taylor term contributes: the integral of r exp(-r (h - u)) u^j / j! over [0, h], r = 1 + eta.
+
+        With two stops the paper has h / 2 times the first in the place of the second ("midpoint", Algorithm 2).
+        """
+        rate = 1 + self.eta
+        whole = _decayed(rate, h)
+        if stops < 3:
+            return (whole, whole * h / 2)[:stops]
+        linear = h - whole / rate
+        return whole, linear, h**2 / 2 - linear / rate
+
+
+def _half_logsnr(schedule: Schedule, t: Times) -> Times:
+    """lambda = log(alpha / sigma)."""
+    return schedule.logsnr(t) / 2
+
+
+def _decayed(rate: float, h: Times) -> Times:
+    """1 - exp(-rate h), 0 at rate 0 even over an infinite h."""
+    return -torch.expm1(-rate * h) if rate else torch.zeros_like(h)
+
+
+def _taylor(schedule: Schedule, stops: Sequence[Moment]) -> list[Images]:
+    """x0_hat and its first and second derivative in lambda at the newest stop, as far as the stops tell.
+
+    From the parabola through three stops, in Newton's divided differences.
+    """
+    half = [_half_logsnr(schedule, stop.t) for stop in stops]
+    estimates = [stop.x0_hat for stop in stops]
+    slopes = [
+        (newer - older) / over(at - before, newer)
+        for newer, older, at, before in zip(estimates, estimates[1:], half, half[1:], strict=False)
+    ]
+    if len(slopes) < 2:
+        return [estimates[0], *slopes]
+    curvature = (slopes[0] - slopes[1]) / over(half[0] - half[2], slopes[0])
+    return [estimates[0], slopes[0] + over(half[0] - half[1], curvature) * curvature, 2 * curvature]
+
+
+@dataclass(frozen=True)
+class NoiseMultistep(Multistep):
+    """Rules that extrapolate the noise over a step in rho: DDIM, moved by the differences to earlier noises."""
+
+    @property
+    def highest_order(self) -> int:
+        """As published."""
+        return 4
+
+    def combine(self, schedule: Schedule, s: Times, stops: Sequence[Moment], noise: NoiseSource) -> Images:
+        """alpha_s x0_hat + sigma_s noise_hat + alpha_s sum of w_j (noise_hat_j - noise_hat)."""
+        now = stops[0]
+        noises = [noise_in(stop.x_t, stop.x0_hat, schedule.alpha(stop.t), schedule.sigma(stop.t)) for stop in stops]
+        x_s = over(schedule.alpha(s), now.x_t) * now.x0_hat + over(schedule.sigma(s), now.x_t) * noises[0]
+        if len(stops) == 1:
+            return x_s
+        weights = self.weights([_log_rho(schedule, stop.t) for stop in stops], _log_rho(schedule, s))
+        for weight, earlier in zip(weights[1:], noises[1:], strict=True):
+            x_s = x_s + over(schedule.alpha(s) * weight, x_s) * (earlier - noises[0])
+        return x_s
+
+    @abstractmethod
+    def weights(self, log_rho: Sequence[Times], end: Times) -> Sequence[Times]:
+        """The integral over rho, from the first of `log_rho` to `end`, of each stop's share in the extrapolation."""
+
+
+ADAMS_BASHFORTH = {
+    2: (3 / 2, -1 / 2),
+    3: (23 / 12, -16 / 12, 5 / 12),
+    4: (55 / 24, -59 / 24, 37 / 24, -9 / 24),
+}
+"""Coefficients for equal strides by the number of stops, the newest first."""
+
+
+@dataclass(frozen=True)
+class IPNDM(NoiseMultistep):
+    """iPNDM: Adams-Bashforth's fixed coefficients. arXiv 2204.13902, after PNDM, 2202.09778.
+
+    The coefficients are those of equal strides in rho, whatever the grid.
+
+    Args:
+        order: 1 (DDIM) to 4.
+
+    Raises:
+        SamplingError: another order.
+    """
+
+    order: int = 4
+
+    def weights(self, log_rho: Sequence[Times], end: Times) -> Sequence[Times]:
+        """The coefficients times the stride."""
+        stride = end.exp() - log_rho[0].exp()
+        return [coefficient * stride for coefficient in ADAMS_BASHFORTH[len(log_rho)]]
+
+
+NODES, NODE_WEIGHTS = (torch.from_numpy(part) for part in np.polynomial.legendre.leggauss(16))
+
+
+@dataclass(frozen=True)
+class DEIS(NoiseMultistep):
+    """DEIS (arXiv 2204.13902), with the polynomial through the noises in log(rho), as in diffusers.
+
+    Args:
+        order: 1 (DDIM) to 4.
+
+    Raises:
+        SamplingError: another order.
+    """
+
+    order: int = 3
+
+    def weights(self, log_rho: Sequence[Times], end: Times) -> Sequence[Times]:
+        """Of each Lagrange polynomial, by Gauss-Legendre quadrature that is exact to rounding."""
+        reach = (end - log_rho[0]) / 2
+        nodes = log_rho[0] + reach * (1 + NODES)
+        measure = reach * NODE_WEIGHTS * nodes.exp()
+        weights = []
+        for own in log_rho:
+            shares = [(nodes - other) / (own - other) for other in log_rho if other != own]
+            weights.append((measure * torch.stack(shares).prod(0)).sum())
+        return weights
+
+
+def _log_rho(schedule: Schedule, t: Times) -> Times:
+    """log(sigma / alpha)."""
+    return -_half_logsnr(schedule, t)

@@ -1,0 +1,199 @@
+"""Step rules that look at the present only: ancestral, DDIM, Euler and Heun."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+
+from sfumato.diffusion.conversions import noise_in
+from sfumato.diffusion.denoiser import Denoiser
+from sfumato.diffusion.gaussian import Gaussian
+from sfumato.diffusion.schedules import Schedule
+from sfumato.errors import SamplingError
+from sfumato.sampling.solvers.base import Moment, NoiseSource, Solver, Step
+from sfumato.utils.shapes import Images, Times, over
+
+
+@dataclass(frozen=True)
+class Ancestral(Solver):
+    """DDPM's sampler: draw x_s from q(x_s | x_t, x0_hat). Algorithm 2 of DDPM, formulas 9 to 11 of the article.
+
+    Over a stride the posterior is that of the stride, not of one step. The step that ends at t = 0 adds no noise.
+
+    Args:
+        variance: "small" is that of the posterior, beta_tilde, exact when data are a point; "large" is that of the
+            forward step, beta, exact when data are standard normal (DDPM section 3.2).
+    """
+
+    variance: Literal["small", "large"] = "small"
+
+    def __post_init__(self) -> None:
+        if self.variance not in ("small", "large"):
+            raise SamplingError(f"the variance {self.variance!r} is unknown", "Choose small or large.")
+
+    @property
+    def usual_steps(self) -> int:
+        """As many as DDPM's schedule has."""
+        return 1000
+
+    @property
+    def usual_grid(self) -> str:
+        """With as many steps, DDPM's own."""
+        return "uniform"
+
+    @property
+    def deterministic(self) -> bool:
+        """It draws noise at each step but the last."""
+        return False
+
+    def step(
+        self, denoiser: Denoiser, x_t: Images, t: Times, s: Times, noise: NoiseSource, past: Sequence[Moment]
+    ) -> Step:
+        """mean + sqrt(variance) z, and the mean alone at s = 0."""
+        x0_hat: Images = denoiser(x_t, t)
+        now = Moment(t, x_t, x0_hat)
+        posterior = denoiser.schedule.posterior(x_t, x0_hat, t, s)
+        if s == 0:
+            return Step(now, posterior.mean)
+        if self.variance == "large":
+            posterior = Gaussian(posterior.mean, denoiser.schedule.transition(x_t, s, t).variance)
+        return Step(now, posterior.sample(noise()))
+
+
+@dataclass(frozen=True)
+class DDIM(Solver):
+    """Keeps the share of the noise that it has seen and draws the rest anew. DDIM (arXiv 2010.02502), eq. 12 and 16.
+
+    Args:
+        eta: 0 keeps all of it and is deterministic; 1 is `Ancestral("small")`.
+
+    Raises:
+        SamplingError: eta is not in [0, 1]; beyond, the noise kept would be the root of a negative number.
+    """
+
+    eta: float = 0.0
+
+    def __post_init__(self) -> None:
+        refuse_eta(self.eta)
+
+    @property
+    def deterministic(self) -> bool:
+        """At eta 0."""
+        return self.eta == 0
+
+    def step(
+        self, denoiser: Denoiser, x_t: Images, t: Times, s: Times, noise: NoiseSource, past: Sequence[Moment]
+    ) -> Step:
+        """alpha_s x0_hat + sqrt(sigma_s^2 - v) noise_hat + sqrt(v) z, with v = eta^2 sigma_s^2 (1 - SNR_t / SNR_s)."""
+        schedule = denoiser.schedule
+        x0_hat: Images = denoiser(x_t, t)
+        noise_hat = noise_in(x_t, x0_hat, schedule.alpha(t), schedule.sigma(t))
+        renewed = self.eta**2 * schedule.snr_lost(s, t) if self.eta else torch.zeros_like(t)
+        sigma = schedule.sigma(s)
+        x_s = over(schedule.alpha(s), x_t) * x0_hat + over(sigma * (1 - renewed).sqrt(), x_t) * noise_hat
+        if renewed > 0 and s > 0:
+            x_s = x_s + over(sigma * renewed.sqrt(), x_t) * noise()
+        return Step(Moment(t, x_t, x0_hat), x_s)
+
+
+@dataclass(frozen=True)
+class Euler(Solver):
+    """Euler's rule for dx = x0_hat d(alpha) + noise_hat d(sigma), the probability-flow ODE, with EDM's churn.
+
+    Without churn it is DDIM. Churn adds noise before each step, which corrects earlier errors: EDM (arXiv 2206.00364),
+    Algorithm 2. Noise levels are sigma / alpha.
+
+    Args:
+        churn: by how much the noise level rises before each step, S_churn / N of the paper; 0 is none.
+        churn_from: the lowest noise level with churn, S_tmin.
+        churn_to: the highest, S_tmax.
+        churn_noise: how strong the added noise is, S_noise.
+
+    Raises:
+        SamplingError: a churn outside [0, sqrt(2) - 1], or a range or noise of it that makes no sense.
+    """
+
+    churn: float = 0.0
+    churn_from: float = 0.0
+    churn_to: float = math.inf
+    churn_noise: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.churn <= math.sqrt(2) - 1:
+            raise SamplingError(
+                f"churn {self.churn} is out of range", "Choose 0 to 0.4142 (the paper's S_churn over the steps)."
+            )
+        if not (0 <= self.churn_from < self.churn_to and 0 <= self.churn_noise < math.inf):
+            raise SamplingError(
+                f"churn from {self.churn_from} to {self.churn_to} with noise {self.churn_noise} makes no sense",
+                "Choose 0 <= churn_from < churn_to, and a finite churn_noise; the paper's is about 1.",
+            )
+
+    @property
+    def deterministic(self) -> bool:
+        """Without churn."""
+        return self.churn == 0
+
+    def step(
+        self, denoiser: Denoiser, x_t: Images, t: Times, s: Times, noise: NoiseSource, past: Sequence[Moment]
+    ) -> Step:
+        """Up by the churn, then down to s."""
+        x, noisier = self._churned(denoiser.schedule, x_t, t, noise)
+        x0_hat: Images = denoiser(x, noisier)
+        now = Moment(noisier, x, x0_hat)
+        return Step(now, self._move(denoiser, now, s))
+
+    def _churned(self, schedule: Schedule, x_t: Images, t: Times, noise: NoiseSource) -> tuple[Images, Times]:
+        """x_t with more noise, and its new time, at most 1; so at t = 1 there is no churn."""
+        level = torch.exp(-schedule.logsnr(t) / 2)
+        if not (self.churn and t < 1 and self.churn_from <= level <= self.churn_to):
+            return x_t, t
+        noisier = schedule.time_at(schedule.logsnr(t) - 2 * math.log1p(self.churn))
+        risen = schedule.transition(x_t, t, noisier)
+        return risen.mean + self.churn_noise * risen.variance.sqrt() * noise(), noisier
+
+    def _move(self, denoiser: Denoiser, now: Moment, s: Times) -> Images:
+        """Along the tangent at `now`."""
+        return _along(denoiser.schedule, now, s, now.x0_hat, _noise_hat(denoiser.schedule, now))
+
+
+@dataclass(frozen=True)
+class Heun(Euler):
+    """Euler's rule with the mean of the tangents at both ends: second order, two evaluations a step.
+
+    EDM (arXiv 2206.00364), Algorithm 2, here along the path of any schedule. The step that ends at t = 0 is Euler's.
+    Arguments and errors are those of `Euler`.
+    """
+
+    @property
+    def usual_steps(self) -> int:
+        """19 evaluations."""
+        return 10
+
+    def _move(self, denoiser: Denoiser, now: Moment, s: Times) -> Images:
+        """Euler's step, a look from its end, and the step again with the mean of both looks."""
+        schedule, x_s = denoiser.schedule, super()._move(denoiser, now, s)
+        if s == 0:
+            return x_s
+        then = Moment(s, x_s, denoiser(x_s, s))
+        x0_hat = (now.x0_hat + then.x0_hat) / 2
+        return _along(schedule, now, s, x0_hat, (_noise_hat(schedule, now) + _noise_hat(schedule, then)) / 2)
+
+
+def _noise_hat(schedule: Schedule, now: Moment) -> Images:
+    return noise_in(now.x_t, now.x0_hat, schedule.alpha(now.t), schedule.sigma(now.t))
+
+
+def _along(schedule: Schedule, now: Moment, s: Times, x0_hat: Images, noise_hat: Images) -> Images:
+    """x + (alpha_s - alpha_t) x0_hat + (sigma_s - sigma_t) noise_hat."""
+    of_data = schedule.alpha(s) - schedule.alpha(now.t)
+    of_noise = schedule.sigma(s) - schedule.sigma(now.t)
+    return now.x_t + over(of_data, now.x_t) * x0_hat + over(of_noise, now.x_t) * noise_hat
+
+
+def refuse_eta(eta: float) -> None:
+    """Raises `SamplingError` unless eta is in [0, 1]."""
+    if not 0 <= eta <= 1:
+        raise SamplingError(f"eta {eta} is out of range", "Choose 0 (no fresh noise) to 1 (as much as DDPM draws).")

@@ -1,0 +1,263 @@
+"""Samples on their way to disk, a batch at a time, in memory that does not grow: an archive, or a folder of files."""
+
+import json
+import shutil
+import tempfile
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
+from io import BytesIO
+from itertools import islice
+from pathlib import Path
+from typing import IO
+from zipfile import ZIP_DEFLATED, ZipFile
+
+import imagecodecs
+import numpy as np
+import tifffile
+import torch
+from torch import Tensor
+
+from sfumato.data.conditions import Category, Column, spelled
+from sfumato.utils import pictures
+from sfumato.utils.depth import Depth
+from sfumato.utils.files import UNFINISHED, cannot_write, write_swiftly, writing_whole
+from sfumato.utils.shapes import UNLABELLED, Images, Labels
+
+MOST_IN_GRID = 144
+THREADS = 4
+"""That write files while the next images are drawn."""
+
+SEED = "seed.txt"
+"""The file in a folder of samples that holds their seed."""
+
+CHUNK = 64
+"""Images that a thread writes at a time."""
+
+Record = dict[str, str | float]
+"""What is known of an image: a line of metadata.jsonl."""
+
+
+class Writer(ExitStack, ABC):
+    """Takes batches of samples, and at last completes what they are written to. A context manager.
+
+    Args:
+        out: what is made.
+        columns: what labels say, `Denoiser.known_columns`.
+        depth: how pixels are written.
+        grid_columns: images in a row of the grid; None: about as many as rows.
+        seed: of the images, kept beside them; None: unknown.
+
+    Attributes:
+        count: the images of all whole batches that were taken: those that will be there.
+    """
+
+    def __init__(
+        self,
+        out: Path,
+        columns: Sequence[Column],
+        depth: Depth,
+        grid_columns: int | None = None,
+        seed: int | None = None,
+    ) -> None:
+        super().__init__()
+        self.out = out
+        self.columns = columns
+        self.depth = depth
+        self.grid_columns = grid_columns
+        self.seed = seed
+        self.shown: list[Images] = []
+        self.count = 0
+        self.batches: list[tuple[int, Labels | None]] = []
+
+    def add(self, images: Images, labels: Labels | None) -> None:
+        """Takes a batch.
+
+        Args:
+            images: (n, C, H, W) in [-1, 1], on the CPU.
+            labels: classes (n,), rows (n, columns) or None.
+
+        Raises:
+            RunError: this batch, or one before it, could not be written.
+        """
+        self.put(images)
+        self.shown.append(self.depth.viewable(images[: max(0, MOST_IN_GRID - self.count)]).clone())
+        self.batches.append((len(images), labels))
+        self.count += len(images)
+
+    @abstractmethod
+    def put(self, images: Images) -> None:
+        """Puts images behind the `count` that there are."""
+
+    @abstractmethod
+    def finish(self) -> Path:
+        """Completes the whole with the images that there are, at least one; returns the picture to look at.
+
+        Raises:
+            RunError: it could not be written.
+        """
+
+    def records(self) -> Iterator[Record]:
+        """What each image was asked to be."""
+        for images, labels in self.batches:
+            yield from [{}] * images if labels is None else spelled(self.columns, labels)
+
+    def save_grid(self, path: Path) -> Path:
+        """Writes the first images as one picture, with the classes or conditions that they were asked to be.
+
+        Raises:
+            RunError: it could not be written.
+        """
+        images = torch.cat(self.shown)
+        titles = [_title(record) for record in islice(self.records(), len(images))]
+        return pictures.save_grid(images, path, self.grid_columns, titles if any(titles) else None)
+
+
+class Archive(Writer):
+    """NAME.npz. images: (n, H, W, C); labels: int64 (n,), -1 without class; condition.NAME: (n,), of each column asked.
+
+    label_names: the classes in the order of their labels, if the model knows any. seed: () uint64, if it is known.
+    Beside it NAME-grid.png of the first images.
+
+    The number of images stands before the first of them. So all wait in a file without a name, on the same disk, until
+    it is known.
+    """
+
+    def put(self, images: Images) -> None:
+        """Into the file without a name."""
+        pixels = np.ascontiguousarray(self.depth.to_pixels(images).permute(0, 2, 3, 1).numpy())
+        try:
+            if not self.count:
+                self.shape, self.dtype = pixels.shape[1:], pixels.dtype
+                self.out.parent.mkdir(parents=True, exist_ok=True)
+                spool = tempfile.TemporaryFile(prefix=UNFINISHED, dir=self.out.parent)  # noqa: SIM115 (an ExitStack)
+                self.spool: IO[bytes] = self.enter_context(spool)
+            self.spool.write(pixels.data)
+        except OSError as error:
+            raise cannot_write(self.out, error) from error
+
+    def finish(self) -> Path:
+        """Writes the archive."""
+        self.spool.truncate(self.count * int(np.prod(self.shape)) * self.dtype.itemsize)
+        self.spool.seek(0)
+        about = {"descr": np.lib.format.dtype_to_descr(self.dtype), "fortran_order": False}
+        with writing_whole(self.out) as file, ZipFile(file, "w", ZIP_DEFLATED) as archive:
+            with archive.open("images.npy", "w", force_zip64=True) as member:
+                np.lib.format.write_array_header_1_0(member, about | {"shape": (self.count, *self.shape)})
+                shutil.copyfileobj(self.spool, member, 2**20)
+            for name, values in self._labels().items():
+                with archive.open(f"{name}.npy", "w") as member:
+                    np.lib.format.write_array(member, values)
+        return self.save_grid(grid_beside(self.out))
+
+    def _labels(self) -> dict[str, np.ndarray]:
+        """The classes of all images and their names; the values of each column, where they have such; the seed."""
+        axes = {labels.ndim for _, labels in self.batches if labels is not None}
+        classes = [
+            labels if labels is not None and labels.ndim == 1 else torch.full((images,), UNLABELLED)
+            for images, labels in self.batches
+        ]
+        names = [column.values for column in self.columns if isinstance(column, Category) and 1 in axes]
+        records = list(self.records()) if 2 in axes else [{}]
+        columns = {f"condition.{name}": np.array([record[name] for record in records]) for name in records[0]}
+        named = {"label_names": np.array(names[0])} if names else {}
+        seed = {} if self.seed is None else {"seed": np.array(self.seed, np.uint64)}
+        return {"labels": torch.cat(classes).numpy()} | named | columns | seed
+
+
+class Folder(Writer):
+    """images/000000.png ..., their labels in images/metadata.jsonl if they have any, and grid.png of the first.
+
+    Its seed is in seed.txt from the first batch on. Threads write a batch while the next one is drawn.
+    """
+
+    def __init__(
+        self,
+        out: Path,
+        columns: Sequence[Column],
+        depth: Depth,
+        grid_columns: int | None = None,
+        seed: int | None = None,
+    ) -> None:
+        super().__init__(out, columns, depth, grid_columns, seed)
+        self.threads = self.enter_context(ThreadPoolExecutor(THREADS))
+        self.unfinished: list[Future[None]] = []
+
+    def put(self, images: Images) -> None:
+        """Hands the images to the threads, as soon as those have done with the batch before."""
+        self._wait()
+        self.channels = images.shape[1]
+        if self.seed is not None and not self.count:
+            write_swiftly(self.out / SEED, f"{self.seed}\n".encode())
+        starts = range(0, len(images), CHUNK)
+        self.unfinished = [
+            self.threads.submit(self._save, images[start : start + CHUNK], self.count + start) for start in starts
+        ]
+
+    def finish(self) -> Path:
+        """Waits for the threads; writes what is known of the images, and the grid."""
+        self._wait()
+        if next(self.records()):
+            suffix = suffix_for(self.depth, self.channels)
+            with writing_whole(self.out / "images" / "metadata.jsonl") as file:
+                for index, record in enumerate(self.records()):
+                    line = json.dumps(record | {"file_name": _name(index) + suffix}, ensure_ascii=False)
+                    file.write(f"{line}\n".encode())
+        return self.save_grid(self.out / "grid.png")
+
+    def _wait(self) -> None:
+        for written in self.unfinished:
+            written.result()
+
+    def _save(self, images: Images, first: int) -> None:
+        for index, image in enumerate(images, start=first):
+            save_image(image, self.depth, self.out / "images" / _name(index))
+
+
+def _title(record: Record) -> str:
+    """What is known of an image, in short."""
+    return " ".join(value if isinstance(value, str) else f"{value:g}" for value in record.values())
+
+
+def grid_beside(archive: Path) -> Path:
+    """The picture that is written beside an archive of samples."""
+    return archive.with_name(f"{archive.stem}-grid.png")
+
+
+def _name(index: int) -> str:
+    return f"{index:06d}"
+
+
+def save_image(image: Tensor, depth: Depth, path: Path) -> Path:
+    """Writes one image at the depth it has: as PNG if it is grey, RGB or RGBA of 8 or 16 bits, else as TIFF.
+
+    Args:
+        image: (C, H, W) in [-1, 1].
+        depth: how its pixels are written.
+        path: of the file, without the suffix; its folder is made.
+
+    Returns:
+        The path of the file.
+
+    Raises:
+        RunError: it could not be written.
+    """
+    pixels = depth.to_pixels(image.detach().cpu()).permute(1, 2, 0).numpy()
+    channels = pixels.shape[2]
+    plain = np.ascontiguousarray(pixels[:, :, 0] if channels == 1 else pixels)
+    file = path.with_suffix(suffix_for(depth, channels))
+    if file.suffix == ".png":
+        write_swiftly(file, bytes(imagecodecs.png_encode(plain)))
+    else:
+        content = BytesIO()
+        order = None if channels == 1 else "contig"
+        tifffile.imwrite(content, plain, photometric="minisblack", planarconfig=order)
+        write_swiftly(file, content.getvalue())
+    return file
+
+
+def suffix_for(depth: Depth, channels: int) -> str:
+    """That of a file which holds images of this depth and as many channels."""
+    is_png = depth.dtype != "float32" and (channels in (1, 3) or (channels == 4 and depth.opacity))
+    return ".png" if is_png else ".tif"

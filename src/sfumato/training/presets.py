@@ -1,0 +1,100 @@
+"""Named configurations, each with what it is for."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, replace
+from difflib import get_close_matches
+from pathlib import Path
+
+from sfumato.errors import ConfigError
+from sfumato.training.config import (
+    DataConfig,
+    DiffusionConfig,
+    NetworkConfig,
+    OptimizationConfig,
+    TrainConfig,
+    WatchConfig,
+)
+
+PRESETS: dict[str, TrainConfig] = {
+    # The best that a number of minutes can buy: what is None here is settled by `autoconfig`; the rest was measured to
+    # learn fastest (docs/experiments.md, "The lab").
+    "default": TrainConfig(
+        source="",
+        preset="default",
+        data=DataConfig(augment=None),
+        network=NetworkConfig(
+            backbone="convnet", width=None, multipliers=None, blocks=None, attention=(8,), patch=None, dropout=0.0
+        ),
+        diffusion=DiffusionConfig(schedule="edm", parametrization="edm", times=None, stratified=True),
+        optimization=OptimizationConfig(
+            batch=None, optimizer="muon", learning_rate=2e-3, warmup=0.02, decay=1.0, ema="power"
+        ),
+        watch=WatchConfig(guide_at=0.15),
+    ),
+    # The CIFAR-10 network and optimizer of DDPM (arXiv 2006.11239, appendix B).
+    "ddpm": TrainConfig(source="", preset="ddpm"),
+    # Images of 8 to 16 pixels, in minutes on two CPU cores.
+    "tiny": TrainConfig(
+        source="",
+        preset="tiny",
+        network=NetworkConfig(width=32, multipliers=(1, 2), blocks=(1,), attention=(4,), dropout=0.0),
+        optimization=OptimizationConfig(batch=64, learning_rate=2e-3, warmup=0.08, ema="constant:decay=0.995"),
+    ),
+}
+
+USUAL_BUDGETS: dict[str, dict[str, float | int]] = {
+    "default": {"minutes": 30.0},
+    "ddpm": {"images": 102_400_000},
+    "tiny": {"images": 80_000},
+}
+"""How long a run of each preset lasts, if nobody says."""
+
+
+def config_for(
+    source: str | Path, settings: Mapping[str, object] | None = None, *, preset: str | None = None
+) -> TrainConfig:
+    """The configuration of a training run, from settings by the names of the flags of `sfumato train`.
+
+    >>> config = config_for("photos/", {"size": 64, "minutes": 30, "flip": True})
+    >>> config.data.size, config.optimization.minutes
+    (64, 30.0)
+
+    Args:
+        source: the data: a folder, an archive, `hf:NAME` or `digits`.
+        settings: values by name, with underscores, such as {"minutes": 30, "learning_rate": 1e-3}; the others are the
+            preset's.
+        preset: "default", "ddpm" or "tiny"; None: the one that suits `source`.
+
+    Raises:
+        ConfigError: an unknown preset or setting, or a value of the wrong type or out of range.
+    """
+    from pydantic import TypeAdapter, ValidationError
+
+    base = asdict(preset_for(str(source), preset))
+    table_of = {name: table for table in base.values() if isinstance(table, dict) for name in table}
+    for name, value in (settings or {}).items():
+        if name not in table_of:
+            near = get_close_matches(name, table_of, n=2)
+            suggestion = f"Did you mean {' or '.join(near)}? " if near else ""
+            raise ConfigError(f"there is no setting {name!r}", f"{suggestion}`sfumato train --help` lists all.")
+        table_of[name][name] = value
+    try:
+        return TypeAdapter(TrainConfig).validate_python(base)
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = next(str(part) for part in first["loc"] if part in table_of)
+        problem = f"{name}={table_of[name][name]!r} is of the wrong type or not allowed"
+        raise ConfigError(problem, f"{first['msg']}.") from error
+
+
+def preset_for(source: str, name: str | None = None) -> TrainConfig:
+    """The named preset, or without a name the one that suits `source`.
+
+    Raises:
+        ConfigError: an unknown name; lists the known ones.
+    """
+    if name is None:
+        name = "tiny" if source == "digits" else "default"
+    if name not in PRESETS:
+        raise ConfigError(f"there is no preset {name!r}", f"Choose among: {', '.join(PRESETS)}.")
+    return replace(PRESETS[name], source=source)

@@ -1,0 +1,15 @@
+"""What a person sees while something runs: a bar in terminals and notebooks, a line now and then elsewhere."""
+
+from sfumato.utils.progress.bars import comparison_bar, evaluations_bar, sampling_bar, stages_bar
+from sfumato.utils.progress.display import print_sentence
+from sfumato.utils.progress.training import TrainingProgress, shows_bars
+
+__all__ = [
+    "TrainingProgress",
+    "comparison_bar",
+    "evaluations_bar",
+    "print_sentence",
+    "sampling_bar",
+    "shows_bars",
+    "stages_bar",
+]
