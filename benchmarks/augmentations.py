@@ -14,7 +14,7 @@ from PIL import Image
 from sklearn.datasets import load_sample_image
 
 from sfumato.data import Purpose, flipped, translated, uniform
-from sfumato.data.nonleaking import DRAWS, Transforms, drawn, transformed
+from sfumato.data.nonleaking import DRAWS, Transforms, apply_transforms, draw_transforms
 from sfumato.utils.depth import EIGHT_BITS
 
 OUT = Path(__file__).parent.parent / "docs" / "images" / "augment.png"
@@ -51,12 +51,12 @@ def pictures() -> list[tuple[str, torch.Tensor]]:
         ("--flip", flipped(image, draw[:, 1])),
         ("--translate 8", translated(image, draw, 8)),
     ]
-    turned = ("a quarter turn", transformed(image, transforms({"turn": torch.pi / 2})))
-    resampled = ("half a pixel right", transformed(image, transforms({"shift_x": 8 * 0.5 / SIZE})))
-    extreme = ("scaled down to a half", transformed(image, transforms({"scale": -5})))
-    alone = [(name, transformed(image, transforms(given))) for name, given in ALONE.items()]
-    chances = drawn(uniform(0, Purpose.NONLEAKING, 0, ACROSS, DRAWS), 0.5)
-    together = transformed(image.expand(ACROSS, -1, -1, -1), chances)
+    turned = ("a quarter turn", apply_transforms(image, transforms({"turn": torch.pi / 2})))
+    resampled = ("half a pixel right", apply_transforms(image, transforms({"shift_x": 8 * 0.5 / SIZE})))
+    extreme = ("scaled down to a half", apply_transforms(image, transforms({"scale": -5})))
+    alone = [(name, apply_transforms(image, transforms(given))) for name, given in ALONE.items()]
+    chances = draw_transforms(uniform(0, Purpose.NONLEAKING, 0, ACROSS, DRAWS), 0.5)
+    together = apply_transforms(image.expand(ACROSS, -1, -1, -1), chances)
     mixed = [("--augment 0.5", one[None]) for one in together]
     return [*untold, turned, resampled, extreme, *alone, *mixed]
 

@@ -20,7 +20,7 @@ from sklearn.svm import SVC
 
 import sfumato as sf
 from sfumato.data import load_images
-from sfumato.diffusion import analytic as oracle
+from sfumato.diffusion import analytic
 from sfumato.diffusion.denoiser import Denoiser
 from sfumato.diffusion.schedules import SCHEDULES
 from sfumato.training.state import KIND
@@ -30,7 +30,7 @@ from sfumato.utils.files import read_tensors
 def exact(schedule: str) -> Denoiser:
     """The denoiser that knows the law of the digits: each image equally likely."""
     digits = load_images("digits")
-    return oracle.images(SCHEDULES[schedule], digits.floats(), digits.labels, digits.label_names)
+    return analytic.images(SCHEDULES[schedule], digits.floats(), digits.labels, digits.label_names)
 
 
 def trained(run: Path, averaged: bool) -> Denoiser:

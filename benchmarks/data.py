@@ -30,7 +30,7 @@ import torch
 from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 
-from sfumato.data import batch_indices, feed_for, load_images
+from sfumato.data import batch_indices, load_images, make_loader
 
 BATCH = 128
 CORES = os.cpu_count() or 1
@@ -132,7 +132,7 @@ def epoch_rows(folder: Path, cache: Path) -> Iterator[str]:
     with clock() as usual_bytes:
         deque(usual_batches(files, None, shuffle=True), maxlen=0)
     images = load_images(folder, labels=False, cache=cache)
-    feed = feed_for(images, seed=0, device=torch.device("cpu"))
+    feed = make_loader(images, seed=0, device=torch.device("cpu"))
     with clock() as ours:
         for start in range(0, EPOCHS * len(images), BATCH):
             feed.batch(start, BATCH)
@@ -162,13 +162,13 @@ import re, resource, sys, time
 from pathlib import Path
 import torch
 from sfumato.data import load_images
-from sfumato.data.loader import StreamedFeed
+from sfumato.data.loader import StreamingLoader
 def peak():
     return int(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1]) / 1e6
 Path("/proc/self/clear_refs").write_text("5")  # forget the peak of the process that started this one
 before = peak()
 images = load_images(sys.argv[1], cache=Path(sys.argv[2]))
-feed = StreamedFeed(images, 0, torch.device("cpu"))
+feed = StreamingLoader(images, 0, torch.device("cpu"))
 for start in range(0, 2 * len(images), 64):
     feed.batch(start, 64)
 own = peak()

@@ -37,8 +37,8 @@ from sfumato.utils.files import read_tensors
 
 TRAIN = [
     *("train", "digits", "--preset", "tiny", "--width", "8", "--multipliers", "1", "--blocks", "1", "--device", "cpu"),
-    *("--batch", "16", "--images", "320", "--save-minutes", "0", "--watch-every", "80", "--guide-at", "0.4"),
-    *("--guide-steps", "1", "--preview-count", "2", "--preview-steps", "5", "--heldout-count", "10"),
+    *("--batch", "16", "--images", "320", "--save-minutes", "0", "--validate-every", "80", "--autoguidance-at", "0.4"),
+    *("--autoguidance-min-steps", "1", "--preview-count", "2", "--preview-steps", "5", "--validation-count", "10"),
 ]
 """A run of 20 steps, saved at each, with looks, a guide and a best model."""
 
@@ -134,7 +134,7 @@ def kills(lab: Lab) -> str:
     return lab.goes_on(out)
 
 
-def stops(lab: Lab) -> str:
+def timesteps(lab: Lab) -> str:
     """A run stopped by Ctrl-C, SIGTERM or a closed terminal, then given again."""
     out, by = lab.new(), lab.random.choice(STOPS)
     ended = lab.train(out, lab.random.uniform(0.3, lab.seconds), by)
@@ -233,7 +233,7 @@ def sentence_or_success(arguments: list[str]) -> str:
 
 CAMPAIGNS: dict[str, tuple[Callable[[Lab], str], int, int]] = {
     "kill -9 at a random instant": (kills, 100, 4),
-    "Ctrl-C, SIGTERM, SIGHUP": (stops, 60, 3),
+    "Ctrl-C, SIGTERM, SIGHUP": (timesteps, 60, 3),
     "full disk": (full_disk, 60, 3),
     "corrupted files of a run": (corrupted, 1000, 60),
     "hostile images": (hostile_images, 1000, 60),

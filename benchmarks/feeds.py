@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from sfumato.data import ImageSet, load_images
-from sfumato.data.loader import HostFeed, ResidentFeed, StreamedFeed
+from sfumato.data.loader import DeviceLoader, HostLoader, StreamingLoader
 
 BATCH = 128
 BATCHES = 1000
@@ -29,14 +29,14 @@ def some_images(folder: Path, count: int, channels: int, dtype: str) -> ImageSet
 
 
 def agree(images: ImageSet) -> None:
-    feeds = ResidentFeed(images, 1, CUDA), StreamedFeed(images, 1, CUDA), HostFeed(images, 1, torch.device("cpu"))
+    feeds = DeviceLoader(images, 1, CUDA), StreamingLoader(images, 1, CUDA), HostLoader(images, 1, torch.device("cpu"))
     for start in (0, BATCH, 2 * BATCH, len(images) - 50, 100):
         resident, streamed, host = (feed.batch(start, BATCH).images.cpu() for feed in feeds)
         assert torch.allclose(resident, host, atol=1e-6)
         assert torch.allclose(streamed, host, atol=1e-6)
 
 
-def rate(images: ImageSet, kind: type[ResidentFeed] | type[StreamedFeed]) -> float:
+def rate(images: ImageSet, kind: type[DeviceLoader] | type[StreamingLoader]) -> float:
     feed = kind(images, 0, CUDA)
     for step in range(100):
         feed.batch(step * BATCH, BATCH)
@@ -56,7 +56,7 @@ def main() -> None:
             print(f"{channels} channels of {dtype}: every feed gives the same batches")
         images = some_images(folder, 50_000, 3, "uint8")
         print(torch.cuda.get_device_name())
-        for kind in (ResidentFeed, StreamedFeed):
+        for kind in (DeviceLoader, StreamingLoader):
             print(f"{kind.__name__}: {rate(images, kind):,.0f} images/s")
 
 

@@ -20,14 +20,14 @@ from quality import settings
 from table import environment, markdown
 
 from sfumato.diffusion.denoiser import Denoiser
-from sfumato.diffusion.guidance import AutoGuided, Watched, WithinLevels
+from sfumato.diffusion.guidance import AutoGuided, Observed, WithinLevels
 from sfumato.models import load
 from sfumato.sampling.acceleration import accelerated
-from sfumato.sampling.sampler import route_for, sample_batches
+from sfumato.sampling.sampler import sample_batches, sampler_config
 from sfumato.training.config import TrainConfig
 from sfumato.training.loop import train
 from sfumato.utils.depth import EIGHT_BITS
-from sfumato.utils.progress import TrainingProgress
+from sfumato.utils.progress import TrainingBar
 
 BATCH = 2000
 
@@ -76,7 +76,7 @@ WAYS = (
 )
 
 
-class UntilShare(TrainingProgress):
+class UntilShare(TrainingBar):
     """Progress that knows when a share of the run is over."""
 
     def __init__(self, share: float) -> None:
@@ -117,11 +117,11 @@ def guided(models: dict[float | None, Denoiser], way: Way) -> Denoiser:
 def measured(models: dict[float | None, Denoiser], way: Way, judge: Judge, samples: int) -> dict[str, object]:
     """A row: what the way costs and gives."""
     looks: list[int] = []
-    watched: dict[float | None, Denoiser] = {share: Watched(model, looks.append) for share, model in models.items()}
+    watched: dict[float | None, Denoiser] = {share: Observed(model, looks.append) for share, model in models.items()}
     model = guided(watched, way)
-    route = route_for(model.schedule, solver=way.solver, grid=way.grid, steps=way.steps, clip=way.clip)
+    sampler = sampler_config(model.schedule, solver=way.solver, grid=way.grid, steps=way.steps, clip=way.clip)
     begun = time.perf_counter()
-    drawn = sample_batches(model, samples, route, labels=model.label_names or None, seed=0, batch=BATCH)
+    drawn = sample_batches(model, samples, sampler, labels=model.label_names or None, seed=0, batch=BATCH)
     images = torch.cat([EIGHT_BITS.to_pixels(batch).cpu() for batch, _ in drawn])
     seconds = time.perf_counter() - begun
     return {

@@ -23,27 +23,27 @@ from judge import Judge, judge_in
 from table import environment, markdown
 from torch import Tensor
 
-from sfumato.cli.sampling_options import RouteConfig, scale_of_own_guide
+from sfumato.cli.sampling_options import SamplerOptions, default_autoguidance_scale
 from sfumato.data import load_images
-from sfumato.diffusion.denoiser import Denoiser, NetworkDenoiser, predict_noise
+from sfumato.diffusion.denoiser import Denoiser, PreconditionedDenoiser, predict_noise
 from sfumato.diffusion.guidance import AutoGuided
 from sfumato.diffusion.schedules import LinearBeta
-from sfumato.models import load, load_guide
+from sfumato.models import load, load_guidance_checkpoint
 from sfumato.sampling import defaults
-from sfumato.sampling.generate import draw
+from sfumato.sampling.generate import generate
 from sfumato.training.config import TrainConfig
 from sfumato.training.loop import train
 from sfumato.training.presets import preset_for
 from sfumato.utils import pictures
 from sfumato.utils.cuda_graphs import algorithms_timed, captured
 from sfumato.utils.depth import EIGHT_BITS
-from sfumato.utils.progress import TrainingProgress
+from sfumato.utils.progress import TrainingBar
 
 Rows = Iterator[dict[str, object]]
 
 PEERS_BATCH = 128
 
-GUIDED = RouteConfig(defaults.AUTOGUIDED_SOLVER, defaults.AUTOGUIDED_GRID, 17)
+GUIDED = SamplerOptions(defaults.AUTOGUIDED_SOLVER, defaults.AUTOGUIDED_GRID, 17)
 """As `sfumato sample RUN --steps 17` draws: 34 evaluations."""
 
 
@@ -53,11 +53,11 @@ class Bench:
     def __init__(self, judge: Judge, samples: int, out: Path) -> None:
         self.judge, self.samples, self.out = judge, samples, out
 
-    def verdict(self, name: str, model: Denoiser, way: RouteConfig, facts: dict[str, object]) -> dict:
+    def verdict(self, name: str, model: Denoiser, way: SamplerOptions, facts: dict[str, object]) -> dict:
         """A row: the distance of samples of a model, of every class in turn, and how fast they were drawn."""
-        route = way.route(model)
+        sampler = way.sampler(model)
         begun = time.perf_counter()
-        drawn = list(draw(model, self.samples, route, labels=model.label_names or None, seed=0))
+        drawn = list(generate(model, self.samples, sampler, labels=model.label_names or None, seed=0))
         images = torch.cat([EIGHT_BITS.to_pixels(batch).cpu() for batch, _ in drawn])
         seconds = time.perf_counter() - begun
         file = name.replace(" ", "-").replace(",", "")
@@ -65,7 +65,7 @@ class Bench:
         classes = [labels.cpu() for _, labels in drawn if labels is not None]
         known = {"labels": torch.cat(classes).numpy(), "label_names": np.array(model.label_names)} if classes else {}
         np.savez_compressed(self.out / f"{file}.npz", images=images.permute(0, 2, 3, 1).numpy(), **known)
-        steps = len(route.stops) - 1
+        steps = len(sampler.timesteps) - 1
         evaluations = {"heun": 2 * steps - 1}.get(way.solver, steps) * (2 if isinstance(model, AutoGuided) else 1)
         row = {"model": name, **facts, "sampler": f"{way.solver} {way.grid}", "evaluations": evaluations}
         row |= {"FD": round(self.judge(images), 4), "drawn/s": round(self.samples / seconds)}
@@ -93,7 +93,7 @@ def ours(bench: Bench, arguments: argparse.Namespace, minutes: float) -> Rows:
         config = replace(config, network=replace(config.network, width=arguments.width))
     name = f"sfumato {minutes:g} minutes {kind}{f' width {arguments.width}' if arguments.width else ''}"
     run = bench.out / name.replace(" ", "-")
-    with TrainingProgress() as progress:
+    with TrainingBar() as progress:
         state, config, _ = train(config, run, device=arguments.device, reporter=progress)
     counters, network = state.counters, config.network
     facts: dict[str, object] = {
@@ -106,15 +106,15 @@ def ours(bench: Bench, arguments: argparse.Namespace, minutes: float) -> Rows:
     del state
     torch._dynamo.reset()
     torch.cuda.empty_cache()
-    model, guide = load(run, arguments.device), load_guide(run, arguments.device)
+    model, guide = load(run, arguments.device), load_guidance_checkpoint(run, arguments.device)
     if guide is not None:
-        scales = arguments.scales or [scale_of_own_guide(model)]
+        scales = arguments.scales or [default_autoguidance_scale(model)]
         for scale, steps in product(scales, arguments.steps):
             guided, way = AutoGuided(model, guide, scale), replace(GUIDED, steps=steps)
             yield bench.verdict(f"{name} guided {scale:g}, {steps} steps", guided, way, facts)
     if not arguments.guided_only:
-        yield bench.verdict(f"{name} heun", model, RouteConfig("heun", "karras", 18), facts)
-        yield bench.verdict(f"{name} dpm-2m", model, RouteConfig("dpm-2m", "karras", 34), facts)
+        yield bench.verdict(f"{name} heun", model, SamplerOptions("heun", "karras", 18), facts)
+        yield bench.verdict(f"{name} dpm-2m", model, SamplerOptions("dpm-2m", "karras", 34), facts)
 
 
 class Predicting(torch.nn.Module):
@@ -151,9 +151,9 @@ def peers(bench: Bench, arguments: argparse.Namespace) -> Rows:
             seen += 20 * PEERS_BATCH
         trained += time.perf_counter() - begun
         schedule = LinearBeta()
-        model = NetworkDenoiser(Predicting(peer.average), schedule, predict_noise, (3, 32, 32))
+        model = PreconditionedDenoiser(Predicting(peer.average), schedule, predict_noise, (3, 32, 32))
         facts: dict[str, object] = {"batch": PEERS_BATCH, "minutes": round(trained / 60, 3), "images seen": seen}
-        yield bench.verdict(f"diffusers tuned {minutes:g} minutes", model, RouteConfig("ddim", "logsnr", 50), facts)
+        yield bench.verdict(f"diffusers tuned {minutes:g} minutes", model, SamplerOptions("ddim", "logsnr", 50), facts)
 
 
 def main() -> None:

@@ -13,7 +13,7 @@ from PIL import Image
 from sklearn.datasets import load_sample_image
 
 from sfumato.data import affine
-from sfumato.data.nonleaking import Transforms, transformed
+from sfumato.data.nonleaking import Transforms, apply_transforms
 from sfumato.utils.depth import EIGHT_BITS
 
 CONSTANTS = [(2, 2, 3), (2, 2, 5), (4, 2, 3), (4, 2, 4), (4, 2, 5), (4, 2, 6)]
@@ -32,7 +32,7 @@ def photograph(name: str) -> torch.Tensor:
 def moved(image: torch.Tensor, turn: float = 0.0, shift: float = 0.0) -> torch.Tensor:
     nothing, shifts = torch.zeros(1, dtype=torch.float64), torch.full((1,), shift * PIXEL, dtype=torch.float64)
     turns = nothing + turn
-    return transformed(image, Transforms(nothing, nothing, nothing, turns, nothing, nothing, shifts, shifts))
+    return apply_transforms(image, Transforms(nothing, nothing, nothing, turns, nothing, nothing, shifts, shifts))
 
 
 def error(found: torch.Tensor, right: torch.Tensor) -> float:

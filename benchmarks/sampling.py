@@ -28,13 +28,13 @@ import torch
 from judge import judge_in
 from torch import Tensor, nn
 
-from sfumato.diffusion.denoiser import PARAMETRIZATIONS, Denoiser, NetworkDenoiser
-from sfumato.diffusion.guidance import Watched
+from sfumato.diffusion.denoiser import PARAMETRIZATIONS, Denoiser, PreconditionedDenoiser
+from sfumato.diffusion.guidance import Observed
 from sfumato.diffusion.schedules import schedule_for
 from sfumato.models import load
 from sfumato.networks.unet import UNet, UNetConfig
 from sfumato.sampling.acceleration import accelerated
-from sfumato.sampling.sampler import route_for, sample_batches
+from sfumato.sampling.sampler import sample_batches, sampler_config
 from sfumato.sampling.solvers import SOLVERS
 from sfumato.utils.depth import EIGHT_BITS
 
@@ -105,7 +105,7 @@ def made_ready(name: str, device: torch.device, label: str, batch: int) -> tuple
     return plain, accelerated(plain, batch, **(CUDA | ELSEWHERE)[label])
 
 
-def untrained(name: str, device: torch.device) -> NetworkDenoiser:
+def untrained(name: str, device: torch.device) -> PreconditionedDenoiser:
     """A model for images of `SHAPE`: ddpm, or convnet-WIDTH; its last layer is not zero."""
     torch.manual_seed(0)
     if name == "ddpm":
@@ -120,7 +120,7 @@ def untrained(name: str, device: torch.device) -> NetworkDenoiser:
     for parameter in made.parameters():
         if not parameter.any():
             nn.init.normal_(parameter, std=1e-3)
-    return NetworkDenoiser(made.to(device).eval(), schedule, PARAMETRIZATIONS[predicts], SHAPE)
+    return PreconditionedDenoiser(made.to(device).eval(), schedule, PARAMETRIZATIONS[predicts], SHAPE)
 
 
 def ours(
@@ -129,12 +129,12 @@ def ours(
     """A model of sfumato; each draw has noise of its own, and labels that take turns if it knows any."""
     plain, fast = made_ready(name, device, label, batch)
     evaluated = []
-    watched = Watched(fast, evaluated.append)
-    route = route_for(plain.schedule, solver=solver, steps=min(steps, plain.schedule.timesteps or steps))
+    watched = Observed(fast, evaluated.append)
+    sampler = sampler_config(plain.schedule, solver=solver, steps=min(steps, plain.schedule.timesteps or steps))
     seeds = iter(range(10**6))
 
     def draw() -> Tensor:
-        drawn = sample_batches(watched, batch, route, labels=plain.label_names or None, seed=next(seeds), batch=batch)
+        drawn = sample_batches(watched, batch, sampler, labels=plain.label_names or None, seed=next(seeds), batch=batch)
         return torch.cat([images for images, _ in drawn])
 
     draw()

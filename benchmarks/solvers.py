@@ -27,9 +27,9 @@ from sfumato.diffusion.analytic import gaussian
 from sfumato.diffusion.guidance import Wrapper
 from sfumato.diffusion.schedules import SCHEDULES
 from sfumato.models import load
-from sfumato.sampling.sampler import route_for, sample, sample_batches
+from sfumato.sampling.sampler import sample, sample_batches, sampler_config
 from sfumato.sampling.solvers import SOLVERS
-from sfumato.training.runs import learned_images
+from sfumato.training.runs import training_images
 from sfumato.utils.depth import EIGHT_BITS
 from sfumato.utils.shapes import Images, Labels, Times
 
@@ -38,7 +38,7 @@ COMPARED = 64
 """Images whose distance to the reference is measured."""
 
 EVALUATIONS = (5, 8, 10, 15, 20, 35, 50)
-GRIDS = ("logsnr", "karras", "trailing", "karras:rho=3")
+TIME_GRIDS = ("logsnr", "karras", "trailing", "karras:rho=3")
 MAIN_GRID = "logsnr"
 """The grid on which every solver is judged; the best few are judged on all."""
 
@@ -87,7 +87,7 @@ def measure(arguments: argparse.Namespace) -> None:
         }
         print(json.dumps(about), file=file, flush=True)
         for solver, grid, steps, judged in plan():
-            if steps < SOLVERS[solver.partition(":")[0]].least_steps:
+            if steps < SOLVERS[solver.partition(":")[0]].min_steps:
                 continue
             row = one(model, solver, grid, steps, reference, arguments.batch)
             if judged:
@@ -107,7 +107,7 @@ def plan() -> Iterator[tuple[str, str, int, bool]]:
     for evaluations in (10, 20, 5, 50, 15, 8, 35):
         for solver in FAMILIES:
             yield solver, MAIN_GRID, steps_for(solver, evaluations), True
-        for grid in GRIDS:
+        for grid in TIME_GRIDS:
             for solver in ON_ALL_GRIDS if grid != MAIN_GRID else ():
                 yield solver, grid, steps_for(solver, evaluations), evaluations in (5, 10, 20)
 
@@ -143,15 +143,15 @@ def distance(
 
 def drawn(model: Counting, solver: str, grid: str, steps: int, count: int, batch: int) -> tuple[Images, int]:
     """Samples of all classes in turn, and the evaluations of a batch."""
-    route = route_for(model.schedule, solver=solver, grid=grid, steps=steps)
+    sampler = sampler_config(model.schedule, solver=solver, time_grid=grid, steps=steps)
     model.evaluations = 0
-    batches = list(sample_batches(model, count, route, labels=model.label_names or None, batch=batch))
+    batches = list(sample_batches(model, count, sampler, labels=model.label_names or None, batch=batch))
     return torch.cat([images for images, _ in batches]), model.evaluations // len(batches)
 
 
 def pixel_judge(run: Path) -> Judge:
     """FD in the pixels, to all images that the run was given."""
-    images = learned_images(run)
+    images = training_images(run)
     assert images is not None, "the data of the run are gone"
     mean, covariance = moments(images.images)
 
@@ -183,7 +183,7 @@ def page(arguments: argparse.Namespace) -> None:
 
 def section(name: str, about: Row, rows: list[Row]) -> str:
     """The tables of one model."""
-    grids = [MAIN_GRID, *(grid for grid in GRIDS if grid != MAIN_GRID)]
+    grids = [MAIN_GRID, *(grid for grid in TIME_GRIDS if grid != MAIN_GRID)]
     tables = [table(rows, "fd", grid) + table(rows, "rmse", grid) for grid in grids]
     return f"""## {name}
 
@@ -208,7 +208,7 @@ def known_data() -> str:
         spreads = []
         for schedule in SCHEDULES.values():
             model = gaussian(schedule, torch.full((1, 2, 2), 0.2), variance=0.04)
-            images = sample(model, KNOWN_COUNT, solver=solver, grid=grid, steps=KNOWN_STEPS, batch=KNOWN_COUNT)
+            images = sample(model, KNOWN_COUNT, solver=solver, time_grid=grid, steps=KNOWN_STEPS, batch=KNOWN_COUNT)
             spreads.append(f"{images.std().item() / 0.2:.2f}")
         lines.append(f"| {solver} | {grid} | " + " | ".join(spreads) + " |")
     return "\n".join(lines) + "\n"

@@ -22,7 +22,7 @@ from pathlib import Path
 import torch
 from table import environment, markdown
 
-from sfumato.data import ImageSet, feed_for
+from sfumato.data import ImageSet, make_loader
 from sfumato.models import build
 from sfumato.training.architecture import model_for
 from sfumato.training.autoconfig import operations_of
@@ -77,7 +77,7 @@ def ours(config: TrainConfig, device: torch.device, debug: bool = False) -> Cont
     operations = operations_of(state.model.network, one, torch.zeros(1, device=device))
     batch = config.optimization.batch
     assert batch is not None
-    feed = feed_for(images, 0, device)
+    feed = make_loader(images, 0, device)
     if debug or device.type != "cuda":
         engine = EagerEngine(state, config, print)
     else:

@@ -31,10 +31,10 @@ def like_weight(matrix: Tensor, weight: Tensor) -> Tensor:
     return matrix.view(out, height, width, inputs).permute(0, 3, 1, 2)
 
 
-def orthogonalised(x: Tensor, steps: int = 5) -> Tensor:
+def orthogonalize(x: Tensor, steps: int = 5) -> Tensor:
     """The nearest matrices with singular values near 1, by a quintic Newton-Schulz iteration in bfloat16.
 
-    Coefficients and method: Keller Jordan, "Muon: an optimizer for hidden layers" (2024).
+    Preconditioning and method: Keller Jordan, "Muon: an optimizer for hidden layers" (2024).
 
     Args:
         x: (k, m, n), a stack of matrices.
@@ -89,6 +89,6 @@ class MuonAdamW:
             gradients = [p.grad for p in weights]
             torch._foreach_lerp_(buffers, gradients, 1 - self.momentum)
             ahead = torch._foreach_lerp(gradients, buffers, self.momentum)
-            update = orthogonalised(torch.stack([as_matrix(u) for u in ahead])).float()
+            update = orthogonalize(torch.stack([as_matrix(u) for u in ahead])).float()
             update *= -self.muon_now * max(1, rows / columns) ** 0.5
             torch._foreach_add_(weights, [like_weight(u, w) for u, w in zip(update, weights, strict=True)])

@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from sfumato.sampling import timesteps as grids
     from sfumato.sampling.acceleration import accelerated
     from sfumato.sampling.inversion import decode, encode, interpolate
-    from sfumato.sampling.sampler import ImageNoise, begin, route_for, route_of, sample, trajectory
-    from sfumato.sampling.solvers import Ancestral, Solver
+    from sfumato.sampling.sampler import ImageNoise, default_sampler, initial_state, sample, sampler_config, trajectory
+    from sfumato.sampling.solvers import DDPM, Solver
     from sfumato.training.config import TrainConfig
     from sfumato.training.loop import train
     from sfumato.training.presets import config_for, preset_for
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
-    "Ancestral": "sampling.solvers",
+    "DDPM": "sampling.solvers",
     "Denoiser": "diffusion.denoiser",
     "Gaussian": "diffusion.gaussian",
     "ImageNoise": "sampling.sampler",
@@ -53,7 +53,7 @@ _HOMES = {
     "Solver": "sampling.solvers",
     "TrainConfig": "training.config",
     "accelerated": "sampling.acceleration",
-    "begin": "sampling.sampler",
+    "initial_state": "sampling.sampler",
     "config_for": "training.presets",
     "convert": "diffusion.conversions",
     "decode": "sampling.inversion",
@@ -63,8 +63,8 @@ _HOMES = {
     "load": "models",
     "load_images": "data",
     "preset_for": "training.presets",
-    "route_for": "sampling.sampler",
-    "route_of": "sampling.sampler",
+    "sampler_config": "sampling.sampler",
+    "default_sampler": "sampling.sampler",
     "sample": "sampling.sampler",
     "save_grid": "utils.pictures",
     "show": "utils.pictures",
@@ -86,7 +86,7 @@ _MODULES = {
 }
 
 __all__ = [
-    "Ancestral",
+    "DDPM",
     "Denoiser",
     "Gaussian",
     "ImageNoise",
@@ -98,15 +98,16 @@ __all__ = [
     "Solver",
     "TrainConfig",
     "accelerated",
-    "begin",
     "conditions",
     "config_for",
     "convert",
     "decode",
+    "default_sampler",
     "encode",
     "errors",
     "grids",
     "guidance",
+    "initial_state",
     "inspect",
     "interpolate",
     "latents",
@@ -117,9 +118,8 @@ __all__ = [
     "objective",
     "oracle",
     "preset_for",
-    "route_for",
-    "route_of",
     "sample",
+    "sampler_config",
     "save_grid",
     "schedule",
     "show",

@@ -6,7 +6,7 @@ Until then Ctrl-C would print a traceback, so what only a report needs is import
 import os
 import sys
 
-from sfumato.utils.interrupts import INTERRUPTED, importing_ends_at_once
+from sfumato.utils.signals import INTERRUPTED, importing_ends_at_once
 
 USER_ERROR, BUG = 2, 1
 

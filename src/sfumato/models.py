@@ -12,7 +12,7 @@ from pydantic import Discriminator, Tag
 from torch import Tensor, nn
 
 from sfumato.data.conditions import Column
-from sfumato.diffusion.denoiser import PARAMETRIZATIONS, NetworkDenoiser, refuse_blind
+from sfumato.diffusion.denoiser import PARAMETRIZATIONS, PreconditionedDenoiser, check_parametrization
 from sfumato.diffusion.schedules import SCHEDULES, Schedule, schedule_for
 from sfumato.errors import ConfigError, RunError
 from sfumato.networks.convblocks import LOG_NOISE_PERIODS, STEP_PERIODS
@@ -103,7 +103,7 @@ class ModelConfig:
         checked_schedule(self.schedule, self.zero_terminal_snr, self.shift, self.parametrization)
         if len(set(self.label_names)) < len(self.label_names):
             raise ConfigError(f"of the label names {self.label_names} some are the same", "Give each class its own.")
-        self._refuse_other_columns()
+        self._check_columns()
         if len(self.label_names) != self.network.classes or self.image_shape[0] != self.network.image_channels:
             raise ConfigError(
                 f"a network for {self.network.classes} classes and {self.network.image_channels} channels was given "
@@ -122,7 +122,7 @@ class ModelConfig:
                 "Choose smaller ones.",
             )
 
-    def _refuse_other_columns(self) -> None:
+    def _check_columns(self) -> None:
         """Raises `ConfigError` unless the network was made for these columns."""
         names = [column.name for column in self.columns]
         if len(set(names)) < len(names):
@@ -157,13 +157,13 @@ def checked_schedule(name: str, zero_terminal_snr: bool, shift: float, parametri
             f"{schedule.timesteps} timesteps are beyond what this program was made for",
             f"Choose at most {MOST_TIMESTEPS}.",
         )
-    refuse_blind(schedule, parametrization)
+    check_parametrization(schedule, parametrization)
     return schedule
 
 
-def build(config: ModelConfig) -> NetworkDenoiser:
+def build(config: ModelConfig) -> PreconditionedDenoiser:
     """A fresh, untrained model, its weights drawn from torch's global generator."""
-    return NetworkDenoiser(
+    return PreconditionedDenoiser(
         network_for(config),
         config.built_schedule(),
         PARAMETRIZATIONS[config.parametrization],
@@ -226,7 +226,7 @@ def _mark_opacity(fields: object) -> None:
             fields["depth"]["opacity"] = True  # type: ignore[index]
 
 
-def load(path: str | Path, device: str | torch.device = "cpu") -> NetworkDenoiser:
+def load(path: str | Path, device: str | torch.device = "cpu") -> PreconditionedDenoiser:
     """Loads a model from a run directory, or from its `model` folder wherever that was copied.
 
     Args:
@@ -243,7 +243,7 @@ def load(path: str | Path, device: str | torch.device = "cpu") -> NetworkDenoise
     return model
 
 
-def load_guide(path: str | Path, device: str | torch.device = "cpu") -> NetworkDenoiser | None:
+def load_guidance_checkpoint(path: str | Path, device: str | torch.device = "cpu") -> PreconditionedDenoiser | None:
     """Loads the weaker self of the model at `path` (as for `load`): its averaged weights early in training.
 
     `guidance.AutoGuided` takes it. The best model of a run shares that of the run. None if none was kept before the
@@ -260,7 +260,7 @@ def load_guide(path: str | Path, device: str | torch.device = "cpu") -> NetworkD
     return weaker if moment < images_seen(folder) else None
 
 
-def _loaded(folder: Path, name: str, device: str | torch.device) -> tuple[NetworkDenoiser, int]:
+def _loaded(folder: Path, name: str, device: str | torch.device) -> tuple[PreconditionedDenoiser, int]:
     """The model with the weights of a name, and how many images it had seen."""
     model = _outline(read_description(folder), folder / DESCRIPTION)
     tensors, fields = read_tensors(folder / name, KIND)
@@ -311,7 +311,7 @@ def _digest_of_description(folder: Path) -> str:
     return hashlib.blake2b(read_text(folder / DESCRIPTION).encode(), digest_size=16).hexdigest()
 
 
-def _outline(config: ModelConfig, path: Path) -> NetworkDenoiser:
+def _outline(config: ModelConfig, path: Path) -> PreconditionedDenoiser:
     """The model of `config`, read from `path`, without memory for its weights: a wrong width costs nothing.
 
     Raises:

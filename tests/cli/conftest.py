@@ -14,7 +14,7 @@ from sfumato.cli import main
 TINY = [
     *("--preset", "tiny", "--width", "8", "--multipliers", "1", "--blocks", "1", "--schedule", "linear:timesteps=50"),
     *("--batch", "4", "--warmup", "0.1", "--device", "cpu"),
-    *("--preview-count", "4", "--preview-steps", "5", "--heldout-count", "10"),
+    *("--preview-count", "4", "--preview-steps", "5", "--validation-count", "10"),
 ]
 """The flags of a network that learns in milliseconds."""
 

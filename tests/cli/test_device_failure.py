@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from sfumato.diffusion.denoiser import NetworkDenoiser
+from sfumato.diffusion.denoiser import PreconditionedDenoiser
 
 from .conftest import TINY, Command
 
@@ -72,7 +72,7 @@ def test_other_verbs_say_it_too(
         raise torch.AcceleratorError("CUDA error: unspecified launch failure\nSearch for it")
 
     left: list[int] = []
-    monkeypatch.setattr(NetworkDenoiser, "forward", fails)
+    monkeypatch.setattr(PreconditionedDenoiser, "forward", fails)
     monkeypatch.setattr(os, "_exit", left.append)
     monkeypatch.chdir(tmp_path)
     outcome = sfumato(verb, run, "--count", 4, "--device", "cpu", *(["--frames", 3] if verb == "interpolate" else []))

@@ -14,8 +14,8 @@ import torch
 from PIL import Image
 
 from cli.conftest import TINY, Command, run_main
-from sfumato.metrics import Features, Look
-from sfumato.sampling.generate import draw
+from sfumato.metrics import Features, NetworkOutput
+from sfumato.sampling.generate import generate
 from sfumato.utils.files import read_tensors, write_tensors
 
 
@@ -36,7 +36,7 @@ def faces(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def trained(faces: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run on these; not to be changed but for its evaluations."""
     out = tmp_path_factory.mktemp("eval") / "run"
-    flags = ["--images", "40", "--holdout", "0.3", *TINY]
+    flags = ["--images", "40", "--validation-share", "0.3", *TINY]
     assert run_main(["train", str(faces), "--out", str(out), *flags]) == 0
     return out
 
@@ -97,16 +97,16 @@ class Brightness(Features):
 
     name, width, classes = "brightness", 1, 2
 
-    def _look(self, images: torch.Tensor) -> Look:
+    def _look(self, images: torch.Tensor) -> NetworkOutput:
         means = images.mean((1, 2, 3))[:, None]
-        return Look(means, torch.cat([-means, means], 1))
+        return NetworkOutput(means, torch.cat([-means, means], 1))
 
 
 def test_the_same_evaluation_draws_nothing_again(
     sfumato: Command, trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = facts(sfumato, trained, *QUICK, "--seed", 5, "--metrics", "drift", "--out", tmp_path)
-    monkeypatch.setattr("sfumato.sampling.sampler.begin", None)
+    monkeypatch.setattr("sfumato.sampling.sampler.initial_state", None)
     again = facts(sfumato, trained, *QUICK, "--seed", 5, "--metrics", "drift", "--out", tmp_path)
     assert first["metrics"] == again["metrics"]
 
@@ -126,7 +126,7 @@ def test_ctrl_c_says_that_the_same_command_goes_on_and_so_it_does(
 ) -> None:
     asked = (trained, *QUICK, "--metrics", "drift", "--seed", 7, "--batch", 10, "--out", tmp_path)
     with monkeypatch.context() as patched:
-        patched.setattr("sfumato.evaluation.drawing.draw", interrupted_after(2))
+        patched.setattr("sfumato.evaluation.drawing.generate", interrupted_after(2))
         stopped = sfumato("eval", *asked)
     said = "sfumato: interrupted. To go on from the samples drawn so far, give the same command."
     assert (stopped.code, stopped.error.strip()) == (130, said)
@@ -134,18 +134,18 @@ def test_ctrl_c_says_that_the_same_command_goes_on_and_so_it_does(
 
     def watched(*arguments: object, first: int, **named: object) -> Iterator[object]:
         begun.append(first)
-        return draw(*arguments, first=first, **named)  # type: ignore[arg-type]
+        return generate(*arguments, first=first, **named)  # type: ignore[arg-type]
 
-    monkeypatch.setattr("sfumato.evaluation.drawing.draw", watched)
+    monkeypatch.setattr("sfumato.evaluation.drawing.generate", watched)
     assert sfumato("eval", *asked).code == 0
     assert begun == [20]
 
 
 def interrupted_after(batches: int) -> Callable[..., Iterator[object]]:
-    """Like `draw`, until somebody gives a Ctrl-C."""
+    """Like `generate`, until somebody gives a Ctrl-C."""
 
     def drawing(*arguments: object, **named: object) -> Iterator[object]:
-        yield from islice(draw(*arguments, **named), batches)  # type: ignore[arg-type]
+        yield from islice(generate(*arguments, **named), batches)  # type: ignore[arg-type]
         raise KeyboardInterrupt
 
     return drawing
@@ -157,7 +157,7 @@ def test_ctrl_c_while_images_are_judged_promises_no_samples(
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("sfumato.evaluation.run.judged", interrupt)
+    monkeypatch.setattr("sfumato.evaluation.run.evaluate_subject", interrupt)
     stopped = sfumato("eval", faces, faces, "--out", tmp_path, "--device", "cpu")
     assert (stopped.code, stopped.error.strip()) == (
         130,
@@ -246,7 +246,7 @@ def test_copies_are_found(sfumato: Command, faces: Path, tmp_path: Path) -> None
 def test_a_wrong_metric_is_refused_before_samples_are_drawn(
     sfumato: Command, trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sfumato.sampling.sampler.begin", None)
+    monkeypatch.setattr("sfumato.sampling.sampler.initial_state", None)
     asked = ("--seed", 8, "--features", "pixels", "--out", tmp_path)
     for metric in ("beauty", "agreement"):
         outcome = sfumato("eval", trained, *QUICK, *asked, "--metrics", "drift", metric)

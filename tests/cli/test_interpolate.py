@@ -10,8 +10,8 @@ import pytest
 from PIL import Image
 
 from sfumato.data import load_files
-from sfumato.data.sources import USUAL, ReadOptions
-from sfumato.training.runs import learned_options
+from sfumato.data.sources import DEFAULT_OPTIONS, ReadOptions
+from sfumato.training.runs import training_options
 from sfumato.utils.depth import Depth
 
 from .conftest import TINY, Command
@@ -44,9 +44,9 @@ def test_a_row_leads_from_each_new_image_to_the_next(sfumato: Command, run: Path
 def test_the_ends_are_the_images_that_the_same_seed_and_route_sample(
     sfumato: Command, unlabelled: Path, tmp_path: Path
 ) -> None:
-    route = ("--solver", "heun", "--grid", "logsnr", "--clip", "none", "--seed", 3, *QUICK)
-    assert sfumato("interpolate", unlabelled, "--out", tmp_path / "a", "--count", 2, "--frames", 3, *route).code == 0
-    assert sfumato("sample", unlabelled, "--out", tmp_path / "b", "--count", 2, *route).code == 0
+    sampler = ("--solver", "heun", "--time-grid", "logsnr", "--clip", "none", "--seed", 3, *QUICK)
+    assert sfumato("interpolate", unlabelled, "--out", tmp_path / "a", "--count", 2, "--frames", 3, *sampler).code == 0
+    assert sfumato("sample", unlabelled, "--out", tmp_path / "b", "--count", 2, *sampler).code == 0
     for frame, image in ((0, 0), (2, 1)):
         ours = pixels(tmp_path / "a" / "frames" / f"{frame:06d}.png")
         assert np.abs(ours - pixels(tmp_path / "b" / "images" / f"{image:06d}.png")).max() <= 1
@@ -65,8 +65,8 @@ def test_own_images_are_fitted_as_those_that_were_learned(sfumato: Command, phot
     padded = tmp_path / "padded"
     assert sfumato("train", photos, "--out", padded, "--images", 4, "--size", 16, "--fit", "pad", *TINY).code == 0
     shutil.copytree(padded / "model", tmp_path / "model")
-    assert learned_options(padded).fit == "pad"
-    assert learned_options(tmp_path / "model") == USUAL
+    assert training_options(padded).fit == "pad"
+    assert training_options(tmp_path / "model") == DEFAULT_OPTIONS
     Image.new("L", (40, 10), 255).save(tmp_path / "wide.png")
     for fit, edge in (("pad", -1), ("crop", 1), ("resize", 1)):
         (image,) = load_files([tmp_path / "wide.png"], (1, 16, 16), Depth(), ReadOptions(fit=fit))

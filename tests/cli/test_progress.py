@@ -11,7 +11,7 @@ import pytest
 from rich.cells import cell_len
 from rich.console import Console
 
-from sfumato.utils.progress import TrainingProgress, display, sampling_bar, training
+from sfumato.utils.progress import TrainingBar, display, sampling_bar, training
 from sfumato.utils.progress.display import LogDisplay, NotebookDisplay, TerminalDisplay, display_on, wrapped
 from sfumato.utils.progress.line import Fact, Line, Pace
 
@@ -100,7 +100,7 @@ def test_a_log_gets_a_line_each_15_seconds(capsys: pytest.CaptureFixture[str], m
     clock = [0.0]
     for module in (display, training):
         monkeypatch.setattr(module.time, "monotonic", lambda: clock[0])
-    with TrainingProgress() as bar:
+    with TrainingBar() as bar:
         for clock[0], images, share, waited in (
             (100.0, 0, 0.0, 1.0),
             (110.0, 500, 0.125, 2.0),
@@ -120,7 +120,7 @@ def test_a_log_gets_a_line_each_15_seconds(capsys: pytest.CaptureFixture[str], m
 )
 def test_the_forecast_is_never_smaller_than_what_was_seen(seen: int, share: float, forecast: str) -> None:
     """Of the images to come the first two digits are known, so the forecast of the total gets more exact."""
-    bar = TrainingProgress()
+    bar = TrainingBar()
     bar._share.mark(0.0, 0.0)
     bar._share.mark(1.0, share)
     bar._images.mark(0.0, 0.0)

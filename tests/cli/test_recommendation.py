@@ -15,10 +15,9 @@ from sfumato.cli.making import Train
 from sfumato.data import ImageSet
 from sfumato.data.sources import ReadOptions, Shape
 from sfumato.models import network_for
-from sfumato.training import autoconfig as rules
-from sfumato.training import recommendation
+from sfumato.training import autoconfig, recommendation
 from sfumato.training.architecture import model_for
-from sfumato.training.autoconfig import forward_operations, planned
+from sfumato.training.autoconfig import forward_operations, resolve_config
 from sfumato.training.config import NetworkConfig, TrainConfig
 from sfumato.training.presets import preset_for
 from sfumato.training.recommendation import recommend, train_command
@@ -32,14 +31,14 @@ SLOW, HALF_A_CORE, TWO_CORES, H200 = 1e10, 1e11, 3e11, 5e14
 @pytest.fixture(params=[SLOW, TWO_CORES, H200], ids=["slow", "two cores", "H200"])
 def rate(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> float:
     """What the device does in a second."""
-    monkeypatch.setattr(rules, "training_rate", lambda *_: request.param / 2)
+    monkeypatch.setattr(autoconfig, "training_rate", lambda *_: request.param / 2)
     return float(request.param)
 
 
 @pytest.fixture(autouse=True)
 def _counted_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Counting the operations of a network takes longer than all else here."""
-    monkeypatch.setattr(rules, "forward_operations", counted)
+    monkeypatch.setattr(autoconfig, "forward_operations", counted)
 
 
 def counted(config: TrainConfig, images: ImageSet) -> int:
@@ -73,7 +72,7 @@ def test_train_does_not_warn_of_what_is_recommended(side: int, count: int) -> No
     advice = recommend("photos", ReadOptions(), shapes, CPU)
     given = parsed(train_command("photos", advice, labels=True, count=count))
     images = recommendation._empty(count, 3, *(advice.options.size or (side, side)))
-    plan = planned(given, images, CPU)
+    plan = resolve_config(given, images, CPU)
     assert plan.warnings == ()
     assert plan.config.network == advice.plan.config.network
     assert plan.config.optimization == advice.plan.config.optimization
@@ -97,7 +96,7 @@ def test_slower_devices_get_smaller_images(rate: float, expected: str) -> None:
 
 
 def test_few_images_get_few_minutes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rules, "training_rate", lambda *_: H200 / 2)
+    monkeypatch.setattr(autoconfig, "training_rate", lambda *_: H200 / 2)
     shapes = [Shape(64, 64, 3, "uint8")] * 200
     advice = recommend("photos", ReadOptions(), shapes, CPU)
     assert "--images 200000" in train_command("photos", advice, True, 200)
@@ -112,11 +111,11 @@ def test_every_option_is_passed_on() -> None:
 
 
 def test_the_memory_of_a_batch_grows_with_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rules, "training_rate", lambda *_: H200 / 2)
+    monkeypatch.setattr(autoconfig, "training_rate", lambda *_: H200 / 2)
     advice = recommend("photos", ReadOptions((32, 32)), [Shape(64, 64, 3, "uint8")] * 9000, CPU)
     images, config = recommendation._empty(9000, 3, 32, 32), advice.plan.config
     one, two = (
-        rules.batch_bytes(replace(config, optimization=replace(config.optimization, batch=size)), images)
+        autoconfig.batch_bytes(replace(config, optimization=replace(config.optimization, batch=size)), images)
         for size in (64, 128)
     )
     assert 0 < 2 * one == two
@@ -128,7 +127,7 @@ def test_the_memory_of_a_batch_is_what_each_further_image_keeps(preset: str, wid
     config = preset_for("photos", preset)
     config = replace(config, network=replace(config.network, width=width))
     images = recommendation._empty(9000, 3, 32, 32)
-    config = planned(config, images, CPU, H200 / 2).config
+    config = resolve_config(config, images, CPU, H200 / 2).config
     network = network_for(model_for(config, images))
 
     def kept_for(count: int) -> int:
@@ -144,4 +143,4 @@ def test_the_memory_of_a_batch_is_what_each_further_image_keeps(preset: str, wid
         return sum(size for _, size in kept.values())
 
     further = kept_for(3) - kept_for(2)
-    assert rules.batch_bytes(config, images) / (config.optimization.batch or 1) == pytest.approx(further, rel=0.15)
+    assert autoconfig.batch_bytes(config, images) / (config.optimization.batch or 1) == pytest.approx(further, rel=0.15)

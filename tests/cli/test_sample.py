@@ -100,7 +100,7 @@ def test_image_7_is_the_same_whatever_the_batch_and_the_count(flags: list[object
     "flags",
     [
         *(["--seed", 1], ["--steps", 4], ["--label", "dog"]),
-        *(["--solver", "ddpm"], ["--solver", "ddim:eta=1"], ["--grid", "karras:rho=2"], ["--clip", "none"]),
+        *(["--solver", "ddpm"], ["--solver", "ddim:eta=1"], ["--time-grid", "karras:rho=2"], ["--clip", "none"]),
         *(["--guidance", 4], ["--guidance", 4, "--guidance-rescale", 1], ["--precision", "bfloat16"]),
     ],
     ids=lambda flags: "-".join(map(str, flags)).strip("-"),

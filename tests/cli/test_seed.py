@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sfumato.cli.sampling_options import meaning_of
+from sfumato.cli.sampling_options import describe_guidance
 
 from .conftest import Command
 
@@ -79,7 +79,7 @@ def test_an_archive_has_a_grid_beside_it_and_says_so(sfumato: Command, run: Path
     ],
 )
 def test_guidance_below_1_says_what_it_does(scale: float, has_guide: bool, words: str) -> None:
-    assert words in meaning_of(scale, has_guide)
+    assert words in describe_guidance(scale, has_guide)
 
 
 @pytest.mark.parametrize(("scale", "speaks"), [(-1, True), (0, True), (1, False), (2, False)])

@@ -17,7 +17,7 @@ from PIL import Image
 
 from sfumato.training.measurements import read_metrics
 from sfumato.utils.captions import HEIGHT
-from sfumato.utils.interrupts import stop_wish
+from sfumato.utils.signals import stop_request
 
 from .conftest import TINY, Command
 
@@ -125,7 +125,7 @@ def test_a_killed_run_goes_on(sfumato: Command, photos: Path, tmp_path: Path) ->
 
 def test_the_first_signal_is_a_wish_and_the_second_ctrl_c_an_order() -> None:
     before = signal.getsignal(signal.SIGINT)
-    with stop_wish() as wish:
+    with stop_request() as wish:
         assert (wish(), wish.exit_code) == (False, 0)
         signal.raise_signal(signal.SIGINT)
         assert (wish(), wish.exit_code) == (True, 130)
@@ -153,7 +153,7 @@ def test_show_prints_json_for_scripts(sfumato: Command, run: Path) -> None:
     measured = {m["kind"]: m["loss"] for m in read_metrics(run)}
     assert facts["labels"] == ["cat", "dog"]
     assert (facts["images_seen"], facts["steps"], facts["skipped_steps"]) == (24, 6, 0)
-    assert (facts["loss"], facts["heldout_loss"]) == (measured["train"], measured["heldout"])
+    assert (facts["loss"], facts["heldout_loss"]) == (measured["train"], measured["validation"])
 
 
 def test_a_path_is_shown_as_it_is(sfumato: Command, photos: Path, tmp_path: Path) -> None:
@@ -163,7 +163,7 @@ def test_a_path_is_shown_as_it_is(sfumato: Command, photos: Path, tmp_path: Path
 
 
 def test_after_the_first_signal_a_second_sigterm_ends_the_process() -> None:
-    with stop_wish() as wish:
+    with stop_request() as wish:
         signal.raise_signal(signal.SIGTERM)
         assert wish()
         assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL

@@ -8,7 +8,7 @@ import pytest
 from images import noise, png
 from sfumato.data.cache.convert import WHITE, converted, in_channels, in_depth
 from sfumato.data.cache.survey import Kind, Layout
-from sfumato.data.sources import USUAL, BadImageError, Frame
+from sfumato.data.sources import DEFAULT_OPTIONS, BadImageError, Frame
 from sfumato.data.sources.decode import opened
 
 
@@ -83,7 +83,7 @@ def test_floats_whose_white_is_unknown_are_not_converted(values: list[float]) ->
 def test_a_picture_has_channels_first_when_converted() -> None:
     pixels = noise(5, 7, 3)
     picture = opened(png(pixels))
-    same = converted(picture, pixels, Layout(Frame(7, 5), Kind(3), "uint8"), USUAL)
+    same = converted(picture, pixels, Layout(Frame(7, 5), Kind(3), "uint8"), DEFAULT_OPTIONS)
     assert np.array_equal(same.pixels, pixels.transpose(2, 0, 1))
-    other = converted(picture, pixels, Layout(Frame(4, 6, "pad"), Kind(1), "uint16"), USUAL)
+    other = converted(picture, pixels, Layout(Frame(4, 6, "pad"), Kind(1), "uint16"), DEFAULT_OPTIONS)
     assert other.pixels.shape == (1, 6, 4)

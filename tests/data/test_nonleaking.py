@@ -9,7 +9,14 @@ import torch
 from torch import Tensor
 
 from sfumato.data import Purpose, nonleaking, uniform
-from sfumato.data.nonleaking import DRAWS, TOLD, Transforms, drawn, told, transformed
+from sfumato.data.nonleaking import (
+    AUGMENTATION_FEATURES,
+    DRAWS,
+    Transforms,
+    apply_transforms,
+    augmentation_labels,
+    draw_transforms,
+)
 
 MANY = 40_000
 
@@ -22,7 +29,7 @@ def transforms(**given: float) -> Transforms:
 
 def some(count: int, probability: float, start: int = 0) -> Transforms:
     """Transforms as a run draws them."""
-    return drawn(uniform(1, Purpose.NONLEAKING, start, count, DRAWS), probability)
+    return draw_transforms(uniform(1, Purpose.NONLEAKING, start, count, DRAWS), probability)
 
 
 def at(x: Tensor, y: Tensor) -> Tensor:
@@ -47,19 +54,21 @@ def picture(height: int = 48, width: int = 48) -> Tensor:
 
 def test_nothing_is_done_exactly() -> None:
     noise = 2 * torch.rand(3, 1, 8, 8) - 1
-    assert torch.equal(transformed(noise, Transforms(*(torch.zeros(3, dtype=torch.float64) for _ in range(8)))), noise)
-    assert (told(transforms()) == 0).all()
+    assert torch.equal(
+        apply_transforms(noise, Transforms(*(torch.zeros(3, dtype=torch.float64) for _ in range(8)))), noise
+    )
+    assert (augmentation_labels(transforms()) == 0).all()
 
 
 @pytest.mark.parametrize(("flips", "axes"), [({"flip_x": 1}, [3]), ({"flip_y": 1}, [2])])
 def test_flips_are_exact(flips: dict[str, float], axes: list[int]) -> None:
     noise = 2 * torch.rand(1, 3, 6, 9) - 1
-    assert torch.equal(transformed(noise, transforms(**flips)), noise.flip(axes))
+    assert torch.equal(apply_transforms(noise, transforms(**flips)), noise.flip(axes))
 
 
 @pytest.mark.parametrize("quarters", [-1, 1, 2, 4])
 def test_quarter_turns_are_those_of_rot90(quarters: int) -> None:
-    found = transformed(picture(), transforms(turn=quarters * math.pi / 2))
+    found = apply_transforms(picture(), transforms(turn=quarters * math.pi / 2))
     torch.testing.assert_close(found, picture().rot90(-quarters, (2, 3)), rtol=0, atol=0.003)
 
 
@@ -70,7 +79,7 @@ def test_shifts_by_whole_pixels_bring_in_the_mirror_image(pixels: int, axis: int
     shift = {("shift_x" if axis == 3 else "shift_y"): pixels / size * 8}
     twice = torch.cat([image, image.flip(axis)], dim=axis)  # mirrored, and periodic from there on
     expected = twice.roll(pixels, axis).narrow(axis, 0, size)
-    torch.testing.assert_close(transformed(image, transforms(**shift)), expected, rtol=0, atol=0.003)
+    torch.testing.assert_close(apply_transforms(image, transforms(**shift)), expected, rtol=0, atol=0.003)
 
 
 TURN, AXIS = 0.7, 2.4
@@ -109,7 +118,7 @@ def test_a_pixel_comes_from_where_the_papers_matrices_take_it(given: dict[str, f
     from_x, from_y, _ = torch.einsum("ij,jhw->ihw", to_goal.inverse(), torch.stack([x, y, torch.ones_like(x)]))
     inside = (from_x.abs() < 32 - 6) & (from_y.abs() < 24 - 6)
     assert inside.double().mean() > 0.3
-    found = transformed(image, t)
+    found = apply_transforms(image, t)
     torch.testing.assert_close(found[0, 0][inside], at(from_x, from_y).float()[inside], rtol=0, atol=0.003)
     assert torch.equal(found[0, 1], -found[0, 0])
 
@@ -118,28 +127,28 @@ def test_fine_detail_is_kept_and_what_is_too_fine_is_left_out_instead_of_aliased
     """Waves 3 pixels long keep 95 % of their height when shifted by half a pixel; shrunk to 1.6 pixels they vanish."""
     x, _ = places(64, 64)
     waves = torch.cos(2 * math.pi * x / 3).float()[None, None]
-    shifted = transformed(waves, transforms(shift_x=0.5 / 64 * 8))
+    shifted = apply_transforms(waves, transforms(shift_x=0.5 / 64 * 8))
     expected = torch.cos(2 * math.pi * (x - 0.5) / 3).float()
     assert (shifted[0, 0] - expected)[24:-24, 24:-24].abs().max() < 0.05
-    shrunk = transformed(waves, transforms(scale=math.log2(1.6 / 3) / 0.2))
+    shrunk = apply_transforms(waves, transforms(scale=math.log2(1.6 / 3) / 0.2))
     assert shrunk[..., 24:-24, 24:-24].abs().max() < 0.05
 
 
 def test_there_are_no_borders() -> None:
     """A constant image stays one, whatever is done to it."""
     images = torch.full((64, 1, 12, 10), 0.6)
-    torch.testing.assert_close(transformed(images, some(64, 1.0)), images, rtol=0, atol=1e-5)
+    torch.testing.assert_close(apply_transforms(images, some(64, 1.0)), images, rtol=0, atol=1e-5)
 
 
 def test_values_stay_in_the_range_of_the_data() -> None:
     edges = torch.ones(32, 1, 16, 16)
     edges[..., ::5] = -1
-    found = transformed(edges, some(32, 1.0))
+    found = apply_transforms(edges, some(32, 1.0))
     assert (found.min(), found.max()) == (-1, 1)
 
 
 def test_an_image_smaller_than_the_filter_is_moved_too() -> None:
-    found = transformed(torch.rand(8, 1, 1, 3), some(8, 1.0))
+    found = apply_transforms(torch.rand(8, 1, 1, 3), some(8, 1.0))
     assert found.shape == (8, 1, 1, 3)
     assert found.isfinite().all()
 
@@ -148,17 +157,17 @@ def test_each_image_of_a_batch_has_its_own_transform_whichever_stay_as_they_are(
     """Images that differ, of which the second is turned, the third flipped, the fifth moved, the others left."""
     images = torch.cat([picture(12, 16)[:, :1] * share for share in (1.0, -0.8, 0.6, -0.4, 0.2, 0.9)])
     each = [{}, {"turn": 0.4}, {"flip_x": 1.0}, {}, {"shift_x": 1.0, "scale": 0.5}, {}]
-    alone = [transformed(image[None], transforms(**given)) for image, given in zip(images, each, strict=True)]
+    alone = [apply_transforms(image[None], transforms(**given)) for image, given in zip(images, each, strict=True)]
     together = Transforms(*(torch.cat(columns) for columns in zip(*(transforms(**one) for one in each), strict=True)))
-    torch.testing.assert_close(transformed(images, together), torch.cat(alone), rtol=0, atol=1e-6)
+    torch.testing.assert_close(apply_transforms(images, together), torch.cat(alone), rtol=0, atol=1e-6)
     assert [torch.equal(one[0], image) for one, image in zip(alone, images, strict=True)] == [not one for one in each]
 
 
 def test_images_move_alone_as_in_a_batch() -> None:
     images, count = torch.rand(12, 3, 10, 14), 5
     first, rest = some(count, 0.3), some(12 - count, 0.3, start=count)
-    parts = [transformed(images[:count], first), transformed(images[count:], rest)]
-    assert torch.equal(torch.cat(parts), transformed(images, some(12, 0.3)))
+    parts = [apply_transforms(images[:count], first), apply_transforms(images[count:], rest)]
+    assert torch.equal(torch.cat(parts), apply_transforms(images, some(12, 0.3)))
 
 
 @pytest.mark.parametrize("probability", [0.0, 0.12, 1.0])
@@ -194,9 +203,9 @@ def test_transforms_are_independent() -> None:
 def test_what_is_told_is_table_6_and_zero_for_what_was_not_done() -> None:
     given = transforms(flip_x=1, flip_y=1, scale=0.3, turn=0.4, stretch=-0.5, axis=0.6, shift_x=0.7, shift_y=-0.8)
     expected = [1, 1, 0.3, math.cos(0.4) - 1, math.sin(0.4), -0.5 * math.cos(1.2), -0.5 * math.sin(1.2), 0.7, -0.8]
-    torch.testing.assert_close(told(given), torch.tensor([expected]))
-    assert told(some(4, 0.5)).shape == (4, TOLD)
-    untouched = told(some(200, 0.0))[:, 1:]
+    torch.testing.assert_close(augmentation_labels(given), torch.tensor([expected]))
+    assert augmentation_labels(some(4, 0.5)).shape == (4, AUGMENTATION_FEATURES)
+    untouched = augmentation_labels(some(200, 0.0))[:, 1:]
     assert (untouched == 0).all()
 
 
@@ -204,11 +213,11 @@ def test_what_is_told_is_different_for_a_stretch_and_a_squeeze_and_the_same_for_
     """EDM tells stretch * (cos, sin) of the axis itself, which a squeeze along the axis turned by pi shares."""
     stretch, squeeze = transforms(stretch=1.0, axis=0.3), transforms(stretch=-1.0, axis=0.3 + math.pi)
     across = transforms(stretch=-1.0, axis=0.3 + math.pi / 2)
-    images = [transformed(picture(), t) for t in (stretch, squeeze, across)]
+    images = [apply_transforms(picture(), t) for t in (stretch, squeeze, across)]
     assert (images[0] - images[1]).abs().max() > 0.1
-    assert (told(stretch) - told(squeeze)).abs().max() > 1
+    assert (augmentation_labels(stretch) - augmentation_labels(squeeze)).abs().max() > 1
     torch.testing.assert_close(images[0], images[2], rtol=0, atol=1e-5)
-    torch.testing.assert_close(told(stretch), told(across))
+    torch.testing.assert_close(augmentation_labels(stretch), augmentation_labels(across))
 
 
 def test_only_images_that_need_it_are_resampled(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -219,5 +228,7 @@ def test_only_images_that_need_it_are_resampled(monkeypatch: pytest.MonkeyPatch)
         return images
 
     monkeypatch.setattr(nonleaking, "resampled", counted)
-    transformed(torch.rand(4, 1, 8, 8), Transforms(*torch.diag(torch.ones(8, dtype=torch.float64))[:, :4].unbind(0)))
+    apply_transforms(
+        torch.rand(4, 1, 8, 8), Transforms(*torch.diag(torch.ones(8, dtype=torch.float64))[:, :4].unbind(0))
+    )
     assert counts == [2]  # the third is scaled, the fourth turned; the flips of the first two are exact

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 
 from sfumato.data import ImageSet
-from sfumato.evaluation.evaluate import MOST_SIDE, Bench, memorization, save_sheet, small
+from sfumato.evaluation.evaluate import MOST_SIDE, EvalContext, memorization, save_sheet, small
 from sfumato.evaluation.subject import Subject
 from sfumato.metrics import features_for
 
@@ -40,7 +40,7 @@ def test_copies_of_large_images_are_found(tmp_path: Path) -> None:
     copies = train.select(torch.arange(5)).floats().flip(-1)
     samples = torch.cat([copies, fresh.floats()])
     subject = Subject("photos", ImageSet.of((127.5 * (samples + 1)).byte()), train, photos(40, 2))
-    facts, found = memorization(Bench(subject, features_for("pixels"), torch.device("cpu"), tmp_path))
+    facts, found = memorization(EvalContext(subject, features_for("pixels"), torch.device("cpu"), tmp_path))
     assert [match["image"] for match in facts["pixels"]["samples"]] == [0, 1, 2, 3, 4]
     assert found is not None
     assert save_sheet(subject, found, tmp_path / "closest.png").is_file()

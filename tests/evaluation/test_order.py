@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from sfumato.data import ImageSet
-from sfumato.data.sources import USUAL
+from sfumato.data.sources import DEFAULT_OPTIONS
 from sfumato.evaluation import evaluate
-from sfumato.evaluation.evaluate import Bench, coverage, distance
+from sfumato.evaluation.evaluate import EvalContext, coverage, distance
 from sfumato.evaluation.run import subject_of_files
 from sfumato.evaluation.subject import Subject, some_of
 from sfumato.metrics import features_for
@@ -26,14 +26,14 @@ def halves(count: int, seed: int) -> ImageSet:
 
 
 @pytest.fixture
-def bench(tmp_path: Path) -> Bench:
+def bench(tmp_path: Path) -> EvalContext:
     """As many held-out images as are half of the samples."""
     train = halves(400, 1).select(torch.randperm(400, generator=torch.Generator().manual_seed(3)))
     subject = Subject("halves", halves(200, 0), train, halves(100, 2))
-    return Bench(subject, features_for("pixels"), torch.device("cpu"), tmp_path)
+    return EvalContext(subject, features_for("pixels"), torch.device("cpu"), tmp_path)
 
 
-def test_numbers_of_as_many_are_of_samples_of_all_classes(bench: Bench) -> None:
+def test_numbers_of_as_many_are_of_samples_of_all_classes(bench: EvalContext) -> None:
     distances = distance(bench)["as_many"]
     assert distances["images"] == 100
     assert distances["samples"] < 2 * distances["held_out"]
@@ -41,7 +41,7 @@ def test_numbers_of_as_many_are_of_samples_of_all_classes(bench: Bench) -> None:
     assert shares["samples"]["recall"] > 0.9 * shares["held_out"]["recall"]
 
 
-def test_neighbours_are_those_of_samples_of_all_classes(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_neighbours_are_those_of_samples_of_all_classes(bench: EvalContext, monkeypatch: pytest.MonkeyPatch) -> None:
     everything = coverage(bench)
     monkeypatch.setattr(evaluate, "MOST_COMPARED", 100)
     some = coverage(bench)
@@ -54,7 +54,7 @@ def test_neighbours_are_those_of_samples_of_all_classes(bench: Bench, monkeypatc
 def test_some_of_the_files_are_of_all_classes(tmp_path: Path) -> None:
     images = halves(200, 0)
     np.savez(tmp_path / "drawn.npz", images=images.floats().numpy(), labels=images.labels)
-    found = subject_of_files(str(tmp_path / "drawn.npz"), str(tmp_path / "drawn.npz"), 60, USUAL, tmp_path)
+    found = subject_of_files(str(tmp_path / "drawn.npz"), str(tmp_path / "drawn.npz"), 60, DEFAULT_OPTIONS, tmp_path)
     labels = found.samples.labels
     assert labels is not None
     assert len(labels) == 60

@@ -10,11 +10,11 @@ import torch
 
 from sfumato.data import ImageSet
 from sfumato.errors import DataError
-from sfumato.evaluation.evaluate import MEASURES, Bench, memorization
+from sfumato.evaluation.evaluate import MEASURES, EvalContext, memorization
 from sfumato.evaluation.report import rows
-from sfumato.evaluation.run import judged
+from sfumato.evaluation.run import evaluate_subject
 from sfumato.evaluation.subject import Subject
-from sfumato.metrics import Features, Look, features_for
+from sfumato.metrics import Features, NetworkOutput, features_for
 
 
 class Huge(Features):
@@ -22,8 +22,8 @@ class Huge(Features):
 
     name, width = "huge", 4
 
-    def _look(self, images: torch.Tensor) -> Look:
-        return Look(images.flatten(1)[:, :4] * 1e25, None)
+    def _look(self, images: torch.Tensor) -> NetworkOutput:
+        return NetworkOutput(images.flatten(1)[:, :4] * 1e25, None)
 
 
 def noise(count: int, seed: int) -> ImageSet:
@@ -31,9 +31,9 @@ def noise(count: int, seed: int) -> ImageSet:
     return ImageSet.of(torch.randint(0, 256, (count, 1, 8, 8), generator=generator).byte())
 
 
-def bench(features: Features, cache: Path, samples: int = 40, held_out: int = 20) -> Bench:
+def bench(features: Features, cache: Path, samples: int = 40, held_out: int = 20) -> EvalContext:
     subject = Subject("noise", noise(samples, 0), noise(60, 1), noise(held_out, 2))
-    return Bench(subject, features, torch.device("cpu"), cache)
+    return EvalContext(subject, features, torch.device("cpu"), cache)
 
 
 class Dark(Features):
@@ -41,8 +41,8 @@ class Dark(Features):
 
     name, width = "dark", 4
 
-    def _look(self, images: torch.Tensor) -> Look:
-        return Look(torch.zeros(len(images), 4), None)
+    def _look(self, images: torch.Tensor) -> NetworkOutput:
+        return NetworkOutput(torch.zeros(len(images), 4), None)
 
 
 def test_features_too_far_apart_to_measure_are_not_called_too_few_images(tmp_path: Path) -> None:
@@ -65,7 +65,9 @@ def test_real_images_that_are_all_one_say_why_copies_cannot_be_told_and_the_rest
 ) -> None:
     grey = ImageSet.of(torch.full((40, 1, 8, 8), 200).byte())
     subject = Subject("noise", noise(40, 0), grey, grey.select(torch.arange(5)))
-    found = judged(Bench(subject, features_for("pixels"), torch.device("cpu"), tmp_path), metrics, None, tmp_path)
+    found = evaluate_subject(
+        EvalContext(subject, features_for("pixels"), torch.device("cpu"), tmp_path), metrics, None, tmp_path
+    )
     pixels = found["metrics"]["memorization"]["pixels"]
     assert pixels == {
         "verdict": None,

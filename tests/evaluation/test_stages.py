@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from sfumato.data import ImageSet
-from sfumato.evaluation.evaluate import MEASURES, Bench, memorization
+from sfumato.evaluation.evaluate import MEASURES, EvalContext, memorization
 from sfumato.evaluation.subject import Subject
-from sfumato.metrics import Features, Look
+from sfumato.metrics import Features, NetworkOutput
 from sfumato.utils.progress import stages_bar
 
 
@@ -20,9 +20,9 @@ class Corner(Features):
 
     name, width, classes = "corner", 8, 2
 
-    def _look(self, images: torch.Tensor) -> Look:
+    def _look(self, images: torch.Tensor) -> NetworkOutput:
         rows = images.flatten(1)[:, :8]
-        return Look(rows, rows[:, :2])
+        return NetworkOutput(rows, rows[:, :2])
 
 
 def noise(count: int, seed: int) -> ImageSet:
@@ -51,7 +51,7 @@ def test_all_parts_of_all_stages_are_told(metric: str, subject: Subject, tmp_pat
 
         return advance
 
-    bench = Bench(subject, Corner(), torch.device("cpu"), tmp_path, begin)
+    bench = EvalContext(subject, Corner(), torch.device("cpu"), tmp_path, begin)
     (MEASURES | {"memorization": memorization})[metric](bench)
     assert stages
     assert all(parts == done > 0 for parts, done in stages), stages

@@ -10,7 +10,7 @@ from metrics.made import blobs, noise
 from sfumato.errors import DataError
 from sfumato.metrics import closest as room
 from sfumato.metrics.closest import closest
-from sfumato.metrics.shifts import Move, moved, moves_within
+from sfumato.metrics.shifts import Shift, shifted, shifts_within
 
 
 def all_distances(queries: Tensor, base: Tensor, reach: int, flips: bool) -> tuple[Tensor, Tensor]:
@@ -18,7 +18,7 @@ def all_distances(queries: Tensor, base: Tensor, reach: int, flips: bool) -> tup
     height, width = base.shape[2:]
     middle = base[:, :, reach : height - reach, reach : width - reach]
     found = []
-    for flipped, down, right in moves_within(reach, flips):
+    for flipped, down, right in shifts_within(reach, flips):
         seen = queries[:, :, reach + down : height - reach + down, reach + right : width - reach + right]
         seen = seen.flip(3) if flipped else seen
         found.append(((seen[:, None].double() - middle.double()) / 2).square().mean((2, 3, 4)).sqrt())
@@ -45,7 +45,7 @@ def test_the_search_finds_what_comparing_all_finds(
     found = closest(queries, base, 7, reach=reach, flips=flips)
     torch.testing.assert_close(found.distances.double(), expected.values[:, :7], rtol=1e-5, atol=0)
     assert (found.indices == expected.indices[:, :7]).all()
-    moves = moves_within(reach, flips)
+    moves = shifts_within(reach, flips)
     assert found.moves == tuple(moves[places[i, j]] for i, j in enumerate(expected.indices[:, 0]))
 
 
@@ -130,8 +130,8 @@ def test_any_number_of_images_of_any_shape_is_compared(
 def test_a_copy_is_found_as_it_was_flipped_and_shifted_at_distance_0(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(room, "LIKELY", 2)
     base = blobs(150, 1)
-    moves = moves_within(2, flips=True)
-    copies = torch.stack([moved(image, move) for image, move in zip(base, moves, strict=False)])
+    moves = shifts_within(2, flips=True)
+    copies = torch.stack([shifted(image, move) for image, move in zip(base, moves, strict=False)])
     found = closest(copies, base, 2, reach=2)
     assert found.indices[:, 0].tolist() == list(range(len(moves)))
     assert found.moves == moves
@@ -143,8 +143,8 @@ def test_a_copy_is_found_as_it_was_flipped_and_shifted_at_distance_0(monkeypatch
 def test_moves_of_faint_images_are_distinguished() -> None:
     """As in 16 bits: their shifts differ by far less than products of their pixels are rounded by."""
     base = 0.9 + 1e-4 * noise(torch.empty(60, 1, 12, 12), 1.0, 1)
-    moves = moves_within(2, flips=True)
-    copies = torch.stack([moved(image, move) for image, move in zip(base, moves, strict=False)])
+    moves = shifts_within(2, flips=True)
+    copies = torch.stack([shifted(image, move) for image, move in zip(base, moves, strict=False)])
     found = closest(copies, base, 1, reach=2)
     assert found.indices[:, 0].tolist() == list(range(len(moves)))
     assert found.moves == moves
@@ -181,7 +181,7 @@ def test_constant_images_are_compared_like_others() -> None:
     greys = torch.linspace(-1, 1, 12).reshape(12, 1, 1, 1).expand(12, 1, 6, 6)
     found = closest(greys[3:5] + 0.01, greys, 2, reach=1)
     assert found.indices.tolist() == [[3, 4], [4, 5]]
-    assert found.moves == (Move(),) * 2
+    assert found.moves == (Shift(),) * 2
 
 
 @pytest.mark.parametrize(

@@ -11,10 +11,10 @@ from torch import Tensor
 import sfumato as sf
 from metrics.made import blobs, noise
 from sfumato.data import load_images
-from sfumato.diffusion import analytic as oracle
+from sfumato.diffusion import analytic
 from sfumato.errors import DataError
 from sfumato.metrics.memorization import Memorization, closest_pairs, of_features, of_images
-from sfumato.metrics.shifts import STILL, Move, moved, moves_within
+from sfumato.metrics.shifts import STILL, Shift, shifted, shifts_within
 
 TRAIN = blobs(300, 0)
 HELD_OUT = blobs(250, 1)
@@ -27,8 +27,8 @@ def shuffled(images: Tensor, seed: int) -> Tensor:
 
 def random_moves(images: Tensor) -> Tensor:
     """Each image flipped or not and shifted by up to 2 pixels."""
-    moves = moves_within(2, flips=True)
-    return torch.stack([moved(image, moves[(7 * index) % len(moves)]) for index, image in enumerate(images)])
+    moves = shifts_within(2, flips=True)
+    return torch.stack([shifted(image, moves[(7 * index) % len(moves)]) for index, image in enumerate(images)])
 
 
 def described(image: Tensor) -> Tensor:
@@ -37,7 +37,7 @@ def described(image: Tensor) -> Tensor:
 
 
 def test_the_exact_denoiser_of_the_training_set_copies() -> None:
-    samples = sf.sample(oracle.images(sf.LinearBeta(), TRAIN), 100, steps=20)
+    samples = sf.sample(analytic.images(sf.LinearBeta(), TRAIN), 100, steps=20)
     found = of_images(samples, TRAIN, HELD_OUT)
     assert found.verdict == "copies"
     assert found.flagged == 100
@@ -52,7 +52,7 @@ def test_the_exact_denoiser_of_the_training_set_copies() -> None:
 
 
 def test_a_gaussian_fitted_to_the_training_set_does_not_copy() -> None:
-    model = oracle.gaussian(sf.LinearBeta(), TRAIN.mean(0), TRAIN.var(0).mean().item())
+    model = analytic.gaussian(sf.LinearBeta(), TRAIN.mean(0), TRAIN.var(0).mean().item())
     found = of_images(sf.sample(model, 100, steps=20), TRAIN, HELD_OUT)
     assert (found.verdict, found.flagged) == ("no sign", 0)
 
@@ -74,7 +74,7 @@ def test_copies_are_found_through_flips_shifts_and_noise(deviation: float) -> No
     assert found.verdict == "copies"
     assert found.flagged == 100
     assert [match.train for match in found.samples] == list(range(100))
-    moves = moves_within(2, flips=True)
+    moves = shifts_within(2, flips=True)
     assert [match.move for match in found.samples] == [moves[(7 * index) % len(moves)] for index in range(100)]
     assert torch.tensor([match.distance for match in found.samples]).mean().item() == pytest.approx(
         deviation / 2, rel=0.02, abs=1e-9
@@ -83,7 +83,7 @@ def test_copies_are_found_through_flips_shifts_and_noise(deviation: float) -> No
 
 def test_moved_copies_are_missed_where_moves_are_not_looked_at() -> None:
     """So the search is what finds them."""
-    copies = torch.stack([moved(image, Move(flipped=True, down=2, right=-2)) for image in TRAIN[:100]])
+    copies = torch.stack([shifted(image, Shift(flipped=True, down=2, right=-2)) for image in TRAIN[:100]])
     assert of_images(copies, TRAIN, HELD_OUT).flagged == 100
     assert of_images(copies, TRAIN, HELD_OUT, flips=False).flagged < 10
     assert of_images(copies, TRAIN, HELD_OUT, reach=0).flagged < 60
@@ -200,7 +200,7 @@ def test_real_held_out_digits_are_flagged_at_the_stated_rate() -> None:
 
 def test_a_model_that_copies_digits_is_told_from_digits() -> None:
     train, held_out = shuffled(load_images("digits").floats(), 0).split(1200)[:2]
-    samples = sf.sample(oracle.images(sf.LinearBeta(), train), 100, steps=20)
+    samples = sf.sample(analytic.images(sf.LinearBeta(), train), 100, steps=20)
     found = of_images(samples, train, held_out)
     assert found.verdict == "copies"
     assert found.flagged == 100
@@ -274,4 +274,4 @@ def test_images_that_cannot_be_judged_are_refused(
 def test_constant_samples_are_judged_like_others() -> None:
     found: Memorization = of_images(torch.full((3, 3, 16, 16), 0.9), TRAIN, HELD_OUT)
     assert found.flagged == 0
-    assert found.samples[0].move in {Move(*move) for move in moves_within(2, flips=True)}
+    assert found.samples[0].move in {Shift(*move) for move in shifts_within(2, flips=True)}

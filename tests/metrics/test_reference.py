@@ -11,8 +11,7 @@ from torch import Tensor
 from metrics.features.networks import images
 from sfumato.data import ImageSet
 from sfumato.errors import DataError
-from sfumato.metrics import Features, Look, Moments, features_for, features_of, reference_moments
-from sfumato.metrics import reference as module
+from sfumato.metrics import Features, Moments, NetworkOutput, features_for, features_of, reference, reference_moments
 from sfumato.utils.depth import EIGHT_BITS
 
 
@@ -24,9 +23,9 @@ class Counting(Features):
     def __init__(self) -> None:
         self.seen = 0
 
-    def _look(self, images: Float32[Tensor, "n c h w"]) -> Look:
+    def _look(self, images: Float32[Tensor, "n c h w"]) -> NetworkOutput:
         self.seen += len(images)
-        return Look(images.mean((2, 3)), None)
+        return NetworkOutput(images.mean((2, 3)), None)
 
 
 def image_set(count: int, seed: int = 0) -> ImageSet:
@@ -91,7 +90,7 @@ def test_a_broken_file_is_made_again(tmp_path: Path, kept: Kept, harm: Callable[
 def test_files_of_former_versions_are_not_used(tmp_path: Path, kept: Kept, monkeypatch: pytest.MonkeyPatch) -> None:
     features = Counting()
     kept(image_set(300), features, tmp_path)
-    monkeypatch.setattr(module, "VERSION", module.VERSION + 1)
+    monkeypatch.setattr(reference, "VERSION", reference.VERSION + 1)
     kept(image_set(300), features, tmp_path)
     assert features.seen == 600
 

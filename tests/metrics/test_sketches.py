@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from metrics.made import blobs, noise
-from sfumato.metrics.shifts import moves_within, window
+from sfumato.metrics.shifts import shifts_within, window
 from sfumato.metrics.sketches import Boxes, Sketcher, Sketches, bounds
 
 BASE = blobs(300, 0)
@@ -76,7 +76,7 @@ def test_a_small_remainder_is_not_rounded_to_none() -> None:
 
 def test_nothing_in_a_box_is_closer_than_the_box() -> None:
     """Each query is shifted in 25 ways, which are in its box."""
-    shifts = [window(QUERIES, 2, move) for move in moves_within(2, flips=False)]
+    shifts = [window(QUERIES, 2, move) for move in shifts_within(2, flips=False)]
     base = window(BASE, 2)
     sketcher = Sketcher(base[:100], 12)
     points = torch.stack([sketcher(shifted).numbers for shifted in shifts], 1)[:, None]

@@ -12,13 +12,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from sfumato.diffusion.denoiser import Denoiser, NetworkDenoiser, Parametrization, Rescheduled, predict_noise
+from sfumato.diffusion.denoiser import Denoiser, Parametrization, PreconditionedDenoiser, Rescheduled, predict_noise
 from sfumato.diffusion.schedules import LinearBeta, Schedule
 from sfumato.sampling.sampler import trajectory
 from sfumato.sampling.solvers import Solver
-from sfumato.sampling.timesteps import Stops
+from sfumato.sampling.timesteps import Timesteps
 
-DDPM = LinearBeta()
+LINEAR = LinearBeta()
 SHAPE = (3, 8, 8)
 SEED = 7
 
@@ -69,21 +69,24 @@ def start(size: float = 1.0) -> Tensor:
 
 def ours(
     solver: Solver,
-    stops: Stops,
+    timesteps: Timesteps,
     x: Tensor,
     *,
-    schedule: Schedule = DDPM,
+    schedule: Schedule = LINEAR,
     parametrization: Parametrization = predict_noise,
     path: Schedule | None = None,
     unit: float = 1000,
 ) -> Path:
     """Our path from x through the stops, taken under the schedule `path` if it is not the network's."""
     network = Network(unit)
-    model: Denoiser = NetworkDenoiser(network, schedule, parametrization, SHAPE)
+    model: Denoiser = PreconditionedDenoiser(network, schedule, parametrization, SHAPE)
     if path is not None:
-        model, stops = Rescheduled(model, path), torch.cat([path.time_at(schedule.logsnr(stops[:-1])), stops[-1:]])
+        model, timesteps = (
+            Rescheduled(model, path),
+            torch.cat([path.time_at(schedule.logsnr(timesteps[:-1])), timesteps[-1:]]),
+        )
     generator = same_draws()
-    *_, result = trajectory(model, x, stops, solver, lambda: torch.randn(x.shape, generator=generator))
+    *_, result = trajectory(model, x, timesteps, solver, lambda: torch.randn(x.shape, generator=generator))
     return network.path_to(result.x_t)
 
 

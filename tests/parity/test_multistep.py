@@ -5,7 +5,7 @@ from typing import Literal
 
 import pytest
 
-from parity.peer import DDPM, assert_same, ours, same_draws, scheduler, start, theirs
+from parity.peer import LINEAR, assert_same, ours, same_draws, scheduler, start, theirs
 from sfumato.diffusion.denoiser import predict_edm
 from sfumato.diffusion.schedules import VarianceExploding
 from sfumato.sampling.solvers import DEIS, DPMSolver, UniPC
@@ -13,7 +13,7 @@ from sfumato.sampling.timesteps import Karras, Trailing
 from sfumato.utils.shapes import Times
 
 STEPS = 10
-STOPS = Trailing()(DDPM, STEPS)
+STOPS = Trailing()(LINEAR, STEPS)
 TRAILING = {"timestep_spacing": "trailing", "lower_order_final": False}
 
 
@@ -26,10 +26,10 @@ def algorithm(eta: float) -> str:
 class TheirCubicTerm(DPMSolver):
     """DPMSolver, but with the weight that diffusers has for x0_hat'': test_who_is_right.py shows that it is wrong."""
 
-    def _weights(self, h: Times, stops: int) -> tuple[Times, ...]:
+    def _weights(self, h: Times, timesteps: int) -> tuple[Times, ...]:
         """Halved; in the SDE, moreover, 1/2 is subtracted where it should be added."""
-        weights = super()._weights(h, stops)
-        if stops < 3:
+        weights = super()._weights(h, timesteps)
+        if timesteps < 3:
             return weights
         return (*weights[:2], (weights[2] - self.eta * h**2) / 2)
 
@@ -49,8 +49,8 @@ def test_edms_dpm_solver(solver: DPMSolver) -> None:
     config = {"solver_order": solver.order, "algorithm_type": algorithm(solver.eta), "lower_order_final": False}
     peer = scheduler("EDMDPMSolverMultistepScheduler", STEPS, **config)
     schedule = VarianceExploding()
-    stops = Karras()(schedule, STEPS)
-    mine = ours(solver, stops, start(80), schedule=schedule, parametrization=predict_edm, unit=1)
+    timesteps = Karras()(schedule, STEPS)
+    mine = ours(solver, timesteps, start(80), schedule=schedule, parametrization=predict_edm, unit=1)
     assert_same(mine, theirs(peer, start(80), unit=1, generator=same_draws()))
 
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from parity.peer import DDPM, Network, Path, assert_same, ours, same_draws, scheduler, start, theirs
+from parity.peer import LINEAR, Network, Path, assert_same, ours, same_draws, scheduler, start, theirs
 from sfumato.diffusion.denoiser import Parametrization, predict_edm, predict_flow, predict_noise, predict_velocity
 from sfumato.diffusion.schedules import Flow, Shifted, VarianceExploding
 from sfumato.sampling.solvers import Euler, Heun, Solver
@@ -33,16 +33,16 @@ class Churn(NamedTuple):
 @pytest.mark.parametrize(("solver", "name"), [(Heun(), "HeunDiscreteScheduler"), (Euler(), "EulerDiscreteScheduler")])
 def test_a_network_of_ddpm_where_x_is_data_plus_noise(solver: Solver, name: str, prediction: str) -> None:
     config = {"beta_start": 1e-4, "beta_end": 0.02, "timestep_spacing": "trailing", "prediction_type": prediction}
-    stops = Trailing()(DDPM, STEPS)
-    x = start((DDPM.sigma(stops[:1]) / DDPM.alpha(stops[:1])).item())
-    mine = ours(solver, stops, x, parametrization=PREDICTIONS[prediction], path=EXPLODING)
+    timesteps = Trailing()(LINEAR, STEPS)
+    x = start((LINEAR.sigma(timesteps[:1]) / LINEAR.alpha(timesteps[:1])).item())
+    mine = ours(solver, timesteps, x, parametrization=PREDICTIONS[prediction], path=EXPLODING)
     assert_same(mine, theirs(scheduler(name, STEPS, **config), x))
 
 
 def test_edms_euler() -> None:
     schedule = VarianceExploding()
-    stops = Karras()(schedule, STEPS)
-    mine = ours(Euler(), stops, start(80), schedule=schedule, parametrization=predict_edm, unit=1)
+    timesteps = Karras()(schedule, STEPS)
+    mine = ours(Euler(), timesteps, start(80), schedule=schedule, parametrization=predict_edm, unit=1)
     assert_same(mine, theirs(scheduler("EDMEulerScheduler", STEPS), start(80), unit=1))
 
 
@@ -72,10 +72,10 @@ def algorithm_2(x: Tensor, levels: Tensor, churn: Churn, *, heun: bool) -> Path:
 def test_edms_churn(rule: type[Euler]) -> None:
     """Against the paper: diffusers' churn is wrong (test_who_is_right.py)."""
     schedule, churn = VarianceExploding(), Churn(share=0.3, low=0.05, high=50, strength=1.007)
-    stops = Karras()(schedule, STEPS)
+    timesteps = Karras()(schedule, STEPS)
     solver = rule(churn.share, churn.low, churn.high, churn.strength)
-    mine = ours(solver, stops, start(80), schedule=schedule, parametrization=predict_edm, unit=1)
-    assert_same(mine, algorithm_2(start(80), schedule.sigma(stops), churn, heun=rule is Heun))
+    mine = ours(solver, timesteps, start(80), schedule=schedule, parametrization=predict_edm, unit=1)
+    assert_same(mine, algorithm_2(start(80), schedule.sigma(timesteps), churn, heun=rule is Heun))
 
 
 @pytest.mark.parametrize("shift", [1.0, 3.0])
@@ -84,14 +84,14 @@ def test_euler_along_the_flow(shift: float) -> None:
     peer = scheduler("FlowMatchEulerDiscreteScheduler", STEPS, shift=shift)
     peer.set_timesteps(sigmas=[1 - i / STEPS for i in range(STEPS)])
     schedule, shifted = Flow(), Shifted(Flow(), shift)
-    stops = schedule.time_at(shifted.logsnr(Uniform()(shifted, STEPS)))
-    mine = ours(Euler(), stops, start(), schedule=schedule, parametrization=predict_flow)
+    timesteps = schedule.time_at(shifted.logsnr(Uniform()(shifted, STEPS)))
+    mine = ours(Euler(), timesteps, start(), schedule=schedule, parametrization=predict_flow)
     assert_same(mine, theirs(peer, start()))
 
 
 def test_heun_along_the_flow() -> None:
     """Where the data's amplitude changes too; on the noise levels of theirs."""
     peer = scheduler("FlowMatchHeunDiscreteScheduler", STEPS)
-    stops = torch.cat([peer.sigmas[:1], peer.sigmas[1::2]]).double()
-    mine = ours(Heun(), stops, start(), schedule=Flow(), parametrization=predict_flow)
+    timesteps = torch.cat([peer.sigmas[:1], peer.sigmas[1::2]]).double()
+    mine = ours(Heun(), timesteps, start(), schedule=Flow(), parametrization=predict_flow)
     assert_same(mine, theirs(peer, start()))

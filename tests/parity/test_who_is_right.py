@@ -6,30 +6,30 @@ import pytest
 import torch
 from torch import Tensor
 
-from parity.peer import DDPM, SHAPE, same_draws, scheduler, start, their_sample
-from sfumato.diffusion import analytic as oracle
+from parity.peer import LINEAR, SHAPE, same_draws, scheduler, start, their_sample
+from sfumato.diffusion import analytic
 from sfumato.diffusion.denoiser import Denoiser
 from sfumato.diffusion.guidance import Clipped
 from sfumato.diffusion.schedules import Schedule, VarianceExploding, ZeroTerminal
 from sfumato.sampling.sampler import trajectory
-from sfumato.sampling.solvers import DDIM, DEIS, Ancestral, DPMSolver, Euler, Moment, Solver
-from sfumato.sampling.timesteps import Grid, Karras, Leading, Stops, Trailing
+from sfumato.sampling.solvers import DDIM, DDPM, DEIS, DPMSolver, Euler, Solver, SolverState
+from sfumato.sampling.timesteps import Karras, Leading, TimeGrid, Timesteps, Trailing
 from sfumato.utils.shapes import Times
 
 MEAN = 0.4
 EDM = VarianceExploding()
 
 
-def drawn(model: Denoiser, solver: Solver, stops: Stops, x: Tensor) -> Tensor:
+def drawn(model: Denoiser, solver: Solver, timesteps: Timesteps, x: Tensor) -> Tensor:
     """Our sample."""
     generator = same_draws()
-    *_, result = trajectory(model, x, stops, solver, lambda: torch.randn(x.shape, generator=generator))
+    *_, result = trajectory(model, x, timesteps, solver, lambda: torch.randn(x.shape, generator=generator))
     return result.x_t
 
 
 def gaussian(schedule: Schedule, variance: float) -> Denoiser:
     """The exact denoiser of N(MEAN, variance)."""
-    return oracle.gaussian(schedule, torch.full(SHAPE, MEAN), variance)
+    return analytic.gaussian(schedule, torch.full(SHAPE, MEAN), variance)
 
 
 class Noise(torch.nn.Module):
@@ -42,7 +42,7 @@ class Noise(torch.nn.Module):
     def forward(self, x: Tensor, times: Tensor) -> Tensor:
         """(x_t - alpha x0_hat) / sigma."""
         t = (times[0].double() + 1) / 1000
-        alpha, sigma = DDPM.alpha(t).item(), DDPM.sigma(t).item()
+        alpha, sigma = LINEAR.alpha(t).item(), LINEAR.sigma(t).item()
         x0_hat: Tensor = self.model(x, t)
         return (x - alpha * x0_hat) / sigma
 
@@ -59,7 +59,7 @@ class EDMPoint(torch.nn.Module):
 
 # A point is met exactly by every right sampler, in any number of steps, from any noise.
 
-LEFT_OVER: list[tuple[str, int, dict[str, object], Solver, Grid]] = [
+LEFT_OVER: list[tuple[str, int, dict[str, object], Solver, TimeGrid]] = [
     # strides of 1000 // 7, whatever the grid's
     ("DDIMScheduler", 7, {"timestep_spacing": "trailing", "clip_sample": False}, DDIM(), Trailing()),
     # the noise of the first step is left
@@ -70,17 +70,19 @@ LEFT_OVER: list[tuple[str, int, dict[str, object], Solver, Grid]] = [
         "DDPMScheduler",
         10,
         {"variance_type": "fixed_large", "timestep_spacing": "trailing", "clip_sample": False},
-        Ancestral("large"),
+        DDPM("large"),
         Trailing(),
     ),
 ]
 
 
 @pytest.mark.parametrize(("name", "steps", "config", "solver", "grid"), LEFT_OVER)
-def test_no_noise_is_left_over(name: str, steps: int, config: dict[str, object], solver: Solver, grid: Grid) -> None:
-    point = gaussian(DDPM, 0.0)
+def test_no_noise_is_left_over(
+    name: str, steps: int, config: dict[str, object], solver: Solver, grid: TimeGrid
+) -> None:
+    point = gaussian(LINEAR, 0.0)
     theirs = their_sample(scheduler(name, steps, **config), start(), Noise(point))
-    ours = drawn(point, solver, grid(DDPM, steps), start())
+    ours = drawn(point, solver, grid(LINEAR, steps), start())
     assert (ours - MEAN).abs().max() < 1e-5
     assert (theirs - MEAN).abs().max() > 1e-2
 
@@ -88,14 +90,14 @@ def test_no_noise_is_left_over(name: str, steps: int, config: dict[str, object],
 def test_a_grid_of_61_steps_has_61_and_ends_with_a_step_of_the_schedule() -> None:
     """Theirs has one more, at timestep -1, where its tables have the noisiest step."""
     theirs = scheduler("DDIMScheduler", 61, timestep_spacing="trailing").timesteps.tolist()
-    ours = (1000 * Trailing()(DDPM, 61)[:-1] - 1).round().int().tolist()
+    ours = (1000 * Trailing()(LINEAR, 61)[:-1] - 1).round().int().tolist()
     assert theirs == [*ours, -1]
 
 
 @pytest.mark.parametrize("name", ["EulerDiscreteScheduler", "EDMEulerScheduler"])
 def test_churned_noise_is_shown_to_the_network(name: str) -> None:
     """Theirs asks it about x before the churn. EDM, Algorithm 2, line 7 asks it after."""
-    network, size = (EDMPoint(), 80) if name.startswith("EDM") else (Noise(gaussian(DDPM, 0.0)), 157)
+    network, size = (EDMPoint(), 80) if name.startswith("EDM") else (Noise(gaussian(LINEAR, 0.0)), 157)
     theirs = their_sample(scheduler(name, 10), start(size), network, s_churn=2.0)
     ours = drawn(gaussian(EDM, 0.0), Euler(churn=0.2), Karras()(EDM, 10), start(80))
     assert (ours - MEAN).abs().max() < 1e-5
@@ -109,10 +111,10 @@ def test_a_clipped_estimate_has_a_noise_of_its_own() -> None:
     """
     t, s = torch.tensor([0.5, 0.4], dtype=torch.float64)
     noise = start().double()
-    x_t, x_s = (DDPM.alpha(at) + DDPM.sigma(at) * noise for at in (t, s))
+    x_t, x_s = (LINEAR.alpha(at) + LINEAR.sigma(at) * noise for at in (t, s))
     peer = scheduler("DDIMScheduler", 10, prediction_type="sample", timestep_spacing="trailing")
     theirs = peer.step(torch.full_like(x_t, 1.5), 499, x_t).prev_sample
-    loud = Clipped(oracle.gaussian(DDPM, torch.full(SHAPE, 1.5), 0.0))
+    loud = Clipped(analytic.gaussian(LINEAR, torch.full(SHAPE, 1.5), 0.0))
     ours = DDIM().step(loud, x_t, t, s, start, ()).x_s
     torch.testing.assert_close(ours, x_s, rtol=0, atol=1e-12)
     assert (theirs - x_s).abs().max() > 0.1
@@ -125,22 +127,22 @@ VARIANCE = 0.25
 
 def spread(t: Times) -> Times:
     """The variance of x_t."""
-    return DDPM.alpha(t) ** 2 * VARIANCE + DDPM.sigma(t) ** 2
+    return LINEAR.alpha(t) ** 2 * VARIANCE + LINEAR.sigma(t) ** 2
 
 
 def exact(t: Times) -> Tensor:
     """x_t of the probability flow that passes its mean + 1 at t = 1/2; one image of one pixel."""
     half = torch.tensor(0.5, dtype=torch.float64)
-    return (DDPM.alpha(t) * MEAN + (spread(t) / spread(half)).sqrt()).reshape(1, 1, 1, 1)
+    return (LINEAR.alpha(t) * MEAN + (spread(t) / spread(half)).sqrt()).reshape(1, 1, 1, 1)
 
 
 def third_steps(h: float) -> tuple[float, float]:
     """The errors of our and of their third-order step over a stride of h in log(alpha / sigma), from an exact past."""
-    middle = DDPM.logsnr(torch.tensor(0.5, dtype=torch.float64)) / 2
+    middle = LINEAR.logsnr(torch.tensor(0.5, dtype=torch.float64)) / 2
     half_logsnr = middle + h * torch.tensor([-2.0, -1, 0, 1], dtype=torch.float64)
-    *stops, end = DDPM.time_at(2 * half_logsnr)
-    model = oracle.gaussian(DDPM, torch.full((1, 1, 1), MEAN, dtype=torch.float64), VARIANCE)
-    oldest, older, now = (Moment(t, exact(t), model(exact(t), t)) for t in stops)
+    *timesteps, end = LINEAR.time_at(2 * half_logsnr)
+    model = analytic.gaussian(LINEAR, torch.full((1, 1, 1), MEAN, dtype=torch.float64), VARIANCE)
+    oldest, older, now = (SolverState(t, exact(t), model(exact(t), t)) for t in timesteps)
     ours = DPMSolver(3).step(model, now.x_t, now.t, end, start, (older, oldest)).x_s
     peer = scheduler("DPMSolverMultistepScheduler", 3, solver_order=3)
     peer.sigmas, peer._step_index = (-half_logsnr).exp(), 2
@@ -164,10 +166,10 @@ def test_dpm_solver_of_order_3_as_an_sde_draws_the_right_variance() -> None:
     50, 100, 200 and 400 steps.
     """
     steps = 100
-    model = oracle.gaussian(DDPM, torch.zeros(1, 1, 1), VARIANCE)
+    model = analytic.gaussian(LINEAR, torch.zeros(1, 1, 1), VARIANCE)
     first, *fresh = torch.eye(steps + 1).reshape(steps + 1, -1, 1, 1, 1)
     draws = iter(fresh)
-    *_, ours = trajectory(model, first, Trailing()(DDPM, steps), DPMSolver(3, 1.0), lambda: next(draws))
+    *_, ours = trajectory(model, first, Trailing()(LINEAR, steps), DPMSolver(3, 1.0), lambda: next(draws))
     config = {"solver_order": 3, "algorithm_type": "sde-dpmsolver++", "timestep_spacing": "trailing"}
     peer = scheduler("DPMSolverMultistepScheduler", steps, **config)
     x = first
@@ -179,17 +181,17 @@ def test_dpm_solver_of_order_3_as_an_sde_draws_the_right_variance() -> None:
 
 def test_sampling_begins_at_the_last_time() -> None:
     """Two steps, from noise of mean 0: where theirs begins, a quarter of the signal should have been there."""
-    model = gaussian(DDPM, 1.0)
+    model = gaussian(LINEAR, 1.0)
     nothing = torch.zeros(1, *SHAPE)
     theirs = their_sample(scheduler("DDIMScheduler", 2, clip_sample=False), nothing, Noise(model))
-    ours = drawn(model, DDIM(), Trailing()(DDPM, 2), nothing)
+    ours = drawn(model, DDIM(), Trailing()(LINEAR, 2), nothing)
     assert (ours - MEAN).abs().max() < 0.001
     assert (theirs - MEAN).abs().max() > 0.02
 
 
 def test_without_signal_the_estimate_depends_on_no_noise() -> None:
     """At zero terminal SNR; theirs leaves a signal of 2^-12 there. One step of order 1, from an exact velocity."""
-    schedule = ZeroTerminal(DDPM)
+    schedule = ZeroTerminal(LINEAR)
     config = {"rescale_betas_zero_snr": True, "prediction_type": "v_prediction", "timestep_spacing": "trailing"}
     peer = scheduler("DPMSolverMultistepScheduler", 10, solver_order=1, **config)
     t, s = Trailing()(schedule, 10)[:2]

@@ -6,10 +6,10 @@ import numpy as np
 
 from sfumato.data.sources.decode import pixels_of, shape_of
 from sfumato.data.sources.entry import Content
-from sfumato.data.sources.options import USUAL, ReadOptions
+from sfumato.data.sources.options import DEFAULT_OPTIONS, ReadOptions
 
 
-def shape_is_true(content: Content, options: ReadOptions = USUAL) -> np.ndarray:
+def shape_is_true(content: Content, options: ReadOptions = DEFAULT_OPTIONS) -> np.ndarray:
     """The pixels, whose header has promised just what they are."""
     pixels = pixels_of(content, options=options)
     shape = shape_of(content, options)

@@ -237,7 +237,7 @@ def test_an_archive_without_members_has_no_images(tmp_path: Path) -> None:
 
 
 def test_a_compressed_tar_that_is_a_bomb_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sfumato.data.sources.spool.UNSUSPICIOUS", 1000)
+    monkeypatch.setattr("sfumato.data.sources.decompress.UNSUSPICIOUS", 1000)
     path = tarred(tmp_path / "x.tar.gz", {"a.png": bytes(10_000_000)}, "gz")
     with pytest.raises(DataError, match=r"more than 100 times its size, as a decompression bomb does\. Unpack it"):
         listing(path, tmp_path / "spool")
@@ -258,7 +258,7 @@ def test_a_member_of_a_zip_that_is_a_bomb_is_not_unpacked(tmp_path: Path, monkey
 
 
 def test_a_disk_too_small_for_the_content_of_an_archive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sfumato.data.sources.spool.SPARE", 1 << 62)
+    monkeypatch.setattr("sfumato.data.sources.decompress.SPARE", 1 << 62)
     with pytest.raises(DataError, match=r"GB that are free\. Free space, or name --cache"):
         listing(tarred(tmp_path / "x.tar.gz", photo_files(), "gz"), tmp_path / "spool")
 

@@ -13,21 +13,21 @@ import torch
 
 from sfumato.data import load_images
 from sfumato.diffusion import loss as objective
-from sfumato.diffusion.denoiser import NetworkDenoiser
-from sfumato.diffusion.loss import Levels
+from sfumato.diffusion.denoiser import PreconditionedDenoiser
+from sfumato.diffusion.loss import NoiseLevels
 from sfumato.models import build
 from sfumato.training.architecture import model_for
 from sfumato.training.config import (
     DataConfig,
     DiffusionConfig,
+    MonitoringConfig,
     NetworkConfig,
     OptimizationConfig,
     TrainConfig,
-    WatchConfig,
 )
-from sfumato.training.loop import Silent, train
+from sfumato.training.loop import NullReporter, train
 from sfumato.training.run_directory import Run
-from sfumato.training.runs import Learned
+from sfumato.training.runs import DataRecord
 from sfumato.training.state import KIND, TrainingState
 from sfumato.utils.files import read_tensors
 
@@ -52,13 +52,15 @@ def settings(photos: Path) -> Settings:
             optimization=OptimizationConfig(
                 images=80, batch=4, learning_rate=1e-2, warmup=0.2, ema="constant:decay=0.9", label_dropout=0.3
             ),
-            watch=WatchConfig(watch_every=10**6, preview_count=2, preview_steps=5, heldout_count=10, guide_steps=0),
+            monitoring=MonitoringConfig(
+                validate_every=10**6, preview_count=2, preview_steps=5, validation_count=10, autoguidance_min_steps=0
+            ),
         )
         for name, value in changes.items():
             if name == "source":
                 config = replace(config, source=str(value))
                 continue
-            tables = ("data", "network", "diffusion", "optimization", "watch")
+            tables = ("data", "network", "diffusion", "optimization", "monitoring")
             table = next(t for t in tables if name in {f.name for f in fields(getattr(config, t))})
             config = replace(config, **{table: replace(getattr(config, table), **{name: value})})
         return config
@@ -66,7 +68,7 @@ def settings(photos: Path) -> Settings:
     return changed
 
 
-class StopAfter(Silent):
+class StopAfter(NullReporter):
     """A reporter that wishes to stop after so many steps."""
 
     def __init__(self, steps: int) -> None:
@@ -103,7 +105,7 @@ def config(settings: Settings, go: Train, tmp_path: Path) -> TrainConfig:
 
 def opened(config: TrainConfig, path: Path) -> Run:
     """The run at `path`, open for training on the images of its configuration."""
-    return Run(path, config, Learned.of(load_images(config.source)))
+    return Run(path, config, DataRecord.of(load_images(config.source)))
 
 
 @pytest.fixture
@@ -150,12 +152,12 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> Calls:
         (name,) = {"simple_loss", "weighted_loss"} & vars(module).keys()
         asked = getattr(module, name)
 
-        def levels_at(model: NetworkDenoiser, t: torch.Tensor, *rest: Any) -> Levels:  # noqa: ANN401
+        def noise_levels(model: PreconditionedDenoiser, t: torch.Tensor, *rest: Any) -> NoiseLevels:  # noqa: ANN401
             times.append(t)
-            return objective.levels_at(model, t, *rest)
+            return objective.noise_levels(model, t, *rest)
 
         def loss(
-            model: NetworkDenoiser,
+            model: PreconditionedDenoiser,
             x_0: torch.Tensor,
             when: Any,  # noqa: ANN401
             noise: torch.Tensor,
@@ -168,7 +170,7 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> Calls:
 
         monkeypatch.setattr(module, name, loss)
         if name == "weighted_loss":
-            monkeypatch.setattr(module, "levels_at", levels_at)
+            monkeypatch.setattr(module, "noise_levels", noise_levels)
         return seen
 
     return watched

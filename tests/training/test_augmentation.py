@@ -11,12 +11,11 @@ import torch
 from torch import Tensor, nn
 
 from sfumato.data import Batch, Purpose, flipped, nonleaking, translated, uniform
-from sfumato.diffusion.denoiser import NetworkDenoiser, predict_data
+from sfumato.diffusion.denoiser import PreconditionedDenoiser, predict_data
 from sfumato.diffusion.schedules import schedule_for
 from sfumato.models import load
 from sfumato.sampling.sampler import sample
-from sfumato.training import augmentation, step
-from sfumato.training import validation as heldout
+from sfumato.training import augmentation, step, validation
 from sfumato.training.augmentation import augmented
 from sfumato.training.config import DataConfig, OptimizationConfig, TrainConfig
 from sfumato.training.state import TrainingState
@@ -66,10 +65,10 @@ def test_flip_translation_and_the_rest_follow_one_another_with_draws_of_their_ow
     images, told = augmented(IMAGES, EVERYTHING, seed=3, start=1000)
     draws = {p: uniform(3, p, 1000, 24, {"FLIP": 1, "TRANSLATION": 2, "NONLEAKING": 12}[p.name]) for p in Purpose}
     expected = translated(flipped(IMAGES, draws[Purpose.FLIP][:, 0]), draws[Purpose.TRANSLATION], 2)
-    transforms = nonleaking.drawn(draws[Purpose.NONLEAKING], 0.3)
-    assert torch.equal(images, nonleaking.transformed(expected, transforms))
+    transforms = nonleaking.draw_transforms(draws[Purpose.NONLEAKING], 0.3)
+    assert torch.equal(images, nonleaking.apply_transforms(expected, transforms))
     assert told is not None
-    assert torch.equal(told, nonleaking.told(transforms))
+    assert torch.equal(told, nonleaking.augmentation_labels(transforms))
 
 
 def test_a_step_learns_from_what_belongs_to_the_images_seen_and_tells_it(
@@ -88,14 +87,14 @@ def test_a_step_learns_from_what_belongs_to_the_images_seen_and_tells_it(
 
 
 def test_the_network_is_made_to_be_told_where_it_is(settings: Settings, new_state: NewState) -> None:
-    for augment, numbers in ((0.0, 0), (0.1, nonleaking.TOLD)):
+    for augment, numbers in ((0.0, 0), (0.1, nonleaking.AUGMENTATION_FEATURES)):
         assert new_state(settings(augment=augment)).model.network.config.augmentation == numbers
 
 
 def test_held_out_images_and_previews_are_as_they_are_and_a_saved_model_samples(
     settings: Settings, go: Train, calls: Calls, tmp_path: Path
 ) -> None:
-    plain, asked = settings(images=8, flip=False), calls(heldout)
+    plain, asked = settings(images=8, flip=False), calls(validation)
     go(plain, tmp_path / "plain")
     go(replace(plain, data=replace(plain.data, flip=True, translate=2, augment=0.5)), tmp_path / "augmented")
     assert torch.equal(asked[0].x_0, asked[1].x_0)
@@ -109,7 +108,7 @@ class Perceptron(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        first, last = nn.Linear(64 + 1 + nonleaking.TOLD, 256), nn.Linear(256, 64)
+        first, last = nn.Linear(64 + 1 + nonleaking.AUGMENTATION_FEATURES, 256), nn.Linear(256, 64)
         self.layers = nn.Sequential(first, nn.SiLU(), nn.Linear(256, 256), nn.SiLU(), last)
 
     def forward(
@@ -117,7 +116,7 @@ class Perceptron(nn.Module):
     ) -> Tensor:
         """The clean image."""
         del labels
-        told = x.new_zeros(len(x), nonleaking.TOLD) if augmentation is None else augmentation
+        told = x.new_zeros(len(x), nonleaking.AUGMENTATION_FEATURES) if augmentation is None else augmentation
         seen = torch.cat([x.flatten(1), times[:, None] / 1000, told], dim=1)
         return self.layers(seen).view_as(x)  # type: ignore[no-any-return]
 
@@ -129,8 +128,10 @@ def test_samples_are_as_the_images_were_if_and_only_if_the_network_is_told(
     """One image with one bright corner, seen anywhere and anyhow in training, is drawn with that corner bright."""
     del unchecked  # for speed
     if not is_told:
-        tell: Callable[..., Tensor] = nonleaking.told
-        monkeypatch.setattr(augmentation.nonleaking, "told", lambda transforms: torch.zeros_like(tell(transforms)))
+        tell: Callable[..., Tensor] = nonleaking.augmentation_labels
+        monkeypatch.setattr(
+            augmentation.nonleaking, "augmentation_labels", lambda transforms: torch.zeros_like(tell(transforms))
+        )
     image = torch.full((1, 1, 8, 8), -0.8)
     image[..., :3, :3] = 0.9
     config = TrainConfig(
@@ -141,7 +142,7 @@ def test_samples_are_as_the_images_were_if_and_only_if_the_network_is_told(
     with torch.random.fork_rng():
         torch.manual_seed(0)
         state = TrainingState(
-            NetworkDenoiser(Perceptron(), schedule_for("cosine"), predict_data, (1, 8, 8)), config.optimization
+            PreconditionedDenoiser(Perceptron(), schedule_for("cosine"), predict_data, (1, 8, 8)), config.optimization
         )
         for _ in range(400):
             training_step(state, Batch(image.expand(128, 1, 8, 8), None), config)

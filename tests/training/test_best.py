@@ -13,15 +13,15 @@ from sfumato.models import BEST, images_seen, load
 from sfumato.training.architecture import model_for
 from sfumato.training.config import TrainConfig
 from sfumato.training.measurements import Best, best_of, read_metrics
-from sfumato.training.run_directory import BestWeights
-from sfumato.training.runs import home_of, kept_best
+from sfumato.training.run_directory import BestModel
+from sfumato.training.runs import kept_best, run_containing
 from sfumato.training.state import copied
 
 from .conftest import NewState, Settings, opened
 
 
-def heldout(images: int, loss: float | None) -> dict[str, Any]:
-    return {"kind": "heldout", "images": images, "loss": loss, "by_time": {}}
+def validation(images: int, loss: float | None) -> dict[str, Any]:
+    return {"kind": "validation", "images": images, "loss": loss, "by_time": {}}
 
 
 def evaluated(images: int, distance: float | None, count: int = 100) -> dict[str, Any]:
@@ -33,10 +33,10 @@ def evaluated(images: int, distance: float | None, count: int = 100) -> dict[str
     [
         ([], None),
         ([{"kind": "train", "images": 4, "loss": 0.1}], None),
-        ([heldout(10, 0.5), heldout(20, 0.3), heldout(30, 0.4)], Best(20, "loss", 0.3)),
-        ([heldout(10, None), heldout(20, 0.3), heldout(30, 0.3)], Best(20, "loss", 0.3)),
-        ([evaluated(10, 2.0), heldout(20, 0.1), evaluated(30, 3.0)], Best(10, "distance", 2.0)),
-        ([heldout(10, 0.1), evaluated(20, None)], Best(10, "loss", 0.1)),
+        ([validation(10, 0.5), validation(20, 0.3), validation(30, 0.4)], Best(20, "loss", 0.3)),
+        ([validation(10, None), validation(20, 0.3), validation(30, 0.3)], Best(20, "loss", 0.3)),
+        ([evaluated(10, 2.0), validation(20, 0.1), evaluated(30, 3.0)], Best(10, "distance", 2.0)),
+        ([validation(10, 0.1), evaluated(20, None)], Best(10, "loss", 0.1)),
         ([evaluated(10, 1.0, 50), evaluated(20, 2.0), evaluated(30, 3.0)], Best(20, "distance", 2.0)),
     ],
     ids=["nothing", "no look", "least loss", "the first of equals", "a distance", "no distance", "of the last kind"],
@@ -60,7 +60,7 @@ def test_the_best_model_is_kept_beside_the_last_one(config: TrainConfig, new_sta
         run.measure(evaluated(300, 2.0))
         for images in (100, 300):
             torch.nn.init.constant_(next(average.network.parameters()), images)
-            run.keep_best(BestWeights(copied(average.network.state_dict()), images))
+            run.keep_best(BestModel(copied(average.network.state_dict()), images))
     best = load(run_at / BEST)
     assert next(best.network.parameters()).unique().tolist() == [300]
     assert images_seen(run_at / BEST) == 300
@@ -85,7 +85,7 @@ def test_a_model_whose_measurement_a_resume_forgot_is_not_taken_for_the_best(
     with opened(config, run_at) as run:
         run.measure(evaluated(4, 2.0))
         run.measure(evaluated(100, 1.0))
-        run.keep_best(BestWeights(copied(state.average.network.state_dict()), 100))
+        run.keep_best(BestModel(copied(state.average.network.state_dict()), 100))
     with opened(config, run_at) as run:
         run.resume(state)  # at 8 images
         best = best_of(read_metrics(run_at))
@@ -101,7 +101,7 @@ def test_a_run_begun_anew_with_other_settings_has_no_best_of_before(
     config = settings()
     with opened(config, tmp_path / "run") as run:
         run.describe(model_for(config, load_images(config.source)))
-        run.keep_best(BestWeights(copied(new_state(config).average.network.state_dict()), 4))
+        run.keep_best(BestModel(copied(new_state(config).average.network.state_dict()), 4))
     with opened(settings(width=16), tmp_path / "run"):
         assert not any((tmp_path / "run" / BEST).iterdir())
 
@@ -109,10 +109,10 @@ def test_a_run_begun_anew_with_other_settings_has_no_best_of_before(
 def test_a_run_is_the_home_of_its_models_and_of_nothing_else(config: TrainConfig, tmp_path: Path) -> None:
     run = tmp_path / "run"
     assert config
-    assert home_of(run) == run
-    assert home_of(run / "model") == run
-    assert home_of(run / "checkpoints") is None
-    assert home_of(tmp_path) is None
+    assert run_containing(run) == run
+    assert run_containing(run / "model") == run
+    assert run_containing(run / "checkpoints") is None
+    assert run_containing(tmp_path) is None
 
 
 def test_an_evaluation_without_a_distance_or_features_is_no_measurement(tmp_path: Path) -> None:

@@ -13,15 +13,14 @@ import torch
 
 from sfumato.data import Batch
 from sfumato.models import images_seen
-from sfumato.training import engine
-from sfumato.training import loop as trainer
+from sfumato.training import engine, loop
 from sfumato.training.budget import Budget, rate_scale
 from sfumato.training.config import OptimizationConfig, TrainConfig
-from sfumato.training.intervals import Looks, Moment
 from sfumato.training.measurements import read_metrics
 from sfumato.training.run_directory import Run
 from sfumato.training.state import Counters, TrainingState
 from sfumato.training.step import StepResult
+from sfumato.training.validation_schedule import TrainingProgress, ValidationSchedule
 
 from .conftest import Saved, Settings, Train
 
@@ -37,7 +36,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     """A clock that only moves while a run steps, looks, evaluates, saves, or prepares its images."""
     clock = SimpleNamespace(now=0.0)
     clock.perf_counter = lambda: clock.now
-    monkeypatch.setattr(trainer, "time", clock)
+    monkeypatch.setattr(loop, "time", clock)
 
     def takes(seconds: float, of: Any, name: str) -> None:  # noqa: ANN401
         work: Callable[..., Any] = getattr(of, name)
@@ -50,9 +49,9 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
 
     takes(STEP, engine, "training_step")
     for of, name in [
-        *((trainer._Loop, name) for name in ("measure_heldout", "preview", "evaluate")),
-        *((Run, name) for name in ("save", "save_guide", "keep_best", "resume")),
-        (trainer, "engine_for"),
+        *((loop._Loop, name) for name in ("measure_validation", "preview", "evaluate")),
+        *((Run, name) for name in ("save", "save_guidance_checkpoint", "keep_best", "resume")),
+        (loop, "engine_for"),
     ]:
         takes(OTHER_WORK, of, name)
     return clock
@@ -62,7 +61,14 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
 def minute(settings: Settings) -> TrainConfig:
     """A run of one minute, with everything on that is done besides training, often."""
     return settings(
-        images=None, minutes=1.0, decay=1.0, watch_every=20, eval_every=28, eval_count=4, save_minutes=0.1, guide_at=0.3
+        images=None,
+        minutes=1.0,
+        decay=1.0,
+        validate_every=20,
+        eval_every=28,
+        eval_count=4,
+        save_minutes=0.1,
+        autoguidance_at=0.3,
     )
 
 
@@ -124,7 +130,7 @@ def test_looks_evaluations_saves_and_preparations_are_no_training(
     counters = go(minute, tmp_path / "run").counters
     assert (counters.steps, counters.seconds) == (MINUTE_STEPS, 60.0)
     kinds = [m["kind"] for m in read_metrics(tmp_path / "run")]
-    assert (kinds.count("heldout"), kinds.count("evaluation")) == (8, 6)
+    assert (kinds.count("validation"), kinds.count("evaluation")) == (8, 6)
     assert clock.now > 60 + 40 * OTHER_WORK
 
 
@@ -189,9 +195,9 @@ def test_minutes_may_be_followed_by_images(
 def looks_at(config: TrainConfig, steps: int, seconds: float = 0.0) -> list[int]:
     """The images at which a run of so many steps, which take so long, is looked at."""
     batch, budget = config.optimization.batch_size, Budget.of(config.optimization)
-    looks, found = Looks(config), []
+    looks, found = ValidationSchedule(config), []
     moments = [
-        Moment(step * batch, budget.spent(Counters(images_seen=step * batch, seconds=step * seconds)))
+        TrainingProgress(step * batch, budget.spent(Counters(images_seen=step * batch, seconds=step * seconds)))
         for step in range(steps + 1)
     ]
     for before, now in pairwise(moments):
@@ -200,19 +206,19 @@ def looks_at(config: TrainConfig, steps: int, seconds: float = 0.0) -> list[int]
 
 
 def test_long_runs_are_looked_at_in_twentieths_and_before_the_first_at_doublings(settings: Settings) -> None:
-    found = looks_at(settings(images=40_000, batch=10, watch_every=None), 4000)
+    found = looks_at(settings(images=40_000, batch=10, validate_every=None), 4000)
     assert found == [500, 1000, *range(2000, 40_001, 2000)]
 
 
 def test_runs_of_minutes_are_looked_at_once_a_minute_at_most(settings: Settings) -> None:
-    found = looks_at(settings(images=None, minutes=3.0, batch=1, watch_every=None), 360, seconds=0.5)
+    found = looks_at(settings(images=None, minutes=3.0, batch=1, validate_every=None), 360, seconds=0.5)
     assert found == [50, 100, 120, 240, 360]
 
 
 def test_short_runs_are_looked_at_after_fifty_batches_at_the_least(settings: Settings) -> None:
-    assert looks_at(settings(images=1500, batch=10, watch_every=None), 150) == [500, 1000, 1500]
-    assert looks_at(settings(images=400, batch=10, watch_every=None), 40) == [400]
+    assert looks_at(settings(images=1500, batch=10, validate_every=None), 150) == [500, 1000, 1500]
+    assert looks_at(settings(images=400, batch=10, validate_every=None), 40) == [400]
 
 
 def test_looks_are_as_often_as_asked(settings: Settings) -> None:
-    assert looks_at(settings(images=400, batch=10, watch_every=150), 40) == [150, 300]
+    assert looks_at(settings(images=400, batch=10, validate_every=150), 40) == [150, 300]

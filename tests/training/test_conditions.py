@@ -15,11 +15,10 @@ from sfumato.diffusion.guidance import ClassifierFree
 from sfumato.errors import ConfigError, RunError
 from sfumato.models import load
 from sfumato.sampling.sampler import sample
-from sfumato.training import loop as trainer
-from sfumato.training import runs, step
+from sfumato.training import loop, runs, step
 from sfumato.training.config import DataConfig, DiffusionConfig, TrainConfig, differences
 from sfumato.training.presets import preset_for
-from sfumato.training.runs import learned_images, read_record
+from sfumato.training.runs import read_record, training_images
 
 from .conftest import Calls, Saved, Settings, Train
 
@@ -50,12 +49,14 @@ def learned(tmp_path_factory: pytest.TempPathFactory) -> Denoiser:
         optimization=replace(
             tiny.optimization, images=16_000, batch=32, warmup=1 / 12, ema="constant:decay=0.98", learning_rate=6e-3
         ),
-        watch=replace(tiny.watch, watch_every=10**9, preview_count=2, preview_steps=5, heldout_count=10),
+        monitoring=replace(
+            tiny.monitoring, validate_every=10**9, preview_count=2, preview_steps=5, validation_count=10
+        ),
     )
     run = tmp_path_factory.mktemp("runs") / "lit"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(runs, "read_images", lambda *_, **__: lit_halves(COUNT))
-        trainer.train(config, run, device="cpu")
+        loop.train(config, run, device="cpu")
     return load(run)
 
 
@@ -93,7 +94,7 @@ def test_a_run_says_what_it_learned_and_its_model_too(short: TrainConfig, go: Tr
     record = read_record(tmp_path / "run")
     assert record.learned.columns == (light, side)
     assert record.config == short
-    assert learned_images(tmp_path / "run") is not None
+    assert training_images(tmp_path / "run") is not None
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])

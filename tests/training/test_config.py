@@ -21,21 +21,21 @@ from sfumato.diffusion.loss import TIMES, WEIGHTS
 from sfumato.diffusion.schedules import SCHEDULES, Flow
 from sfumato.errors import ConfigError, RunError, SfumatoError
 from sfumato.training.architecture import model_for
-from sfumato.training.autoconfig import planned
+from sfumato.training.autoconfig import resolve_config
 from sfumato.training.config import (
-    WATCH_LIMITS,
+    MONITORING_LIMITS,
     DataConfig,
     DiffusionConfig,
+    MonitoringConfig,
     NetworkConfig,
     OptimizationConfig,
     TrainConfig,
-    WatchConfig,
     differences,
 )
-from sfumato.training.intervals import Looks, Moment
 from sfumato.training.presets import PRESETS, preset_for
 from sfumato.training.run_directory import Run
-from sfumato.training.runs import Learned, learned_images, read_record
+from sfumato.training.runs import DataRecord, read_record, training_images
+from sfumato.training.validation_schedule import TrainingProgress, ValidationSchedule
 
 from .conftest import Settings, Train
 
@@ -43,9 +43,9 @@ NAN = float("nan")
 
 IMPOSSIBLE: list[tuple[Callable[..., object], str, object]] = [
     (DataConfig, "size", 3),
-    (DataConfig, "holdout", 0.0),
-    (DataConfig, "holdout", 1.0),
-    (DataConfig, "holdout", NAN),
+    (DataConfig, "validation_share", 0.0),
+    (DataConfig, "validation_share", 1.0),
+    (DataConfig, "validation_share", NAN),
     (DataConfig, "translate", -1),
     (DataConfig, "augment", -0.1),
     (DataConfig, "augment", 1.1),
@@ -69,16 +69,16 @@ IMPOSSIBLE: list[tuple[Callable[..., object], str, object]] = [
     (OptimizationConfig, "label_dropout", -0.1),
     (OptimizationConfig, "seed", -1),
     (OptimizationConfig, "seed", 2**63),
-    (WatchConfig, "watch_every", 0),
-    (WatchConfig, "preview_count", 0),
-    (WatchConfig, "preview_steps", 0),
-    (WatchConfig, "heldout_count", 0),
-    (WatchConfig, "save_minutes", -1.0),
-    (WatchConfig, "keep", 0),
-    (WatchConfig, "guide_at", 1.0),
-    (WatchConfig, "guide_steps", -1),
-    *((WatchConfig, name, 10**23) for name in WATCH_LIMITS),
-    (WatchConfig, "save_minutes", float("inf")),
+    (MonitoringConfig, "validate_every", 0),
+    (MonitoringConfig, "preview_count", 0),
+    (MonitoringConfig, "preview_steps", 0),
+    (MonitoringConfig, "validation_count", 0),
+    (MonitoringConfig, "save_minutes", -1.0),
+    (MonitoringConfig, "keep", 0),
+    (MonitoringConfig, "autoguidance_at", 1.0),
+    (MonitoringConfig, "autoguidance_min_steps", -1),
+    *((MonitoringConfig, name, 10**23) for name in MONITORING_LIMITS),
+    (MonitoringConfig, "save_minutes", float("inf")),
     (DataConfig, "translate", 10**23),
 ]
 
@@ -179,8 +179,8 @@ def leaves(tree: dict[str, Any]) -> dict[str, Any]:
 @pytest.mark.parametrize("preset", PRESETS)
 def test_every_setting_is_written_down_and_read_back(preset: str, photos: Path, tmp_path: Path) -> None:
     images = load_images(photos)
-    config = planned(preset_for(str(photos), preset), images, torch.device("cpu")).config
-    learned = Learned.of(images)
+    config = resolve_config(preset_for(str(photos), preset), images, torch.device("cpu")).config
+    learned = DataRecord.of(images)
     Run(tmp_path / "run", config, learned)
     written = leaves(tomllib.loads((tmp_path / "run" / "config.toml").read_text())["config"])
     for name, value in leaves(asdict(config)).items():
@@ -198,17 +198,17 @@ def test_a_difference_is_shown_by_its_flag(settings: Settings) -> None:
 
 
 FREE = {
-    "watch_every": 4,
+    "validate_every": 4,
     "preview_count": 3,
     "preview_steps": None,
-    "heldout_count": 20,
+    "validation_count": 20,
     "save_minutes": 1.0,
     "keep": 5,
     "eval_every": 8,
     "eval_count": 4,
     "eval_features": "inception",
-    "guide_at": 0.5,
-    "guide_steps": 7,
+    "autoguidance_at": 0.5,
+    "autoguidance_min_steps": 7,
     "images": 40,
     "minutes": 5.0,
     "source": "elsewhere",
@@ -228,7 +228,7 @@ FIXED: dict[str, object] = {
     "flip": False,
     "translate": 2,
     "augment": 0.5,
-    "holdout": 0.5,
+    "validation_share": 0.5,
     "width": 16,
     "multipliers": (1, 2),
     "patch": 2,
@@ -283,8 +283,8 @@ def test_a_run_does_not_go_on_with_other_settings(settings: Settings, go: Train,
     with pytest.raises(RunError, match=r"run was begun with other settings or data \(--batch: 4 -> 8\)"):
         go(settings(images=8, batch=8), run)
     assert (run / "config.toml").read_bytes() == before
-    go(settings(images=12, watch_every=4, keep=1), run)
-    assert read_record(run).config == settings(images=12, watch_every=4, keep=1)
+    go(settings(images=12, validate_every=4, keep=1), run)
+    assert read_record(run).config == settings(images=12, validate_every=4, keep=1)
 
 
 def test_a_run_does_not_go_on_with_other_data(settings: Settings, go: Train, photos: Path, tmp_path: Path) -> None:
@@ -294,12 +294,12 @@ def test_a_run_does_not_go_on_with_other_data(settings: Settings, go: Train, pho
         Image.new("L", (8, 8), 10 * number).save(data / f"{number}.png")
     config = settings(source=data, images=8)
     go(config, run)
-    assert learned_images(run) is not None
+    assert training_images(run) is not None
 
     Image.new("L", (8, 8), 99).save(data / "3.png")
     with pytest.raises(RunError, match=r"other settings or data \(pixels of the images, their range .* differ\)"):
         go(config, run)
-    assert learned_images(run) is None
+    assert training_images(run) is None
 
     Image.new("L", (8, 8), 30).save(data / "4.png")
     with pytest.raises(RunError, match="images: 4 -> 5"):
@@ -318,7 +318,7 @@ def test_the_same_data_may_have_moved(settings: Settings, go: Train, photos: Pat
 def test_only_one_process_trains_in_a_run(settings: Settings, go: Train, photos: Path, tmp_path: Path) -> None:
     config = settings(images=8)
     with (
-        Run(tmp_path / "run", config, Learned.of(load_images(photos))),
+        Run(tmp_path / "run", config, DataRecord.of(load_images(photos))),
         pytest.raises(RunError, match=r"another process is training in .*run"),
     ):
         go(config, tmp_path / "run")
@@ -380,29 +380,29 @@ def looks(config: TrainConfig, batch: int) -> list[int]:
     """The counts of images at which a look is due, over a whole run."""
     images = config.optimization.images
     assert images is not None
-    moments = [Moment(count, count / images) for count in (*range(0, images, batch), images)]
-    return [now.images for before, now in pairwise(moments) if Looks(config).is_due(before, now)]
+    moments = [TrainingProgress(count, count / images) for count in (*range(0, images, batch), images)]
+    return [now.images for before, now in pairwise(moments) if ValidationSchedule(config).is_due(before, now)]
 
 
 def test_a_run_of_minutes_is_looked_at_once_a_minute_but_twenty_times_at_most(settings: Settings) -> None:
     for minutes, expected in ((1, 1), (3, 3), (60, 20), (0.1, 1)):
-        due = Looks(settings(images=None, minutes=minutes, watch_every=None)).is_due
-        moments = [Moment(10**6 + step, step / 1000) for step in range(1001)]
+        due = ValidationSchedule(settings(images=None, minutes=minutes, validate_every=None)).is_due
+        moments = [TrainingProgress(10**6 + step, step / 1000) for step in range(1001)]
         assert sum(due(before, now) for before, now in pairwise(moments)) == expected
 
 
 def test_looks_are_at_50_batches_100_200_and_so_on_and_then_at_every_twentieth(settings: Settings) -> None:
-    config = settings(images=80_000, batch=4, watch_every=None)
+    config = settings(images=80_000, batch=4, validate_every=None)
     assert looks(config, 4) == [200, 400, 800, 1600, 3200, *range(4000, 80_001, 4000)]
 
 
 def test_looks_are_at_every_multiple_that_was_asked(settings: Settings) -> None:
-    config = settings(images=100, batch=8, watch_every=30)
+    config = settings(images=100, batch=8, validate_every=30)
     assert looks(config, 8) == [32, 64, 96]
 
 
 def test_a_short_run_is_looked_at_no_more_than_every_50_batches(settings: Settings) -> None:
-    assert looks(settings(images=1000, batch=4, watch_every=None), 4) == [200, 400, 600, 800, 1000]
+    assert looks(settings(images=1000, batch=4, validate_every=None), 4) == [200, 400, 600, 800, 1000]
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from sfumato.networks.region import compile_regions
 from sfumato.training.config import TrainConfig
 from sfumato.training.engine import CapturedEngine, EagerEngine, Engine, captured_engine, prepare
 from sfumato.training.state import TrainingState
-from sfumato.training.step import Scales, StepResult, drawn, gradients, learn, training_step
+from sfumato.training.step import StepResult, StepScales, gradients, prepare_inputs, training_step, update
 
 from .conftest import NewState, Settings
 
@@ -62,9 +62,9 @@ def test_a_batch_in_parts_is_the_batch(settings: Settings, new_state: NewState) 
     config = settings(dropout=0.0, batch=10, **CONVNET)
     (batch,) = batches(config, 1)
     measured = []
-    for parts in (1, 4, 10):
+    for microbatches in (1, 4, 10):
         state = new_state(config)
-        loss = gradients(state, drawn(state, batch, config), config.optimization, parts)
+        loss = gradients(state, prepare_inputs(state, batch, config), config.optimization, microbatches)
         measured.append([loss, *(p.grad for p in state.model.parameters())])
     for divided in measured[1:]:
         torch.testing.assert_close(divided, measured[0], rtol=1e-4, atol=1e-6)
@@ -77,7 +77,9 @@ def test_a_rehearsal_changes_nothing(kind: str, settings: Settings, new_state: N
     (batch,) = batches(config, 1)
     training_step(state, batch, config)
     before, memory = weights(state), deepcopy([list(m.values()) for m in state.optimizer.memory().values()])
-    learn(state, drawn(state, batch, config), Scales(*torch.tensor([1.0, 0.5, 0.0])), config.optimization, 1)
+    update(
+        state, prepare_inputs(state, batch, config), StepScales(*torch.tensor([1.0, 0.5, 0.0])), config.optimization, 1
+    )
     assert torch.equal(weights(state), before)
     after = [list(m.values()) for m in state.optimizer.memory().values()]
     for old, new in zip(memory, after, strict=True):

@@ -14,7 +14,7 @@ from sfumato.training.measurements import METRICS, best_of, read_metrics
 from sfumato.training.run_directory import LOCK, LOG
 from sfumato.training.runs import checkpoints
 from sfumato.training.state import KIND
-from sfumato.training.validation import HeldOutLoss
+from sfumato.training.validation import ValidationLoss
 from sfumato.utils.background import Background
 from sfumato.utils.files import read_tensors
 
@@ -70,9 +70,9 @@ def test_a_run_killed_at_any_write_ends_as_one_that_was_not(
     if save_minutes:  # nothing is written in the background, so that each write has its place
         monkeypatch.setattr(Background, "begin", Background._do)
     monkeypatch.setattr(trainer, "sample", lambda *_, **__: torch.zeros(1, 3, 4, 4))  # neither is what is tested
-    monkeypatch.setattr(trainer.HeldOut, "loss", lambda *_, **__: HeldOutLoss(1.0, {}))
+    monkeypatch.setattr(trainer.Validation, "loss", lambda *_, **__: ValidationLoss(1.0, {}))
     config = settings(
-        images=12, watch_every=4, eval_every=4, eval_count=4, preview_count=1, preview_steps=3, guide_at=0.4,
+        images=12, validate_every=4, eval_every=4, eval_count=4, preview_count=1, preview_steps=3, autoguidance_at=0.4,
         save_minutes=save_minutes, keep=1,
     )  # fmt: skip
     whole = tmp_path / "whole"

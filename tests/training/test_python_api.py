@@ -30,7 +30,7 @@ def test_each_setting_goes_to_its_place_and_the_others_stay() -> None:
     settings = {"size": "64x96", "width": 8, "schedule": "cosine", "minutes": 3, "keep": 5, "multipliers": [1, 2, 2]}
     config, preset = config_for("photos", settings, preset="ddpm"), preset_for("photos", "ddpm")
     assert (config.data.size, config.network.width, config.diffusion.schedule) == ("64x96", 8, "cosine")
-    assert (config.optimization.minutes, config.watch.keep, config.network.multipliers) == (3.0, 5, (1, 2, 2))
+    assert (config.optimization.minutes, config.monitoring.keep, config.network.multipliers) == (3.0, 5, (1, 2, 2))
     assert (config.network.attention, config.optimization.batch) == (
         preset.network.attention,
         preset.optimization.batch,
@@ -74,8 +74,8 @@ def test_a_terminal_has_a_bar_unless_it_is_turned_off(
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setenv("COLUMNS", "100")
     network = {"width": 8, "multipliers": (1,), "blocks": (1,), "schedule": "linear:timesteps=50", "batch": 4}
-    watch = {"preview_count": 1, "preview_steps": 5, "heldout_count": 10}
-    config = config_for(photos, {"images": 8} | network | watch, preset="tiny")
+    monitoring = {"preview_count": 1, "preview_steps": 5, "validation_count": 10}
+    config = config_for(photos, {"images": 8} | network | monitoring, preset="tiny")
     sf.train(config, tmp_path / "run", device="cpu", progress=progress)
     written = stdout.getvalue()
     assert ("images/s" in written) == shown

@@ -12,9 +12,7 @@ import torch
 from sfumato.data import Batch
 from sfumato.errors import DeviceError, RunError
 from sfumato.models import images_seen, load
-from sfumato.training import engine, step
-from sfumato.training import loop as trainer
-from sfumato.training import run_directory as open_run
+from sfumato.training import engine, loop, run_directory, step
 from sfumato.training.config import TrainConfig
 from sfumato.training.measurements import read_metrics
 from sfumato.training.state import Checkpoint, TrainingState
@@ -129,7 +127,7 @@ def test_a_kill_between_the_two_files_of_a_save_leaves_a_model_that_becomes_the_
     go(config, tmp_path / "whole")
     go(config, tmp_path / "parts", steps=2)
 
-    for home, name in ((Checkpoint, "save"), (open_run, "save_weights")):
+    for home, name in ((Checkpoint, "save"), (run_directory, "save_weights")):
         with monkeypatch.context() as patch:
             patch.setattr(home, name, killed)
             with pytest.raises(KeyboardInterrupt):
@@ -185,21 +183,21 @@ def test_a_kill_before_the_first_save_leaves_nothing_in_the_way(
 def test_a_run_that_crashed_after_measuring_has_every_measurement_once(
     settings: Settings, go: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    config = settings(images=48, watch_every=8)
-    monkeypatch.setattr(trainer, "STEPS_A_LINE", 3)
+    config = settings(images=48, validate_every=8)
+    monkeypatch.setattr(loop, "STEPS_A_LINE", 3)
     go(config, tmp_path / "whole")
     go(config, tmp_path / "parts", steps=5)
     with monkeypatch.context() as patch:
-        patch.setattr(open_run, "save_weights", killed)
+        patch.setattr(run_directory, "save_weights", killed)
         with pytest.raises(KeyboardInterrupt):
             go(config, tmp_path / "parts")
     with (tmp_path / "parts" / "metrics.jsonl").open("a") as file:
         file.write('{"kind": "train", "ima')
     go(config, tmp_path / "parts")
     whole, parts = read_metrics(tmp_path / "whole"), read_metrics(tmp_path / "parts")
-    heldout = [m for m in whole if m["kind"] == "heldout"]
-    assert [m["images"] for m in heldout] == [8, 16, 24, 32, 40, 48]
-    assert [m for m in parts if m["kind"] == "heldout"] == heldout
+    validation = [m for m in whole if m["kind"] == "validation"]
+    assert [m["images"] for m in validation] == [8, 16, 24, 32, 40, 48]
+    assert [m for m in parts if m["kind"] == "validation"] == validation
     trained = [m["images"] for m in parts if m["kind"] == "train"]
     assert trained == sorted(set(trained)) == [12, 20, 32, 44, 48]
 
@@ -215,7 +213,7 @@ def test_a_line_of_measurements_is_the_mean_of_its_steps_and_never_empty(
         return result
 
     monkeypatch.setattr(engine, "training_step", recorded)
-    monkeypatch.setattr(trainer, "STEPS_A_LINE", 2)
+    monkeypatch.setattr(loop, "STEPS_A_LINE", 2)
     go(settings(images=16, warmup=1.0), tmp_path / "run")
     lines = [m for m in read_metrics(tmp_path / "run") if m["kind"] == "train"]
     assert [m["loss"] for m in lines] == pytest.approx([sum(losses[:2]) / 2, sum(losses[2:]) / 2])
@@ -330,7 +328,7 @@ def test_a_last_look_that_was_killed_is_made_up(settings: Settings, go: Train, t
     assert preview.is_file()
 
 
-FOREIGN = ['{"kind":"train","images":5}', '{"kind":"heldout","images":"x","loss":"y"}', "[1]", "{", "\xff\xfe"]
+FOREIGN = ['{"kind":"train","images":5}', '{"kind":"validation","images":"x","loss":"y"}', "[1]", "{", "\xff\xfe"]
 
 
 @pytest.mark.parametrize("line", FOREIGN)

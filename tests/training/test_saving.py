@@ -10,9 +10,9 @@ from torch import nn
 
 from sfumato.errors import OutOfMemoryError, RunError
 from sfumato.models import BEST, images_seen, save_weights
-from sfumato.training import run_directory as open_run
+from sfumato.training import run_directory
 from sfumato.training.config import TrainConfig
-from sfumato.training.run_directory import BestWeights, Run
+from sfumato.training.run_directory import BestModel, Run
 from sfumato.training.state import Checkpoint, TrainingState, copied
 from sfumato.utils.background import Background
 
@@ -48,7 +48,7 @@ def test_what_is_saved_is_the_state_of_that_moment_though_training_goes_on(
         assert went_on.wait(10)
         save_weights(*arguments)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(open_run, "save_weights", slow)
+    monkeypatch.setattr(run_directory, "save_weights", slow)
     fill(state.model, 0.25)
     fill(state.average, 0.5)
     with opened(config, tmp_path / "run") as run:
@@ -83,7 +83,7 @@ def test_where_a_checkpoint_cannot_be_written_the_best_model_stays_that_of_the_o
 ) -> None:
     def save(images: int) -> None:
         with opened(config, tmp_path / "run") as run:
-            run.save(state, keep=1, best=BestWeights(copied(state.average.network.state_dict()), images))
+            run.save(state, keep=1, best=BestModel(copied(state.average.network.state_dict()), images))
 
     def full(*_: object) -> None:
         raise RunError("the disk is full", "Free space.")

@@ -13,8 +13,8 @@ from torch import nn
 
 from sfumato.data import Batch, load_images
 from sfumato.diffusion import loss as objective
-from sfumato.diffusion.denoiser import NetworkDenoiser
-from sfumato.diffusion.loss import Levels, LogNormalTimes, MinSNR, weighted_loss
+from sfumato.diffusion.denoiser import PreconditionedDenoiser
+from sfumato.diffusion.loss import LogNormalTimes, MinSNR, NoiseLevels, weighted_loss
 from sfumato.errors import RunError, TrainingError
 from sfumato.training import ema, step
 from sfumato.training.budget import rate_scale
@@ -40,9 +40,9 @@ def poisoned(monkeypatch: pytest.MonkeyPatch) -> Poison:
         numbers = iter(range(1, 10**6))
 
         def loss(
-            model: NetworkDenoiser,
+            model: PreconditionedDenoiser,
             x_0: torch.Tensor,
-            levels: Levels,
+            levels: NoiseLevels,
             noise: torch.Tensor,
             labels: torch.Tensor,
             told: torch.Tensor | None,
@@ -82,7 +82,7 @@ def test_what_is_given_by_name_is_not_parsed_again_at_every_step(
         raise AssertionError(f"{text} is parsed again")
 
     for module in (objective, ema):
-        monkeypatch.setattr(module, "named", parsed)
+        monkeypatch.setattr(module, "parse_part", parsed)
     one_step(state, config)
 
 
@@ -187,8 +187,8 @@ def test_a_run_whose_weights_are_no_longer_finite_keeps_its_files(
     go(config, run, steps=1)
     before = {path: path.read_bytes() for path in run.rglob("*.safetensors")}
 
-    def diverging(state: TrainingState, batch: Batch, config: TrainConfig, parts: int) -> StepResult:
-        result = training_step(state, batch, config, parts)
+    def diverging(state: TrainingState, batch: Batch, config: TrainConfig, microbatches: int) -> StepResult:
+        result = training_step(state, batch, config, microbatches)
         for model in (state.model, state.average):
             next(model.parameters()).data.fill_(INFINITY)
         return result

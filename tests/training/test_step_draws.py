@@ -9,13 +9,13 @@ import torch
 from torch import Tensor
 
 from sfumato.data import Batch
-from sfumato.diffusion.denoiser import NetworkDenoiser
-from sfumato.diffusion.loss import Levels
+from sfumato.diffusion.denoiser import PreconditionedDenoiser
+from sfumato.diffusion.loss import NoiseLevels
 from sfumato.diffusion.schedules import Flow
 from sfumato.training import step
 from sfumato.training.config import TrainConfig
 from sfumato.training.state import Counters, TrainingState
-from sfumato.training.step import drawn, gradients, launched, step_seed, training_step
+from sfumato.training.step import count_launched, gradients, prepare_inputs, step_seed, training_step
 from sfumato.utils.shapes import UNLABELLED
 
 from .conftest import NewState, Settings
@@ -38,7 +38,13 @@ class Drawn:
         self.finite = True
 
     def loss(
-        self, model: NetworkDenoiser, x_0: Tensor, levels: Levels, noise: Tensor, labels: Tensor, told: Tensor | None
+        self,
+        model: PreconditionedDenoiser,
+        x_0: Tensor,
+        levels: NoiseLevels,
+        noise: Tensor,
+        labels: Tensor,
+        told: Tensor | None,
     ) -> Tensor:
         """No loss at all, but for its being finite; draws a number, as dropout would."""
         del told
@@ -75,14 +81,14 @@ def after(state: TrainingState, **counters: int) -> TrainingState:
 def many_draws(state: TrainingState, config: TrainConfig) -> None:
     """What many steps draw, one after the other, without the optimizer, which takes most of a step."""
     for _ in range(STEPS):
-        gradients(state, drawn(state, batch(), config), config.optimization, 1)
-        launched(state, COUNT)
+        gradients(state, prepare_inputs(state, batch(), config), config.optimization, 1)
+        count_launched(state, COUNT)
 
 
 def every_number(seen: Drawn) -> list[Tensor]:
     """All that was drawn by each step, one tensor a step."""
-    parts = (seen.noise, seen.sigma, seen.hidden, seen.images)
-    return [torch.cat([part.flatten() for part in of_step]) for of_step in zip(*parts, strict=True)]
+    microbatches = (seen.noise, seen.sigma, seen.hidden, seen.images)
+    return [torch.cat([part.flatten() for part in of_step]) for of_step in zip(*microbatches, strict=True)]
 
 
 @pytest.fixture
@@ -120,7 +126,7 @@ def test_a_step_seeds_once_and_goes_on_in_that_stream(
     monkeypatch.setattr(torch, "manual_seed", counted)
     state = new_state(config)
     seeds.clear()
-    training_step(state, batch(), config, parts=2)
+    training_step(state, batch(), config, microbatches=2)
     training_step(state, batch(), config)
     assert seeds == [step_seed(0, 0), step_seed(0, 4)]
     assert len(seen.seeds) == 3
@@ -149,11 +155,11 @@ def test_a_skipped_step_does_not_repeat_its_draws(config: TrainConfig, new_state
 
 def test_parts_of_a_batch_have_the_numbers_of_the_whole(config: TrainConfig, new_state: NewState, seen: Drawn) -> None:
     whole = Drawn()
-    training_step(after(new_state(config), images_seen=20), batch(), config, parts=3)
-    parts = [torch.cat(part) for part in (seen.noise, seen.sigma, seen.hidden, seen.images)]
+    training_step(after(new_state(config), images_seen=20), batch(), config, microbatches=3)
+    microbatches = [torch.cat(part) for part in (seen.noise, seen.sigma, seen.hidden, seen.images)]
     seen.__dict__.update(whole.__dict__)
     training_step(after(new_state(config), images_seen=20), batch(), config)
-    for of_parts, of_whole in zip(parts, (seen.noise, seen.sigma, seen.hidden, seen.images), strict=True):
+    for of_parts, of_whole in zip(microbatches, (seen.noise, seen.sigma, seen.hidden, seen.images), strict=True):
         assert torch.equal(of_parts, of_whole[0])
 
 

@@ -16,7 +16,7 @@ from tyro.constructors import MISSING_NONPROP
 import sfumato
 from sfumato.cli.looking import Eval, Explain, Inspect, Show
 from sfumato.cli.making import Interpolate, Sample, Train
-from sfumato.cli.mistakes import check
+from sfumato.cli.suggestions import check
 from sfumato.errors import ConfigError, DeviceError, SfumatoError
 from sfumato.training.config import TrainConfig
 from sfumato.training.presets import preset_for

@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 
 from sfumato.cli.making import Run
-from sfumato.cli.sampling_options import GuidanceConfig, RouteConfig
+from sfumato.cli.sampling_options import GuidanceOptions, SamplerOptions
 from sfumato.errors import ConfigError, RunError
 from sfumato.training.config import ReadConfig
-from sfumato.utils.flags import otherwise
+from sfumato.utils.flags import optional_flag
 
 if TYPE_CHECKING:
     import torch
 
-    from sfumato.diffusion.denoiser import NetworkDenoiser
+    from sfumato.diffusion.denoiser import PreconditionedDenoiser
     from sfumato.evaluation.subject import Subject
 
 
@@ -37,7 +37,7 @@ class Inspect:
     """Look for images that are nearly the same, too."""
     out: Path = Path("inspected")
     """The folder for the pictures: a contact sheet, and the duplicates."""
-    cache: Annotated[Path | None, otherwise("PATH", "$SFUMATO_CACHE or your cache folder")] = None
+    cache: Annotated[Path | None, optional_flag("PATH", "$SFUMATO_CACHE or your cache folder")] = None
     """Where decoded images are kept."""
     json: bool = False
     """Print JSON for scripts."""
@@ -71,7 +71,7 @@ class Show:
     """
 
     run_directory: Run
-    out: Annotated[Path | None, otherwise("PATH", "curves.png in the run directory")] = None
+    out: Annotated[Path | None, optional_flag("PATH", "curves.png in the run directory")] = None
     """The picture of the curves; without it, a run that cannot be written to is only printed."""
     json: bool = False
     """Print JSON for scripts."""
@@ -79,10 +79,10 @@ class Show:
     def run(self) -> int:
         """Shows."""
         from sfumato.reports.summary import print_summary, save_curves, summarize
-        from sfumato.training.runs import home_of
+        from sfumato.training.runs import run_containing
         from sfumato.utils.progress import print_sentence
 
-        run = home_of(self.run_directory) or self.run_directory
+        run = run_containing(self.run_directory) or self.run_directory
         summary = summarize(run)
         curves, code = None, 0
         try:
@@ -106,72 +106,76 @@ class Eval:
 
     subject: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN|IMAGES")]
     """A run directory, its best/ or a copy of its model; or a folder, archive or .npz of samples."""
-    data: Annotated[str | None, tyro.conf.Positional, otherwise("[DATA]", "those that the run learned from")] = None
+    data: Annotated[str | None, tyro.conf.Positional, optional_flag("[DATA]", "those that the run learned from")] = None
     """Real images, as for `sfumato train`; needed beside IMAGES."""
-    count: Annotated[int | None, otherwise("INT", "of a run 10,000 on a GPU, 1,000 elsewhere; of IMAGES all")] = None
+    count: Annotated[int | None, optional_flag("INT", "of a run 10,000 on a GPU, 1,000 elsewhere; of IMAGES all")] = (
+        None
+    )
     """How many samples are judged."""
-    metrics: Annotated[tuple[str, ...], otherwise("NAME [NAME ...]", "all that are quick and fit the images")] = ()
+    metrics: Annotated[tuple[str, ...], optional_flag("NAME [NAME ...]", "all that are quick and fit the images")] = ()
     """What is measured: distance, coverage, agreement, memorization, drift, likelihood."""
     features: str = "pixels"
     """What distances are measured in: pixels, efficientnet, inception (FID), dinov2, or an exported network (.pt2 or
     .onnx)."""
-    weights: Annotated[Path | None, otherwise("PATH", "those in their cache")] = None
+    weights: Annotated[Path | None, optional_flag("PATH", "those in their cache")] = None
     """The weights of efficientnet, inception or dinov2."""
     reading: Annotated[ReadConfig, tyro.conf.arg(name="")] = field(default_factory=ReadConfig)
-    guidance: GuidanceConfig = field(default_factory=GuidanceConfig)
-    route: Annotated[RouteConfig, tyro.conf.arg(name="sampling")] = field(default_factory=RouteConfig)
+    guidance: GuidanceOptions = field(default_factory=GuidanceOptions)
+    sampler: Annotated[SamplerOptions, tyro.conf.arg(name="sampling")] = field(default_factory=SamplerOptions)
     seed: int = 0
     """Random seed of the samples."""
-    batch: Annotated[int | None, otherwise("INT", "what suits the device")] = None
+    batch: Annotated[int | None, optional_flag("INT", "what suits the device")] = None
     """Samples drawn at a time, at most."""
-    out: Annotated[Path | None, otherwise("PATH", "evaluations/ of the run; for IMAGES evaluated/")] = None
+    out: Annotated[Path | None, optional_flag("PATH", "evaluations/ of the run; for IMAGES evaluated/")] = None
     """The folder for pictures, samples and evaluations.jsonl; name one for a run that cannot be written to."""
     device: str = "auto"
     """cpu, cuda, cuda:1, mps; auto takes the fastest one here."""
-    cache: Annotated[Path | None, otherwise("PATH", "$SFUMATO_CACHE or your cache folder")] = None
+    cache: Annotated[Path | None, optional_flag("PATH", "$SFUMATO_CACHE or your cache folder")] = None
     """Where decoded images and features are kept."""
     json: bool = False
     """Print JSON for scripts."""
 
     def run(self) -> int:
         """Evaluates."""
-        from sfumato.evaluation.evaluate import Bench, check_metrics
+        from sfumato.evaluation.evaluate import EvalContext, check_metrics
         from sfumato.evaluation.report import print_report
-        from sfumato.evaluation.run import EVALUATIONS, judged
+        from sfumato.evaluation.run import EVALUATIONS, evaluate_subject
         from sfumato.metrics import features_for
-        from sfumato.training.runs import holds_model, home_of
+        from sfumato.training.runs import is_model, run_containing
         from sfumato.utils.devices import choose_device, device_failures, out_of_memory
-        from sfumato.utils.interrupts import interruptions
         from sfumato.utils.progress import stages_bar
+        from sfumato.utils.signals import interruptions
 
         device = choose_device(self.device)
         features = features_for(self.features, self.weights)
-        has_model = holds_model(self.subject)
+        has_model = is_model(self.subject)
         check_metrics(self.metrics, features, has_model)
         again = "go on from the samples drawn so far" if has_model else "begin again"
         remedy = f"To {again}, give the same command."
         failed, interrupted = device_failures(remedy), interruptions(remedy)
         with interrupted, failed, out_of_memory("Choose a smaller --batch or --count."):
             out = self.out or (
-                (home_of(self.subject) or self.subject) / EVALUATIONS if has_model else Path("evaluated")
+                (run_containing(self.subject) or self.subject) / EVALUATIONS if has_model else Path("evaluated")
             )
             subject, model = self._of_model(device, out) if has_model else (self._of_images(), None)
             with stages_bar() as begin:
-                facts = judged(Bench(subject, features, device, self.cache, begin), self.metrics, model, out)
+                facts = evaluate_subject(
+                    EvalContext(subject, features, device, self.cache, begin), self.metrics, model, out
+                )
         print_report(facts, self.json)
         return 0
 
-    def _of_model(self, device: "torch.device", out: Path) -> "tuple[Subject, NetworkDenoiser]":
-        from sfumato.evaluation.run import Drawing, subject_of_model, usual_count
+    def _of_model(self, device: "torch.device", out: Path) -> "tuple[Subject, PreconditionedDenoiser]":
+        from sfumato.evaluation.run import Drawing, default_count, subject_of_model
         from sfumato.models import load
         from sfumato.utils.progress import sampling_bar
 
         base = load(self.subject, device)
-        count = usual_count(device) if self.count is None else self.count
+        count = default_count(device) if self.count is None else self.count
         guided = self.guidance.guided(base, self.subject, self.device)
-        route = self.route.route(guided)
-        drawing = Drawing(base, guided, route, count, self.seed, (self.route, self.guidance))
-        with sampling_bar(count, len(route.stops) - 1) as on_step:
+        sampler = self.sampler.sampler(guided)
+        drawing = Drawing(base, guided, sampler, count, self.seed, (self.sampler, self.guidance))
+        with sampling_bar(count, len(sampler.timesteps) - 1) as on_step:
             options = self.reading.options()
             return subject_of_model(
                 self.subject, self.data, drawing, options, out, self.cache, self.batch, on_step
@@ -209,7 +213,7 @@ class Explain:
     out: Path = Path("explained")
     """The folder for the pictures."""
     reading: Annotated[ReadConfig, tyro.conf.arg(name="")] = field(default_factory=ReadConfig)
-    cache: Annotated[Path | None, otherwise("PATH", "$SFUMATO_CACHE or your cache folder")] = None
+    cache: Annotated[Path | None, optional_flag("PATH", "$SFUMATO_CACHE or your cache folder")] = None
     """Where decoded images are kept."""
     device: str = "auto"
     """For a RUN: cpu, cuda, cuda:1, mps; auto takes the fastest one here."""
@@ -219,15 +223,15 @@ class Explain:
         from sfumato.data import read_images
         from sfumato.models import load
         from sfumato.reports.explain import DATA_SCHEDULE, explain_data, explain_run, steps_of
-        from sfumato.training.runs import holds_model, home_of, learned_images
+        from sfumato.training.runs import is_model, run_containing, training_images
         from sfumato.utils.devices import choose_device
         from sfumato.utils.progress import print_sentence, sampling_bar
 
         run = Path(self.source)
-        if holds_model(run):
-            home = home_of(run)
+        if is_model(run):
+            home = run_containing(run)
             model = load(run, choose_device(self.device))
-            images = None if home is None else learned_images(home, self.cache)
+            images = None if home is None else training_images(home, self.cache)
             if images is None:
                 print_sentence("The images it learned from are not there any more; its own samples take their place.")
             with sampling_bar(2, steps_of(model.schedule)) as on_step:

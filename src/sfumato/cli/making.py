@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
-from sfumato.cli.sampling_options import ConditionConfig, GuidanceConfig, RouteConfig
+from sfumato.cli.sampling_options import ConditionOptions, GuidanceOptions, SamplerOptions
 from sfumato.errors import DataError, LabelError
 from sfumato.training.config import TrainConfig
-from sfumato.utils.flags import otherwise
+from sfumato.utils.flags import optional_flag
 
 if TYPE_CHECKING:
-    from sfumato.diffusion.denoiser import Denoiser, NetworkDenoiser
+    from sfumato.diffusion.denoiser import Denoiser, PreconditionedDenoiser
     from sfumato.sampling.output import Unfinished
-    from sfumato.sampling.sampler import Wanted
+    from sfumato.sampling.sampler import Conditions
     from sfumato.utils.shapes import Images, Labels
 
 ARCHIVE = re.compile(r"(\.tar)?\.(zip|tar|gz|tgz|xz|txz|bz2|tbz2|npz|npy|parquet)$", re.IGNORECASE)
@@ -39,11 +39,11 @@ class Train:
     """
 
     config: Annotated[TrainConfig, tyro.conf.arg(name="")]
-    out: Annotated[Path | None, otherwise("PATH", "runs/ and the name of the data")] = None
+    out: Annotated[Path | None, optional_flag("PATH", "runs/ and the name of the data")] = None
     """The run directory."""
     device: str = "auto"
     """cpu, cuda, cuda:1, mps; auto takes the fastest one here."""
-    cache: Annotated[Path | None, otherwise("PATH", "$SFUMATO_CACHE or your cache folder")] = None
+    cache: Annotated[Path | None, optional_flag("PATH", "$SFUMATO_CACHE or your cache folder")] = None
     """Where decoded images and compiled code are kept."""
     debug: bool = False
     """Do one operation after the other on a GPU too (slower), so that an error points at its cause."""
@@ -51,11 +51,11 @@ class Train:
     def run(self) -> int:
         """Trains."""
         from sfumato.training.loop import train
-        from sfumato.utils.interrupts import stop_wish
-        from sfumato.utils.progress import TrainingProgress
+        from sfumato.utils.progress import TrainingBar
+        from sfumato.utils.signals import stop_request
 
         out = self.out or Path("runs") / run_name(self.config.source)
-        with stop_wish() as wish, TrainingProgress() as progress:
+        with stop_request() as wish, TrainingBar() as progress:
             state, _, share = train(
                 self.config,
                 out,
@@ -89,19 +89,19 @@ class Sample:
     """
 
     run_directory: Run
-    out: Annotated[Path | None, otherwise("PATH", "samples/ and the name of the run")] = None
+    out: Annotated[Path | None, optional_flag("PATH", "samples/ and the name of the run")] = None
     """A new folder (PNGs and a grid) or a .npz file."""
     count: int = 64
     """How many images."""
-    label: Annotated[tuple[str, ...], otherwise("NAME [NAME ...]", "every class the model knows")] = ()
+    label: Annotated[tuple[str, ...], optional_flag("NAME [NAME ...]", "every class the model knows")] = ()
     """Classes of the images, which take turns."""
-    conditions: Annotated[ConditionConfig, tyro.conf.arg(name="condition")] = field(default_factory=ConditionConfig)
-    guidance: GuidanceConfig = field(default_factory=GuidanceConfig)
-    route: Annotated[RouteConfig, tyro.conf.arg(name="sampling")] = field(default_factory=RouteConfig)
-    seed: Annotated[int | None, otherwise("INT", "a fresh one, which is printed and kept beside the images")] = None
+    conditions: Annotated[ConditionOptions, tyro.conf.arg(name="condition")] = field(default_factory=ConditionOptions)
+    guidance: GuidanceOptions = field(default_factory=GuidanceOptions)
+    sampler: Annotated[SamplerOptions, tyro.conf.arg(name="sampling")] = field(default_factory=SamplerOptions)
+    seed: Annotated[int | None, optional_flag("INT", "a fresh one, which is printed and kept beside the images")] = None
     """Random seed. The same seed draws the same images; image i depends on the seed and on i alone, whatever the
     count and the batch."""
-    batch: Annotated[int | None, otherwise("INT", "what suits the device")] = None
+    batch: Annotated[int | None, optional_flag("INT", "what suits the device")] = None
     """Images at a time, at most; fewer are taken if memory is full."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """Arithmetic of the network; auto: bfloat16 where the device has it."""
@@ -111,26 +111,26 @@ class Sample:
     def run(self) -> int:
         """Samples."""
         from sfumato.models import load
-        from sfumato.sampling.generate import draw
-        from sfumato.sampling.output import free_folder, mark_unfinished, refuse_existing, write_samples
+        from sfumato.sampling.generate import generate
+        from sfumato.sampling.output import check_absent, free_folder, mark_unfinished, write_samples
         from sfumato.utils.devices import choose_device, device_failures
         from sfumato.utils.progress import print_sentence, sampling_bar
 
         base = load(self.run_directory, choose_device(self.device))
         model = self.guidance.guided(base, self.run_directory, self.device)
-        route = self.route.route(model)
+        sampler = self.sampler.sampler(model)
         if self.out is not None:
-            refuse_existing(self.out)
+            check_absent(self.out)
         wanted = self.conditions.wanted(model, self.label) or model.label_names
         turns = _turns(wanted)
         settings = _settings(self, model)
         seed, there = _begun(self, settings)
         files = _readable(there[: self.count], base)
-        with sampling_bar(self.count, len(route.stops) - 1) as on_step, device_failures(AGAIN_ELSEWHERE):
-            batches = draw(
+        with sampling_bar(self.count, len(sampler.timesteps) - 1) as on_step, device_failures(AGAIN_ELSEWHERE):
+            batches = generate(
                 model,
                 self.count,
-                route,
+                sampler,
                 labels=wanted,
                 seed=seed,
                 batch=self.batch,
@@ -138,7 +138,7 @@ class Sample:
                 precision=self.precision,
                 on_step=on_step,
             )
-            on_step(len(files) * (len(route.stops) - 1))
+            on_step(len(files) * (len(sampler.timesteps) - 1))
             out = self.out or free_folder(self.run_directory.resolve().name)
             batches = chain(_read_back(files, base, wanted), batches)
             batches = chain([next(batches)], batches)  # Settings that cannot be drawn leave no folder behind.
@@ -164,22 +164,22 @@ class Interpolate:
     """
 
     run_directory: Run
-    images: Annotated[tuple[Path, ...], tyro.conf.Positional, otherwise("[IMAGE IMAGE ...]", "new images")] = ()
+    images: Annotated[tuple[Path, ...], tyro.conf.Positional, optional_flag("[IMAGE IMAGE ...]", "new images")] = ()
     """Two or more image files to go between."""
-    out: Annotated[Path | None, otherwise("PATH", "samples/ and the name of the run")] = None
+    out: Annotated[Path | None, optional_flag("PATH", "samples/ and the name of the run")] = None
     """A new folder (PNGs, a grid and an animation)."""
     frames: int = 9
     """Images from one end to the next, both included."""
     count: int = 5
     """How many new images to go between, where no files are given."""
-    label: Annotated[str | None, otherwise("NAME", "no class in particular")] = None
+    label: Annotated[str | None, optional_flag("NAME", "no class in particular")] = None
     """The class of all images."""
-    conditions: Annotated[ConditionConfig, tyro.conf.arg(name="condition")] = field(default_factory=ConditionConfig)
-    guidance: GuidanceConfig = field(default_factory=lambda: GuidanceConfig(guidance=1.0))
-    route: Annotated[RouteConfig, tyro.conf.arg(name="sampling")] = field(
-        default_factory=lambda: RouteConfig(solver="heun", grid="logsnr", steps=50, clip="none")
+    conditions: Annotated[ConditionOptions, tyro.conf.arg(name="condition")] = field(default_factory=ConditionOptions)
+    guidance: GuidanceOptions = field(default_factory=lambda: GuidanceOptions(guidance=1.0))
+    sampler: Annotated[SamplerOptions, tyro.conf.arg(name="sampling")] = field(
+        default_factory=lambda: SamplerOptions(solver="heun", time_grid="logsnr", steps=50, clip="none")
     )
-    seed: Annotated[int | None, otherwise("INT", "a fresh one, which is printed")] = None
+    seed: Annotated[int | None, optional_flag("INT", "a fresh one, which is printed")] = None
     """Random seed of the new images. The same seed draws the same images."""
     batch: int = 64
     """Images at a time."""
@@ -189,25 +189,25 @@ class Interpolate:
     def run(self) -> int:
         """Interpolates."""
         from sfumato.data import load_files
-        from sfumato.diffusion.guidance import Watched
+        from sfumato.diffusion.guidance import Observed
         from sfumato.models import load
         from sfumato.sampling.inversion import encode, interpolate
-        from sfumato.sampling.output import free_folder, mark_unfinished, refuse_no_folder, write_frames
+        from sfumato.sampling.output import check_new_folder, free_folder, mark_unfinished, write_frames
         from sfumato.sampling.sampler import ImageNoise
-        from sfumato.sampling.sphere import refuse_no_way
-        from sfumato.training.runs import learned_options
+        from sfumato.sampling.sphere import check_interpolation
+        from sfumato.training.runs import training_options
         from sfumato.utils.devices import choose_device, device_failures, out_of_memory
         from sfumato.utils.progress import evaluations_bar, print_sentence
 
         for image in self.images:
             if not image.is_file():
                 raise DataError(f"there is no image file {image}", "Give the paths of two image files or more.")
-        refuse_no_way(len(self.images) or self.count, self.frames)
+        check_interpolation(len(self.images) or self.count, self.frames)
         base = load(self.run_directory, choose_device(self.device))
         model = self.guidance.guided(base, self.run_directory, self.device)
-        route = self.route.route(model)
+        sampler = self.sampler.sampler(model)
         if self.out is not None:
-            refuse_no_folder(self.out)
+            check_new_folder(self.out)
         wanted = self.conditions.wanted(model, () if self.label is None else (self.label,))
         if _turns(wanted) > 1:
             raise LabelError("several values of a column were given for one way", "Give one value for each column.")
@@ -215,13 +215,13 @@ class Interpolate:
         seed, _ = _begun(self, settings)
         full, failed = out_of_memory("Choose a smaller --batch."), device_failures("Give the same command again.")
         with evaluations_bar() as on_evaluation, failed, full:
-            watched = Watched(model, on_evaluation)
+            watched = Observed(model, on_evaluation)
             if self.images:
-                ends = load_files(self.images, base.image_shape, base.depth, learned_options(self.run_directory))
-                latents = encode(watched, ends, labels=wanted, route=route, batch=self.batch)
+                ends = load_files(self.images, base.image_shape, base.depth, training_options(self.run_directory))
+                latents = encode(watched, ends, labels=wanted, sampler=sampler, batch=self.batch)
             else:
                 latents = ImageNoise(seed, range(self.count), model.image_shape)()
-            between = interpolate(watched, latents, self.frames, labels=wanted, route=route, batch=self.batch)
+            between = interpolate(watched, latents, self.frames, labels=wanted, sampler=sampler, batch=self.batch)
         out = self.out or free_folder(self.run_directory.resolve().name)
         mark_unfinished(out, settings, seed)
         grid, film = write_frames(between, self.frames, out, base.depth)
@@ -260,7 +260,7 @@ def run_name(source: str) -> str:
     return ARCHIVE.sub("", name) or "images"
 
 
-def _readable(files: Sequence[Path], model: "NetworkDenoiser") -> list[Path]:
+def _readable(files: Sequence[Path], model: "PreconditionedDenoiser") -> list[Path]:
     """The files before the first that cannot be read: where the power failed, one may be torn."""
     from sfumato.data import load_files
 
@@ -275,13 +275,13 @@ def _readable(files: Sequence[Path], model: "NetworkDenoiser") -> list[Path]:
 
 
 def _read_back(
-    files: Sequence[Path], model: "NetworkDenoiser", wanted: "Wanted"
+    files: Sequence[Path], model: "PreconditionedDenoiser", wanted: "Conditions"
 ) -> "Iterator[tuple[Images, Labels | None]]":
     """Samples that were drawn before, as batches."""
     from sfumato.data import load_files
-    from sfumato.sampling.sampler import labels_for
+    from sfumato.sampling.sampler import resolve_labels
 
-    labels = labels_for(model, wanted, len(files)) if files else None
+    labels = resolve_labels(model, wanted, len(files)) if files else None
     for start in range(0, len(files), 64):
         part = slice(start, start + 64)
         yield load_files(files[part], model.image_shape, model.depth), None if labels is None else labels[part]

@@ -13,14 +13,14 @@ if TYPE_CHECKING:
     from sfumato.data.digits import DIGITS
     from sfumato.data.epochs import batch_indices, epoch_order
     from sfumato.data.load import RangeChoice, checked_options, image_set, load_files, load_images, read_images
-    from sfumato.data.loader import Batch, Feed, feed_for
+    from sfumato.data.loader import Batch, Loader, make_loader
     from sfumato.data.rng import Purpose, uniform
     from sfumato.data.sources import Fit
 
 _HOMES = {
     "DIGITS": "digits",
     "Batch": "loader",
-    "Feed": "loader",
+    "Loader": "loader",
     "Fit": "sources",
     "ImageSet": "dataset",
     "Purpose": "rng",
@@ -28,7 +28,7 @@ _HOMES = {
     "batch_indices": "epochs",
     "checked_options": "load",
     "epoch_order": "epochs",
-    "feed_for": "loader",
+    "make_loader": "loader",
     "flipped": "augment",
     "image_set": "load",
     "load_files": "load",
@@ -42,19 +42,19 @@ _HOMES = {
 __all__ = [
     "DIGITS",
     "Batch",
-    "Feed",
     "Fit",
     "ImageSet",
+    "Loader",
     "Purpose",
     "RangeChoice",
     "batch_indices",
     "checked_options",
     "epoch_order",
-    "feed_for",
     "flipped",
     "image_set",
     "load_files",
     "load_images",
+    "make_loader",
     "read_images",
     "split",
     "translated",

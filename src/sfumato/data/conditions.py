@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from sfumato.errors import ConfigError, DataError, LabelError
-from sfumato.utils.natural import natural_key
+from sfumato.utils.natural_sort import natural_key
 from sfumato.utils.shapes import UNLABELLED, Classes, Labels, Rows
 
 Cell = str | int | float | bool | None
@@ -25,7 +25,7 @@ Cell = str | int | float | bool | None
 Value = str | int | float | bool
 """What a person asks of a column. Numbers may be written as text, and categories as the integers that they are."""
 
-Asked = Mapping[str, Value | Sequence[Value]]
+RequestedColumns = Mapping[str, Value | Sequence[Value]]
 """A value for each column that is named, or several that take turns from image to image."""
 
 MOST_VALUES = 1000
@@ -268,11 +268,11 @@ def encode(columns: Sequence[Column], cells: Mapping[str, Sequence[Cell]]) -> Ro
     return torch.tensor(codes, dtype=torch.float32).T.contiguous()
 
 
-def asked_rows(columns: Sequence[Column], asked: Asked, count: int) -> Rows:
+def requested_rows(columns: Sequence[Column], asked: RequestedColumns, count: int) -> Rows:
     """The rows (count, k) that a person asks for; columns that are not named are not known.
 
     >>> colour = Category("colour", ("blue", "red"))
-    >>> asked_rows([colour, Number("age", 30.0, 10.0, 18.0, 90.0)], {"colour": ["red", "blue"]}, 3)
+    >>> requested_rows([colour, Number("age", 30.0, 10.0, 18.0, 90.0)], {"colour": ["red", "blue"]}, 3)
     tensor([[1., nan],
             [0., nan],
             [1., nan]])
@@ -287,13 +287,13 @@ def asked_rows(columns: Sequence[Column], asked: Asked, count: int) -> Rows:
     return rows
 
 
-def beyond(columns: Sequence[Column], asked: Asked) -> list[str]:
+def beyond(columns: Sequence[Column], asked: RequestedColumns) -> list[str]:
     """Sentences about the numbers that are asked though no training image comes near them.
 
     Raises:
-        LabelError: as `asked_rows`.
+        LabelError: as `requested_rows`.
     """
-    asked_rows(columns, asked, 1)
+    requested_rows(columns, asked, 1)
     return [
         f"{column.name}={value} lies beyond the training images, which have {column.low:g} to {column.high:g}."
         for index, values in _named(columns, asked).items()
@@ -311,7 +311,7 @@ def spelled(columns: Sequence[Column], labels: Labels) -> list[dict[str, str | f
     ]
 
 
-def refuse_foreign_rows(columns: Sequence[Column], rows: Labels) -> None:
+def check_rows(columns: Sequence[Column], rows: Labels) -> None:
     """Raises `LabelError` unless the rows are of these columns."""
     if rows.ndim != 2 or rows.shape[1] != len(columns):
         raise LabelError(
@@ -333,7 +333,7 @@ def as_rows(classes: Classes) -> Rows:
     return classes[:, None].float().masked_fill(classes[:, None] == UNLABELLED, math.nan)
 
 
-def _named(columns: Sequence[Column], asked: Asked) -> dict[int, Sequence[Value]]:
+def _named(columns: Sequence[Column], asked: RequestedColumns) -> dict[int, Sequence[Value]]:
     """The values that are asked, by the index of their column."""
     names = [column.name for column in columns]
     found: dict[int, Sequence[Value]] = {}

@@ -12,7 +12,7 @@ import torch
 
 from sfumato.data.cache.digest import digest_of
 from sfumato.data.cache.pixels import ArrayPixels, Pixels
-from sfumato.data.cache.values import USUAL_RANGES
+from sfumato.data.cache.values import DEFAULT_RANGES
 from sfumato.data.conditions import Column
 from sfumato.data.sources import Notice
 from sfumato.data.sources.frame import RGBA
@@ -106,7 +106,7 @@ class ImageSet:
         header: list[object] = [len(self), *self.image_shape, self.depth.dtype, self.label_names, columns]
         header.append(self.labels is not None)
         is_plain = self.image_shape[0] == RGBA and not self.depth.opacity
-        if self.depth.range not in USUAL_RANGES[self.depth.dtype] or is_plain:
+        if self.depth.range not in DEFAULT_RANGES[self.depth.dtype] or is_plain:
             header.append(asdict(self.depth))
         if "validation" in self.others:
             header.append(self.others["validation"].fingerprint())

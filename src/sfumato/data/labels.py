@@ -14,7 +14,7 @@ from sfumato.data.sources import Cell, Notice
 from sfumato.data.sources.columns import Reading, as_classes, as_numbers, without_missing_words
 from sfumato.data.sources.source import LABEL as LABEL  # re-exported
 from sfumato.errors import DataError
-from sfumato.utils.natural import natural_key
+from sfumato.utils.natural_sort import natural_key
 from sfumato.utils.text import printable
 
 Kind = Literal["number", "class"]
@@ -210,7 +210,7 @@ def label_by_folder(title: str, folders: Sequence[str | None], unreadable: Seque
         return Labelling(
             notices=(*notices, Notice("classes", f"All images lie in one class ({names[0]}), so labels are not used."))
         )
-    _refuse_single_images(named)
+    _check_class_sizes(named)
     index = {name: i for i, name in enumerate(names)}
     return Labelling(torch.tensor([index[name] for name in named]), names, notices=notices)
 
@@ -226,7 +226,7 @@ def _dropped(names: tuple[str, ...], unreadable: Sequence[str]) -> tuple[Notice,
     return (Notice("classes", text),) if dropped else ()
 
 
-def _refuse_single_images(classes: list[str]) -> None:
+def _check_class_sizes(classes: list[str]) -> None:
     counts = Counter(classes)
     single = sorted((name for name, count in counts.items() if count == 1), key=natural_key)
     if single:

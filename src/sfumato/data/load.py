@@ -29,7 +29,7 @@ from sfumato.data.labels import (
     label_by_table,
     requested_columns,
 )
-from sfumato.data.sources import USUAL, Cell, ChannelChoice, Fit, Frame, PageChoice, ReadOptions, open_source
+from sfumato.data.sources import DEFAULT_OPTIONS, Cell, ChannelChoice, Fit, Frame, PageChoice, ReadOptions, open_source
 from sfumato.data.sources.decode import opened, reason_of
 from sfumato.data.sources.entry import FileEntry
 from sfumato.data.splits import divided
@@ -111,7 +111,7 @@ def read_images(
 
 
 def image_set(
-    store: Store, title: str, options: ReadOptions = USUAL, labels: bool = True, condition: Sequence[str] = ()
+    store: Store, title: str, options: ReadOptions = DEFAULT_OPTIONS, labels: bool = True, condition: Sequence[str] = ()
 ) -> ImageSet:
     """The images of a store, with what is to be learned of them; arguments and errors are those of `read_images`."""
     index = store.index
@@ -194,7 +194,7 @@ def depth_of(index: Index, options: ReadOptions) -> Depth:
 
 
 def load_files(
-    paths: Sequence[Path], image_shape: tuple[int, int, int], depth: Depth, options: ReadOptions = USUAL
+    paths: Sequence[Path], image_shape: tuple[int, int, int], depth: Depth, options: ReadOptions = DEFAULT_OPTIONS
 ) -> torch.Tensor:
     """Load image files for a model of images of one shape.
 

@@ -32,7 +32,7 @@ class Batch(NamedTuple):
     labels: torch.Tensor | None
 
 
-class Feed(ABC):
+class Loader(ABC):
     """The endless stream of shuffled epochs, a batch at a time. A batch depends on the seed and its place alone.
 
     Args:
@@ -65,7 +65,7 @@ class Feed(ABC):
         return batch_indices(len(self.images), self.seed, start, count)
 
 
-class HostFeed(Feed):
+class HostLoader(Loader):
     """All of the images are in memory, and the device is the processor: a batch is one gather, by NumPy (faster)."""
 
     def __init__(self, images: ImageSet, seed: int, device: torch.device) -> None:
@@ -79,7 +79,7 @@ class HostFeed(Feed):
         return Batch(torch.from_numpy(floats), labels)
 
 
-class ResidentFeed(Feed):
+class DeviceLoader(Loader):
     """All of the images are in the device's memory, and a batch is one gather there."""
 
     def __init__(self, images: ImageSet, seed: int, device: torch.device) -> None:
@@ -93,7 +93,7 @@ class ResidentFeed(Feed):
         return Batch(self.images.depth.to_float(_unsigned(self._pixels[indices])), labels)
 
 
-class StreamedFeed(Feed):
+class StreamingLoader(Loader):
     """Images come from the store while the device computes: the next batch is read in the background."""
 
     def __init__(self, images: ImageSet, seed: int, device: torch.device) -> None:
@@ -119,12 +119,12 @@ class StreamedFeed(Feed):
         return Batch(pixels, labels)
 
 
-def feed_for(images: ImageSet, seed: int, device: torch.device) -> Feed:
+def make_loader(images: ImageSet, seed: int, device: torch.device) -> Loader:
     """A feed of images in memory if they take at most a quarter of what is free there, else of streamed ones."""
     size = len(images) * images.pixels.bytes_an_image
     if size > LARGEST_SHARE * free_memory(device):
-        return StreamedFeed(images, seed, device)
-    return HostFeed(images, seed, device) if device.type == "cpu" else ResidentFeed(images, seed, device)
+        return StreamingLoader(images, seed, device)
+    return HostLoader(images, seed, device) if device.type == "cpu" else DeviceLoader(images, seed, device)
 
 
 def free_memory(device: torch.device) -> int:

@@ -20,7 +20,7 @@ Column = Float64[Tensor, " n"]
 DRAWS = 12
 """Uniform numbers that the transforms of an image are made of."""
 
-TOLD = 9
+AUGMENTATION_FEATURES = 9
 """Numbers in which the network is told the transforms of an image."""
 
 SCALE_STEP = 0.2
@@ -54,7 +54,7 @@ class Transforms(NamedTuple):
     shift_y: Column
 
 
-def drawn(draws: Float64[Tensor, "n 12"], probability: float) -> Transforms:
+def draw_transforms(draws: Float64[Tensor, "n 12"], probability: float) -> Transforms:
     """Random transforms: half of the images are flipped in x, and each other transform has a probability of its own.
 
     Args:
@@ -80,7 +80,7 @@ def drawn(draws: Float64[Tensor, "n 12"], probability: float) -> Transforms:
     )
 
 
-def told(transforms: Transforms) -> Float32[Tensor, "n 9"]:
+def augmentation_labels(transforms: Transforms) -> Float32[Tensor, "n 9"]:
     """What a network is told of the transforms: 0 for what was not done, and enough to know the rest.
 
     The numbers are EDM's but for the axis of the stretch, of which we tell the cosine and sine of twice the angle: an
@@ -92,7 +92,7 @@ def told(transforms: Transforms) -> Float32[Tensor, "n 9"]:
     return torch.stack(numbers, dim=1).float()
 
 
-def transformed(images: Float[Tensor, "n c h w"], transforms: Transforms) -> Float[Tensor, "n c h w"]:
+def apply_transforms(images: Float[Tensor, "n c h w"], transforms: Transforms) -> Float[Tensor, "n c h w"]:
     """The images with their transforms; beyond its borders an image goes on as its mirror image.
 
     Flips are exact. All else is one resampling, of those images alone that need it; which ones is known on the CPU, so

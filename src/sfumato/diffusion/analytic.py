@@ -60,7 +60,7 @@ class Mixture(Denoiser):
         Raises:
             LabelError: a class that no component has, or rows instead of classes.
         """
-        self._refuse_foreign(labels)
+        self._check_foreign(labels)
         x = x_t.double().flatten(1)
         alpha, sigma = (
             c.to(x.device).expand(len(x))[:, None] for c in (self.schedule.alpha(t), self.schedule.sigma(t))
@@ -71,7 +71,7 @@ class Mixture(Denoiser):
         clean = (share * (1 - gain * alpha)) @ self.means + (share * gain).sum(1, keepdim=True) * x
         return clean.reshape(x_t.shape).to(x_t.dtype)
 
-    def _refuse_foreign(self, labels: Labels | None) -> None:
+    def _check_foreign(self, labels: Labels | None) -> None:
         if labels is not None and labels.ndim > 1:
             raise LabelError("an exact denoiser of classes was given rows of columns", "Give class indices, or none.")
         foreign = [] if labels is None else sorted(set(labels.tolist()) - {UNLABELLED, *self.labels.tolist()})

@@ -61,7 +61,7 @@ class Denoiser(nn.Module, ABC):
         """E[x_0 | x_t], of all images where `labels` is None or says nothing, else of those that are so labelled."""
 
 
-class Coefficients(NamedTuple):
+class Preconditioning(NamedTuple):
     """A parametrization at some times; each of shape () or (n,), float64."""
 
     skip: Times
@@ -70,38 +70,40 @@ class Coefficients(NamedTuple):
     noise: Times
 
 
-Parametrization = Callable[[Schedule, Times], Coefficients]
+Parametrization = Callable[[Schedule, Times], Preconditioning]
 
 
-def predict_noise(schedule: Schedule, t: Times) -> Coefficients:
+def predict_noise(schedule: Schedule, t: Times) -> Preconditioning:
     """F estimates the noise: x0_hat = (x_t - sigma F) / alpha. DDPM eq. 15; formula 10 of the article."""
     alpha, sigma = schedule.alpha(t), schedule.sigma(t)
-    return Coefficients(1 / alpha, -sigma / alpha, _to_unit_variance(alpha, sigma), schedule.network_time(t))
+    return Preconditioning(1 / alpha, -sigma / alpha, _to_unit_variance(alpha, sigma), schedule.network_time(t))
 
 
-def predict_data(schedule: Schedule, t: Times) -> Coefficients:
+def predict_data(schedule: Schedule, t: Times) -> Preconditioning:
     """F estimates the image: x0_hat = F. Progressive distillation (arXiv 2202.00512), section 4."""
     alpha, sigma = schedule.alpha(t), schedule.sigma(t)
-    return Coefficients(
+    return Preconditioning(
         torch.zeros_like(t), torch.ones_like(t), _to_unit_variance(alpha, sigma), schedule.network_time(t)
     )
 
 
-def predict_velocity(schedule: Schedule, t: Times) -> Coefficients:
+def predict_velocity(schedule: Schedule, t: Times) -> Preconditioning:
     """F estimates v = alpha noise - sigma x_0, of x_t scaled to alpha^2 + sigma^2 = 1 where that does not hold.
 
     Progressive distillation (arXiv 2202.00512), section 4; TrigFlow (2410.11081), section 3.
     """
     alpha, sigma = schedule.alpha(t), schedule.sigma(t)
     power = alpha**2 + sigma**2
-    return Coefficients(alpha / power, -sigma / power.sqrt(), _to_unit_variance(alpha, sigma), schedule.network_time(t))
+    return Preconditioning(
+        alpha / power, -sigma / power.sqrt(), _to_unit_variance(alpha, sigma), schedule.network_time(t)
+    )
 
 
-def predict_flow(schedule: Schedule, t: Times) -> Coefficients:
+def predict_flow(schedule: Schedule, t: Times) -> Preconditioning:
     """F estimates noise - x_0, the direction of rectified flow (arXiv 2209.03003), whatever the schedule."""
     alpha, sigma = schedule.alpha(t), schedule.sigma(t)
     total = alpha + sigma
-    return Coefficients(1 / total, -sigma / total, 1 / total, schedule.network_time(t))
+    return Preconditioning(1 / total, -sigma / total, 1 / total, schedule.network_time(t))
 
 
 DATA_DEVIATION = 0.5
@@ -111,12 +113,14 @@ MOST_LOGSNR = 40.0
 """Where EDM's c_noise stops, so that it is finite even without signal."""
 
 
-def predict_edm(schedule: Schedule, t: Times) -> Coefficients:
+def predict_edm(schedule: Schedule, t: Times) -> Preconditioning:
     """F has unit variance at input and target (EDM, table 1), here for any alpha; c_noise = log(sigma / alpha) / 4."""
     alpha, sigma = schedule.alpha(t), schedule.sigma(t)
     power = (alpha * DATA_DEVIATION) ** 2 + sigma**2
     told = -schedule.logsnr(t).clamp(-MOST_LOGSNR, MOST_LOGSNR) / 8
-    return Coefficients(alpha * DATA_DEVIATION**2 / power, sigma * DATA_DEVIATION / power.sqrt(), power.rsqrt(), told)
+    return Preconditioning(
+        alpha * DATA_DEVIATION**2 / power, sigma * DATA_DEVIATION / power.sqrt(), power.rsqrt(), told
+    )
 
 
 def _to_unit_variance(alpha: Times, sigma: Times) -> Times:
@@ -133,7 +137,7 @@ PARAMETRIZATIONS: dict[str, Parametrization] = {
 }
 
 
-def refuse_blind(schedule: Schedule, parametrization: str) -> None:
+def check_parametrization(schedule: Schedule, parametrization: str) -> None:
     """Raises `ConfigError` if the parametrization is unknown, or says nothing of the image at t = 1."""
     if parametrization not in PARAMETRIZATIONS:
         raise ConfigError(
@@ -149,7 +153,7 @@ def refuse_blind(schedule: Schedule, parametrization: str) -> None:
         )
 
 
-class NetworkDenoiser(Denoiser):
+class PreconditionedDenoiser(Denoiser):
     """A network, seen through a parametrization.
 
     Args:

@@ -14,11 +14,11 @@ import torch
 from jaxtyping import Float, Float64
 from torch import Tensor
 
-from sfumato.diffusion.denoiser import Coefficients, NetworkDenoiser
+from sfumato.diffusion.denoiser import PreconditionedDenoiser, Preconditioning
 from sfumato.diffusion.schedules import Schedule
 from sfumato.errors import ConfigError
-from sfumato.utils.registry import named
-from sfumato.utils.shapes import Images, Labels, Times, Told, unlabelled
+from sfumato.utils.registry import parse_part
+from sfumato.utils.shapes import AugmentationLabels, Images, Labels, Times, unlabelled
 
 Shares = Float64[Tensor, " n"]
 """Numbers in [0, 1] that a density turns into times."""
@@ -80,7 +80,7 @@ class LogNormalTimes(TimeDensity):
     std: float = 1.2
 
     def __post_init__(self) -> None:
-        _refuse_no_law(self.mean, self.std)
+        _check_normal(self.mean, self.std)
 
     def quantile(self, schedule: Schedule, u: Shares) -> Times:
         """The time of the log-SNR -2 (mean + std z)."""
@@ -105,14 +105,14 @@ class LogitNormalTimes(TimeDensity):
     std: float = 1.0
 
     def __post_init__(self) -> None:
-        _refuse_no_law(self.mean, self.std)
+        _check_normal(self.mean, self.std)
 
     def quantile(self, schedule: Schedule, u: Shares) -> Times:
         """sigmoid(mean + std z)."""
         return torch.sigmoid(self.mean + self.std * torch.special.ndtri(u))
 
 
-def _refuse_no_law(mean: float, std: float) -> None:
+def _check_normal(mean: float, std: float) -> None:
     if not (math.isfinite(mean) and 0 < std < math.inf):
         raise ConfigError(
             f"times cannot be drawn from a normal law of mean {mean} and standard deviation {std}",
@@ -136,14 +136,14 @@ def times_for(name: str) -> TimeDensity:
     Raises:
         ConfigError: an unknown name or setting; lists what is possible.
     """
-    return named(TIMES, name, "time density", ConfigError)
+    return parse_part(TIMES, name, "time density", ConfigError)
 
 
 class Weight(ABC):
     """How much the squared error of a network's output F counts."""
 
     @abstractmethod
-    def __call__(self, schedule: Schedule, t: Times, coefficients: Coefficients) -> Times:
+    def __call__(self, schedule: Schedule, t: Times, coefficients: Preconditioning) -> Times:
         """The weight at times (n,), at which the parametrization has these coefficients."""
 
 
@@ -151,7 +151,7 @@ class Weight(ABC):
 class Simple(Weight):
     """1: DDPM's simple loss (eq. 14), flow matching's, and EDM's too, whose lambda(sigma) c_out^2 is 1 (eq. 8)."""
 
-    def __call__(self, schedule: Schedule, t: Times, coefficients: Coefficients) -> Times:
+    def __call__(self, schedule: Schedule, t: Times, coefficients: Preconditioning) -> Times:
         """1 at every time."""
         return torch.ones_like(t)
 
@@ -163,7 +163,7 @@ class DataWeight(Weight):
     schedule it is divided by the SNR; for one that predicts the velocity, by SNR + 1.
     """
 
-    def __call__(self, schedule: Schedule, t: Times, coefficients: Coefficients) -> Times:
+    def __call__(self, schedule: Schedule, t: Times, coefficients: Preconditioning) -> Times:
         """That of the data times c_out^2."""
         return self.of_data(schedule, t) * coefficients.out**2
 
@@ -195,7 +195,7 @@ class MinSNR(DataWeight):
     gamma: float = 5.0
 
     def __post_init__(self) -> None:
-        _refuse_no_limit(self.gamma)
+        _check_limit(self.gamma)
 
     def of_data(self, schedule: Schedule, t: Times) -> Times:
         """min(SNR, gamma)."""
@@ -216,14 +216,14 @@ class SoftMinSNR(DataWeight):
     gamma: float = 5.0
 
     def __post_init__(self) -> None:
-        _refuse_no_limit(self.gamma)
+        _check_limit(self.gamma)
 
     def of_data(self, schedule: Schedule, t: Times) -> Times:
         """SNR gamma / (SNR + gamma)."""
         return self.gamma * torch.sigmoid(schedule.logsnr(t) - math.log(self.gamma))
 
 
-def _refuse_no_limit(gamma: float) -> None:
+def _check_limit(gamma: float) -> None:
     if not 0 < gamma < math.inf:
         raise ConfigError(f"gamma {gamma} is no limit of the SNR", "Choose a number above 0; the usual one is 5.")
 
@@ -279,10 +279,10 @@ def weight_for(name: str) -> Weight:
     Raises:
         ConfigError: an unknown name or setting; lists what is possible.
     """
-    return named(WEIGHTS, name, "weight", ConfigError)
+    return parse_part(WEIGHTS, name, "weight", ConfigError)
 
 
-def dropped(labels: Labels, probability: float) -> Labels:
+def drop_labels(labels: Labels, probability: float) -> Labels:
     """The labels with those of an image all forgotten at `probability`, so that the model also learns to do without.
 
     Classifier-free guidance, arXiv 2207.12598, Algorithm 1. Drawn from torch's CPU generator.
@@ -292,7 +292,7 @@ def dropped(labels: Labels, probability: float) -> Labels:
     return torch.where(each, unlabelled(labels), labels)
 
 
-class Levels(NamedTuple):
+class NoiseLevels(NamedTuple):
     """All that the loss needs to know of the times of a batch, as numbers that multiply images; each () or (n,).
 
     Attributes:
@@ -314,23 +314,25 @@ class Levels(NamedTuple):
     weight: Level
 
 
-def levels_at(denoiser: NetworkDenoiser, t: Times, images: Images, weight: Weight = WEIGHTS["simple"]) -> Levels:
+def noise_levels(
+    denoiser: PreconditionedDenoiser, t: Times, images: Images, weight: Weight = WEIGHTS["simple"]
+) -> NoiseLevels:
     """The noise levels at times () or (n,), of the dtype and on the device of `images`, in one transfer."""
     schedule = denoiser.schedule
     coefficients = denoiser.parametrization(schedule, t)
     told = (coefficients.input, coefficients.noise)
     counts = weight(schedule, t, coefficients)
     rows = torch.stack([schedule.alpha(t), schedule.sigma(t), *told, *denoiser.target_factors(t), counts])
-    return Levels(*rows.to(images.dtype).to(images.device, non_blocking=True))
+    return NoiseLevels(*rows.to(images.dtype).to(images.device, non_blocking=True))
 
 
 def weighted_loss(
-    denoiser: NetworkDenoiser,
+    denoiser: PreconditionedDenoiser,
     x_0: Images,
-    levels: Levels,
+    levels: NoiseLevels,
     noise: Images,
     labels: Labels | None = None,
-    augmentation: Told | None = None,
+    augmentation: AugmentationLabels | None = None,
 ) -> Float[Tensor, " n"]:
     """Mean squared error of the network's output at x_t times its weight, one value an image, float32.
 
@@ -345,12 +347,12 @@ def weighted_loss(
 
 
 def simple_loss(
-    denoiser: NetworkDenoiser,
+    denoiser: PreconditionedDenoiser,
     x_0: Images,
     t: Times,
     noise: Images,
     labels: Labels | None = None,
-    augmentation: Told | None = None,
+    augmentation: AugmentationLabels | None = None,
 ) -> Float[Tensor, " n"]:
     """Mean squared error of the network's output at x_t, one value an image, float32. DDPM eq. 14 where it is noise."""
-    return weighted_loss(denoiser, x_0, levels_at(denoiser, t, x_0), noise, labels, augmentation)
+    return weighted_loss(denoiser, x_0, noise_levels(denoiser, t, x_0), noise, labels, augmentation)

@@ -11,8 +11,8 @@ import torch
 from sfumato.data import ImageSet
 from sfumato.data.cache.pixels import MappedPixels
 from sfumato.diffusion.denoiser import Denoiser
-from sfumato.sampling.generate import draw
-from sfumato.sampling.sampler import Route, Wanted, labels_for
+from sfumato.sampling.generate import generate
+from sfumato.sampling.sampler import Conditions, SamplerConfig, resolve_labels
 from sfumato.utils.depth import Depth
 from sfumato.utils.files import cannot_write
 
@@ -23,10 +23,10 @@ def drawn(
     model: Denoiser,
     depth: Depth,
     count: int,
-    route: Route,
+    sampler: SamplerConfig,
     folder: Path,
     *,
-    labels: Wanted | None = None,
+    labels: Conditions | None = None,
     seed: int = 0,
     batch: int | None = None,
     on_step: Callable[[int], None] = lambda _: None,
@@ -37,7 +37,7 @@ def drawn(
         model: possibly guided.
         depth: how its pixels are written; samples are measured as files would hold them.
         count: how many images.
-        route: from noise to images.
+        sampler: from noise to images.
         folder: for these samples alone: of this model, this route, these labels and this seed.
         labels: as for `sample`.
         seed: image i is a function of (seed, i) alone.
@@ -57,9 +57,9 @@ def drawn(
         with file.open("ab") as opened:
             done = opened.tell() // size
             opened.truncate(done * size)
-            on_step(min(done, count) * (len(route.stops) - 1))
-            for images, _ in draw(
-                model, count, route, labels=labels, seed=seed, batch=batch, first=done, on_step=on_step
+            on_step(min(done, count) * (len(sampler.timesteps) - 1))
+            for images, _ in generate(
+                model, count, sampler, labels=labels, seed=seed, batch=batch, first=done, on_step=on_step
             ):
                 opened.write(depth.to_pixels(images).numpy().tobytes())
                 opened.flush()
@@ -69,7 +69,7 @@ def drawn(
         pixels=MappedPixels(file, (count, *model.image_shape), depth.dtype),
         rows=np.arange(count),
         depth=depth,
-        labels=labels_for(model, labels, count),
+        labels=resolve_labels(model, labels, count),
         label_names=model.label_names,
         columns=model.columns,
         notices=(),

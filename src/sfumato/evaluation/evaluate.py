@@ -59,21 +59,21 @@ Begin = Callable[[str, int], Callable[[int], None]]
 """Told what begins and how many parts it has; gives what is told how many more of them are done."""
 
 
-def unwatched(what: str, parts: int) -> Callable[[int], None]:
+def no_progress(what: str, parts: int) -> Callable[[int], None]:
     """For programs: nobody is told."""
     del what, parts
     return lambda _: None
 
 
 @dataclass(frozen=True)
-class Bench:
+class EvalContext:
     """What all measures share: the subject, its features, where to compute, where to keep what was, and who watches."""
 
     subject: Subject
     features: Features
     device: torch.device
     cache: Path | None
-    begin: Begin = unwatched
+    begin: Begin = no_progress
 
     def rows(self, images: ImageSet) -> Tensor:
         """The features of real images, from the cache if they are there; (n, d)."""
@@ -88,7 +88,7 @@ class Bench:
         return torch.cat(looks)
 
 
-def distance(bench: Bench) -> Facts:
+def distance(bench: EvalContext) -> Facts:
     """Frechet and kernel distance to the training images, of the samples and of the held-out images."""
     subject = bench.subject
     on_images = bench.begin("features of training images", len(subject.train))
@@ -139,7 +139,7 @@ def _or_none(measure: Callable[[], T]) -> T | None:
         return None
 
 
-def coverage(bench: Bench) -> Facts:
+def coverage(bench: EvalContext) -> Facts:
     """Precision, recall, density and coverage, of the samples and of the held-out images; per class where known."""
     real = bench.rows(first(bench.subject.train, MOST_COMPARED))
     places = some_of(len(bench.sampled), MOST_COMPARED)
@@ -162,7 +162,7 @@ def _both(samples: T, held_out: T) -> tuple[tuple[str, T], tuple[str, T]]:
     return ("samples", samples), ("held_out", held_out)
 
 
-def _covered(real: Tensor, rows: Tensor, begin: Begin = unwatched) -> Facts | None:
+def _covered(real: Tensor, rows: Tensor, begin: Begin = no_progress) -> Facts | None:
     """Both pairs of shares, which go through all images 4 and 3 times; None where there are too few images."""
 
     def measure() -> Facts:
@@ -185,7 +185,7 @@ def _covered_classes(subject: Subject, real: Tensor, sampled: Tensor, places: Te
     return {"classes": classes}
 
 
-def agreement(bench: Bench) -> Facts:
+def classifier_accuracy(bench: EvalContext) -> Facts:
     """How often the classifier that gives the features finds the class that was asked, and that of held-out images.
 
     Raises:
@@ -204,7 +204,7 @@ def agreement(bench: Bench) -> Facts:
     }
 
 
-def _agreeing(bench: Bench, images: ImageSet, names: Sequence[str]) -> Facts | None:
+def _agreeing(bench: EvalContext, images: ImageSet, names: Sequence[str]) -> Facts | None:
     """The share of images that are recognised: of all that have a class, and of each class that has images."""
     if images.labels is None:
         return None
@@ -218,7 +218,7 @@ def _agreeing(bench: Bench, images: ImageSet, names: Sequence[str]) -> Facts | N
     return {"images": len(right), "share": right.mean().item(), "classes": shares} if len(right) else None
 
 
-def memorization(bench: Bench) -> tuple[Facts, Memorization | None]:
+def memorization(bench: EvalContext) -> tuple[Facts, Memorization | None]:
     """Whether samples copy training images, by their pixels, and by their features unless these are of pixels too.
 
     Returns:
@@ -231,14 +231,14 @@ def memorization(bench: Bench) -> tuple[Facts, Memorization | None]:
     return facts, by_pixels if isinstance(by_pixels, Memorization) else None
 
 
-def _by_pixels(bench: Bench) -> Memorization:
+def _by_pixels(bench: EvalContext) -> Memorization:
     subject = bench.subject
     both = len(subject.samples) + len(subject.held_out)
     sets = [small(images) for images in (subject.samples, subject.train, subject.held_out)]
     return of_images(*_where_searched(sets, bench.device), on_images=bench.begin("closest images", both))
 
 
-def _by_features(bench: Bench) -> Memorization:
+def _by_features(bench: EvalContext) -> Memorization:
     sets = [bench.sampled, bench.rows(bench.subject.train), bench.rows(bench.subject.held_out)]
     on_images = bench.begin("closest features", len(sets[0]) + len(sets[2]))
     return of_features(*_where_searched(sets, bench.device), on_images=on_images)
@@ -294,13 +294,13 @@ def save_sheet(subject: Subject, found: Memorization, file: Path) -> Path:
     return file
 
 
-def drifting(bench: Bench) -> Facts:
+def drifting(bench: EvalContext) -> Facts:
     """How colours, contrast and detail of the samples differ from those of the training images."""
     found = drift(_appearance(bench, bench.subject.samples), _appearance(bench, bench.subject.train))
     return asdict(found)
 
 
-def _appearance(bench: Bench, images: ImageSet) -> Appearance:
+def _appearance(bench: EvalContext, images: ImageSet) -> Appearance:
     return appearance(batches(images, bench.begin("colours and detail", len(images))))
 
 
@@ -338,17 +338,17 @@ def check_metrics(names: Sequence[str], features: Features, has_model: bool) -> 
         raise ConfigError("likelihood was asked of images whose model is not known", "Name a run instead.")
 
 
-def usual_metrics(subject: Subject, features: Features) -> Sequence[str]:
+def default_metrics(subject: Subject, features: Features) -> Sequence[str]:
     """What is measured unasked: everything that is quick and makes sense of these images."""
     is_judge = features.classes > 0 and features.classes == len(subject.samples.label_names)
     optional = {"agreement": is_judge, "memorization": len(subject.train) < SMALL_SET, "likelihood": False}
     return [name for name in METRICS if optional.get(name, True)]
 
 
-MEASURES: Mapping[str, Callable[[Bench], Facts]] = {
+MEASURES: Mapping[str, Callable[[EvalContext], Facts]] = {
     "distance": distance,
     "coverage": coverage,
-    "agreement": agreement,
+    "agreement": classifier_accuracy,
     "drift": drifting,
 }
 """Those that need the images alone and give numbers alone."""

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from sfumato.data import ImageSet
-from sfumato.data.cache.values import USUAL_RANGES, WHOLE
+from sfumato.data.cache.values import DEFAULT_RANGES, WHOLE
 from sfumato.data.sources import depth_title
 from sfumato.errors import DataError
 from sfumato.utils.depth import Depth
@@ -50,8 +50,8 @@ def range_in(reference: Depth, images: ImageSet, name: str) -> tuple[float, floa
     own = images.depth
     if own.dtype == reference.dtype:
         return reference.range
-    usual = USUAL_RANGES["float32"] if own.dtype == "float32" else (WHOLE[own.dtype],)
-    is_known = reference.is_whole or reference.range in USUAL_RANGES["float32"]
+    usual = DEFAULT_RANGES["float32"] if own.dtype == "float32" else (WHOLE[own.dtype],)
+    is_known = reference.is_whole or reference.range in DEFAULT_RANGES["float32"]
     candidates = [*(usual if is_known else ()), *([reference.range] if own.dtype == "float32" else [])]
     for low, high in candidates:
         if low <= own.low and own.high <= high:

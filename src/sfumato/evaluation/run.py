@@ -14,29 +14,29 @@ import torch
 
 from sfumato.data import ImageSet, read_images
 from sfumato.data.dataset import first
-from sfumato.data.sources import USUAL, ChannelChoice, ReadOptions, mode_title
-from sfumato.diffusion.denoiser import Denoiser, NetworkDenoiser
+from sfumato.data.sources import DEFAULT_OPTIONS, ChannelChoice, ReadOptions, mode_title
+from sfumato.diffusion.denoiser import Denoiser, PreconditionedDenoiser
 from sfumato.diffusion.guidance import Extrapolated
 from sfumato.errors import ConfigError, DataError
 from sfumato.evaluation.drawing import drawn
 from sfumato.evaluation.evaluate import (
     MEASURES,
     Begin,
-    Bench,
+    EvalContext,
     check_metrics,
+    default_metrics,
     memorization,
+    no_progress,
     plain_images,
     save_sheet,
-    unwatched,
-    usual_metrics,
 )
 from sfumato.evaluation.ranges import read_as
 from sfumato.evaluation.report import warning_of
 from sfumato.evaluation.subject import Subject, reference, some_of, subject_of_images
 from sfumato.likelihood import flow_likelihood
 from sfumato.metrics.class_shares import classes_as_in
-from sfumato.sampling.sampler import Route
-from sfumato.training.runs import configured_images, home_of, read_record
+from sfumato.sampling.sampler import SamplerConfig
+from sfumato.training.runs import configured_images, read_record, run_containing
 from sfumato.utils import pictures
 from sfumato.utils.depth import Depth
 from sfumato.utils.files import cannot_write, tensors_digest
@@ -59,15 +59,15 @@ class Drawing:
     Attributes:
         base: the model itself.
         model: the same, guided.
-        route: from noise to images.
+        sampler: from noise to images.
         count: how many.
         seed: image i is a function of (seed, i).
         settings: all that the samples depend on beside the model, for the name of their folder.
     """
 
-    base: NetworkDenoiser
+    base: PreconditionedDenoiser
     model: Denoiser
-    route: Route
+    sampler: SamplerConfig
     count: int
     seed: int
     settings: Sequence[object]
@@ -101,14 +101,14 @@ def subject_of_model(
     """
     if drawing.count < 2:
         raise ConfigError(f"{drawing.count} samples of {path} were asked", "Ask for at least 2.")
-    home = home_of(path)
+    home = run_containing(path)
     train, held_out, notices = _beside(path, home, data, drawing.base, options, cache)
     labels = classes_as_in(train, drawing.count) if drawing.model.label_names == train.label_names else None
     samples = drawn(
         drawing.model,
         drawing.base.depth,
         drawing.count,
-        drawing.route,
+        drawing.sampler,
         out / _key(drawing, train.fingerprint() if labels else ""),
         labels=labels,
         seed=drawing.seed,
@@ -119,7 +119,12 @@ def subject_of_model(
 
 
 def _beside(
-    path: Path, home: Path | None, data: str | None, model: NetworkDenoiser, options: ReadOptions, cache: Path | None
+    path: Path,
+    home: Path | None,
+    data: str | None,
+    model: PreconditionedDenoiser,
+    options: ReadOptions,
+    cache: Path | None,
 ) -> tuple[ImageSet, ImageSet, tuple[str, ...]]:
     """The images that a model learned from, those that it did not, and what a person should know of them."""
     if home is None:
@@ -129,7 +134,7 @@ def _beside(
         real, in_range = read_as(model.depth, real, data)
         train, held_out, splits = reference(real)
         return train, held_out, (*notices, *in_range, *splits)
-    if options != USUAL:
+    if options != DEFAULT_OPTIONS:
         raise ConfigError(
             f"flags on how images are read were given, but {home} says how its images are read",
             "Leave them out, or judge samples by other images: sfumato sample RUN --out drawn, then sfumato eval drawn "
@@ -144,7 +149,7 @@ def _beside(
             "Name the same images, or judge samples by others: sfumato sample RUN --out drawn, then sfumato eval drawn "
             "DATA.",
         )
-    return reference(images, config.data.holdout, config.optimization.seed)
+    return reference(images, config.data.validation_share, config.optimization.seed)
 
 
 def subject_of_files(
@@ -197,15 +202,17 @@ def _key(drawing: Drawing, classes: str) -> str:
         drawing: how they are drawn.
         classes: of what images the samples have theirs, if they have any.
     """
-    route = [str(drawing.route.solver), drawing.route.stops.tolist()]
+    sampler = [str(drawing.sampler.solver), drawing.sampler.timesteps.tolist()]
     parts = [part for part in drawing.model.modules() if isinstance(part, Extrapolated)]
     guidance = [[type(part).__name__, part.scale] for part in parts]
     weights = tensors_digest("", drawing.model.state_dict())  # its guide's included
-    text = json.dumps([weights, drawing.seed, *map(str, drawing.settings), route, guidance, classes])
+    text = json.dumps([weights, drawing.seed, *map(str, drawing.settings), sampler, guidance, classes])
     return hashlib.blake2b(text.encode(), digest_size=6).hexdigest()
 
 
-def judged(bench: Bench, metrics: Sequence[str], model: NetworkDenoiser | None, out: Path) -> dict[str, Any]:
+def evaluate_subject(
+    bench: EvalContext, metrics: Sequence[str], model: PreconditionedDenoiser | None, out: Path
+) -> dict[str, Any]:
     """Measures what is asked, writes pictures to `out` and a line to its `evaluations.jsonl`.
 
     Args:
@@ -226,7 +233,7 @@ def judged(bench: Bench, metrics: Sequence[str], model: NetworkDenoiser | None, 
     subject = bench.subject
     found: dict[str, Any] = {}
     written = [pictures.save_grid(first(subject.samples, SHOWN).viewable(), out / "samples.png")]
-    for name in metrics or usual_metrics(subject, bench.features):
+    for name in metrics or default_metrics(subject, bench.features):
         if name == "memorization":
             found[name], by_pixels = memorization(bench)
             if by_pixels is not None:
@@ -250,7 +257,7 @@ def judged(bench: Bench, metrics: Sequence[str], model: NetworkDenoiser | None, 
     return facts
 
 
-def likelihood(model: NetworkDenoiser, held_out: ImageSet, begin: Begin = unwatched) -> dict[str, Any]:
+def likelihood(model: PreconditionedDenoiser, held_out: ImageSet, begin: Begin = no_progress) -> dict[str, Any]:
     """Bits per dimension of held-out images under the model's flow, with the standard error of their mean."""
     images = first(held_out, MOST_MEASURED)
     device = next(model.parameters()).device
@@ -270,6 +277,6 @@ def _record(facts: dict[str, Any], out: Path) -> None:
         raise cannot_write(out / RECORD, error) from error
 
 
-def usual_count(device: torch.device) -> int:
+def default_count(device: torch.device) -> int:
     """How many samples are drawn if nothing is said."""
     return 10_000 if device.type == "cuda" else 1_000

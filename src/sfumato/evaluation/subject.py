@@ -16,7 +16,7 @@ from sfumato.errors import DataError
 from sfumato.evaluation.ranges import read_as
 from sfumato.training.config import DataConfig
 
-HELD_OUT = DataConfig.holdout
+HELD_OUT = DataConfig.validation_share
 """Of images whose model is not known, the share that is held out: as many as a run holds out, so that both agree."""
 
 MOST_NAMED = 5
@@ -42,17 +42,19 @@ class Subject:
     notices: tuple[str, ...] = ()
 
 
-def reference(data: ImageSet, holdout: float = HELD_OUT, seed: int = 0) -> tuple[ImageSet, ImageSet, tuple[str, ...]]:
+def reference(
+    data: ImageSet, validation_share: float = HELD_OUT, seed: int = 0
+) -> tuple[ImageSet, ImageSet, tuple[str, ...]]:
     """Real images that a model may have learned from, those to compare with, and sentences on which these are.
 
     Test images are compared with where there are any, else images for validation, else images held out at random.
 
     Args:
         data: As `read_images` gives it.
-        holdout: The share that is held out if there are neither test nor validation images.
+        validation_share: The share that is held out if there are neither test nor validation images.
         seed: Of the division.
     """
-    train, held_out = split(data, holdout, seed)
+    train, held_out = split(data, validation_share, seed)
     if "test" not in data.others:
         return train, held_out, ()
     test = data.others["test"]

@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float64
 from torch import Tensor
 
-from sfumato.data.conditions import refuse_foreign_rows
+from sfumato.data.conditions import check_rows
 from sfumato.diffusion.denoiser import Denoiser
 from sfumato.diffusion.guidance import Labelled
 from sfumato.errors import ConfigError, DataError, LabelError
@@ -39,7 +39,7 @@ def measured(
     if not images.is_floating_point():
         raise DataError(f"images of {images.dtype} were given", "Scale them to float in [-1, 1].")
     if labels is not None:
-        _refuse_foreign(denoiser, labels, len(images))
+        _check_foreign(denoiser, labels, len(images))
     device = device_of(denoiser)
 
     def of_batch(start: int) -> Float64[Tensor, "n *_"]:
@@ -51,13 +51,13 @@ def measured(
     return torch.cat(list(evaluated(denoiser, (partial(of_batch, start) for start in range(0, len(images), batch)))))
 
 
-def _refuse_foreign(denoiser: Denoiser, labels: Labels, count: int) -> None:
+def _check_foreign(denoiser: Denoiser, labels: Labels, count: int) -> None:
     """Raises `LabelError` unless each of `count` images has a class or a row of the model, or is unlabelled."""
     classes = len(denoiser.label_names)
     if len(labels) != count:
         raise LabelError(f"{len(labels)} labels were given for {count} images", "Give one label an image.")
     if denoiser.columns:
-        refuse_foreign_rows(denoiser.columns, labels)
+        check_rows(denoiser.columns, labels)
     elif labels.ndim > 1:
         raise LabelError("rows of columns were given to a model without columns", "Give it class indices, or none.")
     elif not ((labels >= UNLABELLED) & (labels < classes)).all():

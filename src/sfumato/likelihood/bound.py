@@ -20,9 +20,9 @@ from sfumato.diffusion.denoiser import Denoiser
 from sfumato.diffusion.schedules import Schedule
 from sfumato.errors import ConfigError
 from sfumato.likelihood.batches import measured
-from sfumato.likelihood.pixels import log_probability, refuse_other_depths
+from sfumato.likelihood.pixels import check_depth, log_probability
 from sfumato.sampling.sampler import ImageNoise
-from sfumato.sampling.timesteps import LogSNR, Stops, Uniform
+from sfumato.sampling.timesteps import LogSNR, Timesteps, Uniform
 from sfumato.utils.shapes import Images, Labels, Times
 
 Variance = Literal["small", "large"]
@@ -33,13 +33,13 @@ class VariationalBound:
     """The bound of each image and its parts, all in bits per dimension.
 
     Attributes:
-        stops: the times of the grid, falling from t = 1 to 0.
+        timesteps: the times of the grid, falling from t = 1 to 0.
         prior: KL(q(x_T | x_0) || p(x_T)), (n,).
         terms: (n, steps); column i is the step from stops[i] to stops[i + 1]. The last one is the decoder,
             -log p(x_0 | x_t), all others are KL(q(x_s | x_t, x_0) || p(x_s | x_t)).
     """
 
-    stops: Stops
+    timesteps: Timesteps
     prior: Float64[Tensor, " n"]
     terms: Float64[Tensor, "n steps"]
 
@@ -54,13 +54,13 @@ def variational_bound(
     images: Images,
     *,
     labels: Labels | None = None,
-    stops: Stops | None = None,
+    timesteps: Timesteps | None = None,
     variance: Variance = "small",
     seed: int = 0,
     batch: int = 64,
     on_step: Callable[[int], None] | None = None,
 ) -> VariationalBound:
-    """The bound of the model that `solvers.Ancestral(variance)` draws from along `stops`, ended by DDPM's decoder.
+    """The bound of the model that `solvers.Ancestral(variance)` draws from along `timesteps`, ended by DDPM's decoder.
 
     Each step is measured at one x_t ~ q(x_t | x_0), so that a bound over N steps costs N evaluations an image.
 
@@ -68,7 +68,7 @@ def variational_bound(
         denoiser: the model, not guided; wrap it in `guidance.Clipped` to measure what a sampler that clips draws from.
         images: (n, C, H, W) in [-1, 1], of the 256 levels of 8-bit images.
         labels: (n,) classes or (n, k) rows of the images; None: of no class in particular.
-        stops: falling times that end at 0, as a grid of `grids` makes them; None: all steps of a discrete schedule,
+        timesteps: falling times that end at 0, as a grid of `grids` makes them; None: all steps of a discrete schedule,
             1000 strides in log-SNR for any other.
         variance: that of p(x_s | x_t), as in `solvers.Ancestral`.
         seed: the noise of image i is a function of (seed, i) alone, whatever the batch.
@@ -82,12 +82,12 @@ def variational_bound(
     """
     if variance not in ("small", "large"):
         raise ConfigError(f"the variance {variance!r} is unknown", "Choose small or large.")
-    stops = _usual_stops(denoiser.schedule) if stops is None else stops
-    _refuse_no_grid(stops)
-    refuse_other_depths(images)
-    measure = partial(_nats, stops=stops, variance=variance, on_step=on_step or (lambda _: None))
+    timesteps = _default_times(denoiser.schedule) if timesteps is None else timesteps
+    _check_grid(timesteps)
+    check_depth(images)
+    measure = partial(_nats, timesteps=timesteps, variance=variance, on_step=on_step or (lambda _: None))
     bits = measured(measure, denoiser, images, labels, seed, batch) / math.log(2)
-    return VariationalBound(stops, bits[:, 0], bits[:, 1:])
+    return VariationalBound(timesteps, bits[:, 0], bits[:, 1:])
 
 
 def _nats(
@@ -95,14 +95,14 @@ def _nats(
     x_0: Images,
     noise: ImageNoise,
     *,
-    stops: Stops,
+    timesteps: Timesteps,
     variance: Variance,
     on_step: Callable[[int], None],
 ) -> Float64[Tensor, "n terms"]:
     """The prior, each step and the decoder, in nats per dimension."""
     schedule = denoiser.schedule
-    terms = [_mean(x_0.square()) * schedule.logsnr(stops[0]).exp() / 2]
-    for t, s in pairwise(stops):
+    terms = [_mean(x_0.square()) * schedule.logsnr(timesteps[0]).exp() / 2]
+    for t, s in pairwise(timesteps):
         x0_hat: Images = denoiser(schedule.marginal(x_0, t).sample(noise().to(x_0.dtype)), t)
         if s > 0:
             terms.append(_step_divergence(schedule, t, s, variance, _mean((x_0 - x0_hat).square())))
@@ -144,14 +144,14 @@ def _mean(values: Images) -> Float64[Tensor, " n"]:
     return values.flatten(1).mean(1).cpu().double()
 
 
-def _usual_stops(schedule: Schedule) -> Stops:
+def _default_times(schedule: Schedule) -> Timesteps:
     return LogSNR()(schedule, 1000) if schedule.timesteps is None else Uniform()(schedule, schedule.timesteps)
 
 
-def _refuse_no_grid(stops: Stops) -> None:
+def _check_grid(timesteps: Timesteps) -> None:
     """Raises `ConfigError` unless the stops fall, from at most 1 to 0, in at least 2 steps."""
-    if not (len(stops) >= 3 and stops[0] <= 1 and stops[-1] == 0 and bool((stops.diff() < 0).all())):
+    if not (len(timesteps) >= 3 and timesteps[0] <= 1 and timesteps[-1] == 0 and bool((timesteps.diff() < 0).all())):
         raise ConfigError(
-            f"the {len(stops)} stops given are no way from noise to data",
+            f"the {len(timesteps)} stops given are no way from noise to data",
             "Give falling times from 1 to 0 with at least 2 steps, such as grids.Uniform()(schedule, 100).",
         )

@@ -17,8 +17,8 @@ from sfumato.diffusion.denoiser import Denoiser
 from sfumato.diffusion.gaussian import Gaussian
 from sfumato.errors import ConfigError
 from sfumato.likelihood.batches import measured
-from sfumato.likelihood.pixels import BITS_OF_BIN, dequantized, refuse_other_depths
-from sfumato.sampling.ode import integrate, refuse_tolerances
+from sfumato.likelihood.pixels import BITS_OF_BIN, check_depth, dequantized
+from sfumato.sampling.ode import check_tolerances, integrate
 from sfumato.sampling.sampler import ImageNoise
 from sfumato.sampling.solvers.adaptive import angle, flow
 from sfumato.utils.shapes import Images, Labels
@@ -93,7 +93,7 @@ def flow_likelihood(
     Raises:
         DataError: also images that are not of 256 levels.
     """
-    refuse_other_depths(images)
+    check_depth(images)
     nats = _densities(_moved, denoiser, images, labels, probes, tolerance, seed, batch, on_batch)
     return BITS_OF_BIN - nats / (images[0].numel() * math.log(2))
 
@@ -116,7 +116,7 @@ def _densities(
     """The log density where `place` puts each image; what it draws is independent of the directions drawn after it."""
     if probes < 1:
         raise ConfigError(f"{probes} probes of the divergence were asked", "Choose at least 1.")
-    refuse_tolerances(tolerance, tolerance)
+    check_tolerances(tolerance, tolerance)
 
     def measure(settled: Denoiser, x_0: Images, noise: ImageNoise) -> Float64[Tensor, " n"]:
         x = place(x_0, noise)

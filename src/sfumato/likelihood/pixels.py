@@ -18,7 +18,7 @@ TOLERANCE = 1e-3
 """How far a pixel may be from a level, in levels."""
 
 
-def refuse_other_depths(images: Images) -> None:
+def check_depth(images: Images) -> None:
     """Raises `DataError` unless every pixel is one of the 256 levels in [-1, 1]."""
     level = _level(images)
     off = (level - level.round().clamp(0, LAST_LEVEL)).abs()

@@ -1,6 +1,6 @@
 """How good images are, measured on features: distances between distributions, fidelity, coverage, neighbours."""
 
-from sfumato.metrics.features import Features, Look, features_for
+from sfumato.metrics.features import Features, NetworkOutput, features_for
 from sfumato.metrics.frechet import Interval, Limit, frechet_distance, frechet_interval, frechet_limit
 from sfumato.metrics.kid import KernelDistance, kernel_distance
 from sfumato.metrics.moments import Moments, moments_of
@@ -14,9 +14,9 @@ __all__ = [
     "Interval",
     "KernelDistance",
     "Limit",
-    "Look",
     "Moments",
     "Neighbours",
+    "NetworkOutput",
     "PrecisionRecall",
     "density_coverage",
     "features_for",

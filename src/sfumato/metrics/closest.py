@@ -17,7 +17,7 @@ from jaxtyping import Float, Float32, Int64
 from torch import Tensor
 
 from sfumato.errors import DataError
-from sfumato.metrics.shifts import Move, check_reach, moves_within, window
+from sfumato.metrics.shifts import Shift, check_window, shifts_within, window
 from sfumato.metrics.sketches import AXES, Boxes, Sketcher, Sketches, bounds, squared_norms
 
 WIDTHS = (12, 24, 128)
@@ -50,7 +50,7 @@ class Closest(NamedTuple):
 
     distances: Float32[Tensor, "m k"]
     indices: Int64[Tensor, "m k"]
-    moves: tuple[Move, ...]
+    moves: tuple[Shift, ...]
 
 
 class _Best(NamedTuple):
@@ -111,10 +111,10 @@ class Search:
 
     def __init__(self, base: Float[Tensor, "n c h w"], *, reach: int, flips: bool = True) -> None:
         _check_finite(base)
-        check_reach(reach, base)
+        check_window(reach, base)
         self._shape, self._reach, self._flips = base.shape, reach, flips
-        self._moves = moves_within(reach, flips)
-        self._shifts = moves_within(reach, flips=False)
+        self._moves = shifts_within(reach, flips)
+        self._shifts = shifts_within(reach, flips=False)
         middle = window(base, reach)
         self._middle = middle.flatten(1)
         self._sketcher = Sketcher(middle[:: -(-len(base) // LEARNED)], WIDTHS[-1])
@@ -140,7 +140,7 @@ class Search:
         pixels = self._middle.shape[1]
         distances = queries.new_empty(len(queries), count)
         indices = torch.empty(len(queries), count, dtype=torch.int64, device=queries.device)
-        moves: list[Move] = []
+        moves: list[Shift] = []
         parts = queries.split(self._at_once())
         with _single_threads(queries.device) as workers:
             for found in workers.map(lambda part: [self._found(each, count) for each in self._prepared(part)], parts):

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from sfumato.errors import TooFewImagesError
 from sfumato.metrics.moments import Moments, above_rounding
-from sfumato.metrics.widths import refuse_other_widths
+from sfumato.metrics.widths import check_widths
 
 REPLICATES = 1000
 MOST_PIECES = 4
@@ -37,7 +37,7 @@ def frechet_distance(one: Moments, other: Moments) -> float:
         TooFewImagesError: A set has fewer than 2 images.
         DataError: The features differ in width.
     """
-    refuse_other_widths(one.mean, other.mean)
+    check_widths(one.mean, other.mean)
     shared = torch.linalg.svdvals(one.root.T @ other.root).sum()
     between = (one.mean - other.mean).square().sum() + one.covariance.trace() + other.covariance.trace()
     return float(between - 2 * shared)

@@ -11,7 +11,7 @@ from jaxtyping import Float, Float64
 from torch import Tensor
 
 from sfumato.errors import TooFewImagesError
-from sfumato.metrics.widths import refuse_other_widths
+from sfumato.metrics.widths import check_widths
 
 BLOCK = 1000
 FEWEST_BLOCKS = 10
@@ -66,7 +66,7 @@ def kernel_distance(
             f"{fewest} images are too few for a kernel distance with an error",
             f"Give at least {FEWEST_BLOCKS * SMALLEST_BLOCK} of each kind.",
         )
-    refuse_other_widths(one, other)
+    check_widths(one, other)
     block = min(BLOCK, fewest // FEWEST_BLOCKS)
     blocks = fewest // block
     generator = np.random.Generator(np.random.Philox(seed))

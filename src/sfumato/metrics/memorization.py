@@ -16,7 +16,7 @@ from sfumato.errors import TooFewImagesError
 from sfumato.metrics.calibration import COPY, LEAST_HELD_OUT, Threshold, ratios, threshold_for
 from sfumato.metrics.closest import Closest, Search
 from sfumato.metrics.neighbours import nearest
-from sfumato.metrics.shifts import STILL, Move, moved, usual_reach
+from sfumato.metrics.shifts import STILL, Shift, default_window, shifted
 
 NEIGHBOURS = 10
 """The training images after the nearest, by whose distance it is judged."""
@@ -59,7 +59,7 @@ class Match:
     distance: float
     ratio: float
     flagged: bool
-    move: Move
+    move: Shift
 
 
 @dataclass(frozen=True)
@@ -115,7 +115,7 @@ def of_images(
         ConfigError: `rate` is no share.
     """
     kept = _distinct(train)
-    reach = usual_reach(*train.shape[2:]) if reach is None else reach
+    reach = default_window(*train.shape[2:]) if reach is None else reach
     base = Search(_at(train, kept), reach=reach, flips=flips)
 
     def search(queries: Tensor) -> Closest:
@@ -158,7 +158,7 @@ def closest_pairs(
         count: How many pairs, or as many as there are matches.
     """
     first = sorted(matches, key=lambda match: match.ratio)[:count]
-    pairs = [torch.stack([images[match.image], moved(train[match.train], match.move)]) for match in first]
+    pairs = [torch.stack([images[match.image], shifted(train[match.train], match.move)]) for match in first]
     return torch.stack(pairs) if pairs else images.new_empty(0, 2, *images.shape[1:])
 
 

@@ -10,7 +10,7 @@ from jaxtyping import Float, Float32, Int64
 from torch import Tensor
 
 from sfumato.errors import DataError, TooFewImagesError
-from sfumato.metrics.widths import refuse_other_widths
+from sfumato.metrics.widths import check_widths
 
 QUERIES = 2048
 BASE = 4096
@@ -81,7 +81,7 @@ def _check(queries: Tensor, base: Tensor, k: int, most: int) -> None:
         raise kind(f"{k} nearest neighbours are asked for among {most} points", f"Choose 1 to {max(most, 1)}.")
     if not len(queries):
         raise TooFewImagesError("There are no points to find the neighbours of", "Give at least one.")
-    refuse_other_widths(queries, base)
+    check_widths(queries, base)
 
 
 def _candidates(

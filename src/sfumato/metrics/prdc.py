@@ -13,7 +13,7 @@ from jaxtyping import Float, Float32, Int64
 from torch import Tensor
 
 from sfumato.metrics.neighbours import BASE, QUERIES, RANKED, nearest
-from sfumato.metrics.widths import refuse_other_widths
+from sfumato.metrics.widths import check_widths
 
 UNSURE = 1e-5
 """Of the squared norms of two points: how well products know the squared distance between them."""
@@ -127,7 +127,7 @@ def balls_around(
     Raises:
         DataError: The points differ in width from the centres.
     """
-    refuse_other_widths(points, centres)
+    check_widths(points, centres)
     middle = centres.mean(0)
     reach = (radii * LEEWAY).square()
     found = []

@@ -11,7 +11,7 @@ from torch import Tensor
 from sfumato.errors import DataError
 
 
-class Move(NamedTuple):
+class Shift(NamedTuple):
     """What is done to a training image: flipped left to right if at all, then moved by whole pixels.
 
     Attributes:
@@ -25,22 +25,22 @@ class Move(NamedTuple):
     right: int = 0
 
 
-STILL = Move()
+STILL = Shift()
 
 
-def moves_within(reach: int, flips: bool) -> tuple[Move, ...]:
+def shifts_within(reach: int, flips: bool) -> tuple[Shift, ...]:
     """Every move of at most `reach` pixels each way, without and, if `flips`, with the flip; the first is no move."""
     steps = sorted(range(-reach, reach + 1), key=abs)
     ways = (False, True) if flips else (False,)
-    return tuple(Move(flipped, down, right) for flipped in ways for down in steps for right in steps)
+    return tuple(Shift(flipped, down, right) for flipped in ways for down in steps for right in steps)
 
 
-def usual_reach(height: int, width: int) -> int:
+def default_window(height: int, width: int) -> int:
     """How far to look unless told: 2 pixels, or an eighth of the shorter side of a tiny image."""
     return min(2, min(height, width) // 8)
 
 
-def check_reach(reach: int, images: Float[Tensor, "n c h w"]) -> None:
+def check_window(reach: int, images: Float[Tensor, "n c h w"]) -> None:
     """Raises `DataError` unless images leave a window when moved."""
     height, width = images.shape[2:]
     if not 0 <= 2 * reach < min(height, width):
@@ -50,7 +50,7 @@ def check_reach(reach: int, images: Float[Tensor, "n c h w"]) -> None:
         )
 
 
-def window(images: Float[Tensor, "n c h w"], reach: int, move: Move = STILL) -> Float[Tensor, "n c h2 w2"]:
+def window(images: Float[Tensor, "n c h w"], reach: int, move: Shift = STILL) -> Float[Tensor, "n c h2 w2"]:
     """What of moved images was in the middle before they moved: h2 = h - 2 reach, w2 = w - 2 reach.
 
     The middle of an image is its window without a move. If `a` is `b` moved, then `window(a, reach, move)` is
@@ -62,7 +62,7 @@ def window(images: Float[Tensor, "n c h w"], reach: int, move: Move = STILL) -> 
     return seen.flip(3) if move.flipped else seen
 
 
-def moved(image: Float[Tensor, "c h w"], move: Move) -> Float[Tensor, "c h w"]:
+def shifted(image: Float[Tensor, "c h w"], move: Shift) -> Float[Tensor, "c h w"]:
     """The image after the move; what enters repeats the pixels of the edge."""
     height, width = image.shape[1:]
     image = image.flip(2) if move.flipped else image

@@ -7,7 +7,7 @@ from torch import Tensor
 from sfumato.errors import DataError
 
 
-def refuse_other_widths(one: Tensor, other: Tensor) -> None:
+def check_widths(one: Tensor, other: Tensor) -> None:
     """Raises `DataError` if the rows of two sets of features, or their means, differ in length."""
     if one.shape[-1] != other.shape[-1]:
         raise DataError(

@@ -14,7 +14,7 @@ Codes = Float[Tensor, " n"]
 """One column of some rows: indices of a category's values, or standardised numbers; NaN where it is not known."""
 
 
-def refuse_impossible_conditions(classes: int, columns: tuple[int, ...], augmentation: int) -> None:
+def check_conditions(classes: int, columns: tuple[int, ...], augmentation: int) -> None:
     """Raises `ConfigError` if no network can be made for so many classes, columns of so many values, or numbers."""
     if augmentation < 0:
         raise ConfigError(f"augmentation is told in {augmentation} numbers", "Choose 0 or more.")
@@ -25,7 +25,7 @@ def refuse_impossible_conditions(classes: int, columns: tuple[int, ...], augment
         )
 
 
-def refuse_foreign_labels(labels: Labels, classes: int, columns: int) -> None:
+def check_labels(labels: Labels, classes: int, columns: int) -> None:
     """Raises `LabelError` if the labels are not of the kind that a network of so many classes or columns is for."""
     if not classes and not columns:
         raise LabelError("labels were given to a network made for no classes", "Call it without labels.")

@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from sfumato.networks.conditioning import Labels, RowEmbedding
-from sfumato.networks.layers import Embedding, sinusoidal, zeroed
+from sfumato.networks.layers import Embedding, sinusoidal, zero_init
 from sfumato.networks.region import Region
 
 Images = Float[Tensor, "n k height width"]
@@ -40,7 +40,7 @@ def linear(features_in: int, features_out: int) -> nn.Linear:
     return nn.Linear(features_in, features_out, bias=False)
 
 
-def normalised(x: Float[Tensor, "*_ c"]) -> Float[Tensor, "*_ c"]:
+def rms_norm(x: Float[Tensor, "*_ c"]) -> Float[Tensor, "*_ c"]:
     """x by the root mean square of its last dimension, in float32 or better. RMSNorm, arXiv 1910.07467, eq. 4."""
     precise = x.to(torch.promote_types(x.dtype, torch.float32))
     return (precise * torch.rsqrt(precise.square().mean(-1, keepdim=True) + 1e-6)).to(x.dtype)
@@ -104,13 +104,13 @@ class Attention(nn.Module):
         super().__init__()
         self.head = min(HEAD, channels)
         self.query_key_value = linear(channels, 3 * channels)
-        self.project = zeroed(linear(channels, channels))
+        self.project = zero_init(linear(channels, channels))
 
     def forward(self, x: Features) -> Features:
         """(n, h, w, c) to the same, to be added."""
         heads = self.query_key_value(x).flatten(1, 2).unflatten(2, (3, -1, self.head))
         query, key, value = heads.transpose(1, 3).unbind(2)
-        attended = F.scaled_dot_product_attention(normalised(query), normalised(key), value)
+        attended = F.scaled_dot_product_attention(rms_norm(query), rms_norm(key), value)
         output: Tensor = self.project(attended.transpose(1, 2).reshape(x.shape))
         return output
 
@@ -126,19 +126,19 @@ class ConvBlock(Region):
         self.conv_in = Conv(channels, channels)
         self.condition = nn.Linear(embedding, 2 * channels)
         self.dropout = nn.Dropout(dropout)
-        self.conv_out = zeroed(Conv(channels, channels))
+        self.conv_out = zero_init(Conv(channels, channels))
         self.attention = Attention(channels) if attends else None
 
     def forward(self, x: Features, embedding: Embedding) -> Features:
         """(n, h, w, c) to the same."""
         scale, shift = self.condition(embedding)[:, None, None].chunk(2, dim=-1)
-        h = self.conv_in(F.silu(normalised(x)))
-        h = F.silu(normalised(h) * (1 + scale) + shift)
+        h = self.conv_in(F.silu(rms_norm(x)))
+        h = F.silu(rms_norm(h) * (1 + scale) + shift)
         x = x + self.conv_out(self.dropout(h))
-        return x if self.attention is None else x + self.attention(normalised(x))
+        return x if self.attention is None else x + self.attention(rms_norm(x))
 
 
-class MergingBlock(Region):
+class SkipBlock(Region):
     """A block that mixes in a skip connection first.
 
     A linear map of each is the same as one of both side by side, and needs no concatenation; so all 3x3s of a level
@@ -157,7 +157,7 @@ class MergingBlock(Region):
         return output
 
 
-class Fold(Region):
+class FoldDown(Region):
     """Halves height and width, rounding up: squares of 2x2 pixels become one, through a linear map."""
 
     def __init__(self, channels_in: int, channels_out: int) -> None:
@@ -173,7 +173,7 @@ class Fold(Region):
         return smaller
 
 
-class Unfold(Region):
+class FoldUp(Region):
     """The way back: a pixel becomes a square of 2x2, through a linear map."""
 
     def __init__(self, channels_in: int, channels_out: int) -> None:
@@ -212,9 +212,9 @@ class Head(Region):
         super().__init__()
         self.patch = patch
         self.used = image_channels * patch**2
-        self.conv = zeroed(Conv(channels, self.used + -self.used % 8))
+        self.conv = zero_init(Conv(channels, self.used + -self.used % 8))
 
     def forward(self, x: Features, height: int, width: int) -> Float[Tensor, "n _ {height} {width}"]:
         """(n, ceil(height / patch), ceil(width / patch), c) to (n, C, height, width)."""
-        patches = self.conv(F.silu(normalised(x)))[..., : self.used].permute(0, 3, 1, 2)
+        patches = self.conv(F.silu(rms_norm(x)))[..., : self.used].permute(0, 3, 1, 2)
         return F.pixel_shuffle(patches, self.patch)[..., :height, :width].contiguous()

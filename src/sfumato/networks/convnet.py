@@ -7,18 +7,18 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from sfumato.errors import ConfigError
-from sfumato.networks.conditioning import Labels, refuse_foreign_labels, refuse_impossible_conditions
+from sfumato.networks.conditioning import Labels, check_conditions, check_labels
 from sfumato.networks.convblocks import (
     HEAD,
     LOG_NOISE_PERIODS,
     Conditioning,
     ConvBlock,
-    Fold,
+    FoldDown,
+    FoldUp,
     Head,
-    MergingBlock,
     Periods,
+    SkipBlock,
     Stem,
-    Unfold,
 )
 from sfumato.networks.layers import Embedding, Features, OtherFeatures
 
@@ -80,7 +80,7 @@ class ConvNetConfig:
                     f"{channels} channels are no whole heads of attention",
                     f"Choose up to {HEAD} channels, or a multiple of {HEAD}, for the levels with attention.",
                 )
-        refuse_impossible_conditions(self.classes, self.columns, self.augmentation)
+        check_conditions(self.classes, self.columns, self.augmentation)
 
     @property
     def widths(self) -> tuple[int, ...]:
@@ -98,7 +98,7 @@ class DownLevel(nn.Module):
 
     def __init__(self, config: ConvNetConfig, index: int) -> None:
         super().__init__()
-        self.fold = Fold(*config.widths[index - 1 : index + 1]) if index else nn.Identity()
+        self.fold = FoldDown(*config.widths[index - 1 : index + 1]) if index else nn.Identity()
         self.blocks = nn.ModuleList(ConvBlock(*_sizes(config, index)) for _ in range(config.blocks[index]))
 
     def forward(self, x: OtherFeatures, embedding: Embedding) -> list[OtherFeatures]:
@@ -114,8 +114,8 @@ class UpLevel(nn.Module):
 
     def __init__(self, config: ConvNetConfig, index: int) -> None:
         super().__init__()
-        self.blocks = nn.ModuleList(MergingBlock(*_sizes(config, index)) for _ in range(config.blocks[index]))
-        self.unfold = Unfold(*config.widths[index - 1 : index + 1][::-1]) if index else None
+        self.blocks = nn.ModuleList(SkipBlock(*_sizes(config, index)) for _ in range(config.blocks[index]))
+        self.unfold = FoldUp(*config.widths[index - 1 : index + 1][::-1]) if index else None
 
     def forward(self, x: OtherFeatures, skips: list[OtherFeatures], embedding: Embedding) -> OtherFeatures:
         """Each block takes the latest of the skips, and removes it; the result has the size of the next one."""
@@ -159,7 +159,7 @@ class ConvNet(nn.Module):
             LabelError: the labels are not of the kind that the network was made for.
             ConfigError: it was told of augmentation and not made for that.
         """
-        self._refuse_foreign(labels, augmentation)
+        self._check_foreign(labels, augmentation)
         embedding = self.embedding(times, labels, augmentation)
         features, skips = self.stem(x), []
         for level in self.down_levels:
@@ -171,10 +171,10 @@ class ConvNet(nn.Module):
         output: Tensor = self.head(features, *x.shape[2:])
         return output
 
-    def _refuse_foreign(self, labels: Labels | None, augmentation: Float[Tensor, "n a"] | None) -> None:
+    def _check_foreign(self, labels: Labels | None, augmentation: Float[Tensor, "n a"] | None) -> None:
         """Raises an error if the network was not made to be told these."""
         if labels is not None:
-            refuse_foreign_labels(labels, self.config.classes, len(self.config.columns))
+            check_labels(labels, self.config.classes, len(self.config.columns))
         if augmentation is not None and not self.config.augmentation:
             raise ConfigError(
                 "a network that is never told of augmentation was told of it",

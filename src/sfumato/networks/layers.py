@@ -26,7 +26,7 @@ ALIGNMENT = 8
 """Tensor cores take channels in multiples of it."""
 
 
-def zeroed(layer: nn.Conv2d | nn.Linear) -> nn.Conv2d | nn.Linear:
+def zero_init(layer: nn.Conv2d | nn.Linear) -> nn.Conv2d | nn.Linear:
     """The layer with zero weights, so that the branch it ends starts as nothing. (DDPM: init_scale = 0.)"""
     nn.init.zeros_(layer.weight)
     if layer.bias is not None:
@@ -42,7 +42,7 @@ def groups_of(channels: int) -> int:
     return next(n for n in (32, 16, 8, 4, 2, 1) if channels % n == 0 and (channels >= 4 * n or n == 1))
 
 
-def precise(x: OtherFeatures) -> OtherFeatures:
+def in_float32(x: OtherFeatures) -> OtherFeatures:
     """x in float32 or better."""
     return x.to(torch.promote_types(x.dtype, torch.float32))
 
@@ -105,15 +105,15 @@ class GroupNorm(nn.GroupNorm):
     def eager(self, *parts: OtherFeatures) -> OtherFeatures:
         """By PyTorch's kernel, which sees channels-last."""
         x = torch.cat(parts, dim=-1) if len(parts) > 1 else parts[0]
-        return self.then(super().forward(precise(x).permute(0, 3, 1, 2))).permute(0, 2, 3, 1).to(x.dtype)
+        return self.then(super().forward(in_float32(x).permute(0, 3, 1, 2))).permute(0, 2, 3, 1).to(x.dtype)
 
     def compiled(self, *parts: OtherFeatures) -> OtherFeatures:
         """x -> scale x + shift, with the scale and shift of each image's channels, of each of the parts alone."""
-        moments = [torch.var_mean(precise(part), (1, 2), correction=0) for part in parts]
+        moments = [torch.var_mean(in_float32(part), (1, 2), correction=0) for part in parts]
         scale, shift = self._affine(*(torch.cat(of_parts, dim=1) for of_parts in zip(*moments, strict=True)))
         sizes = [part.shape[-1] for part in parts]
         pieces = zip(parts, scale.split(sizes, dim=1), shift.split(sizes, dim=1), strict=True)
-        normed = [self.then(precise(x) * a[:, None, None] + b[:, None, None]) for x, a, b in pieces]
+        normed = [self.then(in_float32(x) * a[:, None, None] + b[:, None, None]) for x, a, b in pieces]
         return torch.cat(normed, dim=-1).to(parts[0].dtype)
 
     def _affine(self, variance: Embedding, mean: Embedding) -> tuple[Embedding, Embedding]:
@@ -167,7 +167,7 @@ class ResidualBlock(Region):
         self.condition = nn.Linear(embedding, channels_out)
         self.norm_out = GroupNorm(channels_out)
         self.dropout = nn.Dropout(dropout)
-        self.conv_out = zeroed(Conv(channels_out, channels_out))
+        self.conv_out = zero_init(Conv(channels_out, channels_out))
         self.shortcut = nn.Identity() if channels_in == channels_out else Shortcut(channels_in, channels_out)
 
     def forward(self, embedding: Embedding, *parts: OtherFeatures) -> OtherFeatures:
@@ -185,7 +185,7 @@ class SelfAttention(Region):
         super().__init__()
         self.norm = GroupNorm(channels, then=nn.Identity())
         self.query_key_value = nn.Linear(channels, 3 * channels)
-        self.project = zeroed(nn.Linear(channels, channels))
+        self.project = zero_init(nn.Linear(channels, channels))
 
     def forward(self, x: Features) -> Features:
         """(n, h, w, c) to the same."""

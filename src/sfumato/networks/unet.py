@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from sfumato.errors import ConfigError
-from sfumato.networks.conditioning import Labels, RowEmbedding, refuse_foreign_labels, refuse_impossible_conditions
+from sfumato.networks.conditioning import Labels, RowEmbedding, check_conditions, check_labels
 from sfumato.networks.layers import (
     Downsample,
     Embedding,
@@ -23,7 +23,7 @@ from sfumato.networks.layers import (
     Stem,
     TimeEmbedding,
     Upsample,
-    zeroed,
+    zero_init,
 )
 
 
@@ -68,7 +68,7 @@ class UNetConfig:
                 f"attention at levels {self.attention_levels} of a network with {len(self.multipliers)}",
                 f"Choose among 0 ... {len(self.multipliers) - 1}.",
             )
-        refuse_impossible_conditions(self.classes, self.columns, self.augmentation)
+        check_conditions(self.classes, self.columns, self.augmentation)
 
     @property
     def embedding(self) -> int:
@@ -154,7 +154,7 @@ class UNet(nn.Module):
             below = channels
 
         self.norm = LastNorm(widths[0])
-        self.head = zeroed(Head(widths[0], config.image_channels))
+        self.head = zero_init(Head(widths[0], config.image_channels))
 
     def forward(
         self,
@@ -189,7 +189,7 @@ class UNet(nn.Module):
             )
         embedding: Tensor = self.time_embedding(times, augmentation)
         if labels is not None:
-            refuse_foreign_labels(labels, self.config.classes, len(self.config.columns))
+            check_labels(labels, self.config.classes, len(self.config.columns))
         if self.class_embedding is not None:
             rows = torch.zeros(len(times), dtype=torch.int64, device=times.device) if labels is None else labels + 1
             embedding = embedding + self.class_embedding(rows)

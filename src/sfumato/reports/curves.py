@@ -20,14 +20,14 @@ def spoken(schedule: Schedule, t: float) -> str:
 
 def loss_panels(measurements: Measurements, schedule: Schedule) -> list[Panel]:
     """The training and held-out loss over the images seen, and the held-out loss of each noise level."""
-    heldout = _of("heldout", "loss", measurements)
+    validation = _of("validation", "loss", measurements)
     curves = {"training": _curve(_of("train", "loss", measurements), "loss")}
-    if not heldout:
+    if not validation:
         return [Panel("loss", SEEN, curves, log_y=True)]
-    levels = {spoken(schedule, float(time)): _level(heldout, time) for time in heldout[0]["by_time"]}
+    levels = {spoken(schedule, float(time)): _level(validation, time) for time in validation[0]["by_time"]}
     marks = _mark(best_of(measurements))
     return [
-        Panel("loss", SEEN, curves | {"held out": _curve(heldout, "loss")}, log_y=True, marks=marks),
+        Panel("loss", SEEN, curves | {"held out": _curve(validation, "loss")}, log_y=True, marks=marks),
         Panel("held-out loss by noise level", SEEN, levels, log_y=True, marks=marks),
     ]
 
@@ -51,9 +51,9 @@ def _of(kind: str, quantity: str, measurements: Measurements) -> list[Mapping[st
     return [m for m in measurements if m["kind"] == kind and m[quantity] is not None]
 
 
-def _level(heldout: Measurements, time: str) -> tuple[list[float], list[float]]:
+def _level(validation: Measurements, time: str) -> tuple[list[float], list[float]]:
     """The held-out loss at one noise level, wherever it was measured."""
-    measured = [m for m in heldout if m["by_time"].get(time) is not None]
+    measured = [m for m in validation if m["by_time"].get(time) is not None]
     return [m["images"] for m in measured], [m["by_time"][time] for m in measured]
 
 

@@ -8,12 +8,12 @@ import torch
 from torch import Tensor
 
 from sfumato.data import ImageSet
-from sfumato.diffusion import analytic as oracle
-from sfumato.diffusion.denoiser import Denoiser, NetworkDenoiser
+from sfumato.diffusion import analytic
+from sfumato.diffusion.denoiser import Denoiser, PreconditionedDenoiser
 from sfumato.diffusion.schedules import LinearBeta, Schedule
 from sfumato.reports.curves import loss_panels, spoken
-from sfumato.sampling.sampler import ImageNoise, begin, labels_for, route_for, trajectory
-from sfumato.sampling.solvers import Ancestral
+from sfumato.sampling.sampler import ImageNoise, initial_state, resolve_labels, sampler_config, trajectory
+from sfumato.sampling.solvers import DDPM
 from sfumato.sampling.timesteps import Uniform
 from sfumato.training.measurements import read_metrics
 from sfumato.utils import pictures
@@ -45,7 +45,7 @@ EXACT_IMAGES = (16, 2000)
 
 
 def explain_run(
-    model: NetworkDenoiser,
+    model: PreconditionedDenoiser,
     run: Path,
     images: ImageSet | None,
     out: Path,
@@ -91,7 +91,7 @@ def explain_data(images: ImageSet, out: Path, on_step: Callable[[int], None] = l
         RunError: they could not be written.
     """
     few = images.select(torch.linspace(0, len(images) - 1, exact_count(len(images), images.image_shape)).round().long())
-    model = oracle.images(DATA_SCHEDULE, few.floats())
+    model = analytic.images(DATA_SCHEDULE, few.floats())
     moments = reverse_process(model, count=2, on_step=on_step)
     return _explain(model, moments, few.floats()[:2], "exact", out, images.depth)
 
@@ -141,10 +141,10 @@ def reverse_process(
 ) -> list[tuple[float, Images, Images]]:
     """(t, x_t, x0_hat) at `COLUMNS` times along the full path of Algorithm 2, the last at t = 0; classes take turns."""
     steps = steps_of(model.schedule)
-    route = route_for(model.schedule, solver=Ancestral(), grid=Uniform(), steps=steps)
-    settled, x, noise = begin(model, range(count), labels_for(model, model.label_names, count), 0, route)
+    sampler = sampler_config(model.schedule, solver=DDPM(), time_grid=Uniform(), steps=steps)
+    settled, x, noise = initial_state(model, range(count), resolve_labels(model, model.label_names, count), 0, sampler)
     shown = {round(stop) for stop in torch.linspace(0, steps, COLUMNS).tolist()}
-    path = trajectory(settled, x, route.stops, route.solver, noise)
+    path = trajectory(settled, x, sampler.timesteps, sampler.solver, noise)
     moments = []
     for index, moment in enumerate(path):
         on_step(count if index else 0)

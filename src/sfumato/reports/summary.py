@@ -35,7 +35,7 @@ def summarize(run: Path) -> dict[str, Any]:
     config, learned = record.config, record.learned
     measurements = read_metrics(run)
     training = [m for m in measurements if m["kind"] == "train"]
-    heldout = [m for m in measurements if m["kind"] == "heldout"]
+    validation = [m for m in measurements if m["kind"] == "validation"]
     evaluations = [m for m in measurements if m["kind"] == "evaluation"]
     best = best_of(measurements)
     kept = kept_best(run, best)
@@ -60,7 +60,7 @@ def summarize(run: Path) -> dict[str, Any]:
         "skipped_steps": last["skipped"],
         "seconds": last["seconds"],
         "loss": last["loss"],
-        "heldout_loss": heldout[-1]["loss"] if heldout else None,
+        "heldout_loss": validation[-1]["loss"] if validation else None,
         "evaluation": evaluations[-1] if evaluations else None,
         "best": best and asdict(best) | {"model": kept and str(kept)},
         "checkpoints": [str(path) for path in checkpoints],

@@ -10,7 +10,7 @@ from jaxtyping import Float32
 from torch import Tensor, nn
 
 from sfumato.data.cache import cache_folder
-from sfumato.diffusion.denoiser import Denoiser, NetworkDenoiser
+from sfumato.diffusion.denoiser import Denoiser, PreconditionedDenoiser
 from sfumato.networks.region import compile_regions, missing_compiler
 from sfumato.sampling.sampler import device_of
 from sfumato.utils.cuda_graphs import algorithms_timed, captured
@@ -128,7 +128,7 @@ def _with_networks(
         if part is not None and part not in made:
             if isinstance(part, Denoiser):
                 made[part] = _with_networks(part, ready, made)
-            elif isinstance(model, NetworkDenoiser):
+            elif isinstance(model, PreconditionedDenoiser):
                 made[part] = ready(part)
         twin._modules[name] = part if part is None else made.get(part, part)
     return twin

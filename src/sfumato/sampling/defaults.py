@@ -12,7 +12,7 @@ AUTOGUIDED_GRID = "karras"
 Measured: docs/experiments.md, "How to draw with a guide".
 """
 
-SCALE_OF_OWN_GUIDE, SCALE_OF_OWN_GUIDE_WITH_CLASSES = 2.0, 1.5
+AUTOGUIDANCE_SCALE, CONDITIONAL_AUTOGUIDANCE_SCALE = 2.0, 1.5
 """How far a model is guided away from its early self: one that is told nothing, and one that knows classes or columns.
 
 Measured: docs/experiments.md, "How to draw with a guide" and "Twenty minutes, with classes".

@@ -11,7 +11,7 @@ import torch
 from sfumato.diffusion.denoiser import Denoiser
 from sfumato.errors import OutOfMemoryError
 from sfumato.sampling.acceleration import accelerated
-from sfumato.sampling.sampler import Route, Wanted, device_of, sample_batches
+from sfumato.sampling.sampler import Conditions, SamplerConfig, device_of, sample_batches
 from sfumato.utils.devices import out_of_memory
 from sfumato.utils.shapes import Images, Labels
 
@@ -32,12 +32,12 @@ next time. Slower devices gain more by it, smaller networks less.
 """
 
 
-def draw(
+def generate(
     model: Denoiser,
     count: int,
-    route: Route,
+    sampler: SamplerConfig,
     *,
-    labels: Wanted | None = None,
+    labels: Conditions | None = None,
     seed: int = 0,
     batch: int | None = None,
     first: int = 0,
@@ -52,10 +52,10 @@ def draw(
     Args:
         model: possibly guided; left as it is.
         count: images, the first ones included.
-        route: from noise to images.
+        sampler: from noise to images.
         labels: as for `sample`.
         seed: image i is a function of (seed, i), to the rounding of a precision.
-        batch: the most images at a time, which are evened out; None: what suits the device.
+        batch: the most images at a time, which are even_batches out; None: what suits the device.
         first: the number of the first image that is drawn.
         precision: of the networks, as for `accelerated`.
         on_step: told after every step how many images took it; less than nothing where steps were in vain.
@@ -64,15 +64,15 @@ def draw(
         OutOfMemoryError: not even one image fits.
         SamplingError, LabelError: as `sample`, at once.
     """
-    stretch = partial(sample_batches, count=count, route=route, labels=labels, seed=seed)
+    stretch = partial(sample_batches, count=count, sampler=sampler, labels=labels, seed=seed)
     stretch(model, batch=1 if batch is None else batch)  # refuses at once what cannot be
-    most = usual_batch(model) if batch is None else batch
-    compiled = count * (len(route.stops) - 1) * math.prod(model.image_shape[1:]) >= PIXELS_WORTH_COMPILING
+    most = default_batch(model) if batch is None else batch
+    compiled = count * (len(sampler.timesteps) - 1) * math.prod(model.image_shape[1:]) >= PIXELS_WORTH_COMPILING
     ready = partial(accelerated, model, precision=precision, compiled=compiled)
     return _drawn(ready, stretch, first, count, most, on_step)
 
 
-def usual_batch(model: Denoiser) -> int:
+def default_batch(model: Denoiser) -> int:
     """How many images at a time suit a model on its device, by its free memory; elsewhere than on CUDA 64."""
     device = device_of(model)
     if device.type != "cuda":
@@ -82,10 +82,10 @@ def usual_batch(model: Denoiser) -> int:
     return max(1, pixels // math.prod(model.image_shape[1:]))
 
 
-def evened(images: int, most: int) -> int:
+def even_batches(images: int, most: int) -> int:
     """The least batch by which `images` take as few batches as by `most`: none is then much smaller.
 
-    >>> evened(100, 64), evened(64, 64), evened(3, 64)
+    >>> even_batches(100, 64), even_batches(64, 64), even_batches(3, 64)
     (50, 64, 3)
     """
     return math.ceil(images / math.ceil(images / most))
@@ -101,7 +101,7 @@ def _drawn(
 ) -> Iterator[tuple[Images, Labels | None]]:
     """Batches of at most `most` images, and of fewer where memory is full."""
     while first < count:
-        batch, in_vain = evened(count - first, most), 0
+        batch, in_vain = even_batches(count - first, most), 0
 
         def count_step(images: int) -> None:
             nonlocal in_vain

@@ -15,8 +15,16 @@ from sfumato.diffusion.denoiser import Denoiser
 from sfumato.diffusion.guidance import Labelled
 from sfumato.diffusion.schedules import Schedule
 from sfumato.errors import SamplingError
-from sfumato.sampling.sampler import Route, Wanted, device_of, evaluated, labels_for, route_for, trajectory
-from sfumato.sampling.solvers import SOLVERS, Solver, UniPC, refuse_random
+from sfumato.sampling.sampler import (
+    Conditions,
+    SamplerConfig,
+    device_of,
+    evaluated,
+    resolve_labels,
+    sampler_config,
+    trajectory,
+)
+from sfumato.sampling.solvers import SOLVERS, Solver, UniPC, check_deterministic
 from sfumato.sampling.solvers.multistep import Multistep
 from sfumato.sampling.sphere import path
 from sfumato.utils.shapes import Images, Times, over
@@ -25,22 +33,22 @@ LOOKS = 4
 """Rounds of the search for the x_t whose estimate is a given image."""
 
 
-def faithful_route(schedule: Schedule) -> Route:
+def inversion_config(schedule: Schedule) -> SamplerConfig:
     """How images are encoded and decoded if nothing else is said: Heun's rule in 50 steps, without clipping.
 
     A network trained on the digits gives them back so to a tenth of a grey level, since the errors of Heun's way up
     mostly cancel on its way down. The adaptive solver is closer where a denoiser is exact and smooth, but the network
     costs it four times the evaluations to come back less closely, and ties the images of a batch to each other.
     """
-    return route_for(schedule, solver="heun", grid="logsnr", steps=50, clip="none")
+    return sampler_config(schedule, solver="heun", time_grid="logsnr", steps=50, clip="none")
 
 
 def encode(
     denoiser: Denoiser,
     images: Images,
     *,
-    labels: Wanted | None = None,
-    route: Route | None = None,
+    labels: Conditions | None = None,
+    sampler: SamplerConfig | None = None,
     batch: int = 64,
 ) -> Images:
     """The latents of images: `decode` gives the images again, as nearly as the route's solver follows the ODE.
@@ -57,7 +65,7 @@ def encode(
         images: (n, C, H, W) in [-1, 1], of the dtype of the model's weights.
         labels: as for `sample`: a class name for all images, or several that take turns, or values of columns; None:
             of no class in particular.
-        route: followed backwards; None: `faithful_route`. Where its last stop above 0 is later than the schedule's
+        sampler: followed backwards; None: `inversion_config`. Where its last stop above 0 is later than the schedule's
             earliest time, it stops there too.
         batch: images at a time.
 
@@ -74,23 +82,23 @@ def encode(
             f"images with values from {images.min():.4g} to {images.max():.4g} cannot be encoded",
             "Scale them to [-1, 1].",
         )
-    route = _retraceable(denoiser.schedule, route)
-    rising = route.stops[:-1].flip(0)
-    _refuse_unreachable(denoiser.schedule, rising[-1], route.solver)
+    sampler = _retraceable(denoiser.schedule, sampler)
+    rising = sampler.timesteps[:-1].flip(0)
+    _check_invertible(denoiser.schedule, rising[-1], sampler.solver)
 
     def up(model: Denoiser, these: Images) -> Images:
         x = _seen_as(model, these, rising[0])
-        return _followed(model, x, rising, route.solver) / model.schedule.sigma(rising[-1]).item()
+        return _followed(model, x, rising, sampler.solver) / model.schedule.sigma(rising[-1]).item()
 
-    return _in_batches(denoiser, images, labels, route, batch, up)
+    return _in_batches(denoiser, images, labels, sampler, batch, up)
 
 
 def decode(
     denoiser: Denoiser,
     latents: Images,
     *,
-    labels: Wanted | None = None,
-    route: Route | None = None,
+    labels: Conditions | None = None,
+    sampler: SamplerConfig | None = None,
     batch: int = 64,
 ) -> Images:
     """The images of latents. Those of `sampling.ImageNoise` give what `sample` draws along the same route.
@@ -100,7 +108,7 @@ def decode(
         latents: (n, C, H, W), of the dtype of the model's weights.
         labels: as for `sample`: a class name for all images, or several that take turns, or values of columns; None:
             of no class in particular.
-        route: the way from noise to images; None: `faithful_route`. As for `encode`, it stops at the earliest time.
+        sampler: the way from noise to images; None: `inversion_config`. As for `encode`, it stops at the earliest time.
         batch: images at a time.
 
     Returns:
@@ -111,13 +119,13 @@ def decode(
             batch below 1.
         LabelError: labels that the model does not know.
     """
-    route = _retraceable(denoiser.schedule, route)
+    sampler = _retraceable(denoiser.schedule, sampler)
 
     def down(model: Denoiser, these: Images) -> Images:
-        x = model.schedule.sigma(route.stops[0]).item() * these
-        return _followed(model, x, route.stops, route.solver).clamp(-1, 1)
+        x = model.schedule.sigma(sampler.timesteps[0]).item() * these
+        return _followed(model, x, sampler.timesteps, sampler.solver).clamp(-1, 1)
 
-    return _in_batches(denoiser, latents, labels, route, batch, down)
+    return _in_batches(denoiser, latents, labels, sampler, batch, down)
 
 
 def interpolate(
@@ -125,8 +133,8 @@ def interpolate(
     latents: Images,
     frames: int,
     *,
-    labels: Wanted | None = None,
-    route: Route | None = None,
+    labels: Conditions | None = None,
+    sampler: SamplerConfig | None = None,
     batch: int = 64,
 ) -> Float[Tensor, "f c h w"]:
     """The images on the way from each latent to the next: `path`, decoded.
@@ -136,7 +144,7 @@ def interpolate(
         latents: (k, C, H, W), two or more, from `encode` or `sampling.ImageNoise`.
         frames: images from one latent to the next, both included.
         labels: as for `sample`, of all frames.
-        route: the way from noise to images; None: `faithful_route`.
+        sampler: the way from noise to images; None: `inversion_config`.
         batch: images at a time.
 
     Returns:
@@ -146,21 +154,21 @@ def interpolate(
         SamplingError: fewer than two latents or frames; what `decode` refuses.
         LabelError: labels that the model does not know.
     """
-    return decode(denoiser, path(latents, frames), labels=labels, route=route, batch=batch)
+    return decode(denoiser, path(latents, frames), labels=labels, sampler=sampler, batch=batch)
 
 
-def _retraceable(schedule: Schedule, route: Route | None) -> Route:
-    """The route, or `faithful_route`, if its solver draws no noise; with a stop at the earliest time."""
-    if route is None:
-        route = faithful_route(schedule)
-    refuse_random(route.solver)
-    if route.stops[-2] <= schedule.earliest * (1 + 1e-6):
-        return route
-    stops = torch.cat([route.stops[:-1], route.stops.new_tensor([schedule.earliest, 0])])
-    return Route(route.solver, stops, route.clip)
+def _retraceable(schedule: Schedule, sampler: SamplerConfig | None) -> SamplerConfig:
+    """The route, or `inversion_config`, if its solver draws no noise; with a stop at the earliest time."""
+    if sampler is None:
+        sampler = inversion_config(schedule)
+    check_deterministic(sampler.solver)
+    if sampler.timesteps[-2] <= schedule.earliest * (1 + 1e-6):
+        return sampler
+    timesteps = torch.cat([sampler.timesteps[:-1], sampler.timesteps.new_tensor([schedule.earliest, 0])])
+    return SamplerConfig(sampler.solver, timesteps, sampler.clip)
 
 
-def _refuse_unreachable(schedule: Schedule, last: Times, solver: Solver) -> None:
+def _check_invertible(schedule: Schedule, last: Times, solver: Solver) -> None:
     """Raises `SamplingError` if the last stop has no signal and the solver is written in the log-SNR."""
     if schedule.alpha(last) == 0 and isinstance(solver, Multistep | UniPC):
         able = [name for name, one in SOLVERS.items() if one.deterministic and not isinstance(one, Multistep | UniPC)]
@@ -183,9 +191,9 @@ def _seen_as(denoiser: Denoiser, images: Images, t: Times) -> Images:
     return x_t
 
 
-def _followed(denoiser: Denoiser, x: Images, stops: Times, solver: Solver) -> Images:
+def _followed(denoiser: Denoiser, x: Images, timesteps: Times, solver: Solver) -> Images:
     """Where a trajectory ends."""
-    for moment in trajectory(denoiser, x, stops, solver, _no_noise):
+    for moment in trajectory(denoiser, x, timesteps, solver, _no_noise):
         x = moment.x_t
     return x
 
@@ -197,8 +205,8 @@ def _no_noise() -> Images:
 def _in_batches(
     denoiser: Denoiser,
     given: Images,
-    labels: Wanted | None,
-    route: Route,
+    labels: Conditions | None,
+    sampler: SamplerConfig,
     batch: int,
     carry: Callable[[Denoiser, Images], Images],
 ) -> Images:
@@ -208,14 +216,14 @@ def _in_batches(
             f"images or latents of shape {tuple(given.shape[1:])} were given to a model of {denoiser.image_shape}",
             "Give (n, C, H, W) with the model's C, H and W.",
         )
-    wanted = labels_for(denoiser, labels, len(given))
+    wanted = resolve_labels(denoiser, labels, len(given))
     if batch < 1:
         raise SamplingError(f"batches of {batch} images were asked", "Choose a batch of at least 1.")
     device = device_of(denoiser)
 
     def draw(start: int) -> Images:
         these = slice(start, start + batch)
-        settled = route.clip(Labelled(denoiser, None if wanted is None else wanted[these].to(device)))
+        settled = sampler.clip(Labelled(denoiser, None if wanted is None else wanted[these].to(device)))
         return carry(settled, given[these].to(device)).cpu()
 
     return torch.cat(list(evaluated(denoiser, (partial(draw, start) for start in range(0, len(given), batch)))))

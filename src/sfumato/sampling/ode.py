@@ -49,7 +49,7 @@ def integrate(
     Raises:
         SamplingError: tolerances that are not positive, or that cannot be met.
     """
-    refuse_tolerances(rtol, atol)
+    check_tolerances(rtol, atol)
     if start == end:
         return x
     u, h = start, (end - start) * FIRST_SHARE
@@ -74,7 +74,7 @@ def integrate(
     )
 
 
-def refuse_tolerances(rtol: float, atol: float) -> None:
+def check_tolerances(rtol: float, atol: float) -> None:
     """Raises `SamplingError` unless both are positive and finite."""
     if not (0 < rtol < math.inf and 0 < atol < math.inf):
         raise SamplingError(

@@ -47,7 +47,7 @@ def write_samples(
         SamplingError: `out` is there already.
         RunError: it could not be written.
     """
-    refuse_existing(out)
+    check_absent(out)
     is_archive = out.suffix == ".npz"
     with (Archive if is_archive else Folder)(out, columns, depth, grid_columns, seed) as writer:
         try:
@@ -80,7 +80,7 @@ def write_frames(images: Images, frames: int, out: Path, depth: Depth) -> tuple[
         SamplingError: `out` is there already, or is no folder.
         RunError: it could not be written.
     """
-    refuse_no_folder(out)
+    check_new_folder(out)
     for index, image in enumerate(images):
         save_image(image, depth, out / "frames" / f"{index:06d}")
     film, shown = out / "film.gif", depth.viewable(images)
@@ -115,7 +115,7 @@ def free_folder(name: str) -> Path:
             raise cannot_write(folder, error) from error
 
 
-def refuse_existing(out: Path) -> None:
+def check_absent(out: Path) -> None:
     """Raises `SamplingError` if samples written to `out` would replace or join something."""
     if out.suffix and out.suffix != ".npz" and not out.is_dir():
         raise SamplingError(f"{out} is neither a folder nor an .npz file", "Choose --out NAME or --out NAME.npz.")
@@ -184,8 +184,8 @@ def _mark_finished(out: Path) -> None:
         leftover.unlink(missing_ok=True)
 
 
-def refuse_no_folder(out: Path) -> None:
+def check_new_folder(out: Path) -> None:
     """Raises `SamplingError` if `out` is there already, or named like a file."""
-    refuse_existing(out)
+    check_absent(out)
     if out.suffix == ".npz":
         raise SamplingError(f"{out} is a file, and a folder is written", "Choose --out NAME.")

@@ -12,14 +12,14 @@ import torch
 from jaxtyping import Float32, Float64
 from torch import Tensor, nn
 
-from sfumato.data.conditions import Asked, as_classes, asked_rows
+from sfumato.data.conditions import RequestedColumns, as_classes, requested_rows
 from sfumato.diffusion.denoiser import Denoiser
 from sfumato.diffusion.guidance import CLIPS, AutoGuided, Clip, Labelled, clip_for
 from sfumato.diffusion.schedules import Schedule
 from sfumato.errors import SamplingError
 from sfumato.sampling import defaults
-from sfumato.sampling.solvers import SOLVERS, Moment, NoiseSource, Solver, solver_for
-from sfumato.sampling.timesteps import GRIDS, Grid, grid_for
+from sfumato.sampling.solvers import SOLVERS, NoiseSource, Solver, SolverState, solver_for
+from sfumato.sampling.timesteps import TIME_GRIDS, TimeGrid, grid_for
 from sfumato.utils.shapes import Images, Labels
 
 T = TypeVar("T")
@@ -27,7 +27,7 @@ T = TypeVar("T")
 MOST_IMAGES = 10**7
 """Of one sample."""
 
-Wanted = str | Sequence[str] | Asked
+Conditions = str | Sequence[str] | RequestedColumns
 """A class name or several that take turns; or values for the columns of a model that was trained with such."""
 
 
@@ -81,82 +81,82 @@ def _fill(streams: Sequence[np.random.Generator], draws: Float32[np.ndarray, "n 
 
 
 def trajectory(
-    denoiser: Denoiser, x: Images, grid: Float64[Tensor, " stops"], solver: Solver, noise: NoiseSource
-) -> Iterator[Moment]:
-    """Follows `solver` along `grid` from x at grid[0], yielding every stop; the last one is the result.
+    denoiser: Denoiser, x: Images, time_grid: Float64[Tensor, " steps"], solver: Solver, noise: NoiseSource
+) -> Iterator[SolverState]:
+    """Follows `solver` along `time_grid` from x at time_grid[0], yielding every state; the last one is the result.
 
     Args:
         denoiser: whose labels, if any, are settled.
-        x: the images at grid[0]: x = sigma noise (+ alpha data).
-        grid: falling times.
+        x: the images at time_grid[0]: x = sigma noise (+ alpha data).
+        time_grid: falling times, (steps + 1,).
         solver: the step rule.
         noise: fresh standard normal noise for stochastic solvers.
     """
-    past: tuple[Moment, ...] = ()
+    past: tuple[SolverState, ...] = ()
     x0_hat = x
-    for t, s in pairwise(grid):
+    for t, s in pairwise(time_grid):
         now, x = solver.step(denoiser, x, t, s, noise, past)
         yield now
         past, x0_hat = (now, *past)[: solver.memory], now.x0_hat
-    yield Moment(grid[-1], x, x0_hat)
+    yield SolverState(time_grid[-1], x, x0_hat)
 
 
 @dataclass(frozen=True)
-class Route:
+class SamplerConfig:
     """How to go from noise to images: the step rule, the times of its stops, and the clipping of the estimates.
 
     Attributes:
         solver: the step rule.
-        stops: times, from noise (1) to data (0).
+        timesteps: times, from noise (1) to data (0).
         clip: wraps a denoiser so that its estimates keep to the data's range.
     """
 
     solver: Solver
-    stops: Float64[Tensor, " stops"]
+    timesteps: Float64[Tensor, " steps"]
     clip: Clip
 
 
-def route_for(
+def sampler_config(
     schedule: Schedule,
     *,
     solver: Solver | str = defaults.SOLVER,
-    grid: Grid | str | None = None,
+    time_grid: TimeGrid | str | None = None,
     steps: int | None = None,
     clip: Clip | str = defaults.CLIP,
-) -> Route:
+) -> SamplerConfig:
     """The route that is meant; arguments and errors are those of `sample`."""
     rule = solver_for(solver) if isinstance(solver, str) else solver
     _require(isinstance(rule, Solver), "solver", rule, SOLVERS)
-    layout = rule.usual_grid if grid is None else grid
+    layout = rule.default_grid if time_grid is None else time_grid
     layout = grid_for(layout) if isinstance(layout, str) else layout
-    _require(isinstance(layout, Grid), "grid", layout, GRIDS)
+    _require(isinstance(layout, TimeGrid), "grid", layout, TIME_GRIDS)
     wrap = clip_for(clip) if isinstance(clip, str) else clip
     _require(callable(wrap), "clipping", wrap, CLIPS)
     if steps is None:
-        steps = max(rule.least_steps, min(rule.usual_steps, schedule.timesteps or rule.usual_steps))
-    if 1 <= steps < rule.least_steps:
-        able = [name for name, one in SOLVERS.items() if one.least_steps <= steps]
+        steps = max(rule.min_steps, min(rule.default_steps, schedule.timesteps or rule.default_steps))
+    if 1 <= steps < rule.min_steps:
+        able = [name for name, one in SOLVERS.items() if one.min_steps <= steps]
         raise SamplingError(
             f"the solver {solver} cannot use its order in {steps} steps",
-            f"Choose at least {rule.least_steps}, or among: {', '.join(able)}.",
+            f"Choose at least {rule.min_steps}, or among: {', '.join(able)}.",
         )
-    return Route(rule, layout(schedule, steps), wrap)
+    return SamplerConfig(rule, layout(schedule, steps), wrap)
 
 
-def route_of(
+def default_sampler(
     denoiser: Denoiser,
     *,
     solver: Solver | str | None = None,
-    grid: Grid | str | None = None,
+    time_grid: TimeGrid | str | None = None,
     steps: int | None = None,
     clip: Clip | str = defaults.CLIP,
-) -> Route:
+) -> SamplerConfig:
     """The route that suits a denoiser, guided as it is; arguments and errors are those of `sample`."""
     if solver is None:
         is_autoguided = any(isinstance(part, AutoGuided) for part in denoiser.modules())
         solver = defaults.AUTOGUIDED_SOLVER if is_autoguided else defaults.SOLVER
-        grid = defaults.AUTOGUIDED_GRID if is_autoguided and grid is None else grid
-    return route_for(denoiser.schedule, solver=solver, grid=grid, steps=steps, clip=clip)
+        time_grid = defaults.AUTOGUIDED_GRID if is_autoguided and time_grid is None else time_grid
+    return sampler_config(denoiser.schedule, solver=solver, time_grid=time_grid, steps=steps, clip=clip)
 
 
 def _require(fits: bool, what: str, given: object, table: Iterable[str]) -> None:
@@ -168,9 +168,9 @@ def _require(fits: bool, what: str, given: object, table: Iterable[str]) -> None
 def sample_batches(
     denoiser: Denoiser,
     count: int,
-    route: Route,
+    sampler: SamplerConfig,
     *,
-    labels: Wanted | None = None,
+    labels: Conditions | None = None,
     seed: int = 0,
     batch: int = 64,
     first: int = 0,
@@ -181,7 +181,7 @@ def sample_batches(
     Begins with image number `first`, since each is a function of (seed, its number). The other arguments and the errors
     are those of `sample`; counts, labels and steps that cannot be are refused at once.
     """
-    wanted = labels_for(denoiser, labels, count)
+    wanted = resolve_labels(denoiser, labels, count)
     if batch < 1:
         raise SamplingError(f"batches of {batch} images were asked", "Choose a batch of at least 1.")
     ImageNoise(seed, (), denoiser.image_shape)  # refuses a seed out of range
@@ -189,8 +189,8 @@ def sample_batches(
     def draw(start: int) -> tuple[Images, Labels | None]:
         indices = range(start, min(start + batch, count))
         chosen = None if wanted is None else wanted[start : indices.stop]
-        settled, x, noise = begin(denoiser, indices, chosen, seed, route)
-        for moment in trajectory(settled, x, route.stops, route.solver, noise):
+        settled, x, noise = initial_state(denoiser, indices, chosen, seed, sampler)
+        for moment in trajectory(settled, x, sampler.timesteps, sampler.solver, noise):
             if on_step is not None and moment.t > 0:
                 on_step(len(indices))
         return moment.x_t.float().clamp(-1, 1).cpu(), chosen
@@ -202,9 +202,9 @@ def sample(
     denoiser: Denoiser,
     count: int,
     *,
-    labels: Wanted | None = None,
+    labels: Conditions | None = None,
     solver: Solver | str | None = None,
-    grid: Grid | str | None = None,
+    time_grid: TimeGrid | str | None = None,
     steps: int | None = None,
     clip: Clip | str = defaults.CLIP,
     seed: int = 0,
@@ -220,9 +220,9 @@ def sample(
             {"age": 30, "colour": ["red", "blue"]}, where several take turns too; None: of no class in particular.
         solver: the step rule, or its name in `solvers.SOLVERS` with settings ("ddim:eta=0.5"); None: what suits the
             model: dpm-2m-sde, and for one guided by a weaker model dpm-2m.
-        grid: where it stops, or its name in `grids.GRIDS` with settings ("karras:rho=5"); None: what suits the solver;
-            without both, for a model guided by a weaker one, karras.
-        steps: of the grid, most of which cost one network evaluation; None: what suits the solver.
+        time_grid: the timesteps, or their name in `timesteps.TIME_GRIDS` with settings ("karras:rho=5"); None: what
+            suits the solver; without both, for a model guided by a weaker one, karras.
+        steps: of the time grid, most of which cost one network evaluation; None: what suits the solver.
         clip: how estimates keep to the data's range, a wrapper or its name in `guidance.CLIPS`.
         seed: image i is a function of (seed, i) alone, whatever the count and the batch.
         batch: images at a time.
@@ -236,13 +236,13 @@ def sample(
             the model's schedule cannot have.
         LabelError: labels, columns or values that the model does not know.
     """
-    route = route_of(denoiser, solver=solver, grid=grid, steps=steps, clip=clip)
-    batches = sample_batches(denoiser, count, route, labels=labels, seed=seed, batch=batch, on_step=on_step)
+    sampler = default_sampler(denoiser, solver=solver, time_grid=time_grid, steps=steps, clip=clip)
+    batches = sample_batches(denoiser, count, sampler, labels=labels, seed=seed, batch=batch, on_step=on_step)
     return torch.cat([images for images, _ in batches])
 
 
-def begin(
-    denoiser: Denoiser, indices: Sequence[int], labels: Labels | None, seed: int, route: Route
+def initial_state(
+    denoiser: Denoiser, indices: Sequence[int], labels: Labels | None, seed: int, sampler: SamplerConfig
 ) -> tuple[Denoiser, Images, ImageNoise]:
     """What a trajectory starts from, on the denoiser's device.
 
@@ -251,11 +251,11 @@ def begin(
     """
     device = device_of(denoiser)
     noise = ImageNoise(seed, indices, denoiser.image_shape, device)
-    settled = route.clip(Labelled(denoiser, None if labels is None else labels.to(device)))
-    return settled, denoiser.schedule.sigma(route.stops[0]).item() * noise(), noise
+    settled = sampler.clip(Labelled(denoiser, None if labels is None else labels.to(device)))
+    return settled, denoiser.schedule.sigma(sampler.timesteps[0]).item() * noise(), noise
 
 
-def labels_for(denoiser: Denoiser, wanted: Wanted | None, count: int) -> Labels | None:
+def resolve_labels(denoiser: Denoiser, wanted: Conditions | None, count: int) -> Labels | None:
     """What the model is told of each of `count` images, names and values taking turns; None if nothing is wanted.
 
     Raises:
@@ -268,7 +268,7 @@ def labels_for(denoiser: Denoiser, wanted: Wanted | None, count: int) -> Labels 
     if not wanted:
         return None
     asked = wanted if isinstance(wanted, Mapping) else {denoiser.label_column: wanted}
-    rows = asked_rows(denoiser.known_columns, asked, count)
+    rows = requested_rows(denoiser.known_columns, asked, count)
     return as_classes(rows) if denoiser.label_names else rows
 
 

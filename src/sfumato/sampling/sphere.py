@@ -28,13 +28,13 @@ def path(latents: Images, frames: int) -> Float[Tensor, "f c h w"]:
     Raises:
         SamplingError: fewer than two latents or frames.
     """
-    refuse_no_way(len(latents), frames)
+    check_interpolation(len(latents), frames)
     shares = torch.linspace(0, 1, frames, dtype=torch.float64)[:-1].repeat(len(latents) - 1)
     starts, ends = (these.repeat_interleave(frames - 1, 0) for these in (latents[:-1], latents[1:]))
     return torch.cat([slerp(starts, ends, shares), latents[-1:]])
 
 
-def refuse_no_way(ends: int, frames: int) -> None:
+def check_interpolation(ends: int, frames: int) -> None:
     """Raises `SamplingError` unless there are two ends or more, two frames or more between them, and not too many."""
     if ends < 2 or frames < 2 or ends * frames > MOST_BETWEEN:
         raise SamplingError(

@@ -14,9 +14,9 @@ from torch import Tensor
 
 from sfumato.diffusion.schedules import Schedule
 from sfumato.errors import SamplingError
-from sfumato.utils.registry import named
+from sfumato.utils.registry import parse_part
 
-Stops = Float64[Tensor, " stops"]
+Timesteps = Float64[Tensor, " stops"]
 
 MOST_STEPS = 10**6
 """As many as a discrete schedule may have."""
@@ -28,10 +28,10 @@ That is twice EDM's highest noise level (arXiv 2206.00364, table 1): above it al
 """
 
 
-class Grid(ABC):
+class TimeGrid(ABC):
     """Chooses the stops."""
 
-    def __call__(self, schedule: Schedule, steps: int) -> Stops:
+    def __call__(self, schedule: Schedule, steps: int) -> Timesteps:
         """The stops of a number of steps, falling, the last one 0.
 
         Raises:
@@ -40,21 +40,21 @@ class Grid(ABC):
         """
         if not 1 <= steps <= MOST_STEPS:
             raise SamplingError(f"{steps} sampling steps were asked", f"Choose at least 1, and at most {MOST_STEPS:,}.")
-        stops = torch.cat([self.noisy_stops(schedule, steps), torch.zeros(1, dtype=torch.float64)])
-        if not (stops.diff() < 0).all():
+        timesteps = torch.cat([self.noisy_times(schedule, steps), torch.zeros(1, dtype=torch.float64)])
+        if not (timesteps.diff() < 0).all():
             raise SamplingError(
                 f"the grid {self} does not fall from noise to data in {steps} steps on this schedule",
-                f"Take fewer steps, or choose among: {', '.join(GRIDS)}.",
+                f"Take fewer steps, or choose among: {', '.join(TIME_GRIDS)}.",
             )
-        return stops
+        return timesteps
 
     @abstractmethod
-    def noisy_stops(self, schedule: Schedule, steps: int) -> Stops:
+    def noisy_times(self, schedule: Schedule, steps: int) -> Timesteps:
         """All stops but the last."""
 
 
 @dataclass(frozen=True)
-class Uniform(Grid):
+class Uniform(TimeGrid):
     """Equal strides in t, but for the last one where it would begin below the schedule's earliest time.
 
     >>> from sfumato.diffusion.schedules import Flow
@@ -62,19 +62,19 @@ class Uniform(Grid):
     tensor([1.0000, 0.7500, 0.5000, 0.2500, 0.0000], dtype=torch.float64)
     """
 
-    def noisy_stops(self, schedule: Schedule, steps: int) -> Stops:
+    def noisy_times(self, schedule: Schedule, steps: int) -> Timesteps:
         """1, 1 - 1/N, ..., 1/N, or down to the earliest time if that is later."""
         last = max(1 / steps, schedule.earliest)
         return torch.linspace(1, last, steps, dtype=torch.float64)
 
 
-class Discrete(Grid):
+class Discrete(TimeGrid):
     """Grids that stop only at steps of a discrete schedule."""
 
-    def noisy_stops(self, schedule: Schedule, steps: int) -> Stops:
+    def noisy_times(self, schedule: Schedule, steps: int) -> Timesteps:
         """The chosen steps over T."""
         if schedule.timesteps is None:
-            free = [name for name, grid in GRIDS.items() if not isinstance(grid, Discrete)]
+            free = [name for name, grid in TIME_GRIDS.items() if not isinstance(grid, Discrete)]
             raise SamplingError(
                 f"the grid {type(self).__name__.lower()} stops at the steps of a schedule, and time is continuous here",
                 f"Choose among: {', '.join(free)}.",
@@ -84,10 +84,10 @@ class Discrete(Grid):
                 f"{steps} sampling steps were asked of a schedule with {schedule.timesteps}",
                 f"Choose 1 to {schedule.timesteps} steps.",
             )
-        return self.chosen_steps(schedule.timesteps, steps) / schedule.timesteps
+        return self.chosen_timesteps(schedule.timesteps, steps) / schedule.timesteps
 
     @abstractmethod
-    def chosen_steps(self, timesteps: int, steps: int) -> Stops:
+    def chosen_timesteps(self, timesteps: int, steps: int) -> Timesteps:
         """Whole numbers from 1 to T, falling."""
 
 
@@ -95,7 +95,7 @@ class Discrete(Grid):
 class Trailing(Discrete):
     """Nearly equal strides over the steps, counted from T. Lin et al. (arXiv 2305.08891), table 2."""
 
-    def chosen_steps(self, timesteps: int, steps: int) -> Stops:
+    def chosen_timesteps(self, timesteps: int, steps: int) -> Timesteps:
         """T, T - T/N, ..., rounded."""
         return torch.linspace(timesteps, 0, steps + 1, dtype=torch.float64)[:-1].round()
 
@@ -104,7 +104,7 @@ class Trailing(Discrete):
 class Leading(Discrete):
     """Equal strides over the steps, counted from the first: DDIM's own grid, which never sees x_T."""
 
-    def chosen_steps(self, timesteps: int, steps: int) -> Stops:
+    def chosen_timesteps(self, timesteps: int, steps: int) -> Timesteps:
         """1 + (N - 1) T // N, ..., 1 + T // N, 1."""
         return 1 + (timesteps // steps) * torch.arange(steps - 1, -1, -1, dtype=torch.float64)
 
@@ -113,25 +113,25 @@ class Leading(Discrete):
 class Linspace(Discrete):
     """Nearly equal strides over the steps from T to the first, both included."""
 
-    def chosen_steps(self, timesteps: int, steps: int) -> Stops:
+    def chosen_timesteps(self, timesteps: int, steps: int) -> Timesteps:
         """T, ..., 1, rounded; T alone for one step."""
         return torch.linspace(timesteps, 1, steps, dtype=torch.float64).round()
 
 
-class ByNoiseLevel(Grid):
+class ByNoiseLevel(TimeGrid):
     """Grids laid out over the noise levels sigma / alpha, from that of t = 1 to that of the earliest time."""
 
-    def noisy_stops(self, schedule: Schedule, steps: int) -> Stops:
+    def noisy_times(self, schedule: Schedule, steps: int) -> Timesteps:
         """t = 1, and the times of the levels."""
         first, last = torch.tensor([1, schedule.earliest], dtype=torch.float64)
         share = torch.arange(steps, dtype=torch.float64) / max(steps - 1, 1)
         logsnr = self.logsnrs(schedule.logsnr(first).clamp(min=LEAST_LOGSNR), schedule.logsnr(last), share)
-        stops = schedule.time_at(logsnr)
-        stops[0] = 1
-        return stops
+        timesteps = schedule.time_at(logsnr)
+        timesteps[0] = 1
+        return timesteps
 
     @abstractmethod
-    def logsnrs(self, first: Tensor, last: Tensor, share: Stops) -> Stops:
+    def logsnrs(self, first: Tensor, last: Tensor, share: Timesteps) -> Timesteps:
         """The log-SNR after each share, 0 to 1, of the way from the first to the last."""
 
 
@@ -152,7 +152,7 @@ class Karras(ByNoiseLevel):
         if not 0.1 <= self.rho <= 100:
             raise SamplingError(f"a Karras grid has no rho {self.rho}", "Choose 0.1 to 100; the paper's is 7.")
 
-    def logsnrs(self, first: Tensor, last: Tensor, share: Stops) -> Stops:
+    def logsnrs(self, first: Tensor, last: Tensor, share: Timesteps) -> Timesteps:
         """-2 log sigma, with sigma^(1/rho) on a line."""
         start, end = (-first / 2 / self.rho).exp(), (-last / 2 / self.rho).exp()
         return -2 * self.rho * torch.lerp(start, end, share).log()
@@ -162,12 +162,12 @@ class Karras(ByNoiseLevel):
 class LogSNR(ByNoiseLevel):
     """Equal strides in the log-SNR, as DPM-Solver has them. arXiv 2206.00927."""
 
-    def logsnrs(self, first: Tensor, last: Tensor, share: Stops) -> Stops:
+    def logsnrs(self, first: Tensor, last: Tensor, share: Timesteps) -> Timesteps:
         """A line."""
         return torch.lerp(first, last, share)
 
 
-GRIDS: dict[str, Grid] = {
+TIME_GRIDS: dict[str, TimeGrid] = {
     "uniform": Uniform(),
     "trailing": Trailing(),
     "leading": Leading(),
@@ -177,8 +177,8 @@ GRIDS: dict[str, Grid] = {
 }
 
 
-def grid_for(name: str) -> Grid:
-    """The grid of a name in `GRIDS`, possibly with settings.
+def grid_for(name: str) -> TimeGrid:
+    """The grid of a name in `TIME_GRIDS`, possibly with settings.
 
     >>> grid_for("karras:rho=5")
     Karras(rho=5.0)
@@ -186,4 +186,4 @@ def grid_for(name: str) -> Grid:
     Raises:
         SamplingError: an unknown name or setting; lists what is possible.
     """
-    return named(GRIDS, name, "grid", SamplingError)
+    return parse_part(TIME_GRIDS, name, "grid", SamplingError)

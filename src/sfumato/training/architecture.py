@@ -51,7 +51,7 @@ def _network(config: TrainConfig, images: ImageSet) -> UNetConfig | ConvNetConfi
         i for i, side in enumerate(level_sides) if any(round(math.log2(side / r)) == 0 for r in asked.attention)
     )
     classes, columns = len(images.label_names), tuple(column.size for column in images.columns)
-    told = nonleaking.TOLD if config.data.augment else 0
+    told = nonleaking.AUGMENTATION_FEATURES if config.data.augment else 0
     if asked.backbone == "convnet":
         each = blocks * len(multipliers) if len(blocks) == 1 else blocks
         return ConvNetConfig(channels, width, multipliers, each, attends, asked.dropout, classes, columns, told, patch)

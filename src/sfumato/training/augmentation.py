@@ -5,10 +5,10 @@ from torch import Tensor
 
 from sfumato.data import Purpose, flipped, nonleaking, translated, uniform
 from sfumato.training.config import DataConfig
-from sfumato.utils.shapes import Images, Told
+from sfumato.utils.shapes import AugmentationLabels, Images
 
 
-def augmented(x_0: Images, config: DataConfig, seed: int, start: int) -> tuple[Images, Told | None]:
+def augmented(x_0: Images, config: DataConfig, seed: int, start: int) -> tuple[Images, AugmentationLabels | None]:
     """The images as they are trained on.
 
     Args:
@@ -30,5 +30,7 @@ def augmented(x_0: Images, config: DataConfig, seed: int, start: int) -> tuple[I
         x_0 = translated(x_0, draws(Purpose.TRANSLATION, 2), config.translate)
     if not config.augment:
         return x_0, None
-    transforms = nonleaking.drawn(draws(Purpose.NONLEAKING, nonleaking.DRAWS), config.augment)
-    return nonleaking.transformed(x_0, transforms), nonleaking.told(transforms).to(x_0.device, non_blocking=True)
+    transforms = nonleaking.draw_transforms(draws(Purpose.NONLEAKING, nonleaking.DRAWS), config.augment)
+    return nonleaking.apply_transforms(x_0, transforms), nonleaking.augmentation_labels(transforms).to(
+        x_0.device, non_blocking=True
+    )

@@ -1,8 +1,8 @@
 """What follows from the minutes, the images and the device: the size of the network, the batch, the augmentation.
 
-Each rule is a function below, and `planned` applies them in order, to what the settings leave open. The constants come
-from runs of CIFAR-10 (docs/experiments.md, "The lab" and "The engine and the rules"), for small budgets from runs of
-digits ("What draws digits after minutes on two cores").
+Each rule is a function below, and `resolve_config` applies them in order, to what the settings leave open. The
+constants come from runs of CIFAR-10 (docs/experiments.md, "The lab" and "The engine and the rules"), for small budgets
+from runs of digits ("What draws digits after minutes on two cores").
 """
 
 import math
@@ -21,7 +21,7 @@ from sfumato.models import ModelConfig, network_for
 from sfumato.training.architecture import model_for
 from sfumato.training.budget import Budget
 from sfumato.training.config import DataConfig, DiffusionConfig, NetworkConfig, OptimizationConfig, TrainConfig
-from sfumato.training.presets import USUAL_BUDGETS
+from sfumato.training.presets import DEFAULT_BUDGETS
 from sfumato.training.speed import training_rate
 
 Settings = TypeVar("Settings", DataConfig, NetworkConfig, DiffusionConfig, OptimizationConfig)
@@ -93,7 +93,7 @@ class Plan:
     is_coarse: bool = False
 
 
-def planned(config: TrainConfig, images: ImageSet, device: torch.device, rate: float | None = None) -> Plan:
+def resolve_config(config: TrainConfig, images: ImageSet, device: torch.device, rate: float | None = None) -> Plan:
     """Settles what `config` leaves open.
 
     Args:
@@ -105,13 +105,13 @@ def planned(config: TrainConfig, images: ImageSet, device: torch.device, rate: f
     Raises:
         ConfigError: the settings make no network.
     """
-    config = with_budget(config)
-    if is_settled(config):
+    config = with_default_budget(config)
+    if is_complete(config):
         return Plan(config)
     rate = math.inf if config.optimization.minutes is None else rate or measured_rate(config, images, device)
-    candidates = sizes(config, images.image_shape)
-    config, cost, seen = largest(candidates, images, rate)
-    config = completed(config, seen, len(images))
+    candidates = candidate_networks(config, images.image_shape)
+    config, cost, seen = largest_affordable(candidates, images, rate)
+    config = with_batch(config, seen, len(images))
     is_short, is_long = seen < max(LITTLE, IMAGES_A_GFLOP * cost / 1e9), seen / len(images) > OFTEN
     is_coarse = config.network.patch != candidates[-1].network.patch
     said = reasons(config, cost, seen, rate, images)
@@ -126,19 +126,19 @@ def measured_rate(config: TrainConfig, images: ImageSet, device: torch.device) -
         images: to be learned.
         device: that will compute.
     """
-    candidates = sizes(config, images.image_shape)
-    measured, plan = None, completed(candidates[0], 2.0 * BATCHES[0] * STEPS, len(images))
+    candidates = candidate_networks(config, images.image_shape)
+    measured, plan = None, with_batch(candidates[0], 2.0 * BATCHES[0] * STEPS, len(images))
     for _ in range(MOST_MEASUREMENTS):
         activations = batch_bytes(plan, images) // plan.optimization.batch_size
         rate = training_rate(plan, images, device, forward_operations(plan, images), activations)
-        network, _, seen = largest(candidates, images, rate)
-        measured, plan = plan, completed(network, seen, len(images))
+        network, _, seen = largest_affordable(candidates, images, rate)
+        measured, plan = plan, with_batch(network, seen, len(images))
         if plan == measured:
             break
     return rate
 
 
-def outgrown(asked: TrainConfig, kept: TrainConfig, images: ImageSet, device: torch.device) -> tuple[str, ...]:
+def size_notice(asked: TrainConfig, kept: TrainConfig, images: ImageSet, device: torch.device) -> tuple[str, ...]:
     """The sentence for a run that goes on for another budget, if the rules would now choose another size; else none.
 
     Args:
@@ -150,7 +150,7 @@ def outgrown(asked: TrainConfig, kept: TrainConfig, images: ImageSet, device: to
     Raises:
         ConfigError: the settings make no network.
     """
-    begun, now = kept.network, planned(asked, images, device).config.network
+    begun, now = kept.network, resolve_config(asked, images, device).config.network
     if (begun.width, begun.patch) == (now.width, now.patch):
         return ()
     return (
@@ -159,19 +159,19 @@ def outgrown(asked: TrainConfig, kept: TrainConfig, images: ImageSet, device: to
     )
 
 
-def is_settled(config: TrainConfig) -> bool:
+def is_complete(config: TrainConfig) -> bool:
     """Whether nothing is left open."""
     network, settings = config.network, config.optimization
-    sizes = (network.width, network.multipliers, network.blocks, network.patch)
-    return None not in (*sizes, settings.batch, config.data.augment, config.diffusion.times)
+    candidate_networks = (network.width, network.multipliers, network.blocks, network.patch)
+    return None not in (*candidate_networks, settings.batch, config.data.augment, config.diffusion.times)
 
 
-def with_budget(config: TrainConfig) -> TrainConfig:
+def with_default_budget(config: TrainConfig) -> TrainConfig:
     """The preset's usual budget, if there is none."""
     settings = config.optimization
     if settings.images is not None or settings.minutes is not None:
         return config
-    return replace(config, optimization=filled(settings, **USUAL_BUDGETS[config.preset]))
+    return replace(config, optimization=fill_open(settings, **DEFAULT_BUDGETS[config.preset]))
 
 
 def with_levels(network: NetworkConfig, image_shape: tuple[int, int, int]) -> NetworkConfig:
@@ -185,16 +185,16 @@ def with_levels(network: NetworkConfig, image_shape: tuple[int, int, int]) -> Ne
     count = max(2, 1 + math.floor(math.log2(side / patch / 8) + 0.5)) if network.multipliers is None else None
     levels = network.multipliers or tuple(min(4, 2**level) for level in range(count or 0))
     blocks = (2,) if is_unet else (*[2] * (len(levels) - 1), 3)
-    return filled(network, patch=patch, multipliers=levels, blocks=blocks)
+    return fill_open(network, patch=patch, multipliers=levels, blocks=blocks)
 
 
-def sizes(config: TrainConfig, image_shape: tuple[int, int, int]) -> list[TrainConfig]:
+def candidate_networks(config: TrainConfig, image_shape: tuple[int, int, int]) -> list[TrainConfig]:
     """The networks that are considered, from the smallest on.
 
     Where width and patch are left open, narrow networks of twice the patch come first: they learn soonest.
     """
     network = with_levels(config.network, image_shape)
-    usual = replace(config, diffusion=filled(config.diffusion, times=TIMES))
+    usual = replace(config, diffusion=fill_open(config.diffusion, times=TIMES))
     widths = WIDTHS if network.width is None else (network.width,)
     finer = [replace(usual, network=replace(network, width=width)) for width in widths]
     patch = 2 * (network.patch or 1)
@@ -202,11 +202,13 @@ def sizes(config: TrainConfig, image_shape: tuple[int, int, int]) -> list[TrainC
     if not is_open or patch > min(MOST_PATCH, max(image_shape[1:]) / LEAST_SIDE):
         return finer
     coarse = with_levels(replace(config.network, patch=patch), image_shape)
-    sooner = replace(config, diffusion=filled(config.diffusion, times=COARSE_TIMES))
+    sooner = replace(config, diffusion=fill_open(config.diffusion, times=COARSE_TIMES))
     return [*(replace(sooner, network=replace(coarse, width=width)) for width in COARSE_WIDTHS), *finer]
 
 
-def largest(candidates: Sequence[TrainConfig], images: ImageSet, rate: float) -> tuple[TrainConfig, int, float]:
+def largest_affordable(
+    candidates: Sequence[TrainConfig], images: ImageSet, rate: float
+) -> tuple[TrainConfig, int, float]:
     """The largest network that the budget can show enough images to, its operations, and how many images it will see.
 
     Both grow with the budget: a network of twice the operations should see twice the images, and none but the smallest
@@ -220,7 +222,7 @@ def largest(candidates: Sequence[TrainConfig], images: ImageSet, rate: float) ->
     chosen: list[tuple[TrainConfig, int, float]] = []
     for config in candidates:
         operations = forward_operations(config, images)
-        seen = images_in_budget(config.optimization, rate / (3 * operations))
+        seen = expected_images(config.optimization, rate / (3 * operations))
         is_finer = config.network.patch != candidates[0].network.patch
         if chosen and seen < max(FEWEST * (1 + is_finer), IMAGES_A_GFLOP * operations / 1e9):
             break
@@ -228,13 +230,13 @@ def largest(candidates: Sequence[TrainConfig], images: ImageSet, rate: float) ->
     return chosen[-1]
 
 
-def completed(config: TrainConfig, seen: float, count: int) -> TrainConfig:
+def with_batch(config: TrainConfig, seen: float, count: int) -> TrainConfig:
     """The configuration with the augmentation and the batch for so many images seen, of so many that there are."""
-    data = filled(config.data, augment=augment_for(seen / count))
-    return replace(config, data=data, optimization=filled(config.optimization, batch=batch_for(seen)))
+    data = fill_open(config.data, augment=augment_for(seen / count))
+    return replace(config, data=data, optimization=fill_open(config.optimization, batch=batch_for(seen)))
 
 
-def images_in_budget(settings: OptimizationConfig, images_a_second: float) -> float:
+def expected_images(settings: OptimizationConfig, images_a_second: float) -> float:
     """About how many images a run sees."""
     by_count = math.inf if settings.images is None else settings.images
     by_time = math.inf if settings.minutes is None else 60 * settings.minutes * images_a_second
@@ -272,7 +274,7 @@ def operations_of(network: nn.Module, image: torch.Tensor, time: torch.Tensor) -
     return int(counter.get_total_flops())
 
 
-def filled(settings: Settings, **values: object) -> Settings:
+def fill_open(settings: Settings, **values: object) -> Settings:
     """The settings, those that were None as given."""
     missing: dict[str, Any] = {name: value for name, value in values.items() if getattr(settings, name) is None}
     return replace(settings, **missing)
@@ -312,7 +314,7 @@ def batch_bytes(config: TrainConfig, images: ImageSet) -> int:
         images: to be learned.
     """
     described = model_for(config, images)
-    sizes: dict[int, int] = {}
+    candidate_networks: dict[int, int] = {}
 
     with torch.device("meta"):
         network = network_for(described)
@@ -322,13 +324,13 @@ def batch_bytes(config: TrainConfig, images: ImageSet) -> int:
     def kept(tensor: torch.Tensor) -> torch.Tensor:
         storage = tensor.untyped_storage()
         if not tensor.is_leaf and storage._cdata not in weights:  # a transposed weight is no activation
-            sizes[storage._cdata] = storage.nbytes()
+            candidate_networks[storage._cdata] = storage.nbytes()
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(kept, lambda tensor: tensor), sdpa_kernel(SDPBackend.MATH):
         result = network(image, time)  # holds what was kept until it is counted
     del result
-    return (config.optimization.batch or 1) * sum(sizes.values())
+    return (config.optimization.batch or 1) * sum(candidate_networks.values())
 
 
 def _size(network: NetworkConfig) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 import tyro
 
 from sfumato.errors import ConfigError
-from sfumato.utils.flags import otherwise
+from sfumato.utils.flags import optional_flag
 
 if TYPE_CHECKING:
     from sfumato.data.sources import ReadOptions
@@ -47,7 +47,7 @@ class ReadConfig:
 
     __pydantic_config__: ClassVar = {"extra": "forbid"}
 
-    size: Annotated[int | str | None, otherwise("SIDE|WIDTHxHEIGHT", "the images' own common size")] = None
+    size: Annotated[int | str | None, optional_flag("SIDE|WIDTHxHEIGHT", "the images' own common size")] = None
     """Bring the images to this size (antialiased), such as 64 or 64x96."""
     fit: Literal["crop", "pad", "resize"] = "crop"
     """How to bring them there: crop keeps the middle, pad adds black (or transparent) borders, resize stretches."""
@@ -59,12 +59,12 @@ class ReadConfig:
     pages: Literal["auto", "first", "images", "channels"] = "auto"
     """What the pages of a TIFF are, where it does not say it."""
     range: Annotated[
-        tuple[float, float] | Literal["auto"], otherwise("LOW HIGH|auto", "auto, the range of the data")
+        tuple[float, float] | Literal["auto"], optional_flag("LOW HIGH|auto", "auto, the range of the data")
     ] = "auto"
     """The values that are black and white; what lies outside is clipped."""
-    nodata: Annotated[float | None, otherwise("VALUE", "NaN, and what a file declares")] = None
+    nodata: Annotated[float | None, optional_flag("VALUE", "NaN, and what a file declares")] = None
     """The value of pixels without data, which get the mean of the other pixels of their image."""
-    name_encoding: Annotated[str | None, otherwise("NAME", "detected")] = None
+    name_encoding: Annotated[str | None, optional_flag("NAME", "detected")] = None
     """The encoding of the names in a zip or tar, such as cp932 or gbk."""
     labels: bool = True
     """Learn the names of the first sub-folders as class labels, where every image lies in one."""
@@ -94,7 +94,7 @@ class DataConfig(ReadConfig):
 
     __pydantic_config__: ClassVar = {"extra": "forbid"}
 
-    condition: Annotated[tuple[str, ...], otherwise("COLUMN [COLUMN ...]", "none")] = ()
+    condition: Annotated[tuple[str, ...], optional_flag("COLUMN [COLUMN ...]", "none")] = ()
     """Learn these columns of metadata.csv instead: text and few integers as classes, other numbers as numbers. Such as:
     age species; to say what a column is: age:number species:class."""
     flip: bool = False
@@ -102,11 +102,11 @@ class DataConfig(ReadConfig):
     translate: int = 0
     """Move each image by up to this many pixels, edges repeated, anew each time it is seen."""
     augment: Annotated[
-        float | None, otherwise("FLOAT", "0.15 if the images will be seen more than 400 times each, else 0")
+        float | None, optional_flag("FLOAT", "0.15 if the images will be seen more than 400 times each, else 0")
     ] = 0.0
     """For fewer than about 5,000 images: flip, scale, turn, stretch and move them, each at this probability, and tell
     the network, so that samples are as the images were (EDM; 0.12 for CIFAR-10, 0.15 for faces)."""
-    holdout: float = 0.05
+    validation_share: float = 0.05
     """Share of the images kept from training, for the held-out loss (at least one image, at most 1024)."""
 
     def __post_init__(self) -> None:
@@ -120,7 +120,11 @@ class DataConfig(ReadConfig):
         columns = _column_names(names)
         require(len(set(columns)) == len(names), f"--condition {' '.join(names)} repeats a column", "Name each once.")
         object.__setattr__(self, "condition", names)  # however they were written, they are the same run
-        require(0 < self.holdout < 1, f"--holdout {self.holdout} is not a share", "Choose a number between 0 and 1.")
+        require(
+            0 < self.validation_share < 1,
+            f"--validation-share {self.validation_share} is not a share",
+            "Choose a number between 0 and 1.",
+        )
 
 
 @dataclass(frozen=True)
@@ -131,15 +135,15 @@ class NetworkConfig:
 
     backbone: Literal["unet", "convnet"] = "unet"
     """unet is DDPM's; convnet is a UNet of fewer, wider parts, made for the matrix units of GPUs."""
-    width: Annotated[int | None, otherwise("INT", "what suits the run")] = 128
+    width: Annotated[int | None, optional_flag("INT", "what suits the run")] = 128
     """Channels of the first level."""
-    multipliers: Annotated[tuple[int, ...] | None, otherwise("INT [INT ...]", "what suits the run")] = (1, 2, 2, 2)
+    multipliers: Annotated[tuple[int, ...] | None, optional_flag("INT [INT ...]", "what suits the run")] = (1, 2, 2, 2)
     """Channels of each level in units of the width; every level halves the resolution."""
-    blocks: Annotated[tuple[int, ...] | None, otherwise("INT [INT ...]", "what suits the run")] = (2,)
+    blocks: Annotated[tuple[int, ...] | None, optional_flag("INT [INT ...]", "what suits the run")] = (2,)
     """Residual blocks a level: one number for all levels, or one for each."""
     attention: tuple[int, ...] = (16,)
     """Self-attention at the levels whose feature maps are about this many pixels wide."""
-    patch: Annotated[int | None, otherwise("INT", "what suits the run")] = 1
+    patch: Annotated[int | None, optional_flag("INT", "what suits the run")] = 1
     """The first level sees squares of so many pixels a side (convnet only)."""
     dropout: float = 0.1
     """Dropout probability inside the residual blocks."""
@@ -174,7 +178,7 @@ class DiffusionConfig:
     parametrization: str = "noise"
     """What the network predicts: noise (DDPM), data, velocity (steady at every noise level, a safe choice), flow (goes
     with the schedule flow) or edm (goes with the schedule edm)."""
-    times: Annotated[str | None, otherwise("STR", "what suits the run")] = "uniform"
+    times: Annotated[str | None, optional_flag("STR", "what suits the run")] = "uniform"
     """Which times are trained on most: uniform, log-normal (EDM's; goes with edm) or logit-normal (the middle times;
     goes with flow). With settings: log-normal:mean=-0.8,std=1.4."""
     stratified: bool = False
@@ -225,11 +229,11 @@ class OptimizationConfig:
 
     __pydantic_config__: ClassVar = {"extra": "forbid"}
 
-    minutes: Annotated[float | None, otherwise("FLOAT", "the preset's, unless --images is given")] = None
+    minutes: Annotated[float | None, optional_flag("FLOAT", "the preset's, unless --images is given")] = None
     """Minutes of training, over all the times that you go on with it. Preparation and previews are not counted."""
-    images: Annotated[int | None, otherwise("INT", "the preset's, unless --minutes is given")] = None
+    images: Annotated[int | None, optional_flag("INT", "the preset's, unless --minutes is given")] = None
     """Images to train on, repeats counted, instead of --minutes; with both, whichever is reached first."""
-    batch: Annotated[int | None, otherwise("INT", "what suits the run")] = 128
+    batch: Annotated[int | None, optional_flag("INT", "what suits the run")] = 128
     """Images a step."""
     optimizer: str = "adam"
     """adam, or muon for the matrices inside the network with Adam for the rest (learns faster). With settings:
@@ -301,38 +305,38 @@ class OptimizationConfig:
         return self.batch
 
 
-WATCH_LIMITS = {
-    "watch_every": (1, 10**12),
+MONITORING_LIMITS = {
+    "validate_every": (1, 10**12),
     "preview_count": (1, 10_000),
     "preview_steps": (1, 10**6),
-    "heldout_count": (1, 10**7),
+    "validation_count": (1, 10**7),
     "keep": (1, 10**6),
     "eval_every": (1, 10**12),
     "eval_count": (2, 10**7),
-    "guide_steps": (0, 10**12),
+    "autoguidance_min_steps": (0, 10**12),
 }
-"""The least and the most of the numbers in `WatchConfig`."""
+"""The least and the most of the numbers in `MonitoringConfig`."""
 
 
 @dataclass(frozen=True)
-class WatchConfig:
+class MonitoringConfig:
     """What is measured, drawn and saved on the way. It changes nothing of what is learned."""
 
     __pydantic_config__: ClassVar = {"extra": "forbid"}
 
-    watch_every: Annotated[int | None, otherwise("INT", "20 looks, with more at the beginning")] = None
+    validate_every: Annotated[int | None, optional_flag("INT", "20 looks, with more at the beginning")] = None
     """Images between two looks (held-out loss, preview grid)."""
     preview_count: int = 16
     """Images of the preview grid."""
-    preview_steps: Annotated[int | None, otherwise("INT", "as many as sfumato sample takes")] = None
+    preview_steps: Annotated[int | None, optional_flag("INT", "as many as sfumato sample takes")] = None
     """Sampling steps of the preview grid."""
-    heldout_count: int = 256
+    validation_count: int = 256
     """Evaluations behind each held-out loss, spread evenly over ten noise levels."""
     save_minutes: float = 5.0
     """Minutes between two checkpoints; 0: one after every step."""
     keep: int = 2
     """How many checkpoints to keep."""
-    eval_every: Annotated[int | None, otherwise("INT", "none, and the held-out loss decides")] = None
+    eval_every: Annotated[int | None, optional_flag("INT", "none, and the held-out loss decides")] = None
     """Images between two small evaluations: the distance of some samples to the images, by which the best model is
     kept."""
     eval_count: int = 1000
@@ -340,18 +344,22 @@ class WatchConfig:
     eval_features: str = "pixels"
     """What a small evaluation measures in: pixels, efficientnet, inception, dinov2, or an exported network (.pt2 or
     .onnx)."""
-    guide_at: float = 0.0
+    autoguidance_at: float = 0.0
     """Share of the run after which the averaged weights are kept beside the model, as the weaker self that guides it
     away from its mistakes (autoguidance); 0: never."""
-    guide_steps: int = 300
+    autoguidance_min_steps: int = 300
     """Keep those weights only if they have learned for so many steps by then; younger ones guide to nothing better."""
 
     def __post_init__(self) -> None:
-        for name, (least, most) in WATCH_LIMITS.items():
+        for name, (least, most) in MONITORING_LIMITS.items():
             value = getattr(self, name)
             sound = value is None or least <= value <= most
             require(sound, f"--{name.replace('_', '-')} {value} is out of range", f"Choose {least} to {most:,}.")
-        require(0 <= self.guide_at < 1, f"--guide-at {self.guide_at} is not a share", "Choose 0 or more, below 1.")
+        require(
+            0 <= self.autoguidance_at < 1,
+            f"--autoguidance-at {self.autoguidance_at} is not a share",
+            "Choose 0 or more, below 1.",
+        )
         minutes = self.save_minutes
         require(0 <= minutes < math.inf, f"--save-minutes {minutes} is no time", "Choose a finite number, 0 or more.")
 
@@ -377,10 +385,10 @@ class TrainConfig:
     network: NetworkConfig = field(default_factory=NetworkConfig)
     diffusion: DiffusionConfig = field(default_factory=DiffusionConfig)
     optimization: OptimizationConfig = field(default_factory=OptimizationConfig)
-    watch: WatchConfig = field(default_factory=WatchConfig)
+    monitoring: MonitoringConfig = field(default_factory=MonitoringConfig)
 
 
-FREE_TO_CHANGE = {"watch", "optimization.images", "optimization.minutes", "source"}
+FREE_TO_CHANGE = {"monitoring", "optimization.images", "optimization.minutes", "source"}
 """Settings (or whole tables) that may differ when a run goes on: they do not change what it has learned so far."""
 
 

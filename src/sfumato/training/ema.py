@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from sfumato.errors import ConfigError
-from sfumato.utils.registry import named
+from sfumato.utils.registry import parse_part
 
 
 class Average(ABC):
@@ -90,7 +90,7 @@ def average_for(name: str) -> Average:
     Raises:
         ConfigError: an unknown name or setting; lists what is possible.
     """
-    return named(AVERAGES, name, "average", ConfigError)
+    return parse_part(AVERAGES, name, "average", ConfigError)
 
 
 @torch.no_grad()

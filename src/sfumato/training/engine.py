@@ -17,19 +17,19 @@ from sfumato.networks.region import compile_regions, missing_compiler
 from sfumato.training.config import TrainConfig
 from sfumato.training.state import TrainingState
 from sfumato.training.step import (
-    Inputs,
-    Scales,
+    StepInputs,
     StepResult,
-    drawn,
-    launched,
-    learn,
-    received,
-    scales,
+    StepScales,
+    count_launched,
+    count_result,
+    prepare_inputs,
+    step_scales,
     training_step,
+    update,
 )
 from sfumato.utils.cuda_graphs import algorithms_timed, captured
 
-AHEAD = 4
+MAX_PENDING_STEPS = 4
 """Steps that the host may be ahead of the device."""
 
 LONG_MINUTES, LONG_IMAGES = 0.5, 200_000
@@ -63,12 +63,14 @@ class EagerEngine(Engine):
         state: changed in place.
         config: the settings.
         say: told when a batch has to be divided.
-        parts: of a batch, to begin with.
+        microbatches: of a batch, to begin with.
     """
 
-    def __init__(self, state: TrainingState, config: TrainConfig, say: Callable[[str], None], parts: int = 1) -> None:
+    def __init__(
+        self, state: TrainingState, config: TrainConfig, say: Callable[[str], None], microbatches: int = 1
+    ) -> None:
         super().__init__(state, config)
-        self.say, self.parts = say, parts
+        self.say, self.microbatches = say, microbatches
 
     def step(self, batch: Batch) -> list[StepResult]:
         """The result of this very step.
@@ -78,11 +80,11 @@ class EagerEngine(Engine):
         """
         while True:
             try:
-                return [training_step(self.state, batch, self.config, self.parts)]
+                return [training_step(self.state, batch, self.config, self.microbatches)]
             except torch.OutOfMemoryError:
-                if self.parts >= len(batch.images):
+                if self.microbatches >= len(batch.images):
                     raise
-            self.parts = _divided_further(self.state, len(batch.images), self.parts, self.say)
+            self.microbatches = _with_more_microbatches(self.state, len(batch.images), self.microbatches, self.say)
 
     def drained(self) -> list[StepResult]:
         """None."""
@@ -98,7 +100,7 @@ class CapturedEngine(Engine):
         state: on a CUDA device, its counters too changed in place.
         config: the settings.
         batch: like those to come, to rehearse with.
-        parts: of the batch, as for `learn`.
+        microbatches: of the batch, as for `update`.
         say: told when a batch of another size has to be divided further.
 
     Raises:
@@ -106,35 +108,35 @@ class CapturedEngine(Engine):
     """
 
     def __init__(
-        self, state: TrainingState, config: TrainConfig, batch: Batch, parts: int, say: Callable[[str], None]
+        self, state: TrainingState, config: TrainConfig, batch: Batch, microbatches: int, say: Callable[[str], None]
     ) -> None:
         super().__init__(state, config)
-        self.device, self.eager = batch.images.device, EagerEngine(state, config, say, parts)
-        self.inputs = drawn(state, batch, config)
-        self.scales = Scales(*torch.zeros(3, device=self.device))
+        self.device, self.eager = batch.images.device, EagerEngine(state, config, say, microbatches)
+        self.inputs = prepare_inputs(state, batch, config)
+        self.scales = StepScales(*torch.zeros(3, device=self.device))
         self.measured = torch.zeros(3, device=self.device)
         self.pending: deque[tuple[torch.cuda.Event, Float32[Tensor, 3]]] = deque()
 
         def whole_step() -> None:
-            self.measured.copy_(learn(state, self.inputs, self.scales, config.optimization, parts))
+            self.measured.copy_(update(state, self.inputs, self.scales, config.optimization, microbatches))
 
         with algorithms_timed():
             self.replay = captured(whole_step, self.device)
         self.scales.live.fill_(1)
 
     def step(self, batch: Batch) -> list[StepResult]:
-        """Launches a step; the results of those that ended, and of any more than `AHEAD`."""
+        """Launches a step; the results of those that ended, and of any more than `MAX_PENDING_STEPS`."""
         if len(batch.images) != len(self.inputs.x_0):
             with torch.compiler.set_stance("force_eager"):
                 return [*self.drained(), *self.eager.step(batch)]
-        _overwrite(self.inputs, drawn(self.state, batch, self.config))
-        rate, pull = scales(self.state, len(batch.images), self.config.optimization)
+        _overwrite(self.inputs, prepare_inputs(self.state, batch, self.config))
+        rate, pull = step_scales(self.state, len(batch.images), self.config.optimization)
         self.scales.rate.fill_(rate)
         self.scales.pull.fill_(pull)
         self.replay()
-        launched(self.state, len(batch.images))
+        count_launched(self.state, len(batch.images))
         self._read_later()
-        return self._ended(but=AHEAD)
+        return self._ended(but=MAX_PENDING_STEPS)
 
     def drained(self) -> list[StepResult]:
         """Those of all steps."""
@@ -154,17 +156,17 @@ class CapturedEngine(Engine):
             event, measured = self.pending.popleft()
             event.synchronize()
             results.append(StepResult.of(measured))
-            received(self.state, results[-1])
+            count_result(self.state, results[-1])
         return results
 
 
-def _overwrite(inputs: Inputs, given: Inputs) -> None:
+def _overwrite(inputs: StepInputs, given: StepInputs) -> None:
     """Puts what is given where a graph reads it."""
     for place, tensor in zip(_tensors(inputs), _tensors(given), strict=True):
         place.copy_(tensor, non_blocking=True)
 
 
-def _tensors(inputs: Inputs) -> list[Tensor]:
+def _tensors(inputs: StepInputs) -> list[Tensor]:
     rest = [tensor for tensor in (inputs.labels, inputs.told) if tensor is not None]
     return [inputs.x_0, *inputs.levels, *rest]
 
@@ -196,21 +198,21 @@ def captured_engine(
     Raises:
         torch.OutOfMemoryError: not even single images fit.
     """
-    parts, count = 1, len(batch.images)
+    microbatches, count = 1, len(batch.images)
     while True:
         try:
-            return CapturedEngine(state, config, batch, parts, say)
+            return CapturedEngine(state, config, batch, microbatches, say)
         except torch.OutOfMemoryError:
-            if parts >= count:
+            if microbatches >= count:
                 raise
-        parts = _divided_further(state, count, parts, say)
+        microbatches = _with_more_microbatches(state, count, microbatches, say)
 
 
-def _divided_further(state: TrainingState, count: int, parts: int, say: Callable[[str], None]) -> int:
+def _with_more_microbatches(state: TrainingState, count: int, microbatches: int, say: Callable[[str], None]) -> int:
     """Twice as many parts of a batch of `count`, whose memory is free again."""
     for parameter in state.model.parameters():
         parameter.grad = None
     torch.cuda.empty_cache()
-    parts = min(2 * parts, count)
-    say(f"{count} images a step do not fit into memory at once: they go through it in {parts} parts.")
-    return parts
+    microbatches = min(2 * microbatches, count)
+    say(f"{count} images a step do not fit into memory at once: they go through it in {microbatches} parts.")
+    return microbatches

@@ -12,27 +12,27 @@ from typing import NamedTuple, Protocol, runtime_checkable
 
 import torch
 
-from sfumato.data import Feed, ImageSet, feed_for, split
+from sfumato.data import ImageSet, Loader, make_loader, split
 from sfumato.data.cache import cache_folder
 from sfumato.data.sources import depth_title, mode_title
 from sfumato.errors import TrainingError
 from sfumato.models import build
-from sfumato.sampling.sampler import route_for, sample
+from sfumato.sampling.sampler import sample, sampler_config
 from sfumato.training.architecture import model_for
-from sfumato.training.autoconfig import outgrown, planned
+from sfumato.training.autoconfig import resolve_config, size_notice
 from sfumato.training.budget import Budget, rate_scale
 from sfumato.training.config import TrainConfig
 from sfumato.training.engine import EagerEngine, Engine, captured_engine, prepare
-from sfumato.training.intervals import Looks, Moment
-from sfumato.training.run_directory import BestWeights, Run
-from sfumato.training.runs import Learned, configured_images, continued, has_other_budget
-from sfumato.training.small_evaluation import SmallEvaluation
+from sfumato.training.quick_evaluation import QuickEvaluation
+from sfumato.training.run_directory import BestModel, Run
+from sfumato.training.runs import DataRecord, configured_images, continued, has_other_budget
 from sfumato.training.state import TrainingState, copied
 from sfumato.training.step import StepResult
-from sfumato.training.validation import HeldOut
+from sfumato.training.validation import Validation
+from sfumato.training.validation_schedule import TrainingProgress, ValidationSchedule
 from sfumato.utils import pictures
 from sfumato.utils.devices import choose_device, device_failures, out_of_memory, precision_for
-from sfumato.utils.progress import TrainingProgress, shows_bars
+from sfumato.utils.progress import TrainingBar, shows_bars
 
 MOST_BAD_STEPS = 10
 """Steps in a row without a finite loss and gradient before a run is stopped."""
@@ -59,7 +59,7 @@ class Reporter(Protocol):
         """A step ended, at this loss: so many images seen, that share of the run over, seconds waited for data."""
 
 
-class Silent:
+class NullReporter:
     """A reporter for programs."""
 
     def say(self, text: str) -> None:
@@ -69,7 +69,7 @@ class Silent:
         """Nothing."""
 
 
-class Trained(NamedTuple):
+class TrainingResult(NamedTuple):
     """What training leaves.
 
     Attributes:
@@ -97,7 +97,7 @@ def train(
     progress: bool = True,
     reporter: Reporter | None = None,
     should_stop: Callable[[], bool] = lambda: False,
-) -> Trained:
+) -> TrainingResult:
     """Trains a model in the run directory `out`, or goes on where the run there stopped.
 
     Sets torch's global generators (see `training_step`).
@@ -129,17 +129,19 @@ def train(
         os.environ.setdefault("CUDA_LAUNCH_BLOCKING", "1")
     place = choose_device(device)
     images = configured_images(config, cache)
-    plan = planned(continued(config, out), images, place)
-    outgrown_network = outgrown(config, plan.config, images, place) if has_other_budget(config, out) else ()
+    plan = resolve_config(continued(config, out), images, place)
+    outgrown_network = size_notice(config, plan.config, images, place) if has_other_budget(config, out) else ()
     config = plan.config
     model_config = model_for(config, images)
-    route_for(model_config.built_schedule(), steps=config.watch.preview_steps)  # refuses what no preview can have
+    sampler_config(
+        model_config.built_schedule(), steps=config.monitoring.preview_steps
+    )  # refuses what no preview can have
     failures = nullcontext() if debug else device_failures(DEVICE_FAILED)
     with (
         _reporting(reporter, progress) as shown,
         failures,
         out_of_memory(OUT_OF_MEMORY),
-        Run(Path(out), config, Learned.of(images)) as run,
+        Run(Path(out), config, DataRecord.of(images)) as run,
     ):
         say = _said_and_logged(shown, run)
         notices = [notice for notice in images.notices if notice.matters]
@@ -153,38 +155,38 @@ def train(
             say(f"Passed over a checkpoint: {problem}")
         precision = precision_for(settings.precision, place, sum(p.numel() for p in state.model.parameters()))
         config = replace(config, optimization=replace(settings, precision=precision))
-        learned, kept = split(images, config.data.holdout, settings.seed)
-        heldout = HeldOut(kept, config.watch.heldout_count, settings.seed)
-        small = small_evaluation(config, learned, kept, place, cache)
+        learned, kept = split(images, config.data.validation_share, settings.seed)
+        validation = Validation(kept, config.monitoring.validation_count, settings.seed)
+        small = quick_evaluation(config, learned, kept, place, cache)
         say(_opening(config, state, learned, kept, place))
-        feed = feed_for(learned, settings.seed, place)
-        loop = _Loop(config, run, state, feed, heldout, small, shown, should_stop)
+        feed = make_loader(learned, settings.seed, place)
+        loop = _Loop(config, run, state, feed, validation, small, shown, should_stop)
         if loop.share < 1 and not should_stop():
             loop.run_to_the_end(engine_for(state, config, feed, debug, cache, say))
         loop.look_at_the_end()
-    return Trained(state, config, loop.share)
+    return TrainingResult(state, config, loop.share)
 
 
 def _reporting(reporter: Reporter | None, progress: bool) -> AbstractContextManager[Reporter]:
     """The reporter, or else the bar where one can be drawn and is wanted, or else nothing."""
     if reporter is not None:
         return nullcontext(reporter)
-    return TrainingProgress() if progress and shows_bars() else nullcontext(Silent())
+    return TrainingBar() if progress and shows_bars() else nullcontext(NullReporter())
 
 
-def small_evaluation(
+def quick_evaluation(
     config: TrainConfig, learned: ImageSet, kept: ImageSet, place: torch.device, cache: Path | None
-) -> SmallEvaluation | None:
+) -> QuickEvaluation | None:
     """What measures distances while the model learns, if that was asked."""
-    watch = config.watch
-    if watch.eval_every is None:
+    monitoring = config.monitoring
+    if monitoring.eval_every is None:
         return None
     seed = config.optimization.seed
-    return SmallEvaluation(learned, kept, watch.eval_count, watch.eval_features, seed, place, cache)
+    return QuickEvaluation(learned, kept, monitoring.eval_count, monitoring.eval_features, seed, place, cache)
 
 
 def engine_for(
-    state: TrainingState, config: TrainConfig, feed: Feed, debug: bool, cache: Path | None, say: Callable[[str], None]
+    state: TrainingState, config: TrainConfig, feed: Loader, debug: bool, cache: Path | None, say: Callable[[str], None]
 ) -> Engine:
     """Steps as one CUDA graph on a GPU, compiled if the run is long enough; one by one elsewhere, or to debug."""
     if feed.device.type != "cuda" or debug:
@@ -204,38 +206,38 @@ class _Loop:
         config: TrainConfig,
         run: Run,
         state: TrainingState,
-        feed: Feed,
-        heldout: HeldOut,
-        small: SmallEvaluation | None,
+        feed: Loader,
+        validation: Validation,
+        small: QuickEvaluation | None,
         reporter: Reporter,
         should_stop: Callable[[], bool],
     ) -> None:
         self.config, self.run, self.state, self.feed = config, run, state, feed
-        self.heldout, self.small, self.reporter, self.should_stop = heldout, small, reporter, should_stop
+        self.validation, self.small, self.reporter, self.should_stop = validation, small, reporter, should_stop
         self.budget = Budget.of(config.optimization)
-        self.looks = Looks(config)
+        self.looks = ValidationSchedule(config)
         self.recent: list[StepResult] = []
         self.bad_steps_in_a_row = 0
-        self.best: BestWeights | None = None
+        self.best: BestModel | None = None
         self.saved_at = self.counted_until = time.perf_counter()
 
     def run_to_the_end(self, engine: Engine) -> None:
         """Step, count, look, save, until the budget is spent or it is asked to stop; saves in either case."""
         counters, self.engine = self.state.counters, engine
         began_at, self.counted_until = counters.images_seen, time.perf_counter()
-        before = Moment(counters.images_seen, self.share)
+        before = TrainingProgress(counters.images_seen, self.share)
         self.observe_again(before)
         while self.share < 1 and not self.should_stop():
             size = self.budget.batch(counters, self.config.optimization.batch_size)
             self.take(engine.step(self.feed.batch(counters.images_seen, size)))
-            now = Moment(counters.images_seen, self.share)
-            self.keep_guide(before, now)
+            now = TrainingProgress(counters.images_seen, self.share)
+            self.keep_guidance_checkpoint(before, now)
             self.observe_if_due(before, now)  # before it is saved: a checkpoint has the measurements of its moment
-            if time.perf_counter() - self.saved_at >= 60 * self.config.watch.save_minutes:
+            if time.perf_counter() - self.saved_at >= 60 * self.config.monitoring.save_minutes:
                 self.pause(self.save)
             before = now  # not later: what the pauses above count as training belongs to the next step
         self.take(engine.drained())
-        self.keep_guide(before, Moment(counters.images_seen, self.share))
+        self.keep_guidance_checkpoint(before, TrainingProgress(counters.images_seen, self.share))
         if counters.images_seen > began_at:
             self.measure()
             self.save()
@@ -244,7 +246,7 @@ class _Loop:
         """The last look, unless it was made already; the preview is its end, so that a killed one is repeated."""
         if self.share == 1 and not self.preview_path().exists() and not self.should_stop():
             self.run.forget_looks_at(self.state.counters.images_seen)
-            self.observe([self.measure_heldout, self.evaluate, self.preview])
+            self.observe([self.measure_validation, self.evaluate, self.preview])
             if self.best is not None:
                 self.run.keep_best(self.best)
 
@@ -301,27 +303,30 @@ class _Loop:
         )
         self.recent.clear()
 
-    def keep_guide(self, before: Moment, now: Moment) -> None:
+    def keep_guidance_checkpoint(self, before: TrainingProgress, now: TrainingProgress) -> None:
         """Keeps the averaged model of an early moment, which lies between two, once; unless it is too young."""
-        watch = self.config.watch
-        if before.share < watch.guide_at <= now.share and self.state.counters.steps >= watch.guide_steps:
-            self.pause(lambda: self.run.save_guide(self.state))
+        monitoring = self.config.monitoring
+        if (
+            before.share < monitoring.autoguidance_at <= now.share
+            and self.state.counters.steps >= monitoring.autoguidance_min_steps
+        ):
+            self.pause(lambda: self.run.save_guidance_checkpoint(self.state))
 
-    def observe_if_due(self, before: Moment, now: Moment) -> None:
+    def observe_if_due(self, before: TrainingProgress, now: TrainingProgress) -> None:
         """Looks at the model and evaluates it, whichever is due between two moments of an unfinished run."""
-        every = self.config.watch.eval_every
-        due = [self.measure_heldout, self.preview] if self.looks.is_due(before, now) else []
+        every = self.config.monitoring.eval_every
+        due = [self.measure_validation, self.preview] if self.looks.is_due(before, now) else []
         if every is not None and before.images // every != now.images // every:
             due.insert(1, self.evaluate)  # the preview is last: it marks what is complete
         if due and now.share < 1:
             self.pause(lambda: self.observe(due))
 
-    def observe_again(self, now: Moment) -> None:
+    def observe_again(self, now: TrainingProgress) -> None:
         """Repeats what was given up at this moment, the first of a resumed run, because it was asked to stop."""
         if now.images and not self.preview_path().exists():
             self.run.forget_looks_at(now.images)
             images = max(0, now.images - self.config.optimization.batch_size)
-            self.observe_if_due(Moment(images, now.share * images / now.images), now)
+            self.observe_if_due(TrainingProgress(images, now.share * images / now.images), now)
 
     def observe(self, measurements: Sequence[Callable[[], None]]) -> None:
         """Measures the averaged model, given up at once when asked to stop, and keeps it if it is the best so far."""
@@ -332,11 +337,11 @@ class _Loop:
             pass
         except torch.OutOfMemoryError:
             _said_and_logged(self.reporter, self.run)(
-                "There is no memory left to look at the model: --preview-count 1 and --heldout-count 10 need least."
+                "There is no memory left to look at the model: --preview-count 1 and --validation-count 10 need least."
             )
         if self.run.is_best(self.state.counters.images_seen):
             weights = copied(self.state.average.network.state_dict())
-            self.best = BestWeights(weights, self.state.counters.images_seen)
+            self.best = BestModel(weights, self.state.counters.images_seen)
 
     def evaluate(self) -> None:
         """The distance of some samples to the images, if that was asked."""
@@ -344,24 +349,24 @@ class _Loop:
             measured = self.small.measure(self.state.average, on_step=self._give_up_if_asked)
             self.run.measure({"kind": "evaluation", "images": self.state.counters.images_seen, **measured})
 
-    def measure_heldout(self) -> None:
+    def measure_validation(self) -> None:
         """The held-out loss."""
         seen = self.state.counters.images_seen
-        loss = self.heldout.loss(self.state.average, on_batch=self._give_up_if_asked)
-        self.run.measure({"kind": "heldout", "images": seen, "loss": loss.mean, "by_time": loss.by_time})
+        loss = self.validation.loss(self.state.average, on_batch=self._give_up_if_asked)
+        self.run.measure({"kind": "validation", "images": seen, "loss": loss.mean, "by_time": loss.by_time})
         measured = "not finite" if loss.mean is None else f"{loss.mean:.4f}"
         _said_and_logged(self.reporter, self.run)(f"{seen:,} images: held-out loss {measured}")
 
     def preview(self) -> None:
         """A grid of samples."""
-        watch, model = self.config.watch, self.state.average
+        monitoring, model = self.config.monitoring, self.state.average
         images = sample(
             model,
-            watch.preview_count,
+            monitoring.preview_count,
             labels=model.label_names or None,
-            steps=watch.preview_steps,
+            steps=monitoring.preview_steps,
             seed=self.config.optimization.seed,
-            batch=min(64, watch.preview_count),
+            batch=min(64, monitoring.preview_count),
             on_step=self._give_up_if_asked,
         )
         titles = list(islice(cycle(model.label_names), len(images)))
@@ -377,7 +382,7 @@ class _Loop:
 
     def save(self) -> None:
         """Writes a checkpoint, and the best model since the last one, if there is one."""
-        self.run.save(self.state, self.config.watch.keep, self.best)
+        self.run.save(self.state, self.config.monitoring.keep, self.best)
         self.best = None
         self.saved_at = time.perf_counter()
 

@@ -14,7 +14,7 @@ MOST = 1e15
 
 NUMBERS = {
     "train": (("images", "steps", "seconds", "skipped"), ("loss",)),
-    "heldout": (("images",), ("loss",)),
+    "validation": (("images",), ("loss",)),
     "evaluation": (("images", "count"), ("distance",)),
 }
 """What the lines of each kind have: numbers, and numbers that may be null."""
@@ -46,7 +46,7 @@ def _is_measurement(line: object) -> bool:
         and all(name in line and _is_open(line[name]) for name in open_numbers)
         and _is_open(line.get("held_out"))
         and (kind != "evaluation" or isinstance(line.get("features"), str))
-        and (kind != "heldout" or _is_curve(line.get("by_time")))
+        and (kind != "validation" or _is_curve(line.get("by_time")))
     )
 
 
@@ -98,7 +98,7 @@ def best_of(measurements: Sequence[Mapping[str, Any]]) -> Best | None:
         alike = [m for m in evaluations if _compared(m) == _compared(evaluations[-1])]
         best = min(alike, key=lambda m: m["distance"])
         return Best(best["images"], "distance", best["distance"])
-    losses = [m for m in measurements if m["kind"] == "heldout" and m["loss"] is not None]
+    losses = [m for m in measurements if m["kind"] == "validation" and m["loss"] is not None]
     if losses:
         best = min(losses, key=lambda m: m["loss"])
         return Best(best["images"], "loss", best["loss"])

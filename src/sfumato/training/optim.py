@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from sfumato.errors import ConfigError
 from sfumato.networks.matrices import hidden_matrices
-from sfumato.utils.registry import named
+from sfumato.utils.registry import parse_part
 
 Scalar = Float32[Tensor, ""]
 
@@ -23,7 +23,7 @@ Memory = dict[nn.Parameter, dict[str, Tensor]]
 """What an optimizer remembers of each parameter, by name; views of its own tensors."""
 
 
-class Rule(ABC):
+class UpdateRule(ABC):
     """An optimizer of some parameters, at a rate of its own."""
 
     @abstractmethod
@@ -40,7 +40,7 @@ class Rule(ABC):
         """All that it remembers, to be written and overwritten in place."""
 
 
-class AdamRule(Rule):
+class AdamRule(UpdateRule):
     """Adam (arXiv 1412.6980, algorithm 1), by PyTorch's fused kernels.
 
     Args:
@@ -70,12 +70,12 @@ class AdamRule(Rule):
         return {p: self.adam.state[p] for group in self.adam.param_groups for p in group["params"]}
 
 
-class MuonRule(Rule):
+class MuonRule(UpdateRule):
     """Muon: momentum whose matrix is made orthogonal, so that every direction of a layer moves as far.
 
     Keller Jordan, "Muon: an optimizer for hidden layers in neural networks" (2024): Nesterov's momentum, five
     Newton-Schulz steps, and the step of an (m, n) matrix scaled by sqrt(max(1, m / n)). A convolution is the matrix
-    (out, in x height x width). Matrices of one shape are orthogonalised together.
+    (out, in x height x width). Matrices of one shape are orthogonalize together.
 
     Args:
         parameters: weights of linear layers and convolutions.
@@ -87,42 +87,42 @@ class MuonRule(Rule):
         self.rate, self.decay = rate, momentum
         groups = defaultdict(list)
         for p in parameters:
-            groups[as_matrix(p).shape].append(p)
+            groups[to_matrix(p).shape].append(p)
         self.groups = [(same, torch.zeros(len(same), *shape, device=same[0].device)) for shape, same in groups.items()]
 
     @torch.no_grad()
     def step(self, scale: Scalar, sound: Scalar) -> None:
         """Each group of one shape."""
         for parameters, momentum in self.groups:
-            gradients = torch.stack([as_matrix(p.grad) for p in parameters if p.grad is not None])
+            gradients = torch.stack([to_matrix(p.grad) for p in parameters if p.grad is not None])
             gradients = torch.where(sound > 0, gradients, momentum)  # which then stays as it is
             momentum.lerp_(gradients, 1 - self.decay)
             _, rows, columns = momentum.shape
             reach = self.rate * max(1, rows / columns) ** 0.5
-            updates = orthogonalised(gradients.lerp(momentum, self.decay)).float() * (-reach * scale * sound)
-            torch._foreach_add_(list(parameters), [like(u, p) for u, p in zip(updates, parameters, strict=True)])
+            updates = orthogonalize(gradients.lerp(momentum, self.decay)).float() * (-reach * scale * sound)
+            torch._foreach_add_(list(parameters), [from_matrix(u, p) for u, p in zip(updates, parameters, strict=True)])
 
     def memory(self) -> Memory:
         """The momentum of each parameter, (out, the rest)."""
         return {p: {"momentum": momentum[i]} for parameters, momentum in self.groups for i, p in enumerate(parameters)}
 
 
-def as_matrix(weight: Tensor) -> Float[Tensor, "rows columns"]:
+def to_matrix(weight: Tensor) -> Float[Tensor, "rows columns"]:
     """A weight (out, in, ...) as (out, the rest), the channels last: a view of a channels-last convolution."""
     return weight.movedim(1, -1).flatten(1)
 
 
-def like(matrix: Float[Tensor, "rows columns"], weight: Tensor) -> Tensor:
-    """A matrix as `as_matrix` makes it, in the shape of the weight."""
+def from_matrix(matrix: Float[Tensor, "rows columns"], weight: Tensor) -> Tensor:
+    """A matrix as `to_matrix` makes it, in the shape of the weight."""
     out, inputs, *window = weight.shape
     return matrix.view(out, *window, inputs).movedim(-1, 1)
 
 
-def orthogonalised(x: Float[Tensor, "k m n"], steps: int = 5) -> Float[Tensor, "k m n"]:
+def orthogonalize(x: Float[Tensor, "k m n"], steps: int = 5) -> Float[Tensor, "k m n"]:
     """Matrices with the same singular vectors and singular values near 1, by a quintic Newton-Schulz iteration.
 
     After five steps the singular values that were at least 0.002 of the Frobenius norm are between 0.68 and 1.21.
-    Smaller ones may stay smaller: they grow by at most a factor of 485. Coefficients and method as in Jordan's Muon;
+    Smaller ones may stay smaller: they grow by at most a factor of 485. Preconditioning and method as in Jordan's Muon;
     in bfloat16 on a GPU, whose precision suffices.
     """
     a, b, c = 3.4445, -4.7750, 2.0315
@@ -142,11 +142,11 @@ class Optimizer:
         rules: each for parameters of its own.
     """
 
-    def __init__(self, *rules: Rule) -> None:
+    def __init__(self, *rules: UpdateRule) -> None:
         self.rules = rules
 
     def step(self, scale: Scalar, sound: Scalar) -> None:
-        """Changes the parameters by their gradients, without waiting for the device; arguments as for a `Rule`."""
+        """Changes the parameters by their gradients, without waiting for the device; arguments of `UpdateRule.step`."""
         for rule in self.rules:
             rule.step(scale, sound)
 
@@ -155,7 +155,7 @@ class Optimizer:
         return {p: remembered for rule in self.rules for p, remembered in rule.memory().items()}
 
 
-class OptimizerChoice(ABC):
+class OptimizerConfig(ABC):
     """An optimizer by name, before it has parameters."""
 
     @abstractmethod
@@ -164,7 +164,7 @@ class OptimizerChoice(ABC):
 
 
 @dataclass(frozen=True)
-class AdamChoice(OptimizerChoice):
+class AdamConfig(OptimizerConfig):
     """Adam for all parameters.
 
     Args:
@@ -179,7 +179,7 @@ class AdamChoice(OptimizerChoice):
     beta2: float = 0.999
 
     def __post_init__(self) -> None:
-        _refuse_no_decay(self.beta1, self.beta2)
+        _check_decays(self.beta1, self.beta2)
 
     def built(self, network: nn.Module, learning_rate: float) -> Optimizer:
         """One rule."""
@@ -187,7 +187,7 @@ class AdamChoice(OptimizerChoice):
 
 
 @dataclass(frozen=True)
-class MuonChoice(OptimizerChoice):
+class MuonConfig(OptimizerConfig):
     """Muon for the matrices inside the network; Adam for biases, gains, embeddings, and what meets the image.
 
     Args:
@@ -208,7 +208,7 @@ class MuonChoice(OptimizerChoice):
     def __post_init__(self) -> None:
         if not self.rate > 0:
             raise ConfigError(f"Muon learns nothing at rate {self.rate}", "Choose above 0; the usual one is 0.02.")
-        _refuse_no_decay(self.momentum, self.beta1, self.beta2)
+        _check_decays(self.momentum, self.beta1, self.beta2)
 
     def built(self, network: nn.Module, learning_rate: float) -> Optimizer:
         """Two rules; one, if the network has no matrices inside."""
@@ -219,15 +219,15 @@ class MuonChoice(OptimizerChoice):
         return Optimizer(adam, MuonRule(matrices, self.rate, self.momentum)) if matrices else Optimizer(adam)
 
 
-def _refuse_no_decay(*decays: float) -> None:
+def _check_decays(*decays: float) -> None:
     if not all(0 <= decay < 1 for decay in decays):
         raise ConfigError(f"of {decays} some are not decays", "Choose 0 or more, below 1.")
 
 
-OPTIMIZERS: dict[str, OptimizerChoice] = {"adam": AdamChoice(), "muon": MuonChoice()}
+OPTIMIZERS: dict[str, OptimizerConfig] = {"adam": AdamConfig(), "muon": MuonConfig()}
 
 
-def optimizer_for(name: str) -> OptimizerChoice:
+def optimizer_for(name: str) -> OptimizerConfig:
     """The optimizer of a name in `OPTIMIZERS`, possibly with settings.
 
     >>> optimizer_for("muon:rate=0.01").rate
@@ -236,4 +236,4 @@ def optimizer_for(name: str) -> OptimizerChoice:
     Raises:
         ConfigError: an unknown name or setting; lists what is possible.
     """
-    return named(OPTIMIZERS, name, "optimizer", ConfigError)
+    return parse_part(OPTIMIZERS, name, "optimizer", ConfigError)

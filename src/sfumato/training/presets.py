@@ -9,10 +9,10 @@ from sfumato.errors import ConfigError
 from sfumato.training.config import (
     DataConfig,
     DiffusionConfig,
+    MonitoringConfig,
     NetworkConfig,
     OptimizationConfig,
     TrainConfig,
-    WatchConfig,
 )
 
 PRESETS: dict[str, TrainConfig] = {
@@ -29,7 +29,7 @@ PRESETS: dict[str, TrainConfig] = {
         optimization=OptimizationConfig(
             batch=None, optimizer="muon", learning_rate=2e-3, warmup=0.02, decay=1.0, ema="power"
         ),
-        watch=WatchConfig(guide_at=0.15),
+        monitoring=MonitoringConfig(autoguidance_at=0.15),
     ),
     # The CIFAR-10 network and optimizer of DDPM (arXiv 2006.11239, appendix B).
     "ddpm": TrainConfig(source="", preset="ddpm"),
@@ -42,7 +42,7 @@ PRESETS: dict[str, TrainConfig] = {
     ),
 }
 
-USUAL_BUDGETS: dict[str, dict[str, float | int]] = {
+DEFAULT_BUDGETS: dict[str, dict[str, float | int]] = {
     "default": {"minutes": 30.0},
     "ddpm": {"images": 102_400_000},
     "tiny": {"images": 80_000},

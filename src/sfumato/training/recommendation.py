@@ -13,10 +13,10 @@ import torch
 from sfumato.data import DIGITS, ImageSet
 from sfumato.data.cache import suggested_size
 from sfumato.data.cache.survey import BY_NAME, kind_of
-from sfumato.data.sources import USUAL, ReadOptions, Shape
+from sfumato.data.sources import DEFAULT_OPTIONS, ReadOptions, Shape
 from sfumato.models import network_for
 from sfumato.training.architecture import model_for
-from sfumato.training.autoconfig import Plan, batch_bytes, measured_rate, planned
+from sfumato.training.autoconfig import Plan, batch_bytes, measured_rate, resolve_config
 from sfumato.training.config import TrainConfig
 from sfumato.training.presets import preset_for
 from sfumato.utils.filesystem import ON_WINDOWS
@@ -88,12 +88,12 @@ class _Trial:
 
     def default(self, size: Side, minutes: int | None = None, images: int | None = None) -> Recommendation:
         """The preset `default` for so many minutes or images."""
-        plan = planned(self._config(minutes, images), self._sized(size), self.device, self.rate)
+        plan = resolve_config(self._config(minutes, images), self._sized(size), self.device, self.rate)
         return Recommendation(replace(self.options, size=size), plan, minutes=minutes, images=images)
 
     def tiny(self, size: Side) -> Recommendation:
         """The preset `tiny` for its usual budget."""
-        plan = planned(preset_for(self.source, "tiny"), self._sized(size), self.device)
+        plan = resolve_config(preset_for(self.source, "tiny"), self._sized(size), self.device)
         return Recommendation(replace(self.options, size=size), plan, "" if self.source == DIGITS else "tiny")
 
     def measured(self, size: Side) -> "_Trial":
@@ -156,7 +156,7 @@ def train_command(source: str, advice: Recommendation, labels: bool, count: int)
         words += ["--size", str(width) if width == height else f"{width}x{height}"]
     for name in ("fit", "channels", "pages", "split", "nodata", "name_encoding"):
         given = getattr(options, name)
-        words += [f"--{name.replace('_', '-')}", str(given)] if given != getattr(USUAL, name) else []
+        words += [f"--{name.replace('_', '-')}", str(given)] if given != getattr(DEFAULT_OPTIONS, name) else []
     words += ["--range", *(f"{end:g}" for end in options.range)] if options.range is not None else []
     words += [] if labels else ["--no-labels"]
     words += ["--preset", advice.preset] if advice.preset else []

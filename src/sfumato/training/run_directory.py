@@ -29,13 +29,13 @@ from sfumato.training.config import TrainConfig
 from sfumato.training.measurements import METRICS, best_of, read_metrics
 from sfumato.training.runs import (
     CONFIG,
-    Learned,
-    Record,
+    DataRecord,
+    RunRecord,
     changes,
     checkpoint_at,
     checkpoints,
-    has_learned,
     has_saved_model,
+    has_trained,
     kept_best,
     read_record,
 )
@@ -50,7 +50,7 @@ PENDING = "pending.safetensors"
 """In best/: a best model whose checkpoint is not written yet, so that it does not replace the one before."""
 
 
-class BestWeights(NamedTuple):
+class BestModel(NamedTuple):
     """The averaged weights of a moment that is the best so far; they do not change any more."""
 
     weights: Mapping[str, Tensor]
@@ -70,9 +70,9 @@ class Run:
             configuration or other data (the difference is shown); or it cannot be written.
     """
 
-    def __init__(self, path: Path, config: TrainConfig, learned: Learned) -> None:
+    def __init__(self, path: Path, config: TrainConfig, learned: DataRecord) -> None:
         self.path = path
-        _refuse_foreign_folder(path)
+        _check_folder(path)
         try:
             path.mkdir(parents=True, exist_ok=True)
             self._lock = FileLock(path / LOCK, blocking=False)
@@ -83,7 +83,7 @@ class Run:
             raise RunError(f"another process is training in {path}", "Wait for it, or choose another --out.") from error
         except OSError as error:
             raise cannot_write(path, error) from error
-        record = Record(config, learned)
+        record = RunRecord(config, learned)
         try:
             self._take_over(record)
         except RunError:
@@ -93,14 +93,14 @@ class Run:
         text = tomli_w.dumps(_without_none(asdict(record)))
         write_whole(path / CONFIG, text.encode(errors="replace"))  # a path need not be UTF-8, TOML must be
 
-    def _take_over(self, record: Record) -> None:
+    def _take_over(self, record: RunRecord) -> None:
         """Refuses a run of other settings or data; one that has not made a step yet is simply begun anew."""
         if not (self.path / CONFIG).exists():
             return
         changed = changes(read_record(self.path), record)
         if not changed:
             return
-        if has_learned(self.path):
+        if has_trained(self.path):
             raise RunError(
                 f"{self.path} was begun with other settings or data ({'; '.join(changed)})",
                 "Give those it was begun with, or another --out for a new run.",
@@ -131,7 +131,7 @@ class Run:
         """Writes the model's description, which does not change."""
         save_description(model, self.path / MODEL)
 
-    def save(self, state: TrainingState, keep: int, best: BestWeights | None = None) -> None:
+    def save(self, state: TrainingState, keep: int, best: BestModel | None = None) -> None:
         """Begins to write the averaged model and a checkpoint, and to remove all but the newest `keep` checkpoints.
 
         A new `best` model, measured since the last checkpoint, is written to best/ with it. Training may go on
@@ -146,7 +146,7 @@ class Run:
         checkpoint = state.checkpoint()
         self._writing.begin(lambda: self._write(checkpoint, keep, best))
 
-    def _write(self, checkpoint: Checkpoint, keep: int, best: BestWeights | None) -> None:
+    def _write(self, checkpoint: Checkpoint, keep: int, best: BestModel | None) -> None:
         """Writes the model, the best model, the checkpoint, and then removes the obsolete.
 
         In this order a run that is resumed from a checkpoint has a model at least as far. The best model replaces the
@@ -165,7 +165,7 @@ class Run:
         for obsolete in beyond + checkpoints(self.path)[len(beyond) + keep :]:
             remove_file(obsolete)
 
-    def _write_best(self, best: BestWeights, name: str) -> None:
+    def _write_best(self, best: BestModel, name: str) -> None:
         folder = self.path / BEST
         write_whole(folder / DESCRIPTION, (self.path / MODEL / DESCRIPTION).read_bytes())
         save_weights(best.weights, folder, best.images_seen, name)
@@ -177,7 +177,7 @@ class Run:
         except OSError as error:
             raise cannot_write(pending, error) from error
 
-    def save_guide(self, state: TrainingState) -> None:
+    def save_guidance_checkpoint(self, state: TrainingState) -> None:
         """Begins to write the averaged model as it is now: the weaker self that may guide the later one."""
         weights, seen = copied(state.average.network.state_dict()), state.counters.images_seen
         self._writing.begin(lambda: save_weights(weights, self.path / MODEL, seen, GUIDE))
@@ -190,7 +190,7 @@ class Run:
         best = best_of(read_metrics(self.path))
         return best is not None and best.images == images_seen
 
-    def keep_best(self, best: BestWeights) -> None:
+    def keep_best(self, best: BestModel) -> None:
         """Begins to write the averaged model of a moment that `is_best` to best/, when its checkpoint is written."""
         self._writing.begin(lambda: self._write_best(best, WEIGHTS))
 
@@ -247,7 +247,7 @@ class Run:
             self._replace_best()
         remove_file(pending)
         if best is not None and best.images == state.counters.images_seen and kept_best(self.path, best) is None:
-            self._write_best(BestWeights(state.average.network.state_dict(), best.images), WEIGHTS)
+            self._write_best(BestModel(state.average.network.state_dict(), best.images), WEIGHTS)
 
     def measure(self, measurement: dict[str, Any]) -> None:
         """Adds a line to metrics.jsonl.
@@ -296,7 +296,7 @@ def _moment_of(weights: Path) -> int | None:
         return None
 
 
-def _refuse_foreign_folder(path: Path) -> None:
+def _check_folder(path: Path) -> None:
     if path.is_file():
         raise RunError(f"{path} is a file, not a run directory", "Choose another --out.")
     if not path.is_dir() or (path / CONFIG).exists():

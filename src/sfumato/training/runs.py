@@ -17,7 +17,7 @@ from typing import ClassVar, Literal, TypeVar
 
 from sfumato.data import ImageSet, read_images
 from sfumato.data.conditions import Column
-from sfumato.data.sources import USUAL, ReadOptions
+from sfumato.data.sources import DEFAULT_OPTIONS, ReadOptions
 from sfumato.errors import DataError, RunError
 from sfumato.models import BEST, DESCRIPTION, MODEL, WEIGHTS, images_seen
 from sfumato.training.budget import Budget
@@ -44,7 +44,7 @@ Table = TypeVar("Table", DataConfig, DiffusionConfig, NetworkConfig, Optimizatio
 
 
 @dataclass(frozen=True)
-class Learned:
+class DataRecord:
     """What a run was trained on.
 
     Attributes:
@@ -64,24 +64,24 @@ class Learned:
     columns: tuple[Column, ...] = ()
 
     @staticmethod
-    def of(images: ImageSet) -> "Learned":
+    def of(images: ImageSet) -> "DataRecord":
         """The record of a data set."""
-        return Learned(len(images), images.image_shape, images.label_names, images.fingerprint(), images.columns)
+        return DataRecord(len(images), images.image_shape, images.label_names, images.fingerprint(), images.columns)
 
 
 @dataclass(frozen=True)
-class Record:
+class RunRecord:
     """The content of config.toml."""
 
     __pydantic_config__: ClassVar = {"extra": "forbid"}
 
     config: TrainConfig
-    learned: Learned
+    learned: DataRecord
     format: Literal["sfumato-run"] = field(default="sfumato-run", kw_only=True)
     version: Literal[1] = field(default=1, kw_only=True)
 
 
-def read_record(path: str | Path) -> Record:
+def read_record(path: str | Path) -> RunRecord:
     """What the run at `path` was asked, and what it was trained on.
 
     Raises:
@@ -94,12 +94,12 @@ def read_record(path: str | Path) -> Record:
     if text.count("=") > MOST_SETTINGS or DEEP_KEY.search(text):  # the parser's time grows with their square
         raise RunError(f"{file} has more settings than a run can have", "Restore it as it was.")
     try:
-        return validated(Record, tomllib.loads(text), file)
+        return validated(RunRecord, tomllib.loads(text), file)
     except (ValueError, RecursionError) as error:
         raise RunError(f"{file} is not TOML that sfumato wrote: {error}", "Restore it as it was.") from error
 
 
-def changes(before: Record, now: Record) -> list[str]:
+def changes(before: RunRecord, now: RunRecord) -> list[str]:
     """What differs between two records in settings or data, in words."""
     found = differences(before.config, now.config)
     for name, words in (("images", "images"), ("image_shape", "image shape"), ("label_names", "classes")):
@@ -114,12 +114,12 @@ def changes(before: Record, now: Record) -> list[str]:
     return found
 
 
-def holds_model(path: Path) -> bool:
+def is_model(path: Path) -> bool:
     """Whether `path` is a run directory or the folder of a model, which `models.load` loads if it has been trained."""
     return any((path / name).is_file() for name in (CONFIG, DESCRIPTION, f"{MODEL}/{DESCRIPTION}"))
 
 
-def home_of(path: Path) -> Path | None:
+def run_containing(path: Path) -> Path | None:
     """The run that a folder belongs to: a run directory itself, or that around a `model` or `best`; None elsewhere."""
     if (path / CONFIG).is_file():
         return path
@@ -155,7 +155,7 @@ def checkpoint_at(path: Path, images_seen: int) -> Path:
     return path / "checkpoints" / f"{images_seen:012d}.safetensors"
 
 
-def has_learned(path: Path) -> bool:
+def has_trained(path: Path) -> bool:
     """Whether the run at `path` has saved more than what it began with."""
     return has_saved_model(path) or any(checkpoint != checkpoint_at(path, 0) for checkpoint in checkpoints(path))
 
@@ -171,7 +171,7 @@ def configured_images(config: TrainConfig, cache: Path | None = None) -> ImageSe
     return read_images(config.source, data.options(), data.labels, data.condition, cache)
 
 
-def learned_images(path: str | Path, cache: Path | None = None) -> ImageSet | None:
+def training_images(path: str | Path, cache: Path | None = None) -> ImageSet | None:
     """The images that the run at `path` learned from, or None if they are no longer there or no longer the same.
 
     Raises:
@@ -182,16 +182,16 @@ def learned_images(path: str | Path, cache: Path | None = None) -> ImageSet | No
         images = configured_images(record.config, cache)
     except DataError:
         return None
-    return images if Learned.of(images) == record.learned else None
+    return images if DataRecord.of(images) == record.learned else None
 
 
-def learned_options(path: str | Path) -> ReadOptions:
+def training_options(path: str | Path) -> ReadOptions:
     """How the run at `path` read its images; the defaults for a model without its run.
 
     Raises:
         RunError: its config.toml is broken or foreign.
     """
-    return read_record(path).config.data.options() if (Path(path) / CONFIG).is_file() else USUAL
+    return read_record(path).config.data.options() if (Path(path) / CONFIG).is_file() else DEFAULT_OPTIONS
 
 
 def continued(config: TrainConfig, path: str | Path) -> TrainConfig:
@@ -207,7 +207,7 @@ def continued(config: TrainConfig, path: str | Path) -> TrainConfig:
     begun = read_record(path).config
     is_unlimited = config.optimization.images is None and config.optimization.minutes is None
     budget = {"images", "minutes"} if is_unlimited else set()
-    sizes = {"augment", "batch", "times", *SIZES} if has_learned(Path(path)) else set()
+    sizes = {"augment", "batch", "times", *SIZES} if has_trained(Path(path)) else set()
     tables = {
         name: _taken_over(getattr(config, name), getattr(begun, name), budget | sizes)
         for name in ("data", "network", "diffusion", "optimization")
@@ -221,7 +221,7 @@ def has_other_budget(config: TrainConfig, path: str | Path) -> bool:
     Raises:
         RunError: its config.toml is broken or foreign.
     """
-    if not (Path(path) / CONFIG).is_file() or not has_learned(Path(path)):
+    if not (Path(path) / CONFIG).is_file() or not has_trained(Path(path)):
         return False
     budget_now, budget_before = (Budget.of(c.optimization) for c in (continued(config, path), read_record(path).config))
     return budget_now != budget_before

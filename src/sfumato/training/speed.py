@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import torch
 
-from sfumato.data import ImageSet, feed_for
+from sfumato.data import ImageSet, make_loader
 from sfumato.data.loader import free_memory
 from sfumato.errors import OutOfMemoryError
 from sfumato.models import build
@@ -67,7 +67,7 @@ def images_a_second(config: TrainConfig, images: ImageSet, device: torch.device,
     precision = precision_for(config.optimization.precision, device, count)
     config = replace(config, optimization=replace(config.optimization, batch=batch, precision=precision))
     few = images.select(torch.arange(min(batch, len(images))))
-    state, feed = TrainingState(network, config.optimization), feed_for(few, 0, device)
+    state, feed = TrainingState(network, config.optimization), make_loader(few, 0, device)
     engine = EagerEngine(state, config, lambda _: None)
     begun = time.perf_counter()
     engine.step(feed.batch(0, batch))  # loads libraries, allocates memory

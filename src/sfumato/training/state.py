@@ -9,7 +9,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from sfumato.diffusion.denoiser import NetworkDenoiser
+from sfumato.diffusion.denoiser import PreconditionedDenoiser
 from sfumato.models import check_tensors, load_tensors
 from sfumato.training.config import OptimizationConfig
 from sfumato.training.optim import optimizer_for
@@ -71,7 +71,7 @@ class TrainingState:
         settings: name the optimizer.
     """
 
-    def __init__(self, model: NetworkDenoiser, settings: OptimizationConfig) -> None:
+    def __init__(self, model: PreconditionedDenoiser, settings: OptimizationConfig) -> None:
         model.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # not in PyTorch's types
         self.model = model.train()
         self.average = deepcopy(model).eval().requires_grad_(False)

@@ -1,7 +1,8 @@
 """One training step: Algorithm 1 of DDPM for any objective, its randomness a function of seed and images seen.
 
-A step has two halves. `drawn` prepares on the host what is small and random: times, hidden labels, augmentation.
-`learn` does all the rest on the device and never waits for it, so that it can be captured in a CUDA graph.
+A step has two halves. `prepare_inputs` prepares on the host what is small and random: times, dropped labels,
+augmentation. `update` does all the rest on the device and never waits for it, so that it can be captured in a CUDA
+graph.
 """
 
 from typing import NamedTuple
@@ -12,14 +13,14 @@ from jaxtyping import Float32
 from torch import Tensor
 
 from sfumato.data import Batch
-from sfumato.diffusion.loss import Levels, dropped, independent, levels_at, stratified, weighted_loss
+from sfumato.diffusion.loss import NoiseLevels, drop_labels, independent, noise_levels, stratified, weighted_loss
 from sfumato.training.augmentation import augmented
 from sfumato.training.budget import Budget, rate_scale
 from sfumato.training.config import OptimizationConfig, TrainConfig
 from sfumato.training.ema import update_average
 from sfumato.training.state import TrainingState
 from sfumato.utils.devices import autocast
-from sfumato.utils.shapes import Images, Labels, Told
+from sfumato.utils.shapes import AugmentationLabels, Images, Labels
 
 
 class StepResult(NamedTuple):
@@ -31,12 +32,12 @@ class StepResult(NamedTuple):
 
     @staticmethod
     def of(measured: Float32[Tensor, "3"]) -> "StepResult":
-        """What `learn` measured, once it is on the host."""
+        """What `update` measured, once it is on the host."""
         loss, norm, sound = measured.tolist()
         return StepResult(loss, norm, sound > 0)
 
 
-class Inputs(NamedTuple):
+class StepInputs(NamedTuple):
     """What a step learns from, on the device.
 
     Attributes:
@@ -47,17 +48,17 @@ class Inputs(NamedTuple):
     """
 
     x_0: Images
-    levels: Levels
+    levels: NoiseLevels
     labels: Labels | None
-    told: Told | None
+    told: AugmentationLabels | None
 
-    def part(self, rows: slice) -> "Inputs":
+    def part(self, rows: slice) -> "StepInputs":
         """Those of some of the images."""
         labels, told = (None if of_all is None else of_all[rows] for of_all in (self.labels, self.told))
-        return Inputs(self.x_0[rows], Levels(*(level[rows] for level in self.levels)), labels, told)
+        return StepInputs(self.x_0[rows], NoiseLevels(*(level[rows] for level in self.levels)), labels, told)
 
 
-class Scales(NamedTuple):
+class StepScales(NamedTuple):
     """What changes from step to step by itself, each () float32 on the device.
 
     Attributes:
@@ -71,7 +72,7 @@ class Scales(NamedTuple):
     live: Float32[Tensor, ""]
 
 
-def drawn(state: TrainingState, batch: Batch, config: TrainConfig) -> Inputs:
+def prepare_inputs(state: TrainingState, batch: Batch, config: TrainConfig) -> StepInputs:
     """What the step after `state.counters.images_seen` images learns from.
 
     Reseeds torch's global generators, on every device, from the seed and the images seen: a resumed run draws what an
@@ -82,19 +83,19 @@ def drawn(state: TrainingState, batch: Batch, config: TrainConfig) -> Inputs:
     x_0, told = augmented(batch.images, config.data, settings.seed, start)
     shares = (stratified if diffusion.stratified else independent)(len(x_0))
     t = diffusion.time_density(state.model.schedule, shares)
-    labels = None if batch.labels is None else dropped(batch.labels, settings.label_dropout)
-    return Inputs(x_0, levels_at(state.model, t, x_0, diffusion.loss_weight), labels, told)
+    labels = None if batch.labels is None else drop_labels(batch.labels, settings.label_dropout)
+    return StepInputs(x_0, noise_levels(state.model, t, x_0, diffusion.loss_weight), labels, told)
 
 
-def scales(state: TrainingState, count: int, settings: OptimizationConfig) -> tuple[float, float]:
+def step_scales(state: TrainingState, count: int, settings: OptimizationConfig) -> tuple[float, float]:
     """The share of the peak learning rate, and the pull of the average, of the next step on `count` images."""
     budget, counters = Budget.of(settings), state.counters
     rate = rate_scale(settings, budget.spent(counters), budget.spent(counters, more=count))
     return rate, settings.average.pull(counters.steps + 1)
 
 
-def learn(
-    state: TrainingState, inputs: Inputs, scales: Scales, settings: OptimizationConfig, parts: int
+def update(
+    state: TrainingState, inputs: StepInputs, scales: StepScales, settings: OptimizationConfig, microbatches: int
 ) -> Float32[Tensor, "3"]:
     """Learns from one batch, without waiting for the device; the counters stay as they are.
 
@@ -102,18 +103,18 @@ def learn(
 
     Args:
         state: changed in place.
-        inputs: of `drawn`.
+        inputs: of `prepare_inputs`.
         scales: of this step.
         settings: precision and clipping.
-        parts: the batch goes through the network in so many parts, which needs less memory and changes no result but
-            by rounding.
+        microbatches: number of parts in which the batch goes through the network. More need less memory; results change
+            by rounding alone.
 
     Returns:
         The loss, the norm of the gradient, and 1 if both are finite, else 0.
     """
     for parameter in state.model.parameters():
         parameter.grad = None
-    loss = gradients(state, inputs, settings, parts)
+    loss = gradients(state, inputs, settings, microbatches)
     norm = torch.nn.utils.clip_grad_norm_(state.model.parameters(), settings.clip_gradient)
     finite = torch.isfinite(loss + norm).float()
     sound = finite * scales.live
@@ -122,10 +123,12 @@ def learn(
     return torch.stack([loss, norm, finite])
 
 
-def gradients(state: TrainingState, inputs: Inputs, settings: OptimizationConfig, parts: int) -> Float32[Tensor, ""]:
+def gradients(
+    state: TrainingState, inputs: StepInputs, settings: OptimizationConfig, microbatches: int
+) -> Float32[Tensor, ""]:
     """Adds the gradients of the mean weighted loss to those there are; returns the loss."""
     count = len(inputs.x_0)
-    size = -(-count // parts)
+    size = -(-count // microbatches)
     noise, total = torch.randn_like(inputs.x_0), inputs.x_0.new_zeros(())
     for rows in (slice(start, start + size) for start in range(0, count, size)):
         part = inputs.part(rows)
@@ -137,31 +140,33 @@ def gradients(state: TrainingState, inputs: Inputs, settings: OptimizationConfig
     return total
 
 
-def training_step(state: TrainingState, batch: Batch, config: TrainConfig, parts: int = 1) -> StepResult:
+def training_step(state: TrainingState, batch: Batch, config: TrainConfig, microbatches: int = 1) -> StepResult:
     """Learns from one batch, waits for the result, and counts it.
 
     Args:
         state: changed in place.
         batch: on the model's device.
         config: the settings.
-        parts: of the batch, as for `learn`.
+        microbatches: of the batch, as for `update`.
     """
     settings, count = config.optimization, len(batch.images)
-    values = torch.tensor([*scales(state, count, settings), 1.0], device=batch.images.device)
-    measured = learn(state, drawn(state, batch, config), Scales(*values), settings, min(parts, count))
-    launched(state, count)
+    values = torch.tensor([*step_scales(state, count, settings), 1.0], device=batch.images.device)
+    measured = update(
+        state, prepare_inputs(state, batch, config), StepScales(*values), settings, min(microbatches, count)
+    )
+    count_launched(state, count)
     result = StepResult.of(measured)
-    received(state, result)
+    count_result(state, result)
     return result
 
 
-def launched(state: TrainingState, count: int) -> None:
+def count_launched(state: TrainingState, count: int) -> None:
     """Counts a step on `count` images, as if it succeeded."""
     state.counters.images_seen += count
     state.counters.steps += 1
 
 
-def received(state: TrainingState, result: StepResult) -> None:
+def count_result(state: TrainingState, result: StepResult) -> None:
     """Counts a step that was launched as skipped, if it was."""
     state.counters.steps -= not result.finite
     state.counters.skipped += not result.finite

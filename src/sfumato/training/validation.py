@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from sfumato.data import ImageSet
-from sfumato.diffusion.denoiser import NetworkDenoiser
+from sfumato.diffusion.denoiser import PreconditionedDenoiser
 from sfumato.diffusion.loss import simple_loss
 from sfumato.diffusion.schedules import Schedule
 from sfumato.sampling.sampler import ImageNoise
@@ -19,7 +19,7 @@ BATCH = 64
 
 
 @dataclass(frozen=True)
-class HeldOutLoss:
+class ValidationLoss:
     """Mean squared error of the network's output, unweighted: overall, and at each noise level.
 
     The levels are the middles of the tenths of time, on a continuous schedule from its earliest time on. None where it
@@ -30,7 +30,7 @@ class HeldOutLoss:
     by_time: dict[str, float | None]
 
 
-class HeldOut:
+class Validation:
     """A fixed set of noisy held-out images: every image in turn at all ten levels, until there are `count` in all.
 
     Args:
@@ -47,7 +47,7 @@ class HeldOut:
         self.noise = ImageNoise(seed, range(len(pairs)), images.image_shape)()
 
     @torch.no_grad()
-    def loss(self, model: NetworkDenoiser, on_batch: Callable[[int], None] = lambda _: None) -> HeldOutLoss:
+    def loss(self, model: PreconditionedDenoiser, on_batch: Callable[[int], None] = lambda _: None) -> ValidationLoss:
         """The loss of `model`, which is in evaluation mode; `on_batch` hears how many evaluations each batch made."""
         device = next(model.parameters()).device
         losses = []
@@ -58,10 +58,10 @@ class HeldOut:
             on_batch(len(part))
         return self._summary(torch.cat(losses), _tenths(model.schedule))
 
-    def _summary(self, losses: Tensor, times: Times) -> HeldOutLoss:
+    def _summary(self, losses: Tensor, times: Times) -> ValidationLoss:
         by_level = [losses[self.level == level].mean().item() for level in range(LEVELS)]
         by_time = {f"{time:.2f}": _rounded(loss) for time, loss in zip(times.tolist(), by_level, strict=True)}
-        return HeldOutLoss(_rounded(sum(by_level) / LEVELS), by_time)
+        return ValidationLoss(_rounded(sum(by_level) / LEVELS), by_time)
 
 
 def _tenths(schedule: Schedule) -> Times:

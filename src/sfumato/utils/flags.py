@@ -17,7 +17,7 @@ FILLED = object()
 """Marks a table of settings for which the rule below asks tyro's own."""
 
 
-def otherwise(metavar: str, words: str) -> object:
+def optional_flag(metavar: str, words: str) -> object:
     """How a flag that may be left out is shown in the help: what it takes, and what follows if it has no default."""
     return tyro.conf.arg(
         metavar=metavar,

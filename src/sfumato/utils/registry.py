@@ -15,7 +15,7 @@ Part = TypeVar("Part")
 WORDS = {"true": True, "false": False}
 
 
-def named(table: Mapping[str, Part], text: str, what: str, error: type[SfumatoError]) -> Part:
+def parse_part(table: Mapping[str, Part], text: str, what: str, error: type[SfumatoError]) -> Part:
     """The part that `text` names, changed as `text` says.
 
     Args:

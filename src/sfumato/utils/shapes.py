@@ -17,7 +17,7 @@ Classes = Int64[Tensor, " n"]
 
 UNLABELLED = -1
 
-Told = Float32[Tensor, "n a"]
+AugmentationLabels = Float32[Tensor, "n a"]
 """What was done to each image, as `data.nonleaking.told` says it; zeros where nothing was."""
 
 Rows = Float32[Tensor, "n columns"]

@@ -10,7 +10,7 @@ from statistics import median_low
 from typing import NamedTuple, TypeVar
 
 from sfumato.data.cache.size import SMALLEST_SIDE
-from sfumato.data.sources import USUAL, Entry, Frame, Notice, ReadOptions, Unreadable, depth_title, mode_title
+from sfumato.data.sources import DEFAULT_OPTIONS, Entry, Frame, Notice, ReadOptions, Unreadable, depth_title, mode_title
 from sfumato.data.sources.decode import Shape, opened, reason_of
 from sfumato.data.sources.parallel import in_parallel
 from sfumato.data.sources.pixels import Dtype
@@ -58,7 +58,7 @@ class Layout:
     dtype: Dtype
 
 
-def survey(entries: Sequence[Entry], options: ReadOptions = USUAL) -> list[Shape | Unreadable]:
+def survey(entries: Sequence[Entry], options: ReadOptions = DEFAULT_OPTIONS) -> list[Shape | Unreadable]:
     """The shape of every image, or why it has none, from their headers."""
     pieces = [entries[start : start + PIECE] for start in range(0, len(entries), PIECE)]
     numbered = list(enumerate(pieces))

@@ -14,14 +14,14 @@ from sfumato.data.sources.pixels import Dtype
 Range = tuple[float, float]
 """The values that are black and white."""
 
-USUAL_RANGES: dict[Dtype, tuple[Range, ...]] = {
+DEFAULT_RANGES: dict[Dtype, tuple[Range, ...]] = {
     "uint8": ((0.0, 255.0),),
     "uint16": ((0.0, 65535.0),),
     "float32": ((0.0, 1.0), (-1.0, 1.0), (0.0, 255.0)),
 }
 """Ranges that images of a dtype usually have, black first."""
 
-WHOLE: dict[Dtype, Range] = {dtype: ranges[0] for dtype, ranges in USUAL_RANGES.items()}
+WHOLE: dict[Dtype, Range] = {dtype: ranges[0] for dtype, ranges in DEFAULT_RANGES.items()}
 """Black and white where nothing else is known."""
 
 LEAST_USED = 0.5
@@ -195,7 +195,7 @@ def notices_of(values: SetValues, dtype: Dtype) -> list[Notice]:
 
 def range_notice(chosen: Range, values: SetValues, dtype: Dtype) -> Notice | None:
     """The sentence on black and white, if they are not the usual ones of the dtype."""
-    if chosen in USUAL_RANGES[dtype] and values.low >= chosen[0] and values.high <= chosen[1]:
+    if chosen in DEFAULT_RANGES[dtype] and values.low >= chosen[0] and values.high <= chosen[1]:
         return None
     low, high = (f"{value:,.6g}" for value in chosen)
     text = f"Values from {low} to {high} are taken as black and white."
@@ -215,7 +215,7 @@ def range_of(dtype: Dtype, images: Sequence[Values], is_mask: bool = False) -> R
     if dtype == "uint8" and not is_mask:
         return WHOLE[dtype]
     low, high = _without_outliers(images)
-    holding = [usual for usual in USUAL_RANGES[dtype] if usual[0] <= low and high <= usual[1]]
+    holding = [usual for usual in DEFAULT_RANGES[dtype] if usual[0] <= low and high <= usual[1]]
     for usual in holding:
         has_no_black = usual[0] < 0 and low > LEAST_NEGATIVE * usual[0]
         if low == high or (not has_no_black and max(abs(low), abs(high)) >= LEAST_USED * usual[1]):

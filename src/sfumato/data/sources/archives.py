@@ -16,6 +16,7 @@ from io import BufferedIOBase
 from itertools import filterfalse
 from pathlib import Path
 
+from sfumato.data.sources.decompress import LARGE, LARGEST_RATIO, decompress
 from sfumato.data.sources.entry import (
     MOST_BYTES,
     BadImageError,
@@ -23,8 +24,8 @@ from sfumato.data.sources.entry import (
     Entry,
     SliceEntry,
     Unreadable,
+    check_size,
     read_array,
-    refuse_size,
 )
 from sfumato.data.sources.extensions import is_image_name, is_junk, is_junk_folder
 from sfumato.data.sources.files import Files
@@ -33,7 +34,6 @@ from sfumato.data.sources.layout import arranged, unwrapped
 from sfumato.data.sources.names import UTF8, normalized, tar_names, zip_names
 from sfumato.data.sources.notice import Notice
 from sfumato.data.sources.source import FileSource, Listing, stat_signature
-from sfumato.data.sources.spool import LARGE, LARGEST_RATIO, unpacked
 from sfumato.data.sources.webdataset import with_samples
 from sfumato.errors import DataError
 from sfumato.utils.text import printable
@@ -62,7 +62,7 @@ class ZipEntry(Entry):
         """The content of the member, unpacked no further than an image may be large."""
         opened = _zip(self.archive, stat_signature(self.archive))
         info = opened.infolist()[self.index]
-        refuse_size(info.file_size)  # more than that is never unpacked
+        check_size(info.file_size)  # more than that is never unpacked
         _check_ratio(info.file_size, min(info.compress_size, self.archive.stat().st_size))
         try:
             with opened.open(info) as member:
@@ -135,7 +135,7 @@ class TarSource(FileSource):
             start = file.read(6)
         for magic, opener in COMPRESSED.items():
             if start.startswith(magic):
-                return unpacked(self.path, partial(opener, self.path), spool / "archive.tar")
+                return decompress(self.path, partial(opener, self.path), spool / "archive.tar")
         return self.path
 
 

@@ -14,6 +14,7 @@ from typing import cast
 
 import numpy as np
 
+from sfumato.data.sources.decompress import decompress
 from sfumato.data.sources.entry import (
     MOST_BYTES,
     ArrayHeader,
@@ -27,7 +28,6 @@ from sfumato.data.sources.frame import RGB, RGBA
 from sfumato.data.sources.labels import check_shape, columns_of
 from sfumato.data.sources.npz import LABELS, NAMES, Part, arrays_notices, parts_of
 from sfumato.data.sources.source import Cell, FileSource, Listing
-from sfumato.data.sources.spool import unpacked
 from sfumato.errors import DataError
 from sfumato.utils.text import printable
 
@@ -96,7 +96,7 @@ class ArraySource(FileSource):
     def _entries_of(self, part: Part, spool: Path) -> list[RowEntry]:
         """The images of a part, unpacked."""
         target = spool / f"{part.split or 'images'}.npy"
-        plain = unpacked(self.path, partial(_member, self.path, part.images), target)
+        plain = decompress(self.path, partial(_member, self.path, part.images), target)
         return list(_entries(plain, self.path, spool / f"rows-{target.name}", part.split or ""))
 
 

@@ -14,7 +14,7 @@ from sfumato.data.sources.heif import Heif, is_heif
 from sfumato.data.sources.jpeg import PlainJpeg
 from sfumato.data.sources.jxl import JpegXl, is_jxl
 from sfumato.data.sources.kinds import kind_of
-from sfumato.data.sources.options import USUAL, ReadOptions
+from sfumato.data.sources.options import DEFAULT_OPTIONS, ReadOptions
 from sfumato.data.sources.picture import Picture, Shape, reason_of
 from sfumato.data.sources.pillow import PillowPicture, open_in_pillow, pixel_limit
 from sfumato.data.sources.pixels import arranged, as_pixels, kept_dtype
@@ -26,7 +26,7 @@ PREMATURE = "premature end"
 """What libjpeg-turbo says of a JPEG whose pixels are too few; Pillow would fill the rest with grey."""
 
 
-def opened(content: Content, options: ReadOptions = USUAL) -> Picture:
+def opened(content: Content, options: ReadOptions = DEFAULT_OPTIONS) -> Picture:
     """Opens an image, looking no further than its header where the format allows it.
 
     Args:
@@ -44,12 +44,12 @@ def opened(content: Content, options: ReadOptions = USUAL) -> Picture:
         raise BadImageError(kind_of(content) or reason_of(error)) from error
 
 
-def shape_of(content: Content, options: ReadOptions = USUAL) -> Shape:
+def shape_of(content: Content, options: ReadOptions = DEFAULT_OPTIONS) -> Shape:
     """The shape of an image, from its header alone; see `opened`."""
     return opened(content, options).shape
 
 
-def pixels_of(content: Content, frame: Frame | None = None, options: ReadOptions = USUAL) -> np.ndarray:
+def pixels_of(content: Content, frame: Frame | None = None, options: ReadOptions = DEFAULT_OPTIONS) -> np.ndarray:
     """The pixels of an image; see `opened` and `Picture.pixels`."""
     return opened(content, options).pixels(frame)
 
@@ -103,7 +103,7 @@ class _Jpeg(PlainJpeg):
         except ValueError as error:
             if PREMATURE in str(error).lower():
                 raise BadImageError("it is only a part of an image") from error
-            return _by_pillow(self.content, USUAL).pixels(frame)
+            return _by_pillow(self.content, DEFAULT_OPTIONS).pixels(frame)
 
 
 class _Array(Picture):

@@ -83,7 +83,7 @@ class FileEntry(Entry):
         descriptor = os.open(self.path, READ_ONLY)  # a third of the time that a file object takes
         try:
             size = os.fstat(descriptor).st_size
-            refuse_size(size)
+            check_size(size)
             return os.read(descriptor, min(size, most))
         finally:
             os.close(descriptor)
@@ -106,7 +106,7 @@ class SliceEntry(Entry):
     def read(self, most: int = MOST_BYTES) -> Content:
         """The bytes of the stretch."""
         with self.path.open("rb", buffering=0) as file:
-            refuse_size(self.size)
+            check_size(self.size)
             file.seek(self.offset)
             return file.read(min(self.size, most))
 
@@ -120,7 +120,7 @@ class ArrayHeader(NamedTuple):
     offset: int
 
 
-def refuse_size(size: int) -> None:
+def check_size(size: int) -> None:
     """Refuse what is empty, or larger than an image may be.
 
     Args:
@@ -131,10 +131,10 @@ def refuse_size(size: int) -> None:
     """
     if size == 0:
         raise BadImageError("the file is empty")
-    refuse_large(size)
+    check_not_large(size)
 
 
-def refuse_large(size: int) -> None:
+def check_not_large(size: int) -> None:
     """Refuse what has more bytes than an image may have.
 
     Raises:
@@ -152,7 +152,7 @@ def read_array(file: ReadableFile) -> np.ndarray:
     """
     start = file.tell()
     header = array_header(file)
-    refuse_large(math.prod(header.shape) * header.dtype.itemsize)
+    check_not_large(math.prod(header.shape) * header.dtype.itemsize)
     file.seek(start)
     try:
         array: np.ndarray = np.lib.format.read_array(file)

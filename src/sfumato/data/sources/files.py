@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from sfumato.data.sources.decompress import decompress
 from sfumato.data.sources.entry import BadImageError, Entry, FileEntry, SliceEntry
-from sfumato.data.sources.spool import unpacked
 from sfumato.errors import DataError
 from sfumato.utils.text import printable
 
@@ -72,7 +72,7 @@ class Files:
             raise _unreadable(name, error) from error
         if not is_compressed:
             return stretch
-        plain = unpacked(stretch.path, partial(_opened_gzip, stretch), spool / f"{self.names.index(name)}.plain")
+        plain = decompress(stretch.path, partial(_opened_gzip, stretch), spool / f"{self.names.index(name)}.plain")
         return SliceEntry(name, plain, 0, plain.stat().st_size)
 
 

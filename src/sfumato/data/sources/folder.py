@@ -15,7 +15,7 @@ from sfumato.data.sources.files import Files
 from sfumato.data.sources.gathering import gathered, known_listing
 from sfumato.data.sources.layout import arranged
 from sfumato.data.sources.names import normalized
-from sfumato.data.sources.options import USUAL, ReadOptions
+from sfumato.data.sources.options import DEFAULT_OPTIONS, ReadOptions
 from sfumato.data.sources.source import Listing, Source
 from sfumato.errors import DataError
 from sfumato.utils.text import printable
@@ -38,7 +38,7 @@ class FolderSource(Source):
         DataError: A folder cannot be listed.
     """
 
-    def __init__(self, root: Path, options: ReadOptions = USUAL) -> None:
+    def __init__(self, root: Path, options: ReadOptions = DEFAULT_OPTIONS) -> None:
         self.options = options
         self.root = root
         self.title = f"the folder {printable(str(root))}"

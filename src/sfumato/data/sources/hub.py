@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from sfumato.data.sources.entry import MOST_BYTES, BadImageError, Content, Entry, FileEntry
 from sfumato.data.sources.layout import canonical_split
-from sfumato.data.sources.options import USUAL, ReadOptions
+from sfumato.data.sources.options import DEFAULT_OPTIONS, ReadOptions
 from sfumato.data.sources.parquet import EXTRA, image_bytes, named_cells
 from sfumato.data.sources.source import Listing, Source, joined_columns
 from sfumato.errors import DataError
@@ -59,7 +59,7 @@ class HubSource(Source):
         DataError: `datasets` is missing, the data set cannot be loaded, or has no column of images.
     """
 
-    def __init__(self, name: str, options: ReadOptions = USUAL) -> None:
+    def __init__(self, name: str, options: ReadOptions = DEFAULT_OPTIONS) -> None:
         self.options = options
         self.title = f"the data set {printable(name)}"
         path, split = _path_and_split(name)

@@ -13,7 +13,7 @@ from sfumato.data.sources.extensions import ARCHIVES, is_image_name, other_kind
 from sfumato.data.sources.folder import FolderSource
 from sfumato.data.sources.hub import PREFIX, HubSource
 from sfumato.data.sources.idx import IdxSource, is_idx_name
-from sfumato.data.sources.options import USUAL, ReadOptions
+from sfumato.data.sources.options import DEFAULT_OPTIONS, ReadOptions
 from sfumato.data.sources.parquet import ParquetSource
 from sfumato.data.sources.shards import ShardSource
 from sfumato.data.sources.source import Source
@@ -26,7 +26,7 @@ SUPPORTED = "a folder of images, a zip or tar of one, an .npz, .npy or .parquet 
 REMEDY = f"Name {SUPPORTED}."
 
 
-def open_source(name: str | Path, options: ReadOptions = USUAL) -> Source:
+def open_source(name: str | Path, options: ReadOptions = DEFAULT_OPTIONS) -> Source:
     """The source that is meant.
 
     Args:

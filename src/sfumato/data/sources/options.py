@@ -39,5 +39,5 @@ class ReadOptions:
     name_encoding: str | None = None
 
 
-USUAL = ReadOptions()
+DEFAULT_OPTIONS = ReadOptions()
 """Nothing is requested."""

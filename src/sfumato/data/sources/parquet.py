@@ -10,9 +10,9 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sfumato.data.sources.entry import MOST_BYTES, BadImageError, Content, Entry, refuse_size
+from sfumato.data.sources.entry import MOST_BYTES, BadImageError, Content, Entry, check_size
 from sfumato.data.sources.layout import split_of_files
-from sfumato.data.sources.options import USUAL, ReadOptions
+from sfumato.data.sources.options import DEFAULT_OPTIONS, ReadOptions
 from sfumato.data.sources.source import Cell, Listing, Source, joined_columns, stat_signature
 from sfumato.errors import DataError
 from sfumato.utils.text import printable
@@ -57,7 +57,7 @@ class ParquetSource(Source):
         DataError: pyarrow is missing, or a folder cannot be listed.
     """
 
-    def __init__(self, path: Path, options: ReadOptions = USUAL) -> None:
+    def __init__(self, path: Path, options: ReadOptions = DEFAULT_OPTIONS) -> None:
         self.options = options
         require_pyarrow("Parquet files")
         self.title = f"the Parquet data {printable(str(path))}"
@@ -136,7 +136,7 @@ def image_bytes(cell: object) -> bytes:
         raise BadImageError("the row holds no image")
     if not isinstance(content, bytes):
         raise BadImageError("the row holds something else than an encoded image")
-    refuse_size(len(content))
+    check_size(len(content))
     return content
 
 

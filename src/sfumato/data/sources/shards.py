@@ -12,7 +12,7 @@ from sfumato.data.sources.files import Files
 from sfumato.data.sources.gathering import gathered
 from sfumato.data.sources.layout import arranged, split_of_files
 from sfumato.data.sources.notice import Notice
-from sfumato.data.sources.options import USUAL, ReadOptions
+from sfumato.data.sources.options import DEFAULT_OPTIONS, ReadOptions
 from sfumato.data.sources.source import Listing, Source, stat_signature
 from sfumato.data.sources.webdataset import with_samples
 from sfumato.utils.text import printable
@@ -27,7 +27,7 @@ class ShardSource(Source):
         options: How their images are read.
     """
 
-    def __init__(self, root: Path, names: Sequence[str], options: ReadOptions = USUAL) -> None:
+    def __init__(self, root: Path, names: Sequence[str], options: ReadOptions = DEFAULT_OPTIONS) -> None:
         self.options = options
         self.title = f"the tars in {printable(str(root))}"
         self.identity = str(root.resolve())

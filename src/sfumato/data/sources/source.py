@@ -9,7 +9,7 @@ from pathlib import Path
 
 from sfumato.data.sources.entry import Entry, Unreadable
 from sfumato.data.sources.notice import Notice
-from sfumato.data.sources.options import USUAL, ReadOptions
+from sfumato.data.sources.options import DEFAULT_OPTIONS, ReadOptions
 from sfumato.utils.text import printable
 
 Cell = str | int | float | bool | None
@@ -104,7 +104,7 @@ class FileSource(Source):
 
     kind: str
 
-    def __init__(self, path: Path, options: ReadOptions = USUAL) -> None:
+    def __init__(self, path: Path, options: ReadOptions = DEFAULT_OPTIONS) -> None:
         self.options = options
         self.title = f"the {self.kind} {printable(str(path))}"
         self.identity = str(path.resolve())

@@ -30,7 +30,7 @@ class Labelled(Wrapper):
         return denoised
 
 
-class Watched(Wrapper):
+class Observed(Wrapper):
     """A denoiser that says how many images it looked at, after every evaluation; for progress bars."""
 
     def __init__(self, inner: Denoiser, on_evaluation: Callable[[int], None]) -> None:

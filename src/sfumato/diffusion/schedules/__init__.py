@@ -11,7 +11,7 @@ from sfumato.diffusion.schedules.discrete import (
     ZeroTerminal,
 )
 from sfumato.errors import ConfigError
-from sfumato.utils.registry import named
+from sfumato.utils.registry import parse_part
 
 __all__ = [
     "SCHEDULES",
@@ -48,7 +48,7 @@ def schedule_for(name: str, *, zero_terminal_snr: bool = False, shift: float = 1
     Raises:
         ConfigError: an unknown name or setting; zero terminal SNR for a schedule without steps; an impossible shift.
     """
-    schedule = named(SCHEDULES, name, "schedule", ConfigError)
+    schedule = parse_part(SCHEDULES, name, "schedule", ConfigError)
     if zero_terminal_snr:
         if not isinstance(schedule, BetaSchedule):
             discrete = [known for known, one in SCHEDULES.items() if isinstance(one, BetaSchedule)]

@@ -106,7 +106,7 @@ class LinearBeta(BetaSchedule):
     beta_end: float = 0.02
 
     def __post_init__(self) -> None:
-        _refuse_impossible_betas(self.timesteps, self.beta_start, self.beta_end)
+        _check_betas(self.timesteps, self.beta_start, self.beta_end)
 
     @cached_property
     def betas(self) -> Betas:
@@ -133,7 +133,7 @@ class ScaledLinearBeta(BetaSchedule):
     beta_end: float = 0.012
 
     def __post_init__(self) -> None:
-        _refuse_impossible_betas(self.timesteps, self.beta_start, self.beta_end)
+        _check_betas(self.timesteps, self.beta_start, self.beta_end)
 
     @cached_property
     def betas(self) -> Betas:
@@ -158,7 +158,7 @@ class Cosine(BetaSchedule):
     offset: float = 0.008
 
     def __post_init__(self) -> None:
-        _refuse_no_steps(self.timesteps)
+        _check_timesteps(self.timesteps)
         if not 0 <= self.offset < 1:
             raise ConfigError(f"the cosine schedule has no offset {self.offset}", "Choose 0 or more, below 1.")
 
@@ -189,7 +189,7 @@ class Sigmoid(BetaSchedule):
     temperature: float = 1.0
 
     def __post_init__(self) -> None:
-        _refuse_no_steps(self.timesteps)
+        _check_timesteps(self.timesteps)
         tau = self.temperature
         if not (tau > 0 and -30 * tau <= self.start <= self.end - 1e-3 * tau and self.end <= 30 * tau):
             raise ConfigError(
@@ -243,12 +243,12 @@ def _betas_of(alpha_bar: Float64[Tensor, " stops"]) -> Betas:
     return (1 - alpha_bar[1:] / alpha_bar[:-1]).clamp(max=MOST_BETA)
 
 
-def _refuse_no_steps(timesteps: int) -> None:
+def _check_timesteps(timesteps: int) -> None:
     if timesteps < 1:
         raise ConfigError(f"{timesteps} timesteps are no schedule", "Choose at least 1; the paper has 1000.")
 
 
-def _refuse_impossible_betas(timesteps: int, beta_start: float, beta_end: float) -> None:
+def _check_betas(timesteps: int, beta_start: float, beta_end: float) -> None:
     if not 0 < beta_start <= beta_end < 1:
         raise ConfigError(
             f"betas from {beta_start} to {beta_end} are not a noise schedule",

@@ -15,7 +15,7 @@ BATCH = 64
 """Images that are looked at together, however many are given, so that memory stays flat."""
 
 
-class Look(NamedTuple):
+class NetworkOutput(NamedTuple):
     """What a network says of images.
 
     Attributes:
@@ -45,7 +45,7 @@ class Features(ABC):
         return self.look(images).features
 
     @torch.no_grad()
-    def look(self, images: Float32[Tensor, "n c h w"]) -> Look:
+    def look(self, images: Float32[Tensor, "n c h w"]) -> NetworkOutput:
         """The features of images in [-1, 1], on their device, and their classes' logits.
 
         Args:
@@ -57,15 +57,15 @@ class Features(ABC):
         """
         looks = [self._look(part) for part in images.split(BATCH)]
         features = torch.cat([look.features for look in looks])
-        self._refuse_infinite(images, features)
+        self._check_finite_values(images, features)
         logits = [look.logits for look in looks if look.logits is not None]
-        return Look(features, torch.cat(logits) if logits else None)
+        return NetworkOutput(features, torch.cat(logits) if logits else None)
 
     @abstractmethod
-    def _look(self, images: Float32[Tensor, "n c h w"]) -> Look:
+    def _look(self, images: Float32[Tensor, "n c h w"]) -> NetworkOutput:
         """The same of a few images."""
 
-    def _refuse_infinite(self, images: Tensor, features: Tensor) -> None:
+    def _check_finite_values(self, images: Tensor, features: Tensor) -> None:
         bad = ~features.isfinite().all(1)
         if not bad.any():
             return

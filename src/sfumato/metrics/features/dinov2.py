@@ -9,7 +9,7 @@ from jaxtyping import Float32
 from torch import Tensor, nn
 
 from sfumato.errors import RunError
-from sfumato.metrics.features.base import Features, Look
+from sfumato.metrics.features.base import Features, NetworkOutput
 from sfumato.metrics.features.fitting import as_rgb, resized
 from sfumato.metrics.features.network import content_digest
 
@@ -36,11 +36,11 @@ class Dinov2Features(Features):
         self.width = width
         self._network = network.eval()
 
-    def _look(self, images: Float32[Tensor, "n c h w"]) -> Look:
+    def _look(self, images: Float32[Tensor, "n c h w"]) -> NetworkOutput:
         mean, deviation = (torch.tensor(each, device=images.device).reshape(3, 1, 1) for each in (MEAN, DEVIATION))
         pictures = (resized(as_rgb(images), SIDE, SIDE, mode="bicubic").clamp(-1, 1) + 1) / 2
         network = self._network.to(images.device)
-        return Look(network((pictures - mean) / deviation).pooler_output, None)
+        return NetworkOutput(network((pictures - mean) / deviation).pooler_output, None)
 
 
 def dinov2(weights: Path | None = None) -> Dinov2Features:

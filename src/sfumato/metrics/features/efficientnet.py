@@ -9,7 +9,7 @@ from jaxtyping import Float32
 from torch import Tensor, nn
 
 from sfumato.errors import RunError
-from sfumato.metrics.features.base import Features, Look
+from sfumato.metrics.features.base import Features, NetworkOutput
 from sfumato.metrics.features.fitting import as_rgb, resized
 from sfumato.metrics.features.network import content_digest
 
@@ -40,10 +40,10 @@ class EfficientNetFeatures(Features):
         self.name = name
         self._network = network.eval()
 
-    def _look(self, images: Float32[Tensor, "n c h w"]) -> Look:
+    def _look(self, images: Float32[Tensor, "n c h w"]) -> NetworkOutput:
         network = self._network.to(images.device)
         maps: Tensor = network.extract_features(preprocessed(images))  # type: ignore[operator]  # a foreign method
-        return Look(maps.mean((2, 3)), None)
+        return NetworkOutput(maps.mean((2, 3)), None)
 
 
 def preprocessed(images: Float32[Tensor, "n c h w"]) -> Float32[Tensor, "n 3 224 224"]:

@@ -9,7 +9,7 @@ from jaxtyping import Float32
 from torch import Tensor, nn
 
 from sfumato.errors import RunError
-from sfumato.metrics.features.base import Features, Look
+from sfumato.metrics.features.base import Features, NetworkOutput
 from sfumato.metrics.features.fitting import as_rgb
 from sfumato.metrics.features.network import content_digest
 from sfumato.utils.depth import EIGHT_BITS
@@ -36,10 +36,10 @@ class InceptionFeatures(Features):
         self.name = name
         self._network = network.eval()
 
-    def _look(self, images: Float32[Tensor, "n c h w"]) -> Look:
+    def _look(self, images: Float32[Tensor, "n c h w"]) -> NetworkOutput:
         pixels = EIGHT_BITS.to_pixels(as_rgb(images).cpu()).to(images.device)
         (features,) = self._network.to(images.device)(pixels)
-        return Look(features, None)
+        return NetworkOutput(features, None)
 
 
 def inception(weights: Path | None = None) -> InceptionFeatures:
@@ -64,7 +64,7 @@ def inception(weights: Path | None = None) -> InceptionFeatures:
             f"The features 'inception' need torch-fidelity and torchvision ({error})",
             "Install them with: pip install 'sfumato[fid]'.",
         ) from error
-    _refuse_programs(file)
+    _check_no_programs(file)
     try:
         network = FeatureExtractorInceptionV3("inception-v3-compat", [LAYER], feature_extractor_weights_path=str(file))
     except (RuntimeError, AttributeError, TypeError) as error:
@@ -73,7 +73,7 @@ def inception(weights: Path | None = None) -> InceptionFeatures:
     return InceptionFeatures("inception" if digest == DIGEST else f"inception-{digest}", network)
 
 
-def _refuse_programs(file: Path) -> None:
+def _check_no_programs(file: Path) -> None:
     """Raises `RunError` unless the file is read without running what may be in it, as torch-fidelity would."""
     try:
         torch.load(file, map_location="meta", weights_only=True)

@@ -12,7 +12,7 @@ from jaxtyping import Float32
 from torch import Tensor
 
 from sfumato.errors import RunError
-from sfumato.metrics.features.base import Features, Look
+from sfumato.metrics.features.base import Features, NetworkOutput
 from sfumato.metrics.features.fitting import as_rgb, resized
 
 Side = int | None
@@ -52,7 +52,7 @@ class NetworkFeatures(Features):
     """
 
     def __init__(self, path: Path, signature: Signature, program: Callable[[Tensor], Sequence[Tensor]]) -> None:
-        _refuse_foreign(path, signature)
+        _check_foreign(path, signature)
         self.name = f"{path.stem}-{content_digest(path)}"
         *logits, (_, width) = signature.outputs
         self.width = width or 0
@@ -61,7 +61,7 @@ class NetworkFeatures(Features):
         self._program = program
         _, _, self._height, self._width = signature.input
 
-    def _look(self, images: Float32[Tensor, "n c h w"]) -> Look:
+    def _look(self, images: Float32[Tensor, "n c h w"]) -> NetworkOutput:
         fitting = resized(as_rgb(images), self._height, self._width).contiguous()
         try:
             *logits, features = self._program(fitting)
@@ -72,10 +72,10 @@ class NetworkFeatures(Features):
             reason = (str(error).strip() or type(error).__name__).splitlines()[0]
             problem = f"{self._path} fails on {count} RGB images of {width} x {height} pixels: {reason}"
             raise RunError(problem, CONVENTION) from error
-        return Look(features.float(), logits[0].float() if logits else None)
+        return NetworkOutput(features.float(), logits[0].float() if logits else None)
 
 
-def _refuse_foreign(path: Path, signature: Signature) -> None:
+def _check_foreign(path: Path, signature: Signature) -> None:
     match signature.input:
         case (None, 3, _, _):
             pass

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float32
 from torch import Tensor
 
-from sfumato.metrics.features.base import Features, Look
+from sfumato.metrics.features.base import Features, NetworkOutput
 from sfumato.metrics.features.fitting import resized
 
 SIDE = 32
@@ -27,9 +27,9 @@ class PixelFeatures(Features):
     name = "pixels"
     width = WIDTH
 
-    def _look(self, images: Float32[Tensor, "n c h w"]) -> Look:
+    def _look(self, images: Float32[Tensor, "n c h w"]) -> NetworkOutput:
         small = resized(images, SIDE, SIDE).flatten(1)
-        return Look(small @ projection(images.shape[1]).to(images.device), None)
+        return NetworkOutput(small @ projection(images.shape[1]).to(images.device), None)
 
 
 @lru_cache(maxsize=4)

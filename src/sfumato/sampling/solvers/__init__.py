@@ -2,32 +2,32 @@
 
 from sfumato.errors import SamplingError
 from sfumato.sampling.solvers.adaptive import Adaptive
-from sfumato.sampling.solvers.base import Moment, NoiseSource, Solver, Step
+from sfumato.sampling.solvers.base import NoiseSource, Solver, SolverState, Step
 from sfumato.sampling.solvers.multistep import DEIS, IPNDM, DPMSolver
-from sfumato.sampling.solvers.single import DDIM, Ancestral, Euler, Heun
+from sfumato.sampling.solvers.single import DDIM, DDPM, Euler, Heun
 from sfumato.sampling.solvers.unipc import UniPC
-from sfumato.utils.registry import named
+from sfumato.utils.registry import parse_part
 
 __all__ = [
     "DDIM",
+    "DDPM",
     "DEIS",
     "IPNDM",
     "SOLVERS",
     "Adaptive",
-    "Ancestral",
     "DPMSolver",
     "Euler",
     "Heun",
-    "Moment",
     "NoiseSource",
     "Solver",
+    "SolverState",
     "Step",
     "UniPC",
     "solver_for",
 ]
 
 SOLVERS: dict[str, Solver] = {
-    "ddpm": Ancestral(),
+    "ddpm": DDPM(),
     "ddim": DDIM(),
     "euler": Euler(),
     "heun": Heun(),
@@ -54,10 +54,10 @@ def solver_for(name: str) -> Solver:
     Raises:
         SamplingError: an unknown name or setting; lists what is possible.
     """
-    return named(SOLVERS, name, "solver", SamplingError)
+    return parse_part(SOLVERS, name, "solver", SamplingError)
 
 
-def refuse_random(solver: Solver) -> None:
+def check_deterministic(solver: Solver) -> None:
     """Raises `SamplingError` unless the solver is deterministic; lists those that are."""
     if not solver.deterministic:
         known = [name for name, one in SOLVERS.items() if one.deterministic]

@@ -14,8 +14,8 @@ import torch
 
 from sfumato.diffusion.denoiser import Denoiser
 from sfumato.diffusion.schedules import Schedule
-from sfumato.sampling.ode import integrate, refuse_tolerances
-from sfumato.sampling.solvers.base import Moment, NoiseSource, Solver, Step
+from sfumato.sampling.ode import check_tolerances, integrate
+from sfumato.sampling.solvers.base import NoiseSource, Solver, SolverState, Step
 from sfumato.utils.shapes import Images, Times, over
 
 
@@ -38,18 +38,18 @@ class Adaptive(Solver):
     atol: float = 1e-5
 
     @property
-    def usual_steps(self) -> int:
+    def default_steps(self) -> int:
         """Few, since it finds its own between them."""
         return 1
 
     def __post_init__(self) -> None:
-        refuse_tolerances(self.rtol, self.atol)
+        check_tolerances(self.rtol, self.atol)
 
     def step(
-        self, denoiser: Denoiser, x_t: Images, t: Times, s: Times, noise: NoiseSource, past: Sequence[Moment]
+        self, denoiser: Denoiser, x_t: Images, t: Times, s: Times, noise: NoiseSource, past: Sequence[SolverState]
     ) -> Step:
         """Along the flow to s."""
-        now = Moment(t, x_t, denoiser(x_t, t))
+        now = SolverState(t, x_t, denoiser(x_t, t))
         if s > 0:
             return Step(now, self.follow(denoiser, x_t, t, s))
         earliest = torch.full_like(t, denoiser.schedule.earliest).minimum(t)

@@ -16,7 +16,7 @@ NoiseSource = Callable[[], Images]
 """Draws standard normal noise of the batch's shape, fresh at each call."""
 
 
-class Moment(NamedTuple):
+class SolverState(NamedTuple):
     """One stop of a trajectory: the time, the noisy images, and the estimate of the clean ones."""
 
     t: Times
@@ -27,7 +27,7 @@ class Moment(NamedTuple):
 class Step(NamedTuple):
     """What a step leaves: the stop it began at, as the rule saw it, and the new x_s."""
 
-    now: Moment
+    now: SolverState
     x_s: Images
 
 
@@ -40,17 +40,17 @@ class Solver(ABC):
         return 0
 
     @property
-    def least_steps(self) -> int:
+    def min_steps(self) -> int:
         """Fewer steps than this make no use of the rule, and are refused."""
         return 1
 
     @property
-    def usual_steps(self) -> int:
+    def default_steps(self) -> int:
         """How many steps suit it where none are named."""
         return 20
 
     @property
-    def usual_grid(self) -> str:
+    def default_grid(self) -> str:
         """The grid that suits it where none is named."""
         return defaults.GRID
 
@@ -61,7 +61,7 @@ class Solver(ABC):
 
     @abstractmethod
     def step(
-        self, denoiser: Denoiser, x_t: Images, t: Times, s: Times, noise: NoiseSource, past: Sequence[Moment]
+        self, denoiser: Denoiser, x_t: Images, t: Times, s: Times, noise: NoiseSource, past: Sequence[SolverState]
     ) -> Step:
         """From x_t at t to x_s at s.
 

@@ -23,8 +23,8 @@ from sfumato.diffusion.conversions import noise_in
 from sfumato.diffusion.denoiser import Denoiser
 from sfumato.diffusion.schedules import Schedule
 from sfumato.errors import SamplingError
-from sfumato.sampling.solvers.base import Moment, NoiseSource, Solver, Step
-from sfumato.sampling.solvers.single import refuse_eta
+from sfumato.sampling.solvers.base import NoiseSource, Solver, SolverState, Step
+from sfumato.sampling.solvers.single import check_eta
 from sfumato.utils.shapes import Images, Times, over
 
 
@@ -61,23 +61,23 @@ class Multistep(Solver):
         return self.order - 1
 
     @property
-    def least_steps(self) -> int:
+    def min_steps(self) -> int:
         """What it takes to combine `order` stops once, as the step that ends at t = 0 combines none."""
         return self.order + 1 if self.order > 1 else 1
 
     def step(
-        self, denoiser: Denoiser, x_t: Images, t: Times, s: Times, noise: NoiseSource, past: Sequence[Moment]
+        self, denoiser: Denoiser, x_t: Images, t: Times, s: Times, noise: NoiseSource, past: Sequence[SolverState]
     ) -> Step:
         """Evaluate, then combine. Earlier stops without any signal are left out."""
         schedule = denoiser.schedule
-        now = Moment(t, x_t, denoiser(x_t, t))
+        now = SolverState(t, x_t, denoiser(x_t, t))
         if s == 0:
             return Step(now, now.x0_hat)
         seen = takewhile(lambda stop: schedule.alpha(stop.t) > 0, past[: self.order - 1])
         return Step(now, self.combine(schedule, s, [now, *seen], noise))
 
     @abstractmethod
-    def combine(self, schedule: Schedule, s: Times, stops: Sequence[Moment], noise: NoiseSource) -> Images:
+    def combine(self, schedule: Schedule, s: Times, timesteps: Sequence[SolverState], noise: NoiseSource) -> Images:
         """x_s > 0 from the newest stops, the latest first."""
 
 
@@ -86,7 +86,7 @@ class DPMSolver(Multistep):
     """DPM-Solver++ in its multistep form, as an ODE or an SDE. arXiv 2211.01095; Algorithm 2 is 2M.
 
     Order 1 is DDIM with the same eta at 0 and 1. Order 3 extrapolates by the whole quadratic: the authors' code, and
-    diffusers', halve its second derivative, and so are of order 2 (tests/core/test_solver_order.py).
+    diffusers', halve its second derivative, and so are of order 2 (tests/sampling/test_solver_order.py).
 
     Args:
         order: 1, 2 (2M) or 3 (3M).
@@ -101,7 +101,7 @@ class DPMSolver(Multistep):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        refuse_eta(self.eta)
+        check_eta(self.eta)
 
     @property
     def highest_order(self) -> int:
@@ -113,28 +113,28 @@ class DPMSolver(Multistep):
         """At eta 0."""
         return self.eta == 0
 
-    def combine(self, schedule: Schedule, s: Times, stops: Sequence[Moment], noise: NoiseSource) -> Images:
+    def combine(self, schedule: Schedule, s: Times, timesteps: Sequence[SolverState], noise: NoiseSource) -> Images:
         """x_s = sigma_s / sigma_t e^(-eta h) x_t + alpha_s (integral of the extrapolated x0_hat) + spread z."""
-        now = stops[0]
+        now = timesteps[0]
         h = _half_logsnr(schedule, s) - _half_logsnr(schedule, now.t)
         forgotten = _decayed(self.eta, h)
         keep = schedule.sigma(s) / schedule.sigma(now.t) * (1 - forgotten)
         x_s = over(keep, now.x_t) * now.x_t
-        for weight, term in zip(self._weights(h, len(stops)), _taylor(schedule, stops), strict=True):
+        for weight, term in zip(self._weights(h, len(timesteps)), _taylor(schedule, timesteps), strict=True):
             x_s = x_s + over(schedule.alpha(s) * weight, x_s) * term
         if self.eta:
             x_s = x_s + over(schedule.sigma(s) * _decayed(2 * self.eta, h).sqrt(), x_s) * noise()
         return x_s
 
-    def _weights(self, h: Times, stops: int) -> tuple[Times, ...]:
+    def _weights(self, h: Times, timesteps: int) -> tuple[Times, ...]:
         """What each Taylor term contributes: the integral of r exp(-r (h - u)) u^j / j! over [0, h], r = 1 + eta.
 
         With two stops the paper has h / 2 times the first in the place of the second ("midpoint", Algorithm 2).
         """
         rate = 1 + self.eta
         whole = _decayed(rate, h)
-        if stops < 3:
-            return (whole, whole * h / 2)[:stops]
+        if timesteps < 3:
+            return (whole, whole * h / 2)[:timesteps]
         linear = h - whole / rate
         return whole, linear, h**2 / 2 - linear / rate
 
@@ -149,13 +149,13 @@ def _decayed(rate: float, h: Times) -> Times:
     return -torch.expm1(-rate * h) if rate else torch.zeros_like(h)
 
 
-def _taylor(schedule: Schedule, stops: Sequence[Moment]) -> list[Images]:
+def _taylor(schedule: Schedule, timesteps: Sequence[SolverState]) -> list[Images]:
     """x0_hat and its first and second derivative in lambda at the newest stop, as far as the stops tell.
 
     From the parabola through three stops, in Newton's divided differences.
     """
-    half = [_half_logsnr(schedule, stop.t) for stop in stops]
-    estimates = [stop.x0_hat for stop in stops]
+    half = [_half_logsnr(schedule, stop.t) for stop in timesteps]
+    estimates = [stop.x0_hat for stop in timesteps]
     slopes = [
         (newer - older) / over(at - before, newer)
         for newer, older, at, before in zip(estimates, estimates[1:], half, half[1:], strict=False)
@@ -175,14 +175,14 @@ class NoiseMultistep(Multistep):
         """As published."""
         return 4
 
-    def combine(self, schedule: Schedule, s: Times, stops: Sequence[Moment], noise: NoiseSource) -> Images:
+    def combine(self, schedule: Schedule, s: Times, timesteps: Sequence[SolverState], noise: NoiseSource) -> Images:
         """alpha_s x0_hat + sigma_s noise_hat + alpha_s sum of w_j (noise_hat_j - noise_hat)."""
-        now = stops[0]
-        noises = [noise_in(stop.x_t, stop.x0_hat, schedule.alpha(stop.t), schedule.sigma(stop.t)) for stop in stops]
+        now = timesteps[0]
+        noises = [noise_in(stop.x_t, stop.x0_hat, schedule.alpha(stop.t), schedule.sigma(stop.t)) for stop in timesteps]
         x_s = over(schedule.alpha(s), now.x_t) * now.x0_hat + over(schedule.sigma(s), now.x_t) * noises[0]
-        if len(stops) == 1:
+        if len(timesteps) == 1:
             return x_s
-        weights = self.weights([_log_rho(schedule, stop.t) for stop in stops], _log_rho(schedule, s))
+        weights = self.weights([_log_rho(schedule, stop.t) for stop in timesteps], _log_rho(schedule, s))
         for weight, earlier in zip(weights[1:], noises[1:], strict=True):
             x_s = x_s + over(schedule.alpha(s) * weight, x_s) * (earlier - noises[0])
         return x_s
@@ -197,7 +197,7 @@ ADAMS_BASHFORTH = {
     3: (23 / 12, -16 / 12, 5 / 12),
     4: (55 / 24, -59 / 24, 37 / 24, -9 / 24),
 }
-"""Coefficients for equal strides by the number of stops, the newest first."""
+"""Preconditioning for equal strides by the number of stops, the newest first."""
 
 
 @dataclass(frozen=True)

@@ -12,12 +12,12 @@ from sfumato.diffusion.denoiser import Denoiser
 from sfumato.diffusion.gaussian import Gaussian
 from sfumato.diffusion.schedules import Schedule
 from sfumato.errors import SamplingError
-from sfumato.sampling.solvers.base import Moment, NoiseSource, Solver, Step
+from sfumato.sampling.solvers.base import NoiseSource, Solver, SolverState, Step
 from sfumato.utils.shapes import Images, Times, over
 
 
 @dataclass(frozen=True)
-class Ancestral(Solver):
+class DDPM(Solver):
     """DDPM's sampler: draw x_s from q(x_s | x_t, x0_hat). Algorithm 2 of DDPM, formulas 9 to 11 of the article.
 
     Over a stride the posterior is that of the stride, not of one step. The step that ends at t = 0 adds no noise.
@@ -34,12 +34,12 @@ class Ancestral(Solver):
             raise SamplingError(f"the variance {self.variance!r} is unknown", "Choose small or large.")
 
     @property
-    def usual_steps(self) -> int:
+    def default_steps(self) -> int:
         """As many as DDPM's schedule has."""
         return 1000
 
     @property
-    def usual_grid(self) -> str:
+    def default_grid(self) -> str:
         """With as many steps, DDPM's own."""
         return "uniform"
 
@@ -49,11 +49,11 @@ class Ancestral(Solver):
         return False
 
     def step(
-        self, denoiser: Denoiser, x_t: Images, t: Times, s: Times, noise: NoiseSource, past: Sequence[Moment]
+        self, denoiser: Denoiser, x_t: Images, t: Times, s: Times, noise: NoiseSource, past: Sequence[SolverState]
     ) -> Step:
         """mean + sqrt(variance) z, and the mean alone at s = 0."""
         x0_hat: Images = denoiser(x_t, t)
-        now = Moment(t, x_t, x0_hat)
+        now = SolverState(t, x_t, x0_hat)
         posterior = denoiser.schedule.posterior(x_t, x0_hat, t, s)
         if s == 0:
             return Step(now, posterior.mean)
@@ -67,7 +67,7 @@ class DDIM(Solver):
     """Keeps the share of the noise that it has seen and draws the rest anew. DDIM (arXiv 2010.02502), eq. 12 and 16.
 
     Args:
-        eta: 0 keeps all of it and is deterministic; 1 is `Ancestral("small")`.
+        eta: 0 keeps all of it and is deterministic; 1 is `DDPM("small")`.
 
     Raises:
         SamplingError: eta is not in [0, 1]; beyond, the noise kept would be the root of a negative number.
@@ -76,7 +76,7 @@ class DDIM(Solver):
     eta: float = 0.0
 
     def __post_init__(self) -> None:
-        refuse_eta(self.eta)
+        check_eta(self.eta)
 
     @property
     def deterministic(self) -> bool:
@@ -84,7 +84,7 @@ class DDIM(Solver):
         return self.eta == 0
 
     def step(
-        self, denoiser: Denoiser, x_t: Images, t: Times, s: Times, noise: NoiseSource, past: Sequence[Moment]
+        self, denoiser: Denoiser, x_t: Images, t: Times, s: Times, noise: NoiseSource, past: Sequence[SolverState]
     ) -> Step:
         """alpha_s x0_hat + sqrt(sigma_s^2 - v) noise_hat + sqrt(v) z, with v = eta^2 sigma_s^2 (1 - SNR_t / SNR_s)."""
         schedule = denoiser.schedule
@@ -95,7 +95,7 @@ class DDIM(Solver):
         x_s = over(schedule.alpha(s), x_t) * x0_hat + over(sigma * (1 - renewed).sqrt(), x_t) * noise_hat
         if renewed > 0 and s > 0:
             x_s = x_s + over(sigma * renewed.sqrt(), x_t) * noise()
-        return Step(Moment(t, x_t, x0_hat), x_s)
+        return Step(SolverState(t, x_t, x0_hat), x_s)
 
 
 @dataclass(frozen=True)
@@ -137,12 +137,12 @@ class Euler(Solver):
         return self.churn == 0
 
     def step(
-        self, denoiser: Denoiser, x_t: Images, t: Times, s: Times, noise: NoiseSource, past: Sequence[Moment]
+        self, denoiser: Denoiser, x_t: Images, t: Times, s: Times, noise: NoiseSource, past: Sequence[SolverState]
     ) -> Step:
         """Up by the churn, then down to s."""
         x, noisier = self._churned(denoiser.schedule, x_t, t, noise)
         x0_hat: Images = denoiser(x, noisier)
-        now = Moment(noisier, x, x0_hat)
+        now = SolverState(noisier, x, x0_hat)
         return Step(now, self._move(denoiser, now, s))
 
     def _churned(self, schedule: Schedule, x_t: Images, t: Times, noise: NoiseSource) -> tuple[Images, Times]:
@@ -154,7 +154,7 @@ class Euler(Solver):
         risen = schedule.transition(x_t, t, noisier)
         return risen.mean + self.churn_noise * risen.variance.sqrt() * noise(), noisier
 
-    def _move(self, denoiser: Denoiser, now: Moment, s: Times) -> Images:
+    def _move(self, denoiser: Denoiser, now: SolverState, s: Times) -> Images:
         """Along the tangent at `now`."""
         return _along(denoiser.schedule, now, s, now.x0_hat, _noise_hat(denoiser.schedule, now))
 
@@ -168,32 +168,32 @@ class Heun(Euler):
     """
 
     @property
-    def usual_steps(self) -> int:
+    def default_steps(self) -> int:
         """19 evaluations."""
         return 10
 
-    def _move(self, denoiser: Denoiser, now: Moment, s: Times) -> Images:
+    def _move(self, denoiser: Denoiser, now: SolverState, s: Times) -> Images:
         """Euler's step, a look from its end, and the step again with the mean of both looks."""
         schedule, x_s = denoiser.schedule, super()._move(denoiser, now, s)
         if s == 0:
             return x_s
-        then = Moment(s, x_s, denoiser(x_s, s))
+        then = SolverState(s, x_s, denoiser(x_s, s))
         x0_hat = (now.x0_hat + then.x0_hat) / 2
         return _along(schedule, now, s, x0_hat, (_noise_hat(schedule, now) + _noise_hat(schedule, then)) / 2)
 
 
-def _noise_hat(schedule: Schedule, now: Moment) -> Images:
+def _noise_hat(schedule: Schedule, now: SolverState) -> Images:
     return noise_in(now.x_t, now.x0_hat, schedule.alpha(now.t), schedule.sigma(now.t))
 
 
-def _along(schedule: Schedule, now: Moment, s: Times, x0_hat: Images, noise_hat: Images) -> Images:
+def _along(schedule: Schedule, now: SolverState, s: Times, x0_hat: Images, noise_hat: Images) -> Images:
     """x + (alpha_s - alpha_t) x0_hat + (sigma_s - sigma_t) noise_hat."""
     of_data = schedule.alpha(s) - schedule.alpha(now.t)
     of_noise = schedule.sigma(s) - schedule.sigma(now.t)
     return now.x_t + over(of_data, now.x_t) * x0_hat + over(of_noise, now.x_t) * noise_hat
 
 
-def refuse_eta(eta: float) -> None:
+def check_eta(eta: float) -> None:
     """Raises `SamplingError` unless eta is in [0, 1]."""
     if not 0 <= eta <= 1:
         raise SamplingError(f"eta {eta} is out of range", "Choose 0 (no fresh noise) to 1 (as much as DDPM draws).")

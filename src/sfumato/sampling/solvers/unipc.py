@@ -12,7 +12,7 @@ from torch import Tensor
 from sfumato.diffusion.denoiser import Denoiser
 from sfumato.diffusion.schedules import Schedule
 from sfumato.errors import SamplingError
-from sfumato.sampling.solvers.base import Moment, NoiseSource, Solver, Step
+from sfumato.sampling.solvers.base import NoiseSource, Solver, SolverState, Step
 from sfumato.utils.shapes import Images, Times, over
 
 
@@ -45,33 +45,35 @@ class UniPC(Solver):
         return self.order
 
     @property
-    def least_steps(self) -> int:
+    def min_steps(self) -> int:
         """What it takes to combine `order` stops once, as the step that ends at t = 0 combines none."""
         return self.order + 1 if self.order > 1 else 1
 
     def step(
-        self, denoiser: Denoiser, x_t: Images, t: Times, s: Times, noise: NoiseSource, past: Sequence[Moment]
+        self, denoiser: Denoiser, x_t: Images, t: Times, s: Times, noise: NoiseSource, past: Sequence[SolverState]
     ) -> Step:
         """Evaluate, correct x_t, predict x_s. Earlier stops without any signal are left out."""
         schedule = denoiser.schedule
         x0_hat: Images = denoiser(x_t, t)
         seen = list(takewhile(lambda stop: schedule.alpha(stop.t) > 0, past))
         corrected = self._advance(schedule, seen, t, x0_hat) if seen else x_t
-        now = Moment(t, corrected, x0_hat)
+        now = SolverState(t, corrected, x0_hat)
         if s == 0:
             return Step(now, x0_hat)
         return Step(now, self._advance(schedule, [now, *seen][: self.order], s))
 
-    def _advance(self, schedule: Schedule, stops: Sequence[Moment], s: Times, at_end: Images | None = None) -> Images:
+    def _advance(
+        self, schedule: Schedule, timesteps: Sequence[SolverState], s: Times, at_end: Images | None = None
+    ) -> Images:
         """x_s from the stops, the latest first, and from the estimate at the end too, if it is known."""
-        now = stops[0]
-        half_logsnr = [schedule.logsnr(stop.t) / 2 for stop in stops]
+        now = timesteps[0]
+        half_logsnr = [schedule.logsnr(stop.t) / 2 for stop in timesteps]
         h = schedule.logsnr(s) / 2 - half_logsnr[0]
         x_s = over(schedule.sigma(s) / schedule.sigma(now.t), now.x_t) * now.x_t
         x_s = x_s - over(schedule.alpha(s) * torch.expm1(-h), x_s) * now.x0_hat
         places = [(at - half_logsnr[0]) / h for at in half_logsnr[1:]]
         differences = [
-            (stop.x0_hat - now.x0_hat) / over(place, x_s) for stop, place in zip(stops[1:], places, strict=True)
+            (stop.x0_hat - now.x0_hat) / over(place, x_s) for stop, place in zip(timesteps[1:], places, strict=True)
         ]
         if at_end is not None:
             places.append(torch.ones_like(h))

@@ -2,10 +2,10 @@
 
 from sfumato.utils.progress.bars import comparison_bar, evaluations_bar, sampling_bar, stages_bar
 from sfumato.utils.progress.display import print_sentence
-from sfumato.utils.progress.training import TrainingProgress, shows_bars
+from sfumato.utils.progress.training import TrainingBar, shows_bars
 
 __all__ = [
-    "TrainingProgress",
+    "TrainingBar",
     "comparison_bar",
     "evaluations_bar",
     "print_sentence",

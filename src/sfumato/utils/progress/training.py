@@ -12,7 +12,7 @@ LOSS_MEMORY = 0.98
 """Weight of the past in the loss that is shown, an exponential moving average over steps."""
 
 
-class TrainingProgress:
+class TrainingBar:
     """Shows how training gets on, on stdout. A context manager, and a `Reporter` of `sfumato.train`."""
 
     def __init__(self) -> None:
@@ -22,7 +22,7 @@ class TrainingProgress:
         self._waited_before = 0.0
         self._loss: float | None = None
 
-    def __enter__(self) -> "TrainingProgress":
+    def __enter__(self) -> "TrainingBar":
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -1,0 +1,112 @@
+"""A route: solver, grid, steps and clipping, by name or as parts."""
+
+import pytest
+import torch
+from torch import Tensor
+
+from sfumato.diffusion import analytic
+from sfumato.diffusion.denoiser import Denoiser
+from sfumato.diffusion.guidance import AutoGuided, DynamicThreshold
+from sfumato.diffusion.schedules import Cosine, Flow, LinearBeta
+from sfumato.errors import SamplingError
+from sfumato.sampling import timesteps as time_grids
+from sfumato.sampling.sampler import ImageNoise, sample, sampler_config, trajectory
+from sfumato.sampling.solvers import DDIM, SOLVERS, DPMSolver, Solver, UniPC
+
+LINEAR = LinearBeta()
+
+
+def plain() -> Denoiser:
+    """The exact denoiser of a Gaussian."""
+    return analytic.gaussian(LINEAR, torch.full((1, 2, 2), 0.2), 0.04)
+
+
+def test_in_continuous_time_a_solver_takes_its_usual_steps() -> None:
+    for name, steps in [("ddpm", 1000), ("ddim", 20), ("heun", 10), ("unipc-3", 20), ("adaptive", 1)]:
+        assert len(sampler_config(Flow(), solver=name, time_grid="uniform").timesteps) == steps + 1
+
+
+def test_a_route_is_what_its_names_say() -> None:
+    sampler = sampler_config(LINEAR, solver="ddim:eta=0.5", time_grid="karras:rho=5", steps=9, clip="none")
+    assert sampler.solver == DDIM(0.5)
+    assert (sampler.timesteps == time_grids.Karras(5.0)(LINEAR, 9)).all()
+    model = plain()
+    assert sampler.clip(model) is model
+    parts = sampler_config(LINEAR, solver=DDIM(0.5), time_grid=time_grids.Karras(5.0), steps=9)
+    assert parts.solver == sampler.solver
+    assert (parts.timesteps == sampler.timesteps).all()
+
+
+@pytest.mark.parametrize("name", SOLVERS)
+def test_the_fewest_steps_of_a_solver_are_taken_and_one_less_is_refused(name: str) -> None:
+    least = SOLVERS[name].min_steps
+    assert sample(plain(), 2, solver=name, steps=least).isfinite().all()
+    with pytest.raises(SamplingError):
+        sample(plain(), 2, solver=name, steps=least - 1)
+
+
+@pytest.mark.parametrize("solver", [UniPC(3), UniPC(2), DPMSolver(3), DPMSolver(2)], ids=str)
+def test_the_fewest_steps_are_those_in_which_the_order_counts(solver: UniPC | DPMSolver) -> None:
+    """In one step less, a rule of lower order draws the same predictions at every stop."""
+    lower = type(solver)(solver.order - 1)
+    noise = ImageNoise(0, [0], (1, 2, 2))
+    x = noise()
+
+    def predictions(rule: Solver, steps: int) -> Tensor:
+        return torch.stack(
+            [moment.x0_hat for moment in trajectory(plain(), x, time_grids.Trailing()(LINEAR, steps), rule, noise)]
+        )
+
+    least = solver.min_steps
+    assert (predictions(solver, least) != predictions(lower, least)).any()
+    assert (predictions(solver, least - 1) == predictions(lower, least - 1)).all()
+
+
+def test_a_model_guided_by_a_weaker_one_is_drawn_without_fresh_noise_unless_told_otherwise() -> None:
+    by_itself = plain()
+    guided = AutoGuided(by_itself, analytic.gaussian(LINEAR, torch.zeros(1, 2, 2), 0.09), 2.0)
+    usual = sample(guided, 2, steps=5)
+    assert torch.equal(usual, sample(guided, 2, steps=5, solver="dpm-2m", time_grid="karras"))
+    assert torch.equal(
+        sample(guided, 2, steps=5, solver="dpm-2m-sde"),
+        sample(guided, 2, steps=5, solver="dpm-2m-sde", time_grid="logsnr"),
+    )
+    assert torch.equal(sample(guided, 2, steps=5, time_grid="logsnr"), sample(guided, 2, steps=5, solver="dpm-2m"))
+    assert torch.equal(sample(by_itself, 2, steps=5), sample(by_itself, 2, steps=5, solver="dpm-2m-sde"))
+
+
+def test_ddpm_takes_all_steps_of_its_schedule_if_nothing_is_said() -> None:
+    timesteps = sampler_config(LINEAR, solver="ddpm").timesteps
+    torch.testing.assert_close(timesteps, time_grids.Trailing()(LINEAR, 1000), rtol=1e-12, atol=1e-15)
+
+
+def test_a_schedule_of_fewer_steps_than_the_solver_needs_is_sampled_all_the_same() -> None:
+    model = analytic.gaussian(Cosine(2), torch.zeros(1, 2, 2), 0.04)
+    assert sample(model, 2).isfinite().all()
+
+
+def test_too_few_steps_are_answered_with_the_solvers_that_can() -> None:
+    with pytest.raises(SamplingError, match=r"solver unipc-3 .* in 2 steps. Choose at least 4, or among: ddpm, ddim, "):
+        sampler_config(LINEAR, solver="unipc-3", steps=2)
+    with pytest.raises(SamplingError, match=r"in 3 steps.*dpm-2m, "):  # which needs just as many
+        sampler_config(LINEAR, solver="unipc-3", steps=3)
+    with pytest.raises(SamplingError, match=r"in 3 steps. Choose at least 4, or among: .*dpm-2m, .*unipc-2"):
+        sampler_config(LINEAR, solver="unipc-3", steps=3)
+
+
+@pytest.mark.usefixtures("unchecked")
+@pytest.mark.parametrize(
+    ("parts", "message"),
+    [
+        ({"solver": 5}, "5 is no solver.*ddpm, ddim"),
+        ({"time_grid": torch.linspace(1, 0, 5)}, "is no grid.*uniform, trailing"),
+        ({"clip": 3}, "3 is no clipping.*static, dynamic, none"),
+    ],
+)
+def test_what_is_no_part_is_refused_with_the_names_of_those_that_are(parts: dict[str, object], message: str) -> None:
+    with pytest.raises(SamplingError, match=message):
+        sampler_config(LINEAR, **parts)  # type: ignore[arg-type]
+
+
+def test_a_wrapper_clips_too() -> None:
+    assert isinstance(sampler_config(LINEAR, clip=DynamicThreshold).clip(plain()), DynamicThreshold)
