@@ -14,7 +14,7 @@ from PIL import Image
 from sklearn.datasets import load_sample_image
 
 from sfumato.data import Purpose, flipped, translated, uniform
-from sfumato.data.nonleaking import DRAWS, Transforms, apply_transforms, draw_transforms
+from sfumato.data.augmentation import DRAWS, Transforms, apply_transforms, draw_transforms
 from sfumato.utils.depth import EIGHT_BITS
 
 OUT = Path(__file__).parent.parent / "docs" / "images" / "augment.png"

@@ -1,9 +1,9 @@
-"""How fast and how frugal the data room is, beside the same work done the usual way.
+"""Speed and memory of the data pipeline, compared with Pillow and `torch.utils.data.DataLoader`.
 
     python benchmarks/data.py [--cifar FOLDER]
 
-The usual way is Pillow in a `torch.utils.data.DataLoader` with as many workers as there are cores. Every pair of
-numbers comes from one run on one machine. Prints the markdown tables of docs/benchmarks.md.
+The baseline is Pillow in a `DataLoader` with one worker per core. Each pair of numbers is from one run on one machine.
+Prints the markdown tables of docs/benchmarks.md.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
-os.environ.setdefault("GOMP_SPINCOUNT", "2000")  # as the command line sets it
+os.environ.setdefault("GOMP_SPINCOUNT", "2000")  # as set by the command line
 
 import numpy as np
 import PIL
@@ -40,11 +40,11 @@ EPOCHS = 5
 
 
 class Usual(Dataset[torch.Tensor]):
-    """Images opened by Pillow one by one, as most training scripts do it.
+    """Images opened one by one with Pillow, as in typical training scripts.
 
     Args:
-        files: the images.
-        size: the side to resize to (antialiased) and crop; None: as they are.
+        files: image files.
+        size: side to which images are resized (antialiased) and cropped; None keeps their size.
     """
 
     def __init__(self, files: list[str], size: int | None) -> None:
@@ -62,7 +62,7 @@ class Usual(Dataset[torch.Tensor]):
 
 
 def plainly_resized(image: Image.Image, size: int) -> Image.Image:
-    """The shorter side at `size`, by Lanczos at full resolution, then cropped about the centre."""
+    """Resizes the shorter side to `size` with Lanczos at full resolution, then crops around the centre."""
     scale = min(image.size) / size
     width, height = size * scale, size * scale
     left, upper = (image.width - width) / 2, (image.height - height) / 2
@@ -82,7 +82,7 @@ def clock() -> Iterator[Callable[[], float]]:
 
 
 def textured(seed: int, width: int, height: int) -> Image.Image:
-    """A picture with structure at every scale, as photographs have (noise of a 1/f spectrum)."""
+    """An image with structure at all scales like a photograph (noise with a 1/f spectrum)."""
     random = np.random.default_rng(seed)
     frequencies = np.hypot(np.fft.fftfreq(height)[:, None], np.fft.rfftfreq(width)[None])
     frequencies[0, 0] = 1
@@ -124,7 +124,7 @@ def build_row(title: str, folder: Path, size: int | None, cache: Path) -> str:
 
 
 def epoch_rows(folder: Path, cache: Path) -> Iterator[str]:
-    """A later epoch as the network wants it, and as bytes (what `usual` delivers before it is scaled)."""
+    """Rows of the table for a later epoch, as floats and as bytes (the output of `usual` before scaling)."""
     files = sorted(str(path) for path in folder.rglob("*.jpg"))
     with clock() as usual:
         for batch in usual_batches(files, None, shuffle=True):
@@ -132,10 +132,10 @@ def epoch_rows(folder: Path, cache: Path) -> Iterator[str]:
     with clock() as usual_bytes:
         deque(usual_batches(files, None, shuffle=True), maxlen=0)
     images = load_images(folder, labels=False, cache=cache)
-    feed = make_loader(images, seed=0, device=torch.device("cpu"))
+    loader = make_loader(images, seed=0, device=torch.device("cpu"))
     with clock() as ours:
         for start in range(0, EPOCHS * len(images), BATCH):
-            feed.batch(start, BATCH)
+            loader.batch(start, BATCH)
     pixels = images.images.numpy()
     with clock() as ours_bytes:
         for start in range(0, EPOCHS * len(images), BATCH):
@@ -149,7 +149,7 @@ def epoch_rows(folder: Path, cache: Path) -> Iterator[str]:
 
 
 def quality(folder: Path, cache: Path, size: int) -> tuple[float, int]:
-    """Mean and largest difference, in 255ths, of the store's pixels to a plain antialiased resize of whole images."""
+    """Mean and largest difference, of 255, between the cached pixels and an antialiased resize of the full images."""
     files = sorted(folder.rglob("*.jpg"))[:200]
     stored = load_images(folder, size=size, labels=False, cache=cache).select(torch.arange(len(files))).images
     plain = [np.asarray(plainly_resized(Image.open(file).convert("RGB"), size)) for file in files]
@@ -165,28 +165,28 @@ from sfumato.data import load_images
 from sfumato.data.loader import StreamingLoader
 def peak():
     return int(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1]) / 1e6
-Path("/proc/self/clear_refs").write_text("5")  # forget the peak of the process that started this one
+Path("/proc/self/clear_refs").write_text("5")  # reset the peak inherited from the parent process
 before = peak()
 images = load_images(sys.argv[1], cache=Path(sys.argv[2]))
-feed = StreamingLoader(images, 0, torch.device("cpu"))
+loader = StreamingLoader(images, 0, torch.device("cpu"))
 for start in range(0, 2 * len(images), 64):
-    feed.batch(start, 64)
+    loader.batch(start, 64)
 own = peak()
-time.sleep(8)  # for the processes that decoded to end
+time.sleep(8)  # wait until the worker processes end
 workers = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
 print(before, own, workers / 1e6, len(images))
 """
 
 
 def memory_row(folder: Path, cache: Path) -> str:
-    """Peak memory of a process that builds a large store and reads two epochs of it, and of its largest worker."""
+    """Peak memory of a process that builds a large cache entry and reads it twice, and of its largest worker."""
     side = 512
     count = STORE_BYTES // (side * side * 3)
     source = folder / "large.npy"
     folder.mkdir(parents=True, exist_ok=True)
     header = {"descr": "|u1", "fortran_order": False, "shape": (count, side, side, 3)}
     random = np.random.default_rng(0)
-    with source.open("wb") as file:  # written, not mapped: a process inherits the peak memory of the one that starts it
+    with source.open("wb") as file:  # written, not mapped: child processes inherit the peak memory of their parent
         np.lib.format.write_array_header_2_0(file, header)
         for _ in range(count):
             file.write(np.tile(random.integers(256, size=(side, 1, 3), dtype=np.uint8), (1, side, 1)).data)
@@ -196,15 +196,15 @@ def memory_row(folder: Path, cache: Path) -> str:
     before, own, worker, images = run.stdout.split()
     source.unlink()
     return (
-        f"| a {STORE_BYTES / 1e9:.0f} GB store ({int(images):,} images of {side}x{side}), built and read twice over | "
+        f"| a {STORE_BYTES / 1e9:.0f} GB cache entry ({int(images):,} images of {side}x{side}), built and read twice | "
         f"{float(own):.2f} GB, of which {float(before):.2f} GB are PyTorch's | {float(worker):.2f} GB |"
     )
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--cifar", type=Path, help="a folder with CIFAR-10's 60,000 JPEGs; without it, made-up ones")
-    parser.add_argument("--skip-memory", action="store_true", help="leave out the 10 GB store")
+    parser.add_argument("--cifar", type=Path, help="folder of the 60,000 JPEGs of CIFAR-10; default: synthetic images")
+    parser.add_argument("--skip-memory", action="store_true", help="skip the 10 GB cache entry")
     arguments = parser.parse_args()
     work = Path(tempfile.mkdtemp(prefix="sfumato-data-", dir=os.environ.get("TMPDIR")))
     cache = work / "cache"

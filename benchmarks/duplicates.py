@@ -1,10 +1,10 @@
-"""What `sfumato inspect` costs for many small images, with and without the search for near duplicates.
+"""Time and memory of `sfumato inspect` for many small images, with and without the search for near-duplicates.
 
     python benchmarks/duplicates.py [--counts 5000 25000] [--former SRC]
 
-Makes so many PNGs of 24x24 pixels, of which every 50th is nearly the one before it, and inspects each set once more
-after its images were decoded, each time in a process of its own. With `--former SRC`, the `src` folder of another
-checkout does the same, and whether both find the same groups is printed too.
+Creates PNG files of 24x24 pixels, of which every 50th is nearly equal to the one before it. After decoding, inspects
+each set again, each time in a new process. With `--former SRC`, the `src` folder of another checkout is measured too,
+and the script prints whether both find the same groups.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from PIL import Image
 
 SIDE = 24
 EVERY = 50
-"""Images, of which the last is nearly the one before it."""
+"""Interval of near-duplicates."""
 
 CHILD = """
 import hashlib, json, resource, sys, time
@@ -41,7 +41,7 @@ print(json.dumps([time.process_time() - begun, peak, len(found.alike or []), gro
 
 
 def make_images(folder: Path, count: int) -> None:
-    """Writes PNGs of smooth colours."""
+    """Writes PNG files with smooth colours."""
     folder.mkdir()
     random = np.random.default_rng(0)
     pixels = np.zeros((SIDE, SIDE, 3), np.uint8)
@@ -55,7 +55,7 @@ def make_images(folder: Path, count: int) -> None:
 
 
 def inspected(folder: Path, cache: Path, near: str, source: Path | None) -> tuple[float, float, int, str]:
-    """Seconds of the processor, the peak of the memory in MiB, groups of near duplicates, a hash of all groups."""
+    """CPU time in seconds, peak memory in MiB, groups of near-duplicates, and a hash of all groups."""
     environment = os.environ if source is None else os.environ | {"PYTHONPATH": str(source)}
     command = [sys.executable, "-c", CHILD, str(folder), str(cache), near]
     output = subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stdout

@@ -1,10 +1,10 @@
-"""Tries to break sfumato: random kills and signals, a full disk, corrupted files, hostile images.
+"""Fault injection: random kills and signals, a full disk, corrupted files and hostile images.
 
     python benchmarks/faults.py --quick     about two minutes on two cores
     python benchmarks/faults.py             about an hour
 
-Prints a table: campaign, tried, passed, what failed. The same --seed tries the same faults, but for the instants of
-kills and signals, which depend on the machine. Exits with code 1 if anything failed.
+Prints a table: campaign, trials, passed, failures. The same --seed injects the same faults, except for the times of
+kills and signals, which depend on the machine. Exits with code 1 after any failure.
 """
 
 import argparse
@@ -31,7 +31,7 @@ from PIL import Image
 from sfumato.cli import main as run_here
 from sfumato.models import BEST, images_seen
 from sfumato.training.measurements import read_metrics
-from sfumato.training.runs import checkpoints
+from sfumato.training.run_directory import checkpoints
 from sfumato.training.state import KIND
 from sfumato.utils.files import read_tensors
 
@@ -40,43 +40,43 @@ TRAIN = [
     *("--batch", "16", "--images", "320", "--save-minutes", "0", "--validate-every", "80", "--autoguidance-at", "0.4"),
     *("--autoguidance-min-steps", "1", "--preview-count", "2", "--preview-steps", "5", "--validation-count", "10"),
 ]
-"""A run of 20 steps, saved at each, with looks, a guide and a best model."""
+"""A run of 20 steps, with a checkpoint after each, validations, a guidance checkpoint and a best model."""
 
-SLOWEST = 60.0
-"""Seconds that a command may take to refuse a file."""
+TIME_LIMIT = 60.0
+"""Seconds that a command may take to reject a file."""
 
-STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
-class Ended(NamedTuple):
-    """How a command ended."""
+class Outcome(NamedTuple):
+    """Exit code and output of a command."""
 
     code: int
-    said: str
+    output: str
 
 
 class Lab:
-    """A folder for all trials, and what an undisturbed run leaves."""
+    """A folder for all trials, and the result of a run without faults."""
 
     def __init__(self, folder: Path, seed: int) -> None:
         self.folder, self.random = folder, random.Random(seed)
         os.environ["SFUMATO_CACHE"] = str(folder / "cache")
         self.whole = folder / "whole"
-        begun = time.monotonic()
-        ended = self.train(self.whole)
-        self.seconds = time.monotonic() - begun
-        if ended.code:
-            raise SystemExit(f"The undisturbed run failed: {ended.said}")
-        self.left = what_is_left(self.whole)
+        start = time.monotonic()
+        outcome = self.train(self.whole)
+        self.seconds = time.monotonic() - start
+        if outcome.code:
+            raise SystemExit(f"The run without faults failed: {outcome.output}")
+        self.expected = run_contents(self.whole)
 
-    def train(self, out: Path, after: float | None = None, by: int = 0, most: int | None = None) -> Ended:
-        """Trains in a process of its own.
+    def train(self, out: Path, after: float | None = None, by: int = 0, most: int | None = None) -> Outcome:
+        """Trains in a new process.
 
         Args:
-            out: the run directory.
-            after: seconds after which it gets a signal; None: never.
-            by: that signal.
-            most: bytes of its largest file; None: any.
+            out: run directory.
+            after: seconds until a signal is sent; None: no signal.
+            by: the signal.
+            most: maximum file size in bytes; None: no limit.
         """
 
         def limit() -> None:
@@ -92,69 +92,69 @@ class Lab:
                     process.wait(after)
                 except subprocess.TimeoutExpired:
                     process.send_signal(by)
-            said, _ = process.communicate()
-        return Ended(process.returncode, said)
+            output, _ = process.communicate()
+        return Outcome(process.returncode, output)
 
-    def goes_on(self, out: Path) -> str:
-        """What is wrong with a disturbed run after the same command was given again; nothing: empty."""
-        ended = self.train(out)
-        if ended.code:
-            return f"does not go on: {last_line(ended.said)}"
-        differing = [name for name, value in what_is_left(out).items() if value != self.left[name]]
-        return f"other {', '.join(differing)}" if differing else ""
+    def resume(self, out: Path) -> str:
+        """Resumes a run after a fault. Returns the failure, or an empty string."""
+        outcome = self.train(out)
+        if outcome.code:
+            return f"does not resume: {last_line(outcome.output)}"
+        differing = [name for name, value in run_contents(out).items() if value != self.expected[name]]
+        return f"different {', '.join(differing)}" if differing else ""
 
     def new(self) -> Path:
-        """A path that is not there."""
+        """A path that does not exist."""
         out = self.folder / "trial"
         shutil.rmtree(out, ignore_errors=True)
         return out
 
 
-def what_is_left(run: Path) -> dict[str, Any]:
-    """What a finished run holds, without times."""
+def run_contents(run: Path) -> dict[str, Any]:
+    """Contents of a finished run, without times."""
     tensors, _ = read_tensors(checkpoints(run)[0], KIND)
     return {
         "state": {name: tensor.tolist() for name, tensor in tensors.items()},
         "model": (run / "model" / "model.safetensors").read_bytes(),
-        "guide": (run / "model" / "guide.safetensors").read_bytes(),
+        "guidance checkpoint": (run / "model" / "guidance.safetensors").read_bytes(),
         "best model": images_seen(run / BEST),
-        "measurements": [m for m in read_metrics(run) if m["kind"] != "train"],
+        "metrics": [m for m in read_metrics(run) if m["kind"] != "train"],
         "previews": sorted(path.name for path in (run / "samples").iterdir()),
     }
 
 
 def last_line(text: str) -> str:
-    return (text.strip().splitlines() or ["nothing said"])[-1][:200]
+    return (text.strip().splitlines() or ["no output"])[-1][:200]
 
 
 def kills(lab: Lab) -> str:
-    """A run killed at a random instant, then given again."""
+    """A run that is killed at a random time and resumed."""
     out = lab.new()
     lab.train(out, lab.random.uniform(0, lab.seconds), signal.SIGKILL)
-    return lab.goes_on(out)
+    return lab.resume(out)
 
 
-def timesteps(lab: Lab) -> str:
-    """A run stopped by Ctrl-C, SIGTERM or a closed terminal, then given again."""
-    out, by = lab.new(), lab.random.choice(STOPS)
-    ended = lab.train(out, lab.random.uniform(0.3, lab.seconds), by)
-    if ended.code not in (0, 128 + by, -by):
-        return f"{by.name}: code {ended.code}: {last_line(ended.said)}"
-    return f"{by.name}: a traceback" if "Traceback" in ended.said else lab.goes_on(out)
+def signals(lab: Lab) -> str:
+    """A run that is stopped by Ctrl-C, SIGTERM or a closed terminal, and resumed."""
+    out, by = lab.new(), lab.random.choice(STOP_SIGNALS)
+    outcome = lab.train(out, lab.random.uniform(0.3, lab.seconds), by)
+    if outcome.code not in (0, 128 + by, -by):
+        return f"{by.name}: code {outcome.code}: {last_line(outcome.output)}"
+    return f"{by.name}: a traceback" if "Traceback" in outcome.output else lab.resume(out)
 
 
 def full_disk(lab: Lab) -> str:
-    """A run of which no file can grow beyond some size, then given again without that limit."""
+    """A run with a limit of the file size, resumed without the limit."""
     out = lab.new()
     largest = max(path.stat().st_size for path in lab.whole.rglob("*") if path.is_file())
-    ended = lab.train(out, most=lab.random.randrange(largest + 1))
-    if "Traceback" in ended.said or ended.code not in (0, 2):
-        return f"code {ended.code}: {last_line(ended.said)}"
-    return lab.goes_on(out)
+    outcome = lab.train(out, most=lab.random.randrange(largest + 1))
+    if "Traceback" in outcome.output or outcome.code not in (0, 2):
+        return f"code {outcome.code}: {last_line(outcome.output)}"
+    return lab.resume(out)
 
 
 def corrupted(lab: Lab) -> str:
-    """A run of which one file is changed, and a command that reads it."""
+    """A command that reads a run with one damaged file."""
     out = lab.new()
     shutil.copytree(lab.whole, out)
     file = lab.random.choice(
@@ -170,15 +170,15 @@ def corrupted(lab: Lab) -> str:
         ]
     )
     shutil.rmtree(lab.folder / "drawn", ignore_errors=True)
-    wrong = sentence_or_success(verb)
-    return f"{file.relative_to(out)}, {verb[0]}: {wrong}" if wrong else ""
+    failure = unexpected_end(verb)
+    return f"{file.relative_to(out)}, {verb[0]}: {failure}" if failure else ""
 
 
 FORMATS = {"png": "PNG", "jpg": "JPEG", "gif": "GIF", "bmp": "BMP", "webp": "WEBP", "tif": "TIFF"}
 
 
 def hostile_images(lab: Lab) -> str:
-    """A folder of good images and damaged ones, inspected."""
+    """`inspect` of a folder with valid and damaged images."""
     folder = lab.new()
     folder.mkdir()
     suffix = lab.random.choice(list(FORMATS))
@@ -189,12 +189,12 @@ def hostile_images(lab: Lab) -> str:
         content = buffer.getvalue() if number < 3 else damaged(buffer.getvalue(), lab.random)
         (folder / f"{number}.{suffix}").write_bytes(content)
     pictures = str(lab.folder / "inspected")
-    wrong = sentence_or_success(["inspect", str(folder), "--size", "12", "--out", pictures])
-    return f"{suffix}: {wrong}" if wrong else ""
+    failure = unexpected_end(["inspect", str(folder), "--size", "12", "--out", pictures])
+    return f"{suffix}: {failure}" if failure else ""
 
 
 def damaged(content: bytes, random: random.Random) -> bytes:
-    """A file cut short, with some bytes changed, inserted or removed, or of zeros."""
+    """Truncates content, or changes, inserts or removes bytes, or replaces all of them."""
     if not content:
         return bytes(random.randrange(1, 100))
     place = random.randrange(len(content))
@@ -216,54 +216,55 @@ def damaged(content: bytes, random: random.Random) -> bytes:
     return bytes(changed)
 
 
-def sentence_or_success(arguments: list[str]) -> str:
-    """What is wrong with how a command ends in this process, where no net catches what it raises."""
-    said, begun = io.StringIO(), time.monotonic()
+def unexpected_end(arguments: list[str]) -> str:
+    """Runs a command in this process. Returns the failure, or an empty string after success or exit code 2."""
+    output, start = io.StringIO(), time.monotonic()
     try:
-        with redirect_stdout(said), redirect_stderr(said):
+        with redirect_stdout(output), redirect_stderr(output):
             code = run_here(arguments)
     except SystemExit as left:
         code = int(left.code or 0)
-    except Exception as error:  # what a person would have seen as a traceback
+    except Exception as error:  # a user would see a traceback
         return f"{type(error).__name__}: {error}"[:200]
     if code not in (0, 2):
-        return f"code {code}: {last_line(said.getvalue())}"
-    return f"{time.monotonic() - begun:.0f} s" if time.monotonic() - begun > SLOWEST else ""
+        return f"code {code}: {last_line(output.getvalue())}"
+    seconds = time.monotonic() - start
+    return f"{seconds:.0f} s" if seconds > TIME_LIMIT else ""
 
 
 CAMPAIGNS: dict[str, tuple[Callable[[Lab], str], int, int]] = {
-    "kill -9 at a random instant": (kills, 100, 4),
-    "Ctrl-C, SIGTERM, SIGHUP": (timesteps, 60, 3),
+    "kill -9 at a random time": (kills, 100, 4),
+    "Ctrl-C, SIGTERM, SIGHUP": (signals, 60, 3),
     "full disk": (full_disk, 60, 3),
     "corrupted files of a run": (corrupted, 1000, 60),
     "hostile images": (hostile_images, 1000, 60),
 }
-"""Each with the number of its trials, and that of the quick ones."""
+"""Trial, number of trials, and number of trials with --quick, of each campaign."""
 
 
 def rows(lab: Lab, names: list[str], is_quick: bool, trials: int | None) -> Iterator[tuple[str, int, list[str]]]:
-    """Each campaign, how often it was tried, and what failed."""
+    """Yields name, number of trials and failures of each campaign."""
     for name in names:
         trial, many, few = CAMPAIGNS[name]
         count = trials or (few if is_quick else many)
-        yield name, count, [wrong for wrong in (trial(lab) for _ in range(count)) if wrong]
+        yield name, count, [failure for failure in (trial(lab) for _ in range(count)) if failure]
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="a few trials of each")
-    parser.add_argument("--trials", type=int, help="so many of each")
+    parser.add_argument("--quick", action="store_true", help="a few trials per campaign")
+    parser.add_argument("--trials", type=int, help="trials per campaign")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", nargs="+", choices=list(CAMPAIGNS), default=list(CAMPAIGNS))
-    parser.add_argument("--json", type=Path, help="write what failed to this file")
+    parser.add_argument("--json", type=Path, help="write the failures to this file")
     options = parser.parse_args()
     torch.set_num_threads(1)
     failures: dict[str, list[str]] = {}
     with tempfile.TemporaryDirectory(prefix="sfumato-faults-") as folder:
-        print("| campaign | tried | passed | what failed |\n| --- | --- | --- | --- |", flush=True)
+        print("| campaign | trials | passed | failures |\n| --- | --- | --- | --- |", flush=True)
         for name, tried, failed in rows(Lab(Path(folder), options.seed), options.only, options.quick, options.trials):
             failures[name] = failed
-            reasons = "<br>".join(sorted(set(failed))) or "nothing"
+            reasons = "<br>".join(sorted(set(failed))) or "none"
             print(f"| {name} | {tried:,} | {tried - len(failed):,} | {reasons} |", flush=True)
     if options.json:
         options.json.write_text(json.dumps(failures, indent=2))

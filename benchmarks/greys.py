@@ -1,12 +1,12 @@
-"""How many samples of a short training run on two cores are recognised: ten classes of grey digits, 28x28.
+"""Fraction of recognised samples after a short training run on two cores: ten classes of grey digits, 28x28.
 
     python benchmarks/greys.py make FOLDER
     sfumato train FOLDER --minutes 5 --out RUN
     sfumato sample RUN --count 1000 --seed 0 --out SAMPLES
     python benchmarks/greys.py recognise SAMPLES
 
-The digits are those of scikit-learn (8x8), enlarged, turned, scaled, sheared and bent, 1,000 for each class. The
-classifier learns from others of the same kind, made of digits that no training image was made of.
+The images are scikit-learn's digits (8x8), enlarged, rotated, scaled, sheared and bent, 1,000 for each class. The
+classifier is trained on images made from other digits than the training images.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ COUNT = 10_000
 
 
 def bent(digit: np.ndarray, random: np.random.Generator) -> np.ndarray:
-    """An 8x8 digit at 28x28, about 22 pixels tall, distorted: uint8."""
+    """Enlarges an 8x8 digit to 28x28 pixels, about 22 pixels tall, and distorts it: uint8."""
     turn, scale = random.normal(0, 0.1), np.exp(random.normal(0, 0.06, 2))
     shear = np.array([[1, random.normal(0, 0.1)], [0, 1]])
     matrix = np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]]) @ shear @ np.diag(scale)
@@ -39,7 +39,7 @@ def bent(digit: np.ndarray, random: np.random.Generator) -> np.ndarray:
 
 
 def greys(train: bool, count: int = COUNT) -> tuple[np.ndarray, np.ndarray]:
-    """Images (n, 28, 28) and their classes, of 80 % of the digits or of the others."""
+    """Images (n, 28, 28) and their classes, made from 80 % of the digits or from the others."""
     digits = load_digits()
     chosen = np.flatnonzero((np.arange(len(digits.target)) % 5 != 0) == train)
     random = np.random.default_rng(int(train))
@@ -50,14 +50,14 @@ def greys(train: bool, count: int = COUNT) -> tuple[np.ndarray, np.ndarray]:
 
 
 def make(folder: Path) -> None:
-    """Writes the images, each class in a folder of its own."""
+    """Writes the images into one folder per class."""
     for index, (image, label) in enumerate(zip(*greys(train=True), strict=True)):
         (folder / str(label)).mkdir(parents=True, exist_ok=True)
         Image.fromarray(image).save(folder / str(label) / f"{index:05d}.png")
 
 
 def recognise(folder: Path) -> None:
-    """Prints how many samples are recognised as the class that was asked for, and how many real images are."""
+    """Prints the fractions of samples and of real images that are recognised as their class."""
     rows = [json.loads(line) for line in (folder / "images" / "metadata.jsonl").read_text().splitlines()]
     samples = np.stack([np.asarray(Image.open(folder / "images" / row["file_name"])) for row in rows])
     train, train_labels = greys(train=True)
@@ -71,7 +71,7 @@ def recognise(folder: Path) -> None:
 
 
 def flat(images: np.ndarray) -> np.ndarray:
-    """(n, 784) in [0, 1]."""
+    """Flattens images to (n, 784) in [0, 1]."""
     return images.reshape(len(images), -1) / 255
 
 

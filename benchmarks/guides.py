@@ -1,4 +1,4 @@
-"""How to draw from a model that has an early self for a guide: the Frechet distance by guide, scale, solver and grid.
+"""Sampling with a guidance checkpoint: the Frechet distance by checkpoint, guidance scale, solver and time grid.
 
     python benchmarks/guides.py FOLDER --judge ../shared/judge --out RESULTS --minutes 3 [--conditional]
 
@@ -25,7 +25,7 @@ from sfumato.models import load
 from sfumato.sampling.acceleration import accelerated
 from sfumato.sampling.sampler import sample_batches, sampler_config
 from sfumato.training.config import TrainConfig
-from sfumato.training.loop import train
+from sfumato.training.loop import run_training
 from sfumato.utils.depth import EIGHT_BITS
 from sfumato.utils.progress import TrainingBar
 
@@ -100,7 +100,7 @@ def trained(config: TrainConfig, out: Path, device: str) -> dict[float | None, D
         kept = out / f"model-{share}"
         if not kept.exists():
             with UntilShare(share) as progress:
-                train(config, out / "run", device=device, reporter=progress, should_stop=progress.is_over)
+                run_training(config, out / "run", device=device, reporter=progress, should_stop=progress.is_over)
             shutil.copytree(out / "run" / "model", kept)
         models[None if share == 1 else share] = accelerated(load(kept, device), BATCH, compiled=True)
     return models
@@ -119,7 +119,7 @@ def measured(models: dict[float | None, Denoiser], way: Way, judge: Judge, sampl
     looks: list[int] = []
     watched: dict[float | None, Denoiser] = {share: Observed(model, looks.append) for share, model in models.items()}
     model = guided(watched, way)
-    sampler = sampler_config(model.schedule, solver=way.solver, grid=way.grid, steps=way.steps, clip=way.clip)
+    sampler = sampler_config(model.schedule, solver=way.solver, time_grid=way.grid, steps=way.steps, clip=way.clip)
     begun = time.perf_counter()
     drawn = sample_batches(model, samples, sampler, labels=model.label_names or None, seed=0, batch=BATCH)
     images = torch.cat([EIGHT_BITS.to_pixels(batch).cpu() for batch, _ in drawn])

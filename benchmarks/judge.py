@@ -1,4 +1,4 @@
-"""A judge: a classifier of the data's own classes, in whose features Frechet distances are measured.
+"""A judge: a classifier of the classes of the data, whose features are used for Frechet distances.
 
     python benchmarks/judge.py train CIFAR/train --test CIFAR/test --out JUDGE
     python benchmarks/judge.py score SAMPLES CIFAR/test --judge JUDGE
@@ -6,9 +6,9 @@
 
 `train` writes JUDGE/judge-a.safetensors (the weights) and JUDGE/judge-a.npz (mean and covariance of the features of the
 training images, without flips). `score` prints the Frechet distance of each set of images (an .npz or a folder) to
-those training images, or to the images of --data in any features of `sfumato eval`. --judge and --features take several
-names: each is a column of the table, and a scale of its own. Compare numbers of one column only, and only for equal
-numbers of samples.
+those training images, or to the images of --data with any features of `sfumato eval`. --judge and --features take
+several names, each of which is a column of the table. Compare values only within a column, and only for equal numbers
+of samples.
 """
 
 import argparse
@@ -28,19 +28,19 @@ from sfumato.metrics.moments import Moments, moments_of
 from sfumato.metrics.reference import reference_moments
 
 Judge = Callable[[Tensor], float]
-"""The Frechet distance of images uint8 (n, 3, h, w) to the data."""
+"""Frechet distance of images uint8 (n, 3, h, w) to the data."""
 
 NAME = "judge-a"
 SHIFT = 4
-"""The largest shift of a training image, in pixels."""
+"""Maximum shift of a training image in pixels (augmentation)."""
 LEARNING_RATE = 0.4
-"""At its peak, for a batch of 512."""
+"""Peak learning rate for a batch size of 512."""
 CHUNK = 500
-"""Images in a batch of evaluation."""
+"""Batch size of evaluation."""
 
 
 class Block(nn.Module):
-    """Two convolutions after their normalisation, beside a shortcut (pre-activation)."""
+    """Pre-activation residual block of two convolutions."""
 
     def __init__(self, inputs: int, outputs: int, stride: int) -> None:
         super().__init__()
@@ -50,7 +50,7 @@ class Block(nn.Module):
         self.sc = nn.Conv2d(inputs, outputs, 1, stride, bias=False) if changes else None
 
     def forward(self, x: Tensor) -> Tensor:
-        """Maps of `outputs` channels, `stride` times smaller."""
+        """Features with `outputs` channels, downsampled by `stride`."""
         active = F.relu(self.b1(x))
         shortcut: Tensor = x if self.sc is None else self.sc(active)
         return shortcut + self.c2(F.relu(self.b2(self.c1(active))))
@@ -77,7 +77,7 @@ class Classifier(nn.Module):
 
 
 def floats(pixels: Tensor) -> Tensor:
-    """Images uint8 as floats in [-1, 1]."""
+    """Converts uint8 images to floats in [-1, 1]."""
     return pixels.float() / 127.5 - 1
 
 
@@ -95,7 +95,7 @@ def augment(images: Tensor) -> Tensor:
 
 
 def fit(network: Classifier, pixels: Tensor, labels: Tensor, epochs: int, batch: int) -> None:
-    """Trains on images uint8 (n, 3, h, w), all on one device; the network is in evaluation mode afterwards."""
+    """Trains on images uint8 (n, 3, h, w) on one device, and sets the network to evaluation mode."""
     device = pixels.device
     batch = min(batch, len(pixels))
     steps = len(pixels) // batch
@@ -127,7 +127,7 @@ def moments(network: Classifier, pixels: Tensor) -> Moments:
 
 @torch.no_grad()
 def accuracy(network: Classifier, pixels: Tensor, labels: Tensor) -> float:
-    """The share of images whose class is predicted correctly."""
+    """Accuracy on images uint8 (n, 3, h, w)."""
     predicted = torch.cat([network(floats(part))[0].argmax(1) for part in pixels.split(CHUNK)])
     return (predicted == labels).double().mean().item()
 
@@ -141,7 +141,7 @@ def save_judge(network: Classifier, reference: Moments, folder: Path) -> None:
 
 
 def judge_in(folder: Path, device: torch.device | str) -> Judge:
-    """The Frechet distance in the features of the judge that `train` wrote into a folder."""
+    """Frechet distance with the features of the judge in a folder."""
     weights = load_file(folder / f"{NAME}.safetensors")
     network = Classifier(len(weights["fc.bias"]))
     network.load_state_dict({key: value.float() for key, value in weights.items()})
@@ -153,7 +153,7 @@ def judge_in(folder: Path, device: torch.device | str) -> Judge:
 
 
 def judge_by(name: str, data: ImageSet, device: torch.device | str) -> Judge:
-    """The Frechet distance to the images of `data` in features that `sfumato eval` knows."""
+    """Frechet distance to the images of `data` with features of `sfumato eval`."""
     features = features_for(name)
     reference = reference_moments(data, features, device)
 
@@ -167,7 +167,7 @@ def judge_by(name: str, data: ImageSet, device: torch.device | str) -> Judge:
 def train(arguments: argparse.Namespace) -> None:
     """Trains and writes a judge, and prints its accuracy."""
     data, device = load_images(arguments.data), torch.device(arguments.device)
-    assert data.label_names, f"{arguments.data} has no classes: a judge needs a folder for each class"
+    assert data.label_names, f"{arguments.data} has no classes; a judge needs one folder per class"
     torch.manual_seed(arguments.seed)
     network = Classifier(len(data.label_names)).to(device, memory_format=torch.channels_last)
     pixels = data.images.to(device)
@@ -181,7 +181,7 @@ def train(arguments: argparse.Namespace) -> None:
 
 
 def score(arguments: argparse.Namespace) -> None:
-    """Prints a table of distances: a row for each set of images, a column for each judge."""
+    """Prints a table of distances, with a row for each set of images and a column for each judge."""
     device = arguments.device
     judges = {str(folder): judge_in(folder, device) for folder in arguments.judge}
     if arguments.features:
@@ -196,30 +196,30 @@ def score(arguments: argparse.Namespace) -> None:
 
 
 def main() -> None:
-    """Reads the command line."""
+    """Parses the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     verbs = parser.add_subparsers(required=True)
     training = verbs.add_parser("train", help="train a judge")
-    training.add_argument("data", help="RGB images, such as CIFAR-10's, in a folder for each class")
-    training.add_argument("--out", type=Path, required=True, help="the folder of the judge")
-    training.add_argument("--test", help="images in the same classes, for the accuracy of the judge")
+    training.add_argument("data", help="RGB images in one folder per class, such as CIFAR-10")
+    training.add_argument("--out", type=Path, required=True, help="output folder")
+    training.add_argument("--test", help="images of the same classes, to measure the accuracy")
     training.add_argument("--epochs", type=int, default=30)
     training.add_argument("--batch", type=int, default=512)
     training.add_argument("--seed", type=int, default=0)
     training.set_defaults(run=train)
     scoring = verbs.add_parser("score", help="print Frechet distances")
-    scoring.add_argument("samples", nargs="+", help="an .npz or a folder")
-    scoring.add_argument("--judge", type=Path, nargs="+", default=[], help="folders that `train` wrote")
-    scoring.add_argument("--features", nargs="+", default=[], help="such as efficientnet; needs --data")
-    scoring.add_argument("--data", help="the images that --features compares with")
+    scoring.add_argument("samples", nargs="+", help=".npz file or folder of samples")
+    scoring.add_argument("--judge", type=Path, nargs="+", default=[], help="folders from `train`")
+    scoring.add_argument("--features", nargs="+", default=[], help="features such as efficientnet; requires --data")
+    scoring.add_argument("--data", help="reference images of --features")
     scoring.set_defaults(run=score)
     for verb in (training, scoring):
         verb.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     arguments = parser.parse_args()
     if arguments.run is score and not (arguments.judge or arguments.features):
-        parser.error("name a scale: --judge FOLDER or --features NAME")
+        parser.error("name --judge FOLDER or --features NAME")
     if arguments.run is score and arguments.features and not arguments.data:
-        parser.error("--features compares with the images of --data: name them")
+        parser.error("--features requires --data")
     arguments.run(arguments)
 
 

@@ -1,12 +1,12 @@
-"""How long the nearest of 5,000 training images takes for each of 2,000 samples, over flips and shifts, at 64x64.
+"""Measures the search for the nearest of 5,000 training images for 2,000 samples, over flips and shifts, at 64x64.
 
     python benchmarks/memorization.py DATA [--samples 2000] [--train 5000] [--size 64] [--reach 2] [--threads 1]
 
-The images are of DATA, in which it matters how alike they are; samples are others than training images. Prints the
-time, the load of the machine, and the peak of the memory. A busy machine is much slower with two threads than with one.
+Samples and training images are different images of DATA; the time depends on their similarity. Prints the time, the
+load of the machine, and the peak memory. On a busy machine two threads are much slower than one.
 
-With `--former FILE`, an earlier closest.py (such as `git show COMMIT:src/sfumato/metrics/closest.py` printed it), both
-search in turn, for parts of the samples; prints the time of each, and whether they found the same.
+With `--former FILE`, an earlier version of metrics/memorization/search.py (such as from `git show COMMIT:PATH`), both
+versions search in turn for parts of the samples. Prints the time of each, and whether their results are equal.
 """
 
 import argparse
@@ -22,36 +22,36 @@ os.environ.setdefault("GOMP_SPINCOUNT", "2000")  # as the command line sets it
 import torch
 
 from sfumato.data import load_images
-from sfumato.metrics.closest import Closest, closest
-from sfumato.metrics.memorization import NEIGHBOURS
+from sfumato.metrics.memorization.search import Closest, closest
+from sfumato.metrics.memorization.verdict import NEIGHBOURS
 
 PARTS = 3
-"""That the samples are divided into, so that both searches meet the same load."""
+"""Number of parts of the samples, so that both searches run under the same load."""
 
 Search = Callable[[torch.Tensor], Closest]
 
 
 def peak() -> float:
-    """The most memory that this process ever held, in MiB."""
+    """Peak memory of this process in MiB."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 def measured(samples: torch.Tensor, search: Search) -> None:
-    """Prints what one search costs."""
+    """Prints time and memory of one search."""
     before, start, worked = peak(), time.perf_counter(), time.process_time()
     search(samples)
     seconds, worked = time.perf_counter() - start, time.process_time() - worked
-    print(f"{seconds:.1f} s, {worked:.1f} s of all cores, at a load of {os.getloadavg()[0]:.1f} over the last minute")
-    print(f"{peak() - before:.0f} MiB beyond the {before:.0f} MiB of the process with its images")
+    print(f"{seconds:.1f} s, {worked:.1f} s CPU time, at a load of {os.getloadavg()[0]:.1f} over the last minute")
+    print(f"{peak() - before:.0f} MiB in addition to the {before:.0f} MiB of the process with its images")
 
 
 def clocks() -> torch.Tensor:
-    """Seconds that have passed, and those that all cores have worked."""
+    """Wall time and CPU time of all cores in seconds."""
     return torch.tensor([time.perf_counter(), time.process_time()], dtype=torch.float64)
 
 
 def compared(samples: torch.Tensor, search: Search, former: Search) -> None:
-    """Prints the times of two searches, that of their preparation apart, and whether they agree."""
+    """Prints the times of two searches, separately for their preparation, and whether the results are equal."""
     once, every = torch.zeros(2, 2, dtype=torch.float64), torch.zeros(2, 2, dtype=torch.float64)
     equal = True
     for part in samples.chunk(PARTS):
@@ -69,19 +69,19 @@ def compared(samples: torch.Tensor, search: Search, former: Search) -> None:
     for place, name in enumerate(("this search", "the former")):
         (seconds, worked), (more, more_worked) = once[place] / PARTS, 1000 * each_sample[place]
         print(
-            f"{name}: {seconds:.2f} s once and {more:.2f} ms a sample; "
-            f"of all cores {worked:.2f} s and {more_worked:.2f} ms"
+            f"{name}: {seconds:.2f} s preparation and {more:.2f} ms per sample; "
+            f"CPU time {worked:.2f} s and {more_worked:.2f} ms"
         )
     shorter, less = each_sample[1] / each_sample[0]
-    print(f"a sample takes {shorter:.1f} times less time, {less:.1f} times less of all cores")
+    print(f"per sample: {shorter:.1f} times less time, {less:.1f} times less CPU time")
     print(f"distances, images and moves are {'equal' if equal else 'NOT equal'}")
 
 
 def former_search(file: str) -> Callable[..., Closest]:
-    """The function `closest` of a file."""
+    """Function `closest` of a file."""
     spec = importlib.util.spec_from_file_location("former_closest", file)
     if spec is None or spec.loader is None:
-        raise SystemExit(f"{file} is no Python file")
+        raise SystemExit(f"{file} is not a Python file")
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module
     spec.loader.exec_module(module)

@@ -1,8 +1,8 @@
-"""How long the nearest neighbours of 10,000 among 50,000 images of 32x32 take, and how much memory beyond the images.
+"""Measures time and memory of the nearest neighbours of 10,000 among 50,000 images of 32x32.
 
     python benchmarks/metrics.py [--queries 10000] [--base 50000] [--width 3072]
 
-Prints the time, the load of the machine at the start (a quiet one has next to none), and the peak of the memory.
+Prints the time, the load of the machine (near 0 on an idle machine), and the peak memory.
 """
 
 import argparse
@@ -16,7 +16,7 @@ from sfumato.metrics import nearest
 
 
 def peak() -> float:
-    """The most memory that this process ever held, in MiB."""
+    """Peak memory of this process in MiB."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
@@ -34,8 +34,8 @@ def main() -> None:
     nearest(queries, base, options.k)
     seconds, worked = time.perf_counter() - start, time.process_time() - worked
     print(f"{options.queries} x {options.base} x {options.width}, k = {options.k}, {torch.get_num_threads()} threads")
-    print(f"{seconds:.1f} s, {worked:.1f} s of all cores, at a load of {os.getloadavg()[0]:.1f} over the last minute")
-    print(f"{peak() - before:.0f} MiB beyond the {before:.0f} MiB of the process with its images")
+    print(f"{seconds:.1f} s, {worked:.1f} s CPU time, at a load of {os.getloadavg()[0]:.1f} over the last minute")
+    print(f"{peak() - before:.0f} MiB in addition to the {before:.0f} MiB of the process with its images")
 
 
 if __name__ == "__main__":

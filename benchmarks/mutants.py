@@ -13,6 +13,85 @@ from itertools import accumulate, pairwise
 from pathlib import Path
 
 STRUCTURAL = Path(__file__).with_name("mutants_structural.toml")
+EXPLANATIONS = Path(__file__).with_name("mutants_explained.toml")
+
+
+@dataclass(frozen=True)
+class Room:
+    """Patterns of the source files with small mutants, below src/sfumato, and of the tests, below tests.
+
+    The tests also run on the structural mutants of the room, which may be in other files.
+    """
+
+    sources: tuple[str, ...]
+    tests: tuple[str, ...]
+
+    def test_files(self, root: Path) -> list[str]:
+        """Paths of the test files, relative to the root of the checkout.
+
+        Raises:
+            ValueError: a pattern matches no file.
+        """
+        return matched(root, [f"tests/{pattern}" for pattern in self.tests])
+
+    def source_files(self, sources: Path) -> list[str]:
+        """Paths of the source files with small mutants, relative to src/sfumato.
+
+        Raises:
+            ValueError: a pattern matches no file.
+        """
+        return matched(sources, self.sources)
+
+
+ROOMS = {
+    "schedule": Room(("diffusion/schedules/*.py",), ("diffusion/test_schedule*.py",)),
+    "conditions": Room(
+        ("data/conditions.py", "networks/conditioning.py"),
+        ("data/test_conditions.py", "diffusion/test_conditional.py", "networks/test_conditioning.py"),
+    ),
+    "denoiser": Room(
+        ("diffusion/denoiser.py", "diffusion/conversions.py"),
+        ("diffusion/test_denoiser.py", "diffusion/test_conversions.py"),
+    ),
+    "losses": Room(
+        ("diffusion/losses.py", "diffusion/time_densities.py"),
+        ("diffusion/test_losses.py", "diffusion/test_time_densities.py", "diffusion/test_label_dropout.py"),
+    ),
+    "solvers": Room(
+        ("sampling/solvers/*.py",), ("sampling/test_solver*.py", "sampling/test_ode.py", "parity/test_*.py")
+    ),
+    "ode": Room(("sampling/ode.py",), ("sampling/test_ode.py",)),
+    "timesteps": Room(
+        ("sampling/timesteps.py", "utils/registry.py"), ("sampling/test_timesteps.py", "utils/test_registry.py")
+    ),
+    "guidance": Room(("diffusion/guidance/*.py",), ("diffusion/test_guidance*.py", "diffusion/test_clipping.py")),
+    "likelihood": Room(("likelihood/*.py",), ("likelihood/test_*.py",)),
+    "sampling": Room(
+        ("sampling/sampler.py", "sampling/inversion.py"),
+        ("sampling/test_sampler*.py", "sampling/test_inversion.py", "sampling/test_sphere.py"),
+    ),
+    "networks": Room(
+        (), tuple(f"networks/test_{part}*.py" for part in ("convnet", "unet", "networks", "condition", "matrices"))
+    ),
+    "training": Room(
+        (),
+        tuple(
+            f"training/test_{part}*.py"
+            for part in ("step", "ema", "opt", "validation", "augm", "engine", "resume", "saving")
+        ),
+    ),
+    "data": Room(
+        (),
+        tuple(
+            f"data/test_{part}.py"
+            for part in ("augment", "augmentation_transforms", "dataset", "epochs", "loader", "rng")
+        ),
+    ),
+    "resizing": Room((), ("sources/test_resizing*.py",)),
+    "metrics": Room((), ("metrics/test_[!er]*.py",)),  # without those of the example and the reference, which are slow
+    "generation": Room((), ("sampling/test_acceleration.py", "sampling/test_generate.py")),
+    "evaluation": Room((), ("metrics/test_class_shares.py", "training/test_quick_evaluation.py")),
+}
 
 SWAPS: dict[type[ast.AST], tuple[str, tuple[str, ...]]] = {
     ast.Add: ("+", ("-",)),
@@ -39,6 +118,21 @@ SWAPS: dict[type[ast.AST], tuple[str, tuple[str, ...]]] = {
 TWINS = {"min": "max", "minimum": "maximum", "amin": "amax", "zeros": "ones", "zeros_like": "ones_like"}
 TWINS |= {other: one for one, other in TWINS.items()}
 """Functions and arguments that are comparisons or constants by another name."""
+
+
+def matched(folder: Path, patterns: Iterable[str]) -> list[str]:
+    """Sorted paths of the files that match the patterns, relative to the folder.
+
+    Raises:
+        ValueError: a pattern matches no file.
+    """
+    found = []
+    for pattern in patterns:
+        files = sorted(str(path.relative_to(folder)) for path in folder.glob(pattern))
+        if not files:
+            raise ValueError(f"no file matches {pattern!r} in {folder}")
+        found += files
+    return list(dict.fromkeys(found))
 
 
 @dataclass(frozen=True)
@@ -174,6 +268,12 @@ def visited(node: ast.AST) -> Iterator[ast.AST]:
             below = body
     for child in filter(None, below):
         yield from visited(child)
+
+
+def explanations() -> dict[tuple[str, str, str], str]:
+    """The reason why no test can catch a mutant, by the key of the mutant."""
+    groups = tomllib.loads(EXPLANATIONS.read_text())["equivalent"]
+    return {(group["file"], before, after): group["why"] for group in groups for before, after in group["mutants"]}
 
 
 def structural_mutants(room: str, sources: Path) -> list[Mutant]:

@@ -24,7 +24,6 @@ import signal
 import sys
 import tempfile
 import time
-import tomllib
 import traceback
 from collections import deque
 from collections.abc import Collection, Iterator, Sequence
@@ -39,7 +38,7 @@ import jaxtyping  # noqa: F401
 import matplotlib.pyplot  # noqa: F401
 import pytest
 import tyro
-from mutants import Mutant, Source, structural_mutants
+from mutants import ROOMS, Mutant, Source, explanations, structural_mutants
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -48,68 +47,14 @@ SOURCES = ROOT / "src" / "sfumato"
 IMPORTING = ""
 """In the place of a test: what runs before any."""
 
-EXPLANATIONS = Path(__file__).with_name("mutants_explained.toml")
-
-
-@dataclass(frozen=True)
-class Room:
-    """Source files with small mutants, by patterns below src/sfumato, and the tests of them and of the structural ones.
-
-    Tests are given by patterns below tests.
-    """
-
-    sources: tuple[str, ...]
-    tests: tuple[str, ...]
-
-
-ROOMS = {
-    "schedule": Room(("schedule/*.py",), ("core/test_schedule*.py",)),
-    "conditions": Room(("conditions.py", "nn/conditioning.py"), ("core/test_condition*.py",)),
-    "denoiser": Room(("denoiser.py", "conversions.py"), ("core/test_denoiser.py", "core/test_conversions.py")),
-    "objective": Room(
-        ("objective.py",), ("core/test_objective.py", "core/test_times.py", "core/test_label_dropout.py")
-    ),
-    "solvers": Room(("solvers/*.py",), ("core/test_solver*.py", "core/test_ode.py", "parity/test_*.py")),
-    "ode": Room(("ode.py",), ("core/test_ode.py",)),
-    "grids": Room(("grids.py", "named.py"), ("core/test_grids.py", "core/test_named.py")),
-    "guidance": Room(("guidance/*.py",), ("core/test_guidance*.py", "core/test_clipping.py")),
-    "likelihood": Room(("likelihood/*.py",), ("core/test_likelihood*.py",)),
-    "sampling": Room(
-        ("sampling.py", "latents.py"), ("core/test_sampling*.py", "core/test_latents.py", "core/test_sphere.py")
-    ),
-    "networks": Room(
-        (), tuple(f"core/test_{part}*.py" for part in ("convnet", "unet", "networks", "condition", "matrices"))
-    ),
-    "training": Room(
-        (),
-        tuple(
-            f"training/test_{part}*.py" for part in ("step", "ema", "opt", "held", "augm", "engine", "resume", "saving")
-        ),
-    ),
-    "data": Room(
-        (), tuple(f"data/test_{part}.py" for part in ("augment", "batches", "draws", "nonleaking", "feed", "imageset"))
-    ),
-    "frame": Room((), ("sources/test_frame*.py",)),
-    "metrics": Room((), ("metrics/test_[!er]*.py",)),  # all but those of the example and the reference, which are slow
-    "bulk": Room((), ("core/test_acceleration.py", "core/test_bulk.py")),
-    "evaluation": Room((), ("evaluation/test_labels.py", "evaluation/test_small.py")),
-}
-
 Kind = Literal["small", "structural"]
 
 
 def mutants_of(name: str, kinds: Collection[Kind]) -> list[Mutant]:
     """All mutants of a room: the small ones by file and place, then the structural ones."""
-    patterns = ROOMS[name].sources if "small" in kinds else ()
-    files = sorted(str(path.relative_to(SOURCES)) for pattern in patterns for path in SOURCES.glob(pattern))
+    files = ROOMS[name].source_files(SOURCES) if "small" in kinds else []
     small = [mutant for file in files for mutant in Source(file, (SOURCES / file).read_bytes()).mutants()]
     return small + (structural_mutants(name, SOURCES) if "structural" in kinds else [])
-
-
-def tests_of(room: Room) -> list[str]:
-    """The test files of a room, from the root of the checkout."""
-    found = [str(path.relative_to(ROOT)) for pattern in room.tests for path in sorted(ROOT.glob(f"tests/{pattern}"))]
-    return found or sys.exit(f"No test is called {' or '.join(room.tests)}.")
 
 
 class Watch:
@@ -234,7 +179,7 @@ class Worker:
 
     def __init__(self, tree: Path) -> None:
         self.tree = tree
-        for part in ("src", "tests"):
+        for part in ("src", "tests", "examples"):
             shutil.copytree(ROOT / part, tree / part, ignore=shutil.ignore_patterns("__pycache__"))
         shutil.copy(ROOT / "pyproject.toml", tree)
 
@@ -293,12 +238,6 @@ def try_all(
                 yield outcome
 
 
-def explanations() -> dict[tuple[str, str, str], str]:
-    """Why no test can catch a mutant, by its key."""
-    groups = tomllib.loads(EXPLANATIONS.read_text())["equivalent"]
-    return {(group["file"], before, after): group["why"] for group in groups for before, after in group["mutants"]}
-
-
 def report(console: Console, outcomes: dict[str, list[Outcome]]) -> bool:
     """Prints the survivors and a markdown table of the rooms; whether just those that survive are explained."""
     why, tried, open_ones = explanations(), [one for room in outcomes.values() for one in room], 0
@@ -347,7 +286,7 @@ def main(
         Progress(*columns, console=console, auto_refresh=False) as bar,  # its thread would not survive a fork
     ):
         found = {name: mutants for name in rooms if (mutants := mutants_of(name, kinds))}
-        tests = {name: tests_of(ROOMS[name]) for name in found}
+        tests = {name: ROOMS[name].test_files(ROOT) for name in found}
         crew = [Worker(Path(folder) / str(number)) for number in range(workers)]
         baselines = {name: crew[0].baseline(tests[name]) for name in found}
         for name, mutants in found.items():

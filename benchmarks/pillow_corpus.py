@@ -1,9 +1,9 @@
-"""Reads every file of a folder as sfumato does and as Pillow does, and lists what differs.
+"""Reads every file of a folder with sfumato and with Pillow, and lists the differences.
 
 Usage: python benchmarks/pillow_corpus.py Pillow/Tests/images
 
-Pillow's pixels are turned by EXIF, brought to sRGB by their profile, and to the channels that sfumato has. What has
-more than 8 bits is compared at 8, within a rounding.
+Pillow's pixels are converted to the EXIF orientation, to sRGB and to the channels of sfumato. Images with more than 8
+bits are compared at 8 bits, within rounding.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageCms, ImageFile, ImageOps
 
-from sfumato.data.sources.decode import opened
+from sfumato.data.sources.decode import open_image
 from sfumato.data.sources.entry import BadImageError
 
 MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
@@ -25,10 +25,10 @@ WHITE = {"uint8": 1, "uint16": 257}
 
 
 def by_pillow(content: bytes, channels: int) -> np.ndarray:
-    """(H, W, channels) of 8 bits, or grey of any depth."""
+    """Pixels (H, W, channels) with 8 bits, or grey with any bit depth."""
     with Image.open(io.BytesIO(content)) as image:
         if isinstance(image, ImageFile.StubImageFile):
-            raise ValueError("only its header can be read")
+            raise ValueError("Pillow reads only its header")
         image.load()
         profile = image.info.get("icc_profile")
         shown = ImageOps.exif_transpose(image)
@@ -44,7 +44,7 @@ def by_pillow(content: bytes, channels: int) -> np.ndarray:
 
 
 def in_srgb(image: Image.Image, profile: bytes) -> Image.Image:
-    """The image by its profile, or as it is where that is broken or for other colours."""
+    """Converts an image by its profile; leaves it unchanged if the profile is broken or for another colour space."""
     colours = image if image.mode in ("RGB", "CMYK", "LAB") else image.convert("RGB")
     try:
         target = ImageCms.createProfile("sRGB")
@@ -54,13 +54,13 @@ def in_srgb(image: Image.Image, profile: bytes) -> Image.Image:
 
 
 def verdict(content: bytes) -> tuple[str, str]:
-    """(a word to count, what there is to say)."""
+    """Result to count, and details."""
     ours: np.ndarray | None = None
     reason = ""
     try:
-        picture = opened(content)
+        picture = open_image(content)
         ours = picture.pixels()
-        shape = picture.shape
+        shape = picture.info
         if ours.shape != (shape.height, shape.width, shape.channels) or ours.dtype != shape.dtype:
             return "WRONG", f"{shape} is {ours.shape} {ours.dtype}"
     except BadImageError as error:
@@ -68,15 +68,15 @@ def verdict(content: bytes) -> tuple[str, str]:
     try:
         theirs = by_pillow(content, 3 if ours is None else ours.shape[2])
     except Exception as error:
-        return ("neither", reason) if ours is None else ("ours alone", f"{ours.shape} {ours.dtype}; Pillow: {error}")
+        return ("neither", reason) if ours is None else ("only ours", f"{ours.shape} {ours.dtype}; Pillow: {error}")
     if ours is None:
-        return "Pillow's alone", reason
+        return "only Pillow's", reason
     if ours.shape != theirs.shape:
         return "WRONG", f"{ours.shape}, by Pillow {theirs.shape}"
     scale = 1 if theirs.dtype.itemsize > 1 else WHITE.get(ours.dtype.name, 1)
     apart = np.abs(ours / scale - theirs)
     if scale > 1 and ours.shape[2] == 4:
-        apart = apart * theirs[:, :, 3:] / 255  # the less is seen, the coarser are 8 bits
+        apart = apart * theirs[:, :, 3:] / 255  # 8-bit colours are coarse at low opacity
     is_rounded = scale > 1 or b"ICC" in content or b"iCCP" in content
     if apart.max() <= (ours.shape[2] == 4) + is_rounded if is_rounded else apart.max() == 0:
         return "same", ""

@@ -4,9 +4,9 @@
     python benchmarks/quality.py FOLDER --judge ../shared/judge --out RESULTS --minutes 3 10 --peer
 
 FOLDER holds images in a folder for each class, such as CIFAR-10's training set. Each number of minutes is a run of its
-own by `sfumato.train`, as `sfumato train FOLDER --flip --minutes M` makes it: settled by the rules, with the learning
-rate at zero at its end. The peer is diffusers' network tuned by hand and captured (`diffusers_step.Tuned`), one run
-whose average is judged at each number of minutes, with DDIM in 50 steps. Compilation is not counted for either.
+own by `sfumato.train`, as `sfumato train FOLDER --flip --minutes M` makes it: with the automatic settings, and a
+learning rate of zero at its end. The peer is diffusers' network tuned by hand and captured (`diffusers_step.Tuned`),
+one run whose average is judged at each number of minutes, with DDIM in 50 steps. Compilation is not counted for either.
 """
 
 import argparse
@@ -32,7 +32,7 @@ from sfumato.models import load, load_guidance_checkpoint
 from sfumato.sampling import defaults
 from sfumato.sampling.generate import generate
 from sfumato.training.config import TrainConfig
-from sfumato.training.loop import train
+from sfumato.training.loop import run_training
 from sfumato.training.presets import preset_for
 from sfumato.utils import pictures
 from sfumato.utils.cuda_graphs import algorithms_timed, captured
@@ -67,7 +67,7 @@ class Bench:
         np.savez_compressed(self.out / f"{file}.npz", images=images.permute(0, 2, 3, 1).numpy(), **known)
         steps = len(sampler.timesteps) - 1
         evaluations = {"heun": 2 * steps - 1}.get(way.solver, steps) * (2 if isinstance(model, AutoGuided) else 1)
-        row = {"model": name, **facts, "sampler": f"{way.solver} {way.grid}", "evaluations": evaluations}
+        row = {"model": name, **facts, "sampler": f"{way.solver} {way.time_grid}", "evaluations": evaluations}
         row |= {"FD": round(self.judge(images), 4), "drawn/s": round(self.samples / seconds)}
         print(json.dumps(row), flush=True)
         with (self.out / "quality.jsonl").open("a") as file_of_rows:
@@ -86,7 +86,7 @@ def settings(folder: Path, minutes: float, conditional: bool, seed: int) -> Trai
 
 
 def ours(bench: Bench, arguments: argparse.Namespace, minutes: float) -> Rows:
-    """A run of some minutes: the model alone, and guided by its early self."""
+    """A run of some minutes: the model alone, and with its guidance checkpoint."""
     config = settings(arguments.folder, minutes, arguments.conditional, arguments.seed)
     kind = "classes" if arguments.conditional else "unconditional"
     if arguments.width:
@@ -94,7 +94,7 @@ def ours(bench: Bench, arguments: argparse.Namespace, minutes: float) -> Rows:
     name = f"sfumato {minutes:g} minutes {kind}{f' width {arguments.width}' if arguments.width else ''}"
     run = bench.out / name.replace(" ", "-")
     with TrainingBar() as progress:
-        state, config, _ = train(config, run, device=arguments.device, reporter=progress)
+        state, config, _ = run_training(config, run, device=arguments.device, reporter=progress)
     counters, network = state.counters, config.network
     facts: dict[str, object] = {
         "width": network.width,
@@ -164,7 +164,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--minutes", type=float, nargs="+", default=[3.0])
     parser.add_argument("--conditional", action="store_true", help="learn the classes")
-    parser.add_argument("--width", type=int, help="of the network, instead of what the rules say")
+    parser.add_argument("--width", type=int, help="of the network, instead of the automatic choice")
     parser.add_argument("--guided-only", action="store_true", help="judge no samples but guided ones")
     parser.add_argument("--scales", type=float, nargs="+", help="of the guidance; else as sfumato sample")
     parser.add_argument("--steps", type=int, nargs="+", default=[GUIDED.steps], help="of a guided model")

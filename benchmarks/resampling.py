@@ -1,8 +1,8 @@
-"""How much of a photograph is lost when it is resampled, by the constants of sfumato/data/affine.py.
+"""Loss of detail when a photograph is resampled, for several constants of sfumato/data/affine.py.
 
     python benchmarks/resampling.py
 
-Prints a markdown table: root mean square errors in grey levels, of scikit-learn's china and flower at 64x64 pixels.
+Prints a markdown table of root mean square errors in grey levels for scikit-learn's china and flower at 64x64 pixels.
 """
 
 import math
@@ -13,16 +13,16 @@ from PIL import Image
 from sklearn.datasets import load_sample_image
 
 from sfumato.data import affine
-from sfumato.data.nonleaking import Transforms, apply_transforms
+from sfumato.data.augmentation import Transforms, apply_transforms
 from sfumato.utils.depth import EIGHT_BITS
 
 CONSTANTS = [(2, 2, 3), (2, 2, 5), (4, 2, 3), (4, 2, 4), (4, 2, 5), (4, 2, 6)]
 PIXEL = 8 / 64
-"""A shift by one pixel, as `Transforms` counts it."""
+"""A shift by one pixel in the units of `Transforms`."""
 
 
 def photograph(name: str) -> torch.Tensor:
-    """The middle of a photograph, (1, 3, 64, 64) in [-1, 1]."""
+    """Central part of a photograph, (1, 3, 64, 64) in [-1, 1]."""
     whole = Image.fromarray(load_sample_image(name)).crop((120, 14, 520, 414))
     return EIGHT_BITS.to_float(
         torch.from_numpy(np.array(whole.resize((64, 64), Image.Resampling.LANCZOS))).permute(2, 0, 1)[None]
@@ -36,12 +36,12 @@ def moved(image: torch.Tensor, turn: float = 0.0, shift: float = 0.0) -> torch.T
 
 
 def error(found: torch.Tensor, right: torch.Tensor) -> float:
-    """In grey levels, away from the borders."""
+    """Root mean square error in grey levels, without the borders."""
     return 127.5 * (found - right)[..., 16:-16, 16:-16].square().mean().sqrt().item()
 
 
 def errors(image: torch.Tensor) -> list[float]:
-    """Of a quarter turn, half a radian and back, and 0.3 pixels both ways and back."""
+    """Errors of a quarter turn, of half a radian and back, and of 0.3 pixels along both axes and back."""
     return [
         error(moved(image, turn=math.pi / 2), image.rot90(-1, (2, 3))),
         error(moved(moved(image, turn=0.5), turn=-0.5), image),

@@ -30,7 +30,7 @@ from torch import Tensor, nn
 
 from sfumato.diffusion.denoiser import PARAMETRIZATIONS, Denoiser, PreconditionedDenoiser
 from sfumato.diffusion.guidance import Observed
-from sfumato.diffusion.schedules import schedule_for
+from sfumato.diffusion.schedules import build_schedule
 from sfumato.models import load
 from sfumato.networks.unet import UNet, UNetConfig
 from sfumato.sampling.acceleration import accelerated
@@ -110,13 +110,13 @@ def untrained(name: str, device: torch.device) -> PreconditionedDenoiser:
     torch.manual_seed(0)
     if name == "ddpm":
         made, predicts = UNet(UNetConfig(SHAPE[0], 128, (1, 2, 2, 2), 2, (1,), 0.1, 0)), "noise"
-        schedule = schedule_for("linear")
+        schedule = build_schedule("linear")
     else:
         from sfumato.networks.convnet import ConvNet, ConvNetConfig
 
         width = int(name.removeprefix("convnet-"))
         made, predicts = ConvNet(ConvNetConfig(SHAPE[0], width, (1, 2, 4), (2, 2, 3), (2,))), "edm"
-        schedule = schedule_for("edm")
+        schedule = build_schedule("edm")
     for parameter in made.parameters():
         if not parameter.any():
             nn.init.normal_(parameter, std=1e-3)

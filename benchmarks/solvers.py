@@ -1,12 +1,12 @@
-"""Which solver, on which grid, for how many evaluations? Measures a trained model, and writes docs/solvers.md.
+"""Measures solvers and time grids by number of evaluations with a trained model, and writes docs/solvers.md.
 
     python benchmarks/solvers.py measure runs/digits --out benchmarks/solvers_digits.jsonl
     python benchmarks/solvers.py measure RUN --judge JUDGE --out benchmarks/solvers_cifar10.jsonl --device cuda
     python benchmarks/solvers.py page benchmarks/solvers_digits.jsonl benchmarks/solvers_cifar10.jsonl --out docs
 
-Two numbers each: how far the images are from those that the same noise becomes in 1000 steps (root mean square over
-pixels in [-1, 1]; for deterministic solvers), and the Frechet distance FD of the samples to the data: in the features
-of a judge, a folder that `judge.py train` wrote, or else in the pixels themselves.
+Two measures: the root mean square difference of pixels in [-1, 1] to the images from the same noise with 1000 steps
+(for deterministic solvers), and the Frechet distance FD of the samples to the data, in the features of a judge (a
+folder written by `judge.py train`) or in pixels.
 """
 
 import argparse
@@ -29,7 +29,7 @@ from sfumato.diffusion.schedules import SCHEDULES
 from sfumato.models import load
 from sfumato.sampling.sampler import sample, sample_batches, sampler_config
 from sfumato.sampling.solvers import SOLVERS
-from sfumato.training.runs import training_images
+from sfumato.training.run_directory import training_images
 from sfumato.utils.depth import EIGHT_BITS
 from sfumato.utils.shapes import Images, Labels, Times
 
@@ -40,7 +40,7 @@ COMPARED = 64
 EVALUATIONS = (5, 8, 10, 15, 20, 35, 50)
 TIME_GRIDS = ("logsnr", "karras", "trailing", "karras:rho=3")
 MAIN_GRID = "logsnr"
-"""The grid on which every solver is judged; the best few are judged on all."""
+"""The time grid on which every solver is measured; `ON_ALL_GRIDS` are measured on all."""
 
 FAMILIES = (
     *("ddim", "heun", "dpm-2m", "dpm-3m", "unipc-2", "unipc-2:variant=bh1", "unipc-3", "deis-2", "deis-3", "deis-4"),
@@ -187,7 +187,7 @@ def section(name: str, about: Row, rows: list[Row]) -> str:
     tables = [table(rows, "fd", grid) + table(rows, "rmse", grid) for grid in grids]
     return f"""## {name}
 
-![FD and distance by evaluations](images/solvers_{name}.png)
+![FD and distance by NFE](images/solvers_{name}.png)
 
 `{about["command"]}` on {about["device"]}: FD over {about["count"]:,} samples ({about["judge"]}), distance over
 {about["compared"]} images to `{about["reference"]}`.
@@ -196,11 +196,11 @@ def section(name: str, about: Row, rows: list[Row]) -> str:
 
 
 def known_data() -> str:
-    """The spread of samples of exactly known data, drawn with the perfect denoiser on every schedule."""
+    """Standard deviation of samples of an analytic denoiser, for every schedule."""
     lines = [
-        "## Data that are exactly known\n",
-        f"The standard deviation of {KNOWN_COUNT:,} samples of N(0.2, 0.2^2) in {KNOWN_STEPS} steps, over 0.2. The "
-        "denoiser is perfect, so that 1 is right, and whatever is not is the solver's.\n",
+        "## Analytic denoiser\n",
+        f"Standard deviation of {KNOWN_COUNT:,} samples of N(0.2, 0.2^2) with {KNOWN_STEPS} steps, divided by 0.2. The "
+        "denoiser is exact: 1 is correct, and the difference is the error of the solver.\n",
         "| solver | grid | " + " | ".join(SCHEDULES) + " |",
         "| --- | --- |" + " --- |" * len(SCHEDULES),
     ]
@@ -225,7 +225,7 @@ def table(rows: list[Row], quantity: str, grid: str) -> str:
         cells[str(row["solver"])][rounded_nfe(row)] = float(row[quantity] or 0)
     best = {column: min(line[column] for line in cells.values() if column in line) for column in columns}
     title = {"fd": "FD", "rmse": "Distance to 1000 steps"}[quantity]
-    lines = [f"**{title}, grid `{grid}`, by evaluations**\n", "| solver | " + " | ".join(map(str, columns)) + " |"]
+    lines = [f"**{title}, time grid `{grid}`, by NFE**\n", "| solver | " + " | ".join(map(str, columns)) + " |"]
     lines.append("| --- |" + " --- |" * len(columns))
     for solver, line in cells.items():
         shown = [bold(line[c], line[c] == best[c]) if c in line else "" for c in columns]

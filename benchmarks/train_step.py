@@ -23,9 +23,9 @@ import torch
 from table import environment, markdown
 
 from sfumato.data import ImageSet, make_loader
-from sfumato.models import build
+from sfumato.models import Model
 from sfumato.training.architecture import model_for
-from sfumato.training.autoconfig import operations_of
+from sfumato.training.autoconfig import TIMES, operations_of
 from sfumato.training.config import TrainConfig
 from sfumato.training.engine import EagerEngine, captured_engine, prepare
 from sfumato.training.presets import PRESETS
@@ -65,14 +65,16 @@ def preset(name: str, batch: int, width: int | None = None) -> TrainConfig:
     network = config.network
     if width is not None:
         network = replace(network, width=width, multipliers=(1, 2, 4), blocks=(2, 2, 3), patch=1)
-    return replace(config, data=replace(config.data, augment=0.0), network=network, optimization=optimization)
+    diffusion = replace(config.diffusion, times=config.diffusion.times or TIMES)
+    data = replace(config.data, augment=0.0)
+    return replace(config, data=data, network=network, diffusion=diffusion, optimization=optimization)
 
 
 def ours(config: TrainConfig, device: torch.device, debug: bool = False) -> Contestant:
-    """A step as `sfumato train` makes it, the feed included."""
+    """A step as `sfumato train` makes it, including the loader."""
     images = pixels()
     torch.manual_seed(0)
-    state = TrainingState(build(model_for(config, images)).to(device), config.optimization)
+    state = TrainingState(Model(model_for(config, images)).to(device), config.optimization)
     one = torch.zeros(1, 3, SIDE, SIDE, device=device)
     operations = operations_of(state.model.network, one, torch.zeros(1, device=device))
     batch = config.optimization.batch

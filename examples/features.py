@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from sfumato.data import ImageSet, load_images, split
 from sfumato.metrics import Features, features_for
-from sfumato.metrics.features.fitting import as_rgb
+from sfumato.metrics.features import as_rgb
 from sfumato.utils.shapes import UNLABELLED
 
 WIDTH = 128
@@ -69,7 +69,7 @@ def export(network: Classifier, path: Path, height: int, width: int) -> None:
 
 def accuracy(features: Features, images: ImageSet) -> float:
     """The share of images that the file's network puts into their class."""
-    logits = features.look(images.floats()).logits
+    logits = features.outputs(images.floats()).logits
     return (logits.argmax(1) == images.labels).double().mean().item()
 
 

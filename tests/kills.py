@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from sfumato.training.run_directory import LOCK, LOG
+from sfumato.training.checkpoints import LOCK, LOG
 from sfumato.utils.files import UNFINISHED
 
 

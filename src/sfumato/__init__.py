@@ -2,9 +2,10 @@
 
     import sfumato as sf
 
-    model = sf.load("runs/digits")
-    images = sf.sample(model, count=64, labels="7")
-    sf.save_grid(images, "sevens.png")
+    result = sf.train("photos/", "runs/photos", {"size": 64, "minutes": 30})
+    model = sf.load("runs/photos")
+    images = sf.sample(model, count=64)
+    sf.save_grid(images, "photos.png")
 
 Names are imported when they are first used, so that `import sfumato` costs nothing.
 """
@@ -13,119 +14,91 @@ from importlib import import_module
 
 TYPE_CHECKING = False  # as type checkers know it; `typing` takes half of the time in which Ctrl-C prints a traceback
 if TYPE_CHECKING:
-    from sfumato import errors, likelihood, metrics
-    from sfumato.data import ImageSet, conditions, load_images
-    from sfumato.diffusion import analytic as oracle
-    from sfumato.diffusion import guidance
-    from sfumato.diffusion import loss as objective
-    from sfumato.diffusion import schedules as schedule
-    from sfumato.diffusion.conversions import convert
-    from sfumato.diffusion.denoiser import Denoiser, Rescheduled
-    from sfumato.diffusion.gaussian import Gaussian
-    from sfumato.diffusion.schedules import LinearBeta, Schedule
+    from sfumato import data, errors, evaluation, likelihood, metrics, models, networks
+    from sfumato.data import ImageSet, load_images
+    from sfumato.diffusion import analytic, guidance, losses, schedules, time_densities
+    from sfumato.diffusion.denoiser import Denoiser
     from sfumato.errors import SfumatoError
-    from sfumato.models import load
+    from sfumato.models import load, save
     from sfumato.reports.inspection import inspect
-    from sfumato.sampling import inversion as latents
-    from sfumato.sampling import solvers
-    from sfumato.sampling import timesteps as grids
+    from sfumato.sampling import sampler, solvers, timesteps
     from sfumato.sampling.acceleration import accelerated
     from sfumato.sampling.inversion import decode, encode, interpolate
-    from sfumato.sampling.sampler import ImageNoise, default_sampler, initial_state, sample, sampler_config, trajectory
-    from sfumato.sampling.solvers import DDPM, Solver
-    from sfumato.training.config import TrainConfig
-    from sfumato.training.loop import train
-    from sfumato.training.presets import config_for, preset_for
+    from sfumato.sampling.sampler import sample
+    from sfumato.training.ema import EMA
+    from sfumato.training.train import train
     from sfumato.utils.pictures import save_grid, show
 
 __version__ = "0.1.0"
 
 _HOMES = {
-    "DDPM": "sampling.solvers",
     "Denoiser": "diffusion.denoiser",
-    "Gaussian": "diffusion.gaussian",
-    "ImageNoise": "sampling.sampler",
+    "EMA": "training.ema",
     "ImageSet": "data",
-    "LinearBeta": "diffusion.schedules",
-    "Rescheduled": "diffusion.denoiser",
-    "Schedule": "diffusion.schedules",
     "SfumatoError": "errors",
-    "Solver": "sampling.solvers",
-    "TrainConfig": "training.config",
     "accelerated": "sampling.acceleration",
-    "initial_state": "sampling.sampler",
-    "config_for": "training.presets",
-    "convert": "diffusion.conversions",
     "decode": "sampling.inversion",
     "encode": "sampling.inversion",
     "inspect": "reports.inspection",
     "interpolate": "sampling.inversion",
     "load": "models",
     "load_images": "data",
-    "preset_for": "training.presets",
-    "sampler_config": "sampling.sampler",
-    "default_sampler": "sampling.sampler",
     "sample": "sampling.sampler",
+    "save": "models",
     "save_grid": "utils.pictures",
     "show": "utils.pictures",
-    "train": "training.loop",
-    "trajectory": "sampling.sampler",
+    "train": "training.train",
 }
 _MODULES = {
-    "conditions": "data.conditions",
+    "analytic": "diffusion.analytic",
+    "data": "data",
     "errors": "errors",
-    "grids": "sampling.timesteps",
+    "evaluation": "evaluation",
     "guidance": "diffusion.guidance",
-    "latents": "sampling.inversion",
     "likelihood": "likelihood",
+    "losses": "diffusion.losses",
     "metrics": "metrics",
-    "objective": "diffusion.loss",
-    "oracle": "diffusion.analytic",
-    "schedule": "diffusion.schedules",
+    "models": "models",
+    "networks": "networks",
+    "sampler": "sampling.sampler",
+    "schedules": "diffusion.schedules",
     "solvers": "sampling.solvers",
+    "time_densities": "diffusion.time_densities",
+    "timesteps": "sampling.timesteps",
 }
 
 __all__ = [
-    "DDPM",
+    "EMA",
     "Denoiser",
-    "Gaussian",
-    "ImageNoise",
     "ImageSet",
-    "LinearBeta",
-    "Rescheduled",
-    "Schedule",
     "SfumatoError",
-    "Solver",
-    "TrainConfig",
     "accelerated",
-    "conditions",
-    "config_for",
-    "convert",
+    "analytic",
+    "data",
     "decode",
-    "default_sampler",
     "encode",
     "errors",
-    "grids",
+    "evaluation",
     "guidance",
-    "initial_state",
     "inspect",
     "interpolate",
-    "latents",
     "likelihood",
     "load",
     "load_images",
+    "losses",
     "metrics",
-    "objective",
-    "oracle",
-    "preset_for",
+    "models",
+    "networks",
     "sample",
-    "sampler_config",
+    "sampler",
+    "save",
     "save_grid",
-    "schedule",
+    "schedules",
     "show",
     "solvers",
+    "time_densities",
+    "timesteps",
     "train",
-    "trajectory",
 ]
 
 

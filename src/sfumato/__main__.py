@@ -1,49 +1,49 @@
-"""The command `sfumato`: ready for Ctrl-C and for a lack of memory before anything large is imported.
+"""Entry point of the command `sfumato`: turns every error into a message and an exit code.
 
-Until then Ctrl-C would print a traceback, so what only a report needs is imported there.
+Imports little at the top: until `exit_on_interrupted_import` is active, Ctrl-C prints a traceback.
 """
 
 import os
 import sys
 
-from sfumato.utils.signals import INTERRUPTED, importing_ends_at_once
+from sfumato.utils.signals import INTERRUPTED, exit_on_interrupted_import
 
 USER_ERROR, BUG = 2, 1
 
 
 def main() -> int:
-    """Runs one command and returns its exit code: as `sfumato.cli.main`; 1 after an error that nothing explains."""
-    with importing_ends_at_once():
+    """Runs one command and returns its exit code: that of `sfumato.cli.main`, or 1 after an unexpected error."""
+    with exit_on_interrupted_import():
         for stream in (sys.stdout, sys.stderr):
-            if stream is not None:  # as it is where a program closed it
+            if stream is not None:  # None if the parent process closed it
                 stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # both are TextIOWrapper
         try:
             from sfumato.cli import main as run
 
             return run()
         except KeyboardInterrupt:
-            return _ended("interrupted", INTERRUPTED)
+            return _fail("interrupted", INTERRUPTED)
         except MemoryError:
-            return _ended("the memory is full. Close other programs, or choose smaller settings.", USER_ERROR)
+            return _fail("out of memory. Close other programs, or choose smaller settings.", USER_ERROR)
         except ImportError as error:
-            return _ended(f"a library could not be loaded: {error}. Free memory, or install it anew.", USER_ERROR)
+            return _fail(f"a library could not be imported: {error}. Free memory, or reinstall it.", USER_ERROR)
         except OSError as error:
-            where = f"{error.filename}: " if error.filename else ""
-            return _ended(f"{where}{error.strerror or error}. Free space, or choose another path.", USER_ERROR)
-        except Exception as error:  # a sentence for every mistake, and a report for us
+            path = f"{error.filename}: " if error.filename else ""
+            return _fail(f"{path}{error.strerror or error}. Free disk space, or choose another path.", USER_ERROR)
+        except Exception as error:  # a bug: print one line, and write the traceback to a file
             kind = type(error).__name__
-            return _ended(f"an error that is a bug of sfumato: {kind}: {error}. Report it, with {_report()}", BUG)
+            return _fail(f"unexpected error (a bug in sfumato): {kind}: {error}. Report it with {_report()}", BUG)
 
 
-def _ended(sentence: str, code: int) -> int:
-    """Says why the command ended, and leaves nothing to be written to an output that may be closed or full."""
-    sys.stdout = None  # Python would flush it once more, and complain
-    print(f"sfumato: {sentence}", file=sys.stderr)
+def _fail(message: str, code: int) -> int:
+    """Prints an error and returns the exit code."""
+    sys.stdout = None  # prevents a final flush, which fails if stdout is closed or full
+    print(f"sfumato: {message}", file=sys.stderr)
     return code
 
 
 def _report() -> str:
-    """Writes the traceback of the error that is being handled to a new file, and returns its path."""
+    """Writes the traceback of the current exception to a new file and returns its path."""
     import tempfile
     import traceback
 

@@ -1,17 +1,17 @@
-"""Every error that a person can cause, in one tree.
+"""Errors for problems that the user can solve.
 
-An error says what was given and what was expected (the problem), and what to do about it (the remedy). The command
-line prints both and exits with code 2; nothing below `SfumatoError` ever reaches a user as a traceback.
+An error has a problem (what was given and what was expected) and a remedy (what to do). The command line prints both
+without a traceback and exits with code 2.
 """
 
 from __future__ import annotations
 
 
 class SfumatoError(Exception):
-    """A problem that the caller can solve, with its remedy.
+    """Base class of all errors: a problem that the caller can solve, and its remedy.
 
-    >>> print(DataError("photos/ holds no images", "Name a folder that does."))
-    photos/ holds no images. Name a folder that does.
+    >>> print(DataError("photos/ contains no images", "Choose another folder."))
+    photos/ contains no images. Choose another folder.
     """
 
     def __init__(self, problem: str, remedy: str) -> None:
@@ -21,36 +21,36 @@ class SfumatoError(Exception):
 
 
 class ConfigError(SfumatoError):
-    """A setting, or a combination of settings, that makes no sense."""
+    """An invalid setting, or an invalid combination of settings."""
 
 
 class DataError(SfumatoError):
-    """Images or labels that cannot be learned from."""
+    """Images or labels that cannot be used."""
 
 
 class TooFewImagesError(DataError):
-    """Fewer images than a measure needs; the others may still be taken."""
+    """Too few images for a metric; other metrics may still be computed."""
 
 
 class LabelError(SfumatoError):
-    """Labels that the model does not know, or cannot take."""
+    """Labels that the model does not support."""
 
 
 class SamplingError(SfumatoError):
-    """A request for samples that cannot be met."""
+    """Invalid settings of sampling or guidance."""
 
 
 class RunError(SfumatoError):
-    """A run directory, checkpoint or model file that is missing, broken, foreign, or of another configuration."""
+    """A run directory, checkpoint or model file that is missing, broken, or of another kind or configuration."""
 
 
 class OutOfMemoryError(SfumatoError):
-    """More than the device's memory holds."""
+    """The memory of the device is not sufficient."""
 
 
 class DeviceError(SfumatoError):
-    """A device that failed; this process can use it no more."""
+    """The device failed and cannot be used by this process any longer."""
 
 
 class TrainingError(SfumatoError):
-    """Training that cannot go on: the numbers are no longer finite, or the disk is full."""
+    """Training cannot continue because values are not finite or the disk is full."""

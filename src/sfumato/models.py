@@ -1,62 +1,60 @@
-"""A model on disk: `model.safetensors` and the `config.json` that says how to build it, loadable alone, anywhere."""
+"""Saves and loads models: weights in `model.safetensors`, and the model configuration in `config.json`."""
 
 import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import torch
-from pydantic import Discriminator, Tag
 from torch import Tensor, nn
 
 from sfumato.data.conditions import Column
-from sfumato.diffusion.denoiser import PARAMETRIZATIONS, PreconditionedDenoiser, check_parametrization
-from sfumato.diffusion.schedules import SCHEDULES, Schedule, schedule_for
+from sfumato.diffusion.denoiser import (
+    PARAMETRIZATIONS,
+    PreconditionedDenoiser,
+    check_parametrization,
+    with_time_input,
+)
+from sfumato.diffusion.schedules import SCHEDULES, Schedule, build_schedule
 from sfumato.errors import ConfigError, RunError
-from sfumato.networks.convblocks import LOG_NOISE_PERIODS, STEP_PERIODS
-from sfumato.networks.convnet import ConvNet, ConvNetConfig
-from sfumato.networks.unet import UNet, UNetConfig
+from sfumato.networks.architectures import LOG_NOISE, STEP, Architecture, build_network
+from sfumato.networks.custom import Builder, CustomConfig, register_network
 from sfumato.utils.depth import EIGHT_BITS, Depth
-from sfumato.utils.files import parsed_json, read_notes, read_tensors, read_text, validated, write_tensors, write_whole
+from sfumato.utils.files import (
+    cannot_write,
+    check_tensors,
+    parsed_json,
+    read_notes,
+    read_tensors,
+    read_text,
+    validated,
+    write_tensors,
+    write_whole,
+)
+from sfumato.utils.imports import parse_path
 
-WEIGHTS, GUIDE, DESCRIPTION = "model.safetensors", "guide.safetensors", "config.json"
+WEIGHTS, GUIDANCE_WEIGHTS, DESCRIPTION = "model.safetensors", "guidance.safetensors", "config.json"
 KIND = "sfumato-model"
 
 MODEL, BEST = "model", "best"
-"""The folders of a run: its model as it is now, and as it was at the best moment."""
+"""Folders in a run directory: the current model and the best model."""
 
-WIDEST = 2**14
-"""Channels of any level."""
+MAX_SIDE = 2**14
+"""Maximum side of an image in pixels."""
 
-MOST_TIMESTEPS = 10**6
-"""What a file may ask for; a schedule keeps tables as long."""
-
-
-def _architecture(network: object) -> object:
-    """What a description of a network says that it is; those of UNets say nothing."""
-    return network.get("architecture", "unet") if isinstance(network, dict) else "unet"
-
-
-Network = Annotated[
-    Annotated[UNetConfig, Tag("unet")] | Annotated[ConvNetConfig, Tag("convnet")],
-    Discriminator(
-        _architecture,
-        custom_error_type="unknown_architecture",
-        custom_error_message="Its architecture is unknown, neither convnet nor left out for a UNet",
-    ),
-]
-"""What a network is made of, of any architecture."""
+MAX_TIMESTEPS = 10**6
+"""Maximum number of timesteps in a file; a schedule stores tables of this length."""
 
 
 @dataclass(frozen=True)
 class Notes:
-    """What a file of weights says of itself.
+    """Metadata of a file of weights.
 
     Attributes:
-        images_seen: when it was written.
-        description: the digest of the `config.json` that it was written for.
+        images_seen: images that the model had been trained on.
+        description: digest of the `config.json` that belongs to the weights.
     """
 
     __pydantic_config__: ClassVar = {"extra": "forbid"}
@@ -67,26 +65,26 @@ class Notes:
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """All that is needed to build a model before its weights are loaded.
+    """Configuration of a model: the content of `config.json`.
 
     Attributes:
-        network: what it is made of.
-        schedule: signal and noise over time, a name in `SCHEDULES`, possibly with settings.
-        zero_terminal_snr: whether its last step is made to leave no signal.
-        shift: by how much noise it is shifted.
-        parametrization: what the network predicts, a name in `PARAMETRIZATIONS`.
+        network: architecture of the network.
+        schedule: noise schedule, a name in `SCHEDULES`, optionally with settings.
+        zero_terminal_snr: whether the schedule is rescaled to zero SNR at the last timestep.
+        shift: shift of the schedule towards more noise; 1 is none.
+        parametrization: prediction target of the network, a name in `PARAMETRIZATIONS`.
         image_shape: (C, H, W).
-        label_names: the classes in the order of their indices.
-        columns: the conditions in the order of a row, instead of classes.
-        label_column: what the classes are classes of.
-        depth: how pixels are written.
-        format: the kind of this file.
-        version: of the format.
+        label_names: names of the classes, in the order of their indices.
+        columns: columns of conditions, instead of classes.
+        label_column: name of the column of the classes.
+        depth: pixel type of the images.
+        format: kind of the file.
+        version: version of the format.
     """
 
     __pydantic_config__: ClassVar = {"extra": "forbid"}
 
-    network: Network
+    network: Architecture
     schedule: str
     zero_terminal_snr: bool
     shift: float
@@ -102,106 +100,150 @@ class ModelConfig:
     def __post_init__(self) -> None:
         checked_schedule(self.schedule, self.zero_terminal_snr, self.shift, self.parametrization)
         if len(set(self.label_names)) < len(self.label_names):
-            raise ConfigError(f"of the label names {self.label_names} some are the same", "Give each class its own.")
+            raise ConfigError(f"label names {self.label_names} are not unique", "Give each class a different name.")
         self._check_columns()
         if len(self.label_names) != self.network.classes or self.image_shape[0] != self.network.image_channels:
             raise ConfigError(
-                f"a network for {self.network.classes} classes and {self.network.image_channels} channels was given "
-                f"{len(self.label_names)} label names and images of shape {self.image_shape}",
-                "Make them agree.",
+                f"the network has {self.network.classes} classes and {self.network.image_channels} image channels, but "
+                f"there are {len(self.label_names)} label names and images of shape {self.image_shape}",
+                "Give as many label names as classes, and images with as many channels as the network.",
             )
-        levels, blocks = len(self.network.multipliers), self.network.blocks
-        total = sum(blocks) if isinstance(blocks, tuple) else levels * blocks
-        widest = self.network.width * max(self.network.multipliers)
-        if widest > WIDEST:
-            raise ConfigError(f"a network of {widest:,} channels is too wide", f"Choose at most {WIDEST:,}.")
-        if min(self.image_shape) < 1 or max(self.image_shape) > 2**14 or total > 10**3:
+        if min(self.image_shape) < 1 or max(self.image_shape) > MAX_SIDE:
             raise ConfigError(
-                f"images of shape {self.image_shape} and {levels} levels of {blocks} blocks are beyond "
-                "what this program was made for",
-                "Choose smaller ones.",
+                f"the image shape {self.image_shape} is out of range", f"Choose sides of 1 to {MAX_SIDE:,} pixels."
             )
 
     def _check_columns(self) -> None:
-        """Raises `ConfigError` unless the network was made for these columns."""
+        """Raises `ConfigError` unless the columns fit the network."""
         names = [column.name for column in self.columns]
         if len(set(names)) < len(names):
-            raise ConfigError(f"of the columns {', '.join(names)} some are the same", "Give each its own name.")
+            raise ConfigError(f"the columns {', '.join(names)} are not unique", "Give each column a different name.")
         sizes = tuple(column.size for column in self.columns)
         if sizes != self.network.columns:
             raise ConfigError(
-                f"a network for columns of {self.network.columns} values was given columns of {sizes}",
-                "Make them agree.",
+                f"the network has columns of {self.network.columns} values, but the columns have {sizes}",
+                "Give the columns that the network was built for.",
             )
 
     def built_schedule(self) -> Schedule:
-        """The schedule that is described."""
-        return schedule_for(self.schedule, zero_terminal_snr=self.zero_terminal_snr, shift=self.shift)
+        """Builds the noise schedule."""
+        return build_schedule(self.schedule, zero_terminal_snr=self.zero_terminal_snr, shift=self.shift)
 
 
 def checked_schedule(name: str, zero_terminal_snr: bool, shift: float, parametrization: str) -> Schedule:
-    """The schedule that is meant, if a network of this parametrization can learn under it.
+    """Builds a noise schedule and checks that it can be combined with the parametrization.
 
     Raises:
-        ConfigError: an unknown name or setting, more steps than memory should hold, or a combination that cannot be.
+        ConfigError: an unknown name or setting, too many timesteps, or an invalid combination.
     """
     if not isinstance(name, str):
         raise ConfigError(
-            f"a model is saved with the name of its schedule, and {name} is not a name",
-            f"Choose among: {', '.join(SCHEDULES)}; or put your schedule into sfumato.diffusion.schedules.SCHEDULES, "
+            f"the schedule {name} is not a name, which a saved model needs",
+            f"Choose among: {', '.join(SCHEDULES)}; or register your schedule in sfumato.diffusion.schedules.SCHEDULES "
             "before training and before loading.",
         )
-    schedule = schedule_for(name, zero_terminal_snr=zero_terminal_snr, shift=shift)
-    if (schedule.timesteps or 0) > MOST_TIMESTEPS:
+    schedule = build_schedule(name, zero_terminal_snr=zero_terminal_snr, shift=shift)
+    if (schedule.timesteps or 0) > MAX_TIMESTEPS:
         raise ConfigError(
-            f"{schedule.timesteps} timesteps are beyond what this program was made for",
-            f"Choose at most {MOST_TIMESTEPS}.",
+            f"{schedule.timesteps} timesteps are too many",
+            f"Choose at most {MAX_TIMESTEPS}.",
         )
     check_parametrization(schedule, parametrization)
     return schedule
 
 
-def build(config: ModelConfig) -> PreconditionedDenoiser:
-    """A fresh, untrained model, its weights drawn from torch's global generator."""
-    return PreconditionedDenoiser(
-        network_for(config),
-        config.built_schedule(),
-        PARAMETRIZATIONS[config.parametrization],
-        config.image_shape,
-        config.label_names,
-        config.columns,
-        config.label_column,
-        config.depth,
-    )
+class Model(PreconditionedDenoiser):
+    """A denoiser built from a configuration, which can be saved.
+
+    Args:
+        config: model configuration.
+
+    Attributes:
+        images_seen: images that the loaded model had been trained on, repetitions included.
+
+    Raises:
+        ConfigError: the custom network was not registered in this process (argument `network` of `load`).
+    """
+
+    def __init__(self, config: ModelConfig) -> None:
+        default = LOG_NOISE if config.parametrization == "edm" else STEP
+        network, parametrization = build_network(config.network, default), PARAMETRIZATIONS[config.parametrization]
+        if isinstance(config.network, CustomConfig):
+            parametrization = with_time_input(parametrization, getattr(type(network), "time_input", STEP))
+        super().__init__(
+            network,
+            config.built_schedule(),
+            parametrization,
+            config.image_shape,
+            config.label_names,
+            config.columns,
+            config.label_column,
+            config.depth,
+        )
+        self.config, self.images_seen, self.is_custom = config, 0, isinstance(config.network, CustomConfig)
+        self.built = {name: tensor.to("meta") for name, tensor in network.state_dict().items()}
 
 
-def network_for(config: ModelConfig) -> nn.Module:
-    """A fresh network, told times in waves that suit the c_noise of its parametrization."""
-    if isinstance(config.network, UNetConfig):
-        return UNet(config.network)
-    return ConvNet(config.network, LOG_NOISE_PERIODS if config.parametrization == "edm" else STEP_PERIODS)
+def save(model: PreconditionedDenoiser, folder: str | Path) -> None:
+    """Saves a model as `config.json` and `model.safetensors`, which `load` reads.
+
+    Args:
+        model: model returned by `load` or `sf.train`, not wrapped by guidance or `accelerated`.
+        folder: folder to write to; created if it does not exist. An existing model is replaced.
+
+    Raises:
+        ConfigError: the model was not built from a configuration, its network was replaced, or a weight is not finite.
+        RunError: the folder is a run directory or its model, or cannot be written.
+    """
+    if not isinstance(model, Model):
+        raise ConfigError(
+            f"a {type(model).__name__} cannot be saved", "Save the model from sf.load or sf.train, without wrappers."
+        )
+    folder, state = Path(folder), model.network.state_dict()
+    weights = {name: tensor.to("cpu", copy=True).contiguous() for name, tensor in state.items()}
+    _check_saved(model, weights)
+    is_part = folder.name in (MODEL, BEST) and (folder.parent / "checkpoints").is_dir()
+    if (folder / MODEL).is_dir() or is_part:
+        raise RunError(
+            f"{folder} is a run directory or part of one, which has a model already", "Choose another folder."
+        )
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise cannot_write(folder, error) from error
+    save_description(model.config, folder)
+    save_weights(weights, folder, model.images_seen)
+
+
+def _check_saved(model: Model, weights: dict[str, Tensor]) -> None:
+    """Raises `ConfigError` unless `load` accepts these weights, before an existing model is replaced."""
+    try:
+        check_tensors(model.built, weights, Path("the model"))
+    except RunError as error:
+        remedy = "Save the model from sf.load or sf.train, without changes of its network."
+        raise ConfigError(error.problem, remedy) from error
 
 
 def save_description(config: ModelConfig, folder: Path) -> None:
     """Writes `config.json`.
 
     Raises:
-        RunError: it could not be written.
+        RunError: the file cannot be written.
     """
     write_whole(folder / DESCRIPTION, (json.dumps(asdict(config), indent=2) + "\n").encode())
 
 
 def save_weights(weights: Mapping[str, Tensor], folder: Path, images_seen: int, name: str = WEIGHTS) -> None:
-    """Writes `model.safetensors` or another `name`, replacing an older one at once; `config.json` is there already.
+    """Writes a file of weights to a folder that contains `config.json`. An existing file is replaced atomically.
 
     Args:
-        weights: of the model's network, by name.
-        folder: of the model.
-        images_seen: by then.
-        name: of the file.
+        weights: weights of the network, by name.
+        folder: folder of the model.
+        images_seen: images that the model has been trained on.
+        name: file name.
 
     Raises:
-        RunError: it could not be written, or is not finite; an older file is left as it was.
+        RunError: the file cannot be written, or a weight is not finite; an existing file remains unchanged.
     """
     notes = Notes(images_seen, _digest_of_description(folder))
     write_tensors(folder / name, weights, KIND, asdict(notes))
@@ -211,7 +253,7 @@ def read_description(folder: Path) -> ModelConfig:
     """Reads `config.json`.
 
     Raises:
-        RunError: it is missing, broken or not a model's.
+        RunError: the file is missing, broken or of another kind.
     """
     path = folder / DESCRIPTION
     fields = parsed_json(read_text(path), path)
@@ -220,135 +262,126 @@ def read_description(folder: Path) -> ModelConfig:
 
 
 def _mark_opacity(fields: object) -> None:
-    """Descriptions that say nothing of opacity are of models whose fourth channel it was."""
+    """Sets `opacity` in files without it, in which the fourth channel is always opacity."""
     match fields:
         case {"image_shape": [4, _, _], "depth": {**depth}} if "opacity" not in depth:
             fields["depth"]["opacity"] = True  # type: ignore[index]
 
 
-def load(path: str | Path, device: str | torch.device = "cpu") -> PreconditionedDenoiser:
-    """Loads a model from a run directory, or from its `model` folder wherever that was copied.
+def load(
+    path: str | Path, device: str | torch.device = "cpu", *, network: str | Builder | nn.Module | None = None
+) -> Model:
+    """Loads a model from a run directory or a model folder.
 
     Args:
-        path: the folder.
-        device: where its weights are put.
+        path: run directory, or folder with `config.json` and `model.safetensors`.
+        device: device of the model.
+        network: custom network of the model: its class, or its import path, whose code is executed. None for the
+            networks of the package. Files never cause code to be executed.
 
     Returns:
-        The averaged model in evaluation mode, with its schedule, image shape, label names and columns.
+        The model with the EMA of the weights, in evaluation mode.
 
     Raises:
-        RunError: there is no model, or its files are truncated, foreign or changed; says which and why.
+        RunError: there is no model, or a file is truncated, changed or of another kind.
+        ConfigError: the model has a custom network, and `network` was not given.
     """
-    model, _ = _loaded(model_folder(Path(path)), WEIGHTS, device)
-    return model
+    folder = model_folder(Path(path))
+    if network is not None:
+        _check_named(register_network(network), read_description(folder))
+    return _loaded(folder, WEIGHTS, device)
 
 
-def load_guidance_checkpoint(path: str | Path, device: str | torch.device = "cpu") -> PreconditionedDenoiser | None:
-    """Loads the weaker self of the model at `path` (as for `load`): its averaged weights early in training.
+def _check_named(named: str, config: ModelConfig) -> None:
+    """Raises `ConfigError` if the network that a person named is not the one of the model."""
+    own = config.network.architecture if isinstance(config.network, CustomConfig) else "one of the package's own"
+    if not isinstance(config.network, CustomConfig) or parse_path(own)["name"] != parse_path(named)["name"]:
+        raise ConfigError(f"the network {named} was named, and that of the model is {own}", "Name that one, or none.")
 
-    `guidance.AutoGuided` takes it. The best model of a run shares that of the run. None if none was kept before the
-    model's own moment.
+
+def load_guidance_checkpoint(path: str | Path, device: str | torch.device = "cpu") -> Model | None:
+    """Loads the guidance checkpoint of a model: its EMA weights early in training, for `guidance.AutoGuided`.
+
+    The best model of a run uses the guidance checkpoint of the run.
+
+    Args:
+        path: as for `load`.
+        device: device of the model.
+
+    Returns:
+        The weaker model; None if there is no guidance checkpoint that is earlier than the model.
 
     Raises:
         RunError: as for `load`.
     """
     folder = model_folder(Path(path)).resolve()
-    guide = (folder.with_name(MODEL) if folder.name == BEST else folder) / GUIDE
-    if not guide.is_file():
+    file = (folder.with_name(MODEL) if folder.name == BEST else folder) / GUIDANCE_WEIGHTS
+    if not file.is_file():
         return None
-    weaker, moment = _loaded(guide.parent, GUIDE, device)
-    return weaker if moment < images_seen(folder) else None
+    weaker = _loaded(file.parent, GUIDANCE_WEIGHTS, device)
+    return weaker if weaker.images_seen < images_seen(folder) else None
 
 
-def _loaded(folder: Path, name: str, device: str | torch.device) -> tuple[PreconditionedDenoiser, int]:
-    """The model with the weights of a name, and how many images it had seen."""
-    model = _outline(read_description(folder), folder / DESCRIPTION)
+def _loaded(folder: Path, name: str, device: str | torch.device) -> Model:
+    """Loads a model with the weights in the file `name`."""
+    config, path = read_description(folder), folder / DESCRIPTION
+    try:
+        model = build_on_meta(config)
+    except (RuntimeError, TypeError, ValueError) as error:
+        problem = f"{path} describes a network that cannot be built: {error}"
+        raise RunError(problem, "Restore it from a copy.") from error
     tensors, fields = read_tensors(folder / name, KIND)
     check_tensors(model.network.state_dict(), tensors, folder / name)
     notes = validated(Notes, fields, folder / name)
     if notes.description != _digest_of_description(folder):
-        raise RunError(
-            f"{folder / DESCRIPTION} has been changed since {name} was written for it", "Restore it from a copy."
-        )
-    model.to_empty(device=device).network.load_state_dict(tensors)
-    return model.eval(), notes.images_seen
+        raise RunError(f"{path} was changed after {name} was written", "Restore it from a copy.")
+    model = model.to(device) if model.is_custom else model.to_empty(device=device)
+    model.network.load_state_dict(tensors)
+    model.images_seen = notes.images_seen
+    return model.eval()
 
 
 def images_seen(path: str | Path) -> int:
-    """How many images the model at `path` (as for `load`) had seen when it was saved; its weights are not read.
+    """Images that the model at `path` (as for `load`) was trained on. Does not read the weights.
 
     Raises:
-        RunError: there is no model, or its file is truncated or foreign.
+        RunError: there is no model, or the file is truncated or of another kind.
     """
-    return moment_of(model_folder(Path(path)) / WEIGHTS)
+    return images_seen_in(model_folder(Path(path)) / WEIGHTS)
 
 
-def moment_of(file: Path) -> int:
-    """How many images the model whose weights `file` holds had seen when it was saved; they are not read.
+def images_seen_in(file: Path) -> int:
+    """Images that the model with the weights in `file` was trained on. Does not read the weights.
 
     Raises:
-        RunError: it is missing, truncated or foreign.
+        RunError: the file is missing, truncated or of another kind.
     """
     return validated(Notes, read_notes(file, KIND), file).images_seen
 
 
 def model_folder(path: Path) -> Path:
-    """The folder with the model's files: `path` itself or its `model`.
+    """The folder with the files of the model: `path` itself or its subfolder `model`.
 
     Raises:
-        RunError: neither has them.
+        RunError: neither contains a model.
     """
     for folder in (path / MODEL, path):
         if (folder / DESCRIPTION).is_file():
             if (folder / WEIGHTS).is_file():
                 return folder
-            raise RunError(f"{path} has no trained model yet", "Train it further, with the command that began it.")
-    problem = f"{path} holds no model" if path.is_dir() else f"{path} is not a folder"
-    raise RunError(problem, "Name a run directory (runs/NAME) or a folder with config.json and model.safetensors.")
+            raise RunError(f"{path} has no trained model yet", "Resume it with the command that started it.")
+    problem = f"{path} contains no model" if path.is_dir() else f"{path} is not a folder"
+    raise RunError(problem, "Give a run directory (runs/NAME) or a folder with config.json and model.safetensors.")
 
 
 def _digest_of_description(folder: Path) -> str:
     return hashlib.blake2b(read_text(folder / DESCRIPTION).encode(), digest_size=16).hexdigest()
 
 
-def _outline(config: ModelConfig, path: Path) -> PreconditionedDenoiser:
-    """The model of `config`, read from `path`, without memory for its weights: a wrong width costs nothing.
+def build_on_meta(config: ModelConfig) -> Model:
+    """Builds a model on the meta device, so that its weights need no memory.
 
-    Raises:
-        RunError: there can be no such network.
+    A model with a custom network is built on the CPU, because its constructor may compute buffers.
     """
-    try:
-        with torch.device("meta"):
-            return build(config)
-    except (RuntimeError, TypeError, ValueError) as error:
-        raise RunError(f"{path} describes a network that cannot be built: {error}", "Restore the file.") from error
-
-
-def load_tensors(module: nn.Module, tensors: dict[str, torch.Tensor], path: Path) -> None:
-    """Loads `tensors`, read from `path`, into `module`.
-
-    Raises:
-        RunError: as `check_tensors`; the module is then as it was.
-    """
-    check_tensors(module.state_dict(), tensors, path)
-    module.load_state_dict(tensors)
-
-
-def check_tensors(expected: Mapping[str, torch.Tensor], tensors: Mapping[str, torch.Tensor], path: Path) -> None:
-    """Makes sure that `tensors`, read from `path`, have the names, shapes and dtypes of `expected`, and are finite.
-
-    Raises:
-        RunError: something differs; says what.
-    """
-    for name in sorted(expected.keys() | tensors.keys()):
-        if name not in tensors or name not in expected:
-            found = "lacks" if name in expected else "has the unknown"
-            raise RunError(f"{path} {found} tensor {name}", "It belongs to another network; use the file of this one.")
-        wanted, given = expected[name], tensors[name]
-        if wanted.shape != given.shape or wanted.dtype != given.dtype:
-            raise RunError(
-                f"{path} has {name} as {given.dtype} {list(given.shape)}, not {wanted.dtype} {list(wanted.shape)}",
-                "It belongs to another network; use the file of this one.",
-            )
-        if not given.isfinite().all():
-            raise RunError(f"{path} has values in {name} that are not finite", "Use an earlier checkpoint.")
+    with torch.device("cpu" if isinstance(config.network, CustomConfig) else "meta"):
+        return Model(config)

@@ -148,8 +148,8 @@ def test_the_network_is_wrn_22_4(script: SimpleNamespace) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("score", "x.npz"), "name a scale: --judge FOLDER or --features NAME"),
-        (("score", "x.npz", "--features", "pixels"), "--features compares with the images of --data"),
+        (("score", "x.npz"), "name --judge FOLDER or --features NAME"),
+        (("score", "x.npz", "--features", "pixels"), "--features requires --data"),
     ],
 )
 def test_a_score_needs_a_scale(

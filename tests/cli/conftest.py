@@ -1,4 +1,4 @@
-"""The command as a person types it, a folder of images, and runs that were trained on it."""
+"""Fixtures: the command line in this process, and small trained runs."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ TINY = [
     *("--batch", "4", "--warmup", "0.1", "--device", "cpu"),
     *("--preview-count", "4", "--preview-steps", "5", "--validation-count", "10"),
 ]
-"""The flags of a network that learns in milliseconds."""
+"""Flags of a network that trains in milliseconds."""
 
 
 class Outcome(NamedTuple):
-    """What a command left behind."""
+    """Result of a command."""
 
     code: int
     out: str
@@ -31,7 +31,7 @@ Command = Callable[..., Outcome]
 
 
 def run_main(arguments: list[str]) -> int:
-    """`sfumato ARGUMENTS` in this process, without the checks of types that a person does not have; the exit code."""
+    """Runs `sfumato ARGUMENTS` in this process, without runtime type checks, and returns the exit code."""
     jaxtyping.config.update("jaxtyping_disable", True)
     try:
         return main(arguments)
@@ -57,7 +57,7 @@ def sfumato(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch)
 
 @pytest.fixture(scope="session")
 def run(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run of six steps with labels; not to be changed."""
+    """A run of six steps with class labels; read only."""
     out = tmp_path_factory.mktemp("runs") / "pets"
     assert run_main(["train", str(photos), "--out", str(out), "--images", "24", *TINY]) == 0
     return out
@@ -65,7 +65,7 @@ def run(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def unlabelled(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run of one step without labels; not to be changed."""
+    """A run of one step without class labels; read only."""
     out = tmp_path_factory.mktemp("runs") / "plain"
     assert run_main(["train", str(photos), "--out", str(out), "--images", "4", "--no-labels", *TINY]) == 0
     return out

@@ -1,4 +1,4 @@
-"""A run that kept its early self: `sample` is guided by it, `interpolate` is not."""
+"""A run with a guidance checkpoint: `sample` uses it, `interpolate` does not."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .conftest import TINY, Command, run_main
 
 @pytest.fixture(scope="module")
 def guided(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run that kept its guide; not to be changed."""
+    """A run with a guidance checkpoint; read only."""
     out = tmp_path_factory.mktemp("runs") / "guided"
     kept = ("--autoguidance-at", "0.3", "--autoguidance-min-steps", "0")
     command = ["train", str(photos), "--out", str(out), "--images", "40", *kept, *TINY]
@@ -22,7 +22,7 @@ def guided(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
-def test_sample_is_guided_by_the_early_self_and_as_far_as_is_asked(
+def test_sample_uses_the_guidance_checkpoint_unless_guidance_is_1(
     sfumato: Command, guided: Path, tmp_path: Path
 ) -> None:
     def samples(name: str, *flags: object) -> np.ndarray:
@@ -34,35 +34,37 @@ def test_sample_is_guided_by_the_early_self_and_as_far_as_is_asked(
 
     usual, plain = samples("usual"), samples("plain", "--guidance", 1)
     assert not np.array_equal(usual, plain)
-    (guided / "model" / "guide.safetensors").rename(tmp_path / "guide")
+    (guided / "model" / "guidance.safetensors").rename(tmp_path / "moved")
     try:
         assert np.array_equal(samples("without"), plain)
     finally:
-        (tmp_path / "guide").rename(guided / "model" / "guide.safetensors")
+        (tmp_path / "moved").rename(guided / "model" / "guidance.safetensors")
 
 
-def test_an_evaluation_draws_again_once_the_guide_is_gone(sfumato: Command, guided: Path, tmp_path: Path) -> None:
+def test_evaluation_samples_again_without_the_guidance_checkpoint(
+    sfumato: Command, guided: Path, tmp_path: Path
+) -> None:
     def drift(out: str) -> object:
         flags = ("--count", 4, "--steps", 4, "--metrics", "drift", "--device", "cpu", "--json", "--solver", "dpm-2m")
         return json.loads(sfumato("eval", guided, *flags, "--out", tmp_path / out).out)["metrics"]
 
-    with_guide = drift("guided")
-    (guided / "model" / "guide.safetensors").rename(tmp_path / "guide")
+    with_checkpoint = drift("guided")
+    (guided / "model" / "guidance.safetensors").rename(tmp_path / "moved")
     try:
-        assert drift("alone") != with_guide
+        assert drift("alone") != with_checkpoint
     finally:
-        (tmp_path / "guide").rename(guided / "model" / "guide.safetensors")
-    assert drift("again") == with_guide
+        (tmp_path / "moved").rename(guided / "model" / "guidance.safetensors")
+    assert drift("again") == with_checkpoint
 
 
-def test_an_evaluation_draws_again_once_a_guide_of_the_same_name_is_another(
+def test_evaluation_samples_again_after_the_weaker_model_changes(
     sfumato: Command, photos: Path, guided: Path, tmp_path: Path
 ) -> None:
     weaker = tmp_path / "weaker"
 
     def drift(out: str) -> object:
         flags = ("--count", 4, "--steps", 4, "--metrics", "drift", "--device", "cpu", "--json", "--guidance", 2)
-        outcome = sfumato("eval", guided, *flags, "--autoguide", weaker, "--out", tmp_path / out)
+        outcome = sfumato("eval", guided, *flags, "--autoguidance", weaker, "--out", tmp_path / out)
         return json.loads(outcome.out)["metrics"]
 
     assert sfumato("train", photos, "--out", weaker, "--images", 8, *TINY).code == 0
@@ -72,7 +74,9 @@ def test_an_evaluation_draws_again_once_a_guide_of_the_same_name_is_another(
     assert drift("after") != before
 
 
-def test_interpolate_is_not_guided_unless_asked(sfumato: Command, guided: Path, tmp_path: Path) -> None:
+def test_interpolate_does_not_use_the_guidance_checkpoint_by_default(
+    sfumato: Command, guided: Path, tmp_path: Path
+) -> None:
     def frames(name: str, *flags: object) -> list[bytes]:
         out = tmp_path / name
         command = ["interpolate", guided, "--out", out, "--count", 2, "--frames", 3, "--steps", 4, "--seed", 0]
@@ -82,14 +86,12 @@ def test_interpolate_is_not_guided_unless_asked(sfumato: Command, guided: Path, 
     assert frames("usual") == frames("plain", "--guidance", 1)
 
 
-def test_show_says_what_is_spent_of_minutes_and_what_the_network_is(
-    sfumato: Command, photos: Path, tmp_path: Path
-) -> None:
+def test_show_prints_the_spent_budget_and_the_network(sfumato: Command, photos: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     limits = ("--minutes", 1000, "--images", 8, "--backbone", "convnet")
     assert sfumato("train", photos, "--out", run, *TINY, *limits).code == 0
-    said = sfumato("show", run).out
-    assert "ConvNet, 8 channels x [1], blocks a level: (1,)" in said
-    assert "100% of 8 images or 1000 minutes of training: 8 images in 2 steps" in said
+    out = sfumato("show", run).out
+    assert "ConvNet, 8 channels x [1], blocks per level: (1,)" in out
+    assert "100% of 8 images or 1000 minutes of training: 8 images in 2 steps" in out
     assert sfumato("train", photos, "--out", run, *TINY, "--minutes", 0.0001, "--backbone", "convnet").code == 0
     assert "% of 0.0001 minutes of training: 8 images" in sfumato("show", run).out

@@ -1,4 +1,4 @@
-"""Whatever pixels a model has learned, it draws: deep grey, deep colour, floats and many channels, square or not."""
+"""Samples have the pixel format of the data: 16-bit grey and colour, floats, many channels, non-square."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def test_samples_have_the_depth_and_the_channels_of_the_data(
     assert (drawn / "grid.png").is_file()
 
 
-def test_an_archive_of_deep_samples_is_deep(sfumato: Command, tmp_path: Path) -> None:
+def test_an_archive_keeps_the_depth(sfumato: Command, tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
     sixteen_bit_grey(tmp_path / "data")
     assert sfumato("train", tmp_path / "data", "--out", tmp_path / "run", "--images", 8, *TINY).code == 0

@@ -1,4 +1,4 @@
-"""A device that fails: a sentence, the exit code of other errors, and everything that was saved."""
+"""Device failures: error message, exit code 2, and checkpoints are kept."""
 
 from __future__ import annotations
 
@@ -34,23 +34,21 @@ sys.exit(main(sys.argv[1:]))
 """
 
 
-def test_training_says_what_happened_and_goes_on_with_the_same_command(
-    sfumato: Command, photos: Path, tmp_path: Path
-) -> None:
+def test_training_reports_a_device_failure_and_resumes(sfumato: Command, photos: Path, tmp_path: Path) -> None:
     command = ["train", str(photos), "--out", str(tmp_path / "run"), "--images", "20", "--save-minutes", "0", *TINY]
     failed = subprocess.run([sys.executable, "-c", FAILING, *command], capture_output=True, text=True, check=False)
     assert failed.returncode == 2, failed.stderr
     assert failed.stderr == (
-        "sfumato: the device failed: CUDA error: unspecified launch failure. Give the same command again: it goes on "
-        "from the last checkpoint. If it fails at the same place, add --debug, which points at the operation.\n"
+        "sfumato: the device failed: CUDA error: unspecified launch failure. Run the same command again: it resumes "
+        "from the last checkpoint. If it fails at the same step, add --debug, which reports the failing operation.\n"
     )
     assert "11 images of 8x8 pixels" in failed.stdout
     again = sfumato(*command)
     assert again.code == 0, again.error
-    assert "Going on after 8 images" in again.out
+    assert "Resumed after 8 images" in again.out
 
 
-def test_debugging_leaves_the_failure_where_it_was_noticed(photos: Path, tmp_path: Path) -> None:
+def test_debug_shows_the_traceback_of_a_device_failure(photos: Path, tmp_path: Path) -> None:
     command = ["train", str(photos), "--out", str(tmp_path / "run"), "--images", "20", "--debug", *TINY]
     failed = subprocess.run([sys.executable, "-c", FAILING, *command], capture_output=True, text=True, check=False)
     assert ", in fails_after_two" in failed.stderr
@@ -60,12 +58,12 @@ def test_debugging_leaves_the_failure_where_it_was_noticed(photos: Path, tmp_pat
 @pytest.mark.parametrize(
     ("verb", "remedy"),
     [
-        ("sample", "Give the same command again, with another --out if you gave one."),
-        ("interpolate", "Give the same command again."),
-        ("eval", "To go on from the samples drawn so far, give the same command."),
+        ("sample", "Run the same command again, with another --out if you gave one."),
+        ("interpolate", "Run the same command again."),
+        ("eval", "Run the same command again. It continues with the existing samples."),
     ],
 )
-def test_other_verbs_say_it_too(
+def test_other_verbs_report_a_device_failure(
     verb: str, remedy: str, sfumato: Command, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fails(*_: object, **__: object) -> None:

@@ -1,4 +1,4 @@
-"""`sfumato explain`: pictures of a run, or of what diffusion does to a folder."""
+"""`sfumato explain`: pictures of the diffusion process of a run or of a folder."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from .conftest import Command
         ("photos", {"forward.png", "reverse.png", "schedule.png"}),
     ],
 )
-def test_the_pictures_are_drawn(
+def test_the_pictures_are_written(
     source: str, names: set[str], sfumato: Command, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
     out = tmp_path / "new" / "pictures"
@@ -40,7 +40,7 @@ def test_the_pictures_are_drawn(
             assert len(set(picture.convert("L").tobytes())) > 20, f"{name} is blank"
 
 
-def test_a_run_whose_data_are_gone_is_explained_by_its_own_samples(
+def test_a_run_without_its_data_is_explained_with_its_samples(
     sfumato: Command, run: Path, photos: Path, tmp_path: Path
 ) -> None:
     copy = shutil.copytree(run, tmp_path / "run")
@@ -51,7 +51,7 @@ def test_a_run_whose_data_are_gone_is_explained_by_its_own_samples(
     assert (tmp_path / "out" / "forward.png").is_file()
 
 
-def test_the_images_are_kept_where_they_are_asked_to_be(sfumato: Command, photos: Path, tmp_path: Path) -> None:
+def test_decoded_images_are_kept_in_the_requested_cache(sfumato: Command, photos: Path, tmp_path: Path) -> None:
     assert sfumato("explain", photos, "--out", tmp_path / "out", "--cache", tmp_path / "cache").code == 0
     assert len(list((tmp_path / "cache" / "stores").iterdir())) == 1
 
@@ -60,14 +60,14 @@ def test_the_images_are_kept_where_they_are_asked_to_be(sfumato: Command, photos
     ("shape", "count", "held"),
     [((1, 8, 8), 1797, 1797), ((1, 28, 28), 9000, 2000), ((3, 64, 64), 9000, 170), ((3, 512, 512), 99, 16)],
 )
-def test_the_exact_denoiser_holds_as_many_images_as_take_seconds(
+def test_the_number_of_images_of_the_analytic_denoiser_is_limited(
     shape: tuple[int, int, int], count: int, held: int
 ) -> None:
     assert exact_count(count, shape) == held
 
 
-def test_a_folder_sorted_by_class_is_explained_by_images_of_all_classes(tmp_path: Path) -> None:
-    """More images than the exact denoiser holds: the first of them are of one class and alike."""
+def test_a_folder_sorted_by_class_is_explained_with_images_of_all_classes(tmp_path: Path) -> None:
+    """There are more images than the analytic denoiser holds, and the first of them have one class."""
     levels = np.repeat([0, 255], 1100).astype(np.uint8)[:, None, None]
     np.savez(tmp_path / "a.npz", images=np.broadcast_to(levels, (2200, 4, 4)), labels=levels[:, 0, 0] // 255)
     steps: list[int] = []

@@ -1,4 +1,4 @@
-"""Broken and hostile inputs at the command line: named with their reason or remedy, and never a traceback."""
+"""Broken and hostile inputs give an error message with reason and remedy, never a traceback."""
 
 from __future__ import annotations
 
@@ -18,7 +18,9 @@ SAMPLE = [
 
 @pytest.mark.filterwarnings("default::DeprecationWarning")
 @pytest.mark.parametrize("name", dict.fromkeys(SAMPLE))
-def test_a_person_is_told(name: str, sfumato: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_hostile_input_gives_an_error_message(
+    name: str, sfumato: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     case = CASES[name]
     source = case.make(tmp_path / "made")
     monkeypatch.setenv("COLUMNS", "2000")

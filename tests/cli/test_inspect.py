@@ -1,4 +1,4 @@
-"""`sfumato inspect`: what a person and a script learn of a data set before training."""
+"""`sfumato inspect`: facts on a data set before training, as a table and as JSON."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from cli.conftest import TINY, Command
-from sfumato.data.cache import folder as store_folder
+from sfumato.data.cache import store as store_folder
 
 
 def facts(sfumato: Command, *arguments: object) -> dict[str, object]:
@@ -24,7 +24,7 @@ def facts(sfumato: Command, *arguments: object) -> dict[str, object]:
 
 @pytest.fixture
 def mixed(tmp_path: Path) -> Path:
-    """Six images of two sizes, three modes and two depths, one twice, and two broken files; classes of 5 and 2."""
+    """Six images of two sizes, three modes and two depths, with one duplicate, and two invalid files; two classes."""
     folder = tmp_path / "mixed"
     random = np.random.default_rng(0)
     for name, shape in {"cat/a": (30, 40, 3), "cat/b": (30, 40, 3), "cat/c": (50, 40, 3), "dog/a": (30, 40, 4)}.items():
@@ -38,7 +38,7 @@ def mixed(tmp_path: Path) -> Path:
     return folder
 
 
-def test_everything_is_counted(sfumato: Command, mixed: Path, tmp_path: Path) -> None:
+def test_sizes_modes_classes_and_duplicates_are_counted(sfumato: Command, mixed: Path, tmp_path: Path) -> None:
     found = facts(sfumato, mixed, "--out", tmp_path / "out")
     assert found["images"] == 6
     assert found["sizes"] == {"40x30": 5, "40x50": 1}
@@ -53,21 +53,21 @@ def test_everything_is_counted(sfumato: Command, mixed: Path, tmp_path: Path) ->
     assert reasons.keys() == {"dog/broken.png", "dog/half.png"}
 
 
-def test_a_person_reads_the_same_in_words(sfumato: Command, mixed: Path, tmp_path: Path) -> None:
+def test_the_facts_are_printed_in_words(sfumato: Command, mixed: Path, tmp_path: Path) -> None:
     text = sfumato("inspect", mixed, "--out", tmp_path / "out").out
     for words in (
         "5 of 40x30, 1 of 40x50",
         "2: cat (4), dog (2)",
-        "2, which training skips",
+        "2, skipped in training",
         "1: it is not an image that can be read (dog/broken.png)",
-        "2 images share their pixels",
+        "2 images have the same pixels",
         "16x16 pixels, RGB, 8 bits",
         f"sfumato train {mixed} --size 16",
     ):
         assert words in text
 
 
-def test_the_pictures_are_a_sheet_and_the_duplicates(sfumato: Command, mixed: Path, tmp_path: Path) -> None:
+def test_the_pictures_are_a_contact_sheet_and_the_duplicates(sfumato: Command, mixed: Path, tmp_path: Path) -> None:
     found = facts(sfumato, mixed, "--out", tmp_path / "out")
     assert found["pictures"] == [str(tmp_path / "out" / name) for name in ("sheet.png", "duplicates.png")]
     for name in ("sheet.png", "duplicates.png"):
@@ -75,19 +75,19 @@ def test_the_pictures_are_a_sheet_and_the_duplicates(sfumato: Command, mixed: Pa
             picture.load()
 
 
-def test_no_picture_of_duplicates_without_any(sfumato: Command, photos: Path, tmp_path: Path) -> None:
+def test_there_is_no_picture_without_duplicates(sfumato: Command, photos: Path, tmp_path: Path) -> None:
     found = facts(sfumato, photos, "--out", tmp_path / "out")
     assert found["duplicates"] == {"groups": 0, "images": 0}
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["sheet.png"]
 
 
-def test_near_duplicates_can_be_left_out(sfumato: Command, mixed: Path, tmp_path: Path) -> None:
+def test_the_search_for_near_duplicates_can_be_disabled(sfumato: Command, mixed: Path, tmp_path: Path) -> None:
     found = facts(sfumato, mixed, "--out", tmp_path / "out", "--no-near-duplicates")
     assert found["near_duplicates"] is None
     assert found["duplicates"] == {"groups": 1, "images": 2}
 
 
-def test_the_recommended_command_trains_without_decoding_again(
+def test_the_recommended_command_uses_the_decoded_images(
     sfumato: Command, mixed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     command = shlex.split(str(facts(sfumato, mixed, "--out", tmp_path / "out")["command"]))
@@ -96,20 +96,20 @@ def test_the_recommended_command_trains_without_decoding_again(
     assert outcome.code == 0, outcome.error
 
 
-def test_images_of_one_small_size_are_recommended_as_they_are(sfumato: Command, photos: Path, tmp_path: Path) -> None:
+def test_images_of_one_small_size_are_not_resized(sfumato: Command, photos: Path, tmp_path: Path) -> None:
     found = facts(sfumato, photos, "--out", tmp_path / "out")
     assert "--size" not in str(found["command"])
     assert "--preset tiny" in str(found["command"])
 
 
-def test_choices_are_passed_on(sfumato: Command, mixed: Path, tmp_path: Path) -> None:
-    asked = ("--size", "24x32", "--fit", "pad", "--channels", "grey")
-    found = facts(sfumato, mixed, "--out", tmp_path / "out", *asked)
+def test_options_are_part_of_the_recommended_command(sfumato: Command, mixed: Path, tmp_path: Path) -> None:
+    flags = ("--size", "24x32", "--fit", "pad", "--channels", "grey")
+    found = facts(sfumato, mixed, "--out", tmp_path / "out", *flags)
     assert found["learned_as"] == {"width": 24, "height": 32, "channels": 1, "mode": "grey", "depth": "8 bits"}
     assert "--size 24x32 --fit pad --channels grey" in str(found["command"])
 
 
-def test_an_uneven_set_is_called_so(sfumato: Command, tmp_path: Path) -> None:
+def test_imbalanced_classes_are_reported(sfumato: Command, tmp_path: Path) -> None:
     for label, count in (("many", 20), ("few", 2)):
         (tmp_path / "data" / label).mkdir(parents=True)
         for number in range(count):
@@ -126,21 +126,21 @@ def test_the_digits(sfumato: Command, tmp_path: Path) -> None:
     assert (tmp_path / "out" / "sheet.png").is_file()
 
 
-def test_what_cannot_be_inspected_is_a_sentence(sfumato: Command, tmp_path: Path) -> None:
+def test_an_empty_folder_is_reported(sfumato: Command, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     outcome = sfumato("inspect", tmp_path / "empty")
     assert outcome.code == 2
     assert "holds no images" in outcome.error
 
 
-def test_the_columns_beside_the_images_are_described(sfumato: Command, photos: Path, tmp_path: Path) -> None:
+def test_the_columns_of_metadata_are_described(sfumato: Command, photos: Path, tmp_path: Path) -> None:
     folder = tmp_path / "described"
     shutil.copytree(photos, folder)
     rows = [f"cat/{n}.png,{n}.5,{'red' if n % 2 else 'blue'},x{n}" for n in range(6)]
     (folder / "metadata.csv").write_text("\n".join(["file_name,weight,colour,nothing", *rows]).replace(",x", ","))
     found = facts(sfumato, folder, "--out", tmp_path / "out")
-    said = [notice["text"] for notice in found["notices"] if notice["topic"] == "columns"]  # type: ignore[attr-defined]
-    assert said == [
+    texts = [notice["text"] for notice in found["notices"] if notice["topic"] == "columns"]  # type: ignore[attr-defined]
+    assert texts == [
         "weight: numbers 0.5 to 5.5.",
         "colour: 2 classes blue, red.",
         "nothing: 6 classes 0, 1, 2, 3, 4, 5.",
@@ -149,18 +149,14 @@ def test_the_columns_beside_the_images_are_described(sfumato: Command, photos: P
 
 
 @pytest.mark.parametrize("size", [[], ["--size", 8]])
-def test_a_cache_that_cannot_be_is_a_sentence(
-    sfumato: Command, photos: Path, tmp_path: Path, size: list[object]
-) -> None:
+def test_an_invalid_cache_is_reported(sfumato: Command, photos: Path, tmp_path: Path, size: list[object]) -> None:
     (tmp_path / "file").write_text("no folder")
     outcome = sfumato("inspect", photos, *size, "--cache", tmp_path / "file" / "cache", "--out", tmp_path / "out")
     assert outcome.code == 2
     assert "--cache" in outcome.error
 
 
-def test_images_without_a_class_beside_some_with_one_are_inspected(
-    sfumato: Command, photos: Path, tmp_path: Path
-) -> None:
+def test_images_without_a_class_are_supported(sfumato: Command, photos: Path, tmp_path: Path) -> None:
     folder = shutil.copytree(photos, tmp_path / "photos")
     rows = [f"{path.relative_to(folder)},{path.parent.name}" for path in sorted(folder.rglob("*.png"))]
     (folder / "metadata.csv").write_text("\n".join(["file_name,label", *rows[:-2]]))

@@ -1,4 +1,4 @@
-"""`sfumato interpolate`: the images between new images, or between those of a person."""
+"""`sfumato interpolate`, between new samples and between image files."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from PIL import Image
 
 from sfumato.data import load_files
 from sfumato.data.sources import DEFAULT_OPTIONS, ReadOptions
-from sfumato.training.runs import training_options
+from sfumato.training.run_directory import training_options
 from sfumato.utils.depth import Depth
 
 from .conftest import TINY, Command
@@ -20,16 +20,16 @@ QUICK = ("--steps", 4, "--device", "cpu")
 
 
 def pixels(path: Path) -> np.ndarray:
-    """The pixels of a picture, wide enough to be subtracted."""
+    """The pixels of an image as signed integers."""
     with Image.open(path) as image:
         return np.asarray(image).astype(int)
 
 
-def test_a_row_leads_from_each_new_image_to_the_next(sfumato: Command, run: Path, tmp_path: Path) -> None:
+def test_each_grid_row_interpolates_between_two_samples(sfumato: Command, run: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     outcome = sfumato("interpolate", run, "--out", out, "--count", 3, "--frames", 4, *QUICK)
     assert outcome.code == 0, outcome.error
-    assert f"Images are in {out}. Look at {out / 'grid.png'} and at the film {out / 'film.gif'}" in outcome.out
+    assert f"Images saved to {out}. Grid: {out / 'grid.png'}. Animation: {out / 'film.gif'}" in outcome.out
     frames = sorted((out / "frames").iterdir())
     assert [path.name for path in frames] == [f"{number:06d}.png" for number in range(7)]
     assert len({pixels(path).tobytes() for path in frames}) == 7
@@ -41,7 +41,7 @@ def test_a_row_leads_from_each_new_image_to_the_next(sfumato: Command, run: Path
         assert film.n_frames == 7 + 5  # there and back
 
 
-def test_the_ends_are_the_images_that_the_same_seed_and_route_sample(
+def test_end_frames_equal_samples_of_the_same_seed_and_sampler(
     sfumato: Command, unlabelled: Path, tmp_path: Path
 ) -> None:
     sampler = ("--solver", "heun", "--time-grid", "logsnr", "--clip", "none", "--seed", 3, *QUICK)
@@ -52,8 +52,8 @@ def test_the_ends_are_the_images_that_the_same_seed_and_route_sample(
         assert np.abs(ours - pixels(tmp_path / "b" / "images" / f"{image:06d}.png")).max() <= 1
 
 
-def test_own_images_are_the_ends(sfumato: Command, run: Path, photos: Path, tmp_path: Path) -> None:
-    """As nearly as the flow of a network after six steps lets them come back; two images differ by 85 levels."""
+def test_end_frames_equal_the_image_files(sfumato: Command, run: Path, photos: Path, tmp_path: Path) -> None:
+    """Within the reconstruction error of a network after six training steps; the two images differ by 85 levels."""
     ends = (photos / "cat" / "0.png", photos / "dog" / "1.png")
     outcome = sfumato("interpolate", run, *ends, "--out", tmp_path / "out", "--frames", 3, "--steps", 40)
     assert outcome.code == 0, outcome.error
@@ -61,7 +61,7 @@ def test_own_images_are_the_ends(sfumato: Command, run: Path, photos: Path, tmp_
         assert np.abs(pixels(tmp_path / "out" / "frames" / f"{frame:06d}.png") - pixels(end)).mean() < 12
 
 
-def test_own_images_are_fitted_as_those_that_were_learned(sfumato: Command, photos: Path, tmp_path: Path) -> None:
+def test_image_files_are_resized_like_the_training_images(sfumato: Command, photos: Path, tmp_path: Path) -> None:
     padded = tmp_path / "padded"
     assert sfumato("train", photos, "--out", padded, "--images", 4, "--size", 16, "--fit", "pad", *TINY).code == 0
     shutil.copytree(padded / "model", tmp_path / "model")
@@ -77,20 +77,20 @@ def test_own_images_are_fitted_as_those_that_were_learned(sfumato: Command, phot
     assert frame[:4].mean() < 64 < 192 < frame[7:9].mean()
 
 
-MISTAKES = [
-    ("--solver ddpm", "a path that can be retraced was asked. Choose among: ddim, euler"),
-    ("--count 1", "1 images to go between and 9 frames from one to the next were given. Give at least 2"),
-    ("only.png", "there is no image file only.png. Give the paths of two image files or more"),
+INVALID = [
+    ("--solver ddpm", "a deterministic solver is required. Choose among: ddim, euler"),
+    ("--count 1", "an interpolation of 1 images with 9 frames was requested. Give at least 2"),
+    ("only.png", "the image file only.png does not exist. Give the paths of two or more image files"),
     ("--frames 1", "Give at least 2 of both"),
-    (f"--count {10**23}", "at most 1,000,000 images in all"),
-    (f"--frames {10**23}", "at most 1,000,000 images in all"),
-    ("nowhere.png nowhere.png", "there is no image file nowhere.png"),
+    (f"--count {10**23}", "at most 1,000,000 images in total"),
+    (f"--frames {10**23}", "at most 1,000,000 images in total"),
+    ("nowhere.png nowhere.png", "the image file nowhere.png does not exist"),
     ("--label cow", "the model does not know the label 'cow'"),
 ]
 
 
-@pytest.mark.parametrize(("flags", "message"), MISTAKES)
-def test_a_mistake_is_explained(flags: str, message: str, sfumato: Command, run: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("flags", "message"), INVALID)
+def test_invalid_arguments_are_rejected(flags: str, message: str, sfumato: Command, run: Path, tmp_path: Path) -> None:
     outcome = sfumato("interpolate", run, "--out", tmp_path / "out", *flags.split(), "--device", "cpu")
     assert outcome.code == 2
     assert message in outcome.error
@@ -98,15 +98,15 @@ def test_a_mistake_is_explained(flags: str, message: str, sfumato: Command, run:
     assert not (tmp_path / "out").exists()
 
 
-def test_nothing_is_replaced(sfumato: Command, run: Path, tmp_path: Path) -> None:
+def test_existing_files_are_not_replaced(sfumato: Command, run: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("mine")
     outcome = sfumato("interpolate", run, "--out", tmp_path, *QUICK)
     assert (outcome.code, (tmp_path / "file").read_text()) == (2, "mine")
-    assert "is there already" in outcome.error
+    assert "already exists" in outcome.error
 
 
-def test_a_file_is_no_place_for_frames(sfumato: Command, run: Path, tmp_path: Path) -> None:
+def test_out_must_be_a_folder(sfumato: Command, run: Path, tmp_path: Path) -> None:
     outcome = sfumato("interpolate", run, "--out", tmp_path / "out.npz", *QUICK)
     assert outcome.code == 2
-    assert "out.npz is a file, and a folder is written" in outcome.error
+    assert "out.npz is the name of a file, but a folder is needed" in outcome.error
     assert not (tmp_path / "out.npz").exists()

@@ -1,4 +1,4 @@
-"""What the command line reads and prints on Windows and macOS."""
+"""Paths, quoting and closed output on Windows and macOS."""
 
 import errno
 import os
@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from sfumato import cli
-from sfumato.cli.making import run_name
+from sfumato.cli.train import run_name
 from sfumato.data.sources.hub import _path_and_split
 from sfumato.training import recommendation
 from sfumato.training.recommendation import _shell_line
@@ -24,7 +24,9 @@ WORDS = ["sfumato", "train", r"C:\my photos" + "\\", r"C:\photos", "a&b", "hf:us
         (False, shlex.join(WORDS)),
     ],
 )
-def test_the_recommended_command_suits_the_shell(on_windows: bool, line: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_recommended_command_is_quoted_for_the_shell(
+    on_windows: bool, line: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(recommendation, "ON_WINDOWS", on_windows)
     assert _shell_line(WORDS) == line
 
@@ -39,7 +41,7 @@ def test_the_recommended_command_suits_the_shell(on_windows: bool, line: str, mo
         ("hf:C:/data/flowers", "flowers"),
     ],
 )
-def test_a_run_is_named_after_the_last_part_of_a_path(source: str, name: str) -> None:
+def test_the_default_run_name_is_the_last_part_of_the_source(source: str, name: str) -> None:
     assert run_name(source) == name
 
 
@@ -54,7 +56,7 @@ def test_a_run_is_named_after_the_last_part_of_a_path(source: str, name: str) ->
         ("c:train", ("c", "train")),
     ],
 )
-def test_the_colon_of_a_drive_names_no_split(name: str, parts: tuple[str, str]) -> None:
+def test_a_drive_letter_is_not_a_split(name: str, parts: tuple[str, str]) -> None:
     assert _path_and_split(name) == parts
 
 
@@ -68,7 +70,7 @@ def test_the_colon_of_a_drive_names_no_split(name: str, parts: tuple[str, str]) 
         (OSError(errno.ENOSPC, "No space left on device"), True, False),
     ],
 )
-def test_a_closed_output_ends_the_command_in_silence(
+def test_a_closed_output_gives_exit_code_141(
     error: OSError, on_windows: bool, is_gone: bool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     def closed(_: list[str]) -> int:
@@ -79,7 +81,7 @@ def test_a_closed_output_ends_the_command_in_silence(
     with (tmp_path / "out").open("w", encoding="utf-8") as out:
         monkeypatch.setattr(sys, "stdout", out)
         if is_gone:
-            assert cli.main([]) == cli.READER_LEFT
+            assert cli.main([]) == cli.BROKEN_PIPE
         else:
             with pytest.raises(OSError, match=os.strerror(error.errno)):
                 cli.main([])

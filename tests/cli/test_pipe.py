@@ -1,4 +1,4 @@
-"""Output that nobody reads any more, as in `sfumato show RUN | head`, ends the command without complaint."""
+"""A closed pipe, as in `sfumato show RUN | head`, ends the command without an error message."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ ENDED = {1: "as rich ends a program", 141: "as a shell tells of SIGPIPE"}
 
 
 def unread(*arguments: str) -> tuple[int, str]:
-    """The exit code of a command whose output is closed before it begins, and what it says on stderr."""
+    """Exit code and stderr of a command whose stdout is closed from the start."""
     command = subprocess.Popen(
         [sys.executable, "-m", "sfumato", *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
@@ -25,18 +25,18 @@ def unread(*arguments: str) -> tuple[int, str]:
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["sample", "--help"]])
-def test_help_that_is_not_read_to_its_end_is_no_error(arguments: list[str]) -> None:
+def test_help_to_a_closed_pipe_is_not_an_error(arguments: list[str]) -> None:
     assert unread(*arguments) == (141, "")
 
 
-def test_a_mistake_is_told_though_the_output_is_closed(tmp_path: Path) -> None:
+def test_errors_are_printed_although_stdout_is_closed(tmp_path: Path) -> None:
     command = f'exec "{sys.executable}" -m sfumato show "{tmp_path / "none"}" >&-'
     ended = subprocess.run(["sh", "-c", command], stderr=subprocess.PIPE, text=True, check=False)
     assert (ended.returncode, ended.stderr.count("\n")) == (2, 1)
 
 
 @pytest.mark.parametrize("flags", [[], ["--json"]])
-def test_what_a_verb_prints_may_be_left_unread(run: Path, tmp_path: Path, flags: list[str]) -> None:
+def test_output_to_a_closed_pipe_is_not_an_error(run: Path, tmp_path: Path, flags: list[str]) -> None:
     code, said = unread("show", str(run), "--out", str(tmp_path / "curves.png"), *flags)
     assert code in ENDED
     assert said == ""

@@ -1,4 +1,4 @@
-"""Progress is laid out for the width of a terminal, and suits notebooks, logs and terminals that draw nothing."""
+"""Progress display for terminals of any width, notebooks, logs and dumb terminals."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ TRAINING = Line(
 
 
 class Terminal(io.StringIO):
-    """A file that says that it is a terminal."""
+    """A text buffer that reports to be a terminal."""
 
     def isatty(self) -> bool:
-        """It is one."""
+        """Always true."""
         return True
 
 
@@ -60,14 +60,14 @@ def rendered(line: Line, width: int) -> str:
         ),
     ],
 )
-def test_a_line_shows_what_matters_most_at_every_width(width: int, before: str, bar: int, after: str) -> None:
+def test_a_narrow_line_omits_the_least_important_fields(width: int, before: str, bar: int, after: str) -> None:
     assert TRAINING.fitted(width) == (before, bar, after)
     assert re.fullmatch(f"{before}━+─+{re.escape(after)}", rendered(TRAINING, width))
     assert rendered(TRAINING, width).count("━") == bar // 2
 
 
 @pytest.mark.parametrize("width", [60, 80, 120, 200])
-def test_no_line_is_too_long_and_the_bar_and_the_time_left_are_always_there(width: int) -> None:
+def test_every_line_fits_and_has_a_bar_and_the_time_left(width: int) -> None:
     facts = (Fact("100%"), Fact("12,345,678,901 images", 2), Fact("1,234,567 images/s", 1), Fact("1000:12:34 left"))
     for description in ("sampling", "measuring distances in features", "训练" * 12):
         shown = rendered(Line(Fact(description, 3), 0.25, facts), width)
@@ -76,7 +76,7 @@ def test_no_line_is_too_long_and_the_bar_and_the_time_left_are_always_there(widt
         assert cell_len(shown) <= width
 
 
-def test_a_terminal_without_unicode_has_a_bar_of_ascii() -> None:
+def test_a_terminal_without_unicode_has_an_ascii_bar() -> None:
     file = io.TextIOWrapper(io.BytesIO(), encoding="latin-1")
     Console(file=file, width=60, force_terminal=True, color_system=None).print(TRAINING)
     file.seek(0)
@@ -92,11 +92,11 @@ def test_a_terminal_without_unicode_has_a_bar_of_ascii() -> None:
         (io.StringIO(), {"TERM": "xterm", "FORCE_COLOR": "1", "CI": "true"}, LogDisplay),
     ],
 )
-def test_bars_are_drawn_on_terminals_only(file: io.StringIO, environment: dict[str, str], kind: type) -> None:
+def test_bars_are_shown_on_terminals_only(file: io.StringIO, environment: dict[str, str], kind: type) -> None:
     assert isinstance(display_on(Console(file=file, _environ=environment)), kind)
 
 
-def test_a_log_gets_a_line_each_15_seconds(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_log_has_a_line_every_15_seconds(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     clock = [0.0]
     for module in (display, training):
         monkeypatch.setattr(module.time, "monotonic", lambda: clock[0])
@@ -118,8 +118,8 @@ def test_a_log_gets_a_line_each_15_seconds(capsys: pytest.CaptureFixture[str], m
     ("seen", "share", "forecast"),
     [(12_345, 0.1, "120,000"), (52_480, 0.5, "105,000"), (104_400, 0.995, "104,920"), (999, 0.999, "1,000")],
 )
-def test_the_forecast_is_never_smaller_than_what_was_seen(seen: int, share: float, forecast: str) -> None:
-    """Of the images to come the first two digits are known, so the forecast of the total gets more exact."""
+def test_the_estimated_total_is_at_least_the_current_count(seen: int, share: float, forecast: str) -> None:
+    """Two significant digits of the remaining images are shown, so the estimate of the total becomes more precise."""
     bar = TrainingBar()
     bar._share.mark(0.0, 0.0)
     bar._share.mark(1.0, share)
@@ -128,9 +128,7 @@ def test_the_forecast_is_never_smaller_than_what_was_seen(seen: int, share: floa
     assert bar._forecast(seen, share) == f" of about {forecast}"
 
 
-def test_sampling_tells_a_log_how_far_it_is(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_sampling_prints_progress_to_a_log(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     clock = [0.0]
     monkeypatch.setattr(display.time, "monotonic", lambda: clock[0])
     with sampling_bar(1000, 10) as on_step:
@@ -143,7 +141,7 @@ def test_sampling_tells_a_log_how_far_it_is(
     ]
 
 
-def test_a_notebook_has_one_line_that_changes(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_notebook_updates_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     shown: list[str] = []
 
     class Handle:
@@ -171,8 +169,8 @@ def test_a_notebook_has_one_line_that_changes(monkeypatch: pytest.MonkeyPatch) -
 
 
 @pytest.mark.parametrize("width", [60, 80, 120, 200])
-def test_sentences_are_broken_between_words(width: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    sentence = "0.46 GFLOP an image, at about 0.16 TFLOP/s, on cpu, 数据 in /a/folder/with-a-long/" + "name" * 20
+def test_messages_wrap_between_words(width: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    sentence = "0.46 GFLOP per image, at about 0.16 TFLOP/s, on cpu, 数据 in /a/folder/with-a-long/" + "name" * 20
     terminal = Terminal()
     monkeypatch.setattr(sys, "stdout", terminal)
     monkeypatch.setenv("COLUMNS", str(width))

@@ -1,4 +1,4 @@
-"""A run that cannot be written to, on a read-only disk or of somebody else, is shown and judged all the same."""
+"""`show` and `eval` of a read-only run directory."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from read_only import read_only
 from .conftest import Command
 
 
-def test_show_prints_what_it_knows(sfumato: Command, run: Path) -> None:
+def test_show_prints_a_read_only_run(sfumato: Command, run: Path) -> None:
     with read_only(run):
         outcome = sfumato("show", run)
         as_json = sfumato("show", run, "--json")
@@ -22,23 +22,21 @@ def test_show_prints_what_it_knows(sfumato: Command, run: Path) -> None:
     assert "Traceback" not in outcome.error
 
 
-def test_show_draws_the_curves_elsewhere(sfumato: Command, run: Path, tmp_path: Path) -> None:
+def test_show_writes_the_curves_to_another_folder(sfumato: Command, run: Path, tmp_path: Path) -> None:
     with read_only(run):
         outcome = sfumato("show", run, "--out", tmp_path / "curves.png")
     assert outcome.code == 0
     assert (tmp_path / "curves.png").is_file()
 
 
-def test_curves_that_were_asked_and_cannot_be_written_are_a_mistake(
-    sfumato: Command, run: Path, tmp_path: Path
-) -> None:
+def test_curves_that_cannot_be_written_to_out_are_an_error(sfumato: Command, run: Path, tmp_path: Path) -> None:
     with read_only(tmp_path):
         outcome = sfumato("show", run, "--out", tmp_path / "curves.png")
     assert outcome.code == 2
     assert "100% of 24 images" in outcome.out
 
 
-def test_eval_writes_all_that_it_makes_elsewhere(sfumato: Command, run: Path, tmp_path: Path) -> None:
+def test_eval_writes_all_files_to_another_folder(sfumato: Command, run: Path, tmp_path: Path) -> None:
     with read_only(run):
         outcome = sfumato(
             "eval", run, "--count", 6, "--metrics", "drift", "--device", "cpu", "--out", tmp_path, "--steps", 5
@@ -48,7 +46,7 @@ def test_eval_writes_all_that_it_makes_elsewhere(sfumato: Command, run: Path, tm
     assert len(list(tmp_path.glob("*/samples.bin"))) == 1
 
 
-def test_eval_of_a_run_that_cannot_be_written_to_says_so(sfumato: Command, run: Path) -> None:
+def test_eval_of_a_read_only_run_without_out_is_an_error(sfumato: Command, run: Path) -> None:
     with read_only(run):
         outcome = sfumato("eval", run, "--count", 6, "--metrics", "drift", "--device", "cpu", "--steps", 5)
     assert outcome.code == 2

@@ -1,4 +1,4 @@
-"""`sfumato show`: the best moment, the small evaluations, and the curves; for a run in any state."""
+"""`sfumato show`: the best checkpoint, the evaluations during training, and the curves."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ EVALUATIONS = [
 
 @pytest.fixture
 def evaluated(run: Path, tmp_path: Path) -> Path:
-    """A copy of a run, with three small evaluations, the second of which is the best, and its model."""
+    """A copy of a run with three evaluations, the second of which is the best."""
     copy = shutil.copytree(run, tmp_path / "evaluated")
     with (copy / "metrics.jsonl").open("a") as file:
         file.writelines(json.dumps(line) + "\n" for line in EVALUATIONS)
     return copy
 
 
-def test_the_curves_are_drawn_and_named(sfumato: Command, evaluated: Path, tmp_path: Path) -> None:
+def test_curves_are_plotted_and_their_path_is_printed(sfumato: Command, evaluated: Path, tmp_path: Path) -> None:
     for where, flags in ((evaluated / "curves.png", ()), (tmp_path / "there.png", ("--out", tmp_path / "there.png"))):
         assert str(where) in sfumato("show", evaluated, *flags).out
         with Image.open(where) as picture:
@@ -39,21 +39,21 @@ def test_the_curves_are_drawn_and_named(sfumato: Command, evaluated: Path, tmp_p
             assert len(set(picture.convert("L").tobytes())) > 20
 
 
-def test_the_best_moment_is_told_and_whether_its_model_is_there(sfumato: Command, evaluated: Path) -> None:
+def test_the_best_checkpoint_is_reported(sfumato: Command, evaluated: Path) -> None:
     text = sfumato("show", evaluated).out
-    assert "after 16 images, by distance (1.25); its model is not kept" in text
-    assert "2 (Frechet, pixels, 100 samples; as many held-out images: 0.5)" in text
+    assert "after 16 images, by distance (1.25); the model was not kept" in text
+    assert "2 (Frechet, pixels, 100 samples; equal number of held-out images: 0.5)" in text
     best = json.loads(sfumato("show", evaluated, "--json").out)["best"]
     assert best == {"images": 16, "quantity": "distance", "value": 1.25, "model": None}
 
 
-def test_without_evaluations_the_held_out_loss_tells_the_best(sfumato: Command, run: Path) -> None:
+def test_without_evaluations_the_held_out_loss_defines_the_best_checkpoint(sfumato: Command, run: Path) -> None:
     found = json.loads(sfumato("show", run, "--json").out)
     assert found["evaluation"] is None
     assert (found["best"]["quantity"], found["best"]["images"]) == ("loss", 24)
 
 
-def test_a_run_that_measured_nothing_has_no_curves(sfumato: Command, run: Path, tmp_path: Path) -> None:
+def test_a_run_without_measurements_has_no_curves(sfumato: Command, run: Path, tmp_path: Path) -> None:
     copy = shutil.copytree(run, tmp_path / "new")
     (copy / "metrics.jsonl").unlink()
     (copy / "curves.png").unlink(missing_ok=True)
@@ -62,12 +62,12 @@ def test_a_run_that_measured_nothing_has_no_curves(sfumato: Command, run: Path, 
     assert not (copy / "curves.png").exists()
 
 
-def test_every_curve_is_what_was_measured_and_marks_the_best(evaluated: Path) -> None:
+def test_curves_show_the_measurements_and_mark_the_best(evaluated: Path) -> None:
     measured = read_metrics(evaluated)
     (distance,) = distance_panels(measured)
     assert distance.curves == {
         "100 samples": ([8, 16, 24], [3.0, 1.25, 2.0]),
-        "as many held-out images": ([8, 16, 24], [0.5, 0.5, 0.5]),
+        "equal number of held-out images": ([8, 16, 24], [0.5, 0.5, 0.5]),
     }
     overall, by_level = loss_panels(measured, LinearBeta(50))
     assert list(overall.curves) == ["training", "held out"]
@@ -75,14 +75,14 @@ def test_every_curve_is_what_was_measured_and_marks_the_best(evaluated: Path) ->
     assert [panel.marks for panel in (distance, overall, by_level)] == [{"best": 16}] * 3
 
 
-def test_other_features_have_a_plot_of_their_own(evaluated: Path) -> None:
+def test_each_feature_extractor_has_its_own_panel(evaluated: Path) -> None:
     others = [line | {"features": "judge", "held_out": None} for line in EVALUATIONS]
     first, second = distance_panels([*read_metrics(evaluated), *others])
     assert (first.title, second.title) == ("Frechet distance (pixels)", "Frechet distance (judge)")
     assert list(second.curves) == ["100 samples"]
 
 
-def test_the_best_model_samples_as_a_run_does(sfumato: Command, evaluated: Path, tmp_path: Path) -> None:
+def test_the_best_model_can_be_used_like_a_run(sfumato: Command, evaluated: Path, tmp_path: Path) -> None:
     best = shutil.copytree(evaluated / "model", evaluated / "best", dirs_exist_ok=True)
     assert load(best).label_names == ("cat", "dog")
     out = tmp_path / "drawn"

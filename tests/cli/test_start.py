@@ -1,4 +1,4 @@
-"""The start of the command in a process of its own: Ctrl-C at any instant, full memory, full disk, old terminals."""
+"""Start of the command in a new process: Ctrl-C, full memory, full disk and old terminals."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from .conftest import TINY
 INTERRUPTED_AT = """
 import os, signal, sys
 name, *arguments = sys.argv[1:]
-signal.signal(signal.SIGINT, signal.default_int_handler)  # which a parent in the background ignores
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a background parent ignores SIGINT
 class Finder:
     def find_spec(self, module, *rest):
         if module == name:
@@ -48,7 +48,7 @@ def test_ctrl_c_during_an_import_ends_with_130_and_no_traceback(module: str, pho
     assert not (tmp_path / "run").exists()
 
 
-def test_memory_that_is_full_while_a_library_is_loaded_is_told(run: Path) -> None:
+def test_out_of_memory_during_import_is_reported(run: Path) -> None:
     full = "import resource; resource.setrlimit(resource.RLIMIT_AS, (3 * 10**8,) * 2)\n"
     ended = started("sample", run, prelude=full, stdout=subprocess.PIPE)
     assert ended.returncode == 2
@@ -59,7 +59,7 @@ def test_memory_that_is_full_while_a_library_is_loaded_is_told(run: Path) -> Non
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="the system has no /dev/full")
 @pytest.mark.parametrize("flags", [[], ["--json"]])
-def test_an_output_on_a_full_disk_is_told(flags: list[str], run: Path, tmp_path: Path) -> None:
+def test_output_to_a_full_disk_is_reported(flags: list[str], run: Path, tmp_path: Path) -> None:
     with Path("/dev/full").open("w") as full:
         ended = started("show", run, "--out", tmp_path / "curves.png", *flags, stdout=full)
     assert (ended.returncode, ended.stderr.count("\n")) == (2, 1)
@@ -68,7 +68,7 @@ def test_an_output_on_a_full_disk_is_told(flags: list[str], run: Path, tmp_path:
 
 @pytest.mark.parametrize("encoding", ["latin-1", "ascii"])
 @pytest.mark.parametrize("flags", [[], ["--json"]])
-def test_names_that_a_terminal_cannot_show_are_escaped(
+def test_characters_outside_the_encoding_are_escaped(
     flags: list[str], encoding: str, run: Path, tmp_path: Path
 ) -> None:
     copy = shutil.copytree(run, tmp_path / "run")
@@ -80,33 +80,33 @@ def test_names_that_a_terminal_cannot_show_are_escaped(
     assert "\\u732b" in ended.stdout
 
 
-def test_a_name_too_long_for_the_disk_is_told(run: Path, tmp_path: Path) -> None:
+def test_a_file_name_that_is_too_long_is_reported(run: Path, tmp_path: Path) -> None:
     for arguments in (("sample", run, "--out", tmp_path / ("a" * 300)), ("show", "a" * 300)):
         ended = started(*arguments, stdout=subprocess.PIPE)
         assert (ended.returncode, ended.stderr.count("\n")) == (2, 1)
         assert "File name too long" in ended.stderr
 
 
-def test_an_error_that_nothing_explains_leaves_a_report(tmp_path: Path) -> None:
+def test_an_unexpected_error_writes_a_report(tmp_path: Path) -> None:
     broken = "import sfumato.cli\ndef fail(): raise LookupError('lost')\nsfumato.cli.main = fail\n"
     ended = started(prelude=broken, env=os.environ | {"TMPDIR": str(tmp_path)})
     assert ended.returncode == 1
     (report,) = tmp_path.glob("sfumato-error-*.txt")
-    assert f"a bug of sfumato: LookupError: lost. Report it, with {report}" in ended.stderr
+    assert f"unexpected error (a bug in sfumato): LookupError: lost. Report it with {report}" in ended.stderr
     assert "Traceback" in report.read_text()
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="the system has no SIGHUP")
 @pytest.mark.parametrize("ignored", [False, True])
-def test_a_closed_terminal_saves_unless_it_is_ignored(ignored: bool, photos: Path, tmp_path: Path) -> None:
+def test_sighup_saves_and_stops_unless_ignored(ignored: bool, photos: Path, tmp_path: Path) -> None:
     code = (
         "import os, signal, sfumato.training.loop as trainer\n"
         + ("signal.signal(signal.SIGHUP, signal.SIG_IGN)\n" if ignored else "")
-        + "step = trainer._Loop.take\n"
+        + "step = trainer.TrainingLoop.count\n"
         "def take(loop, results):\n"
         "    step(loop, results)\n"
         "    if results and loop.state.counters.steps == 2: os.kill(os.getpid(), signal.SIGHUP)\n"
-        "trainer._Loop.take = take\n"
+        "trainer.TrainingLoop.count = take\n"
     )
     out = tmp_path / "run"
     ended = started("train", photos, "--out", out, *TINY, "--images", 24, prelude=code, stdout=subprocess.PIPE)

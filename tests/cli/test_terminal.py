@@ -1,4 +1,4 @@
-"""Names from files and folders reach a terminal as text: no control character of theirs does."""
+"""Control characters in names from files and folders are not printed."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ HOSTILE = "\x1b[31mred\x9b2J\x07"
 
 
 def is_plain(text: str) -> bool:
-    """Whether a terminal shows a text as it is."""
+    """Whether a text has no control characters except newlines."""
     return all(line.isprintable() for line in text.split("\n"))
 
 
@@ -31,7 +31,7 @@ def test_names_of_images_classes_and_folders(sfumato: Command, photos: Path, tmp
         assert is_plain(outcome.out + outcome.error)
 
 
-def test_the_recommended_command_names_the_folder_for_the_shell(sfumato: Command, photos: Path, tmp_path: Path) -> None:
+def test_the_recommended_command_quotes_the_folder(sfumato: Command, photos: Path, tmp_path: Path) -> None:
     folder = shutil.copytree(photos, tmp_path / f"it's {HOSTILE}\\n")
     lines = sfumato("inspect", folder, "--out", tmp_path / "out").out.splitlines()
     (command,) = [line.strip() for line in lines if line.startswith("  sfumato train ")]
@@ -43,7 +43,7 @@ def test_the_recommended_command_names_the_folder_for_the_shell(sfumato: Command
 
 
 @pytest.mark.parametrize(("table", "field"), [("learned", "label_names"), ("config", "source"), ("config", "preset")])
-def test_what_a_run_says_of_itself(table: str, field: str, sfumato: Command, run: Path, tmp_path: Path) -> None:
+def test_names_in_a_run(table: str, field: str, sfumato: Command, run: Path, tmp_path: Path) -> None:
     copy = shutil.copytree(run, tmp_path / "run")
     record = tomllib.loads((copy / "config.toml").read_text())
     record[table][field] = [HOSTILE, "dog"] if field == "label_names" else HOSTILE

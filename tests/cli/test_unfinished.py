@@ -1,4 +1,4 @@
-"""Images whose drawing was killed: the same command goes on where it was, and ends as one that was not."""
+"""Interrupted sampling: the same command resumes, with the same result as without the interruption."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SEED = ("--seed", 3)
 
 
 class Killed(BaseException):
-    """What stands where the process dies."""
+    """Simulates the death of the process."""
 
 
 def content(folder: Path) -> dict[str, bytes]:
@@ -27,7 +27,7 @@ def content(folder: Path) -> dict[str, bytes]:
 
 
 def kill_after_six(sfumato: Command, run: Path, out: Path, monkeypatch: pytest.MonkeyPatch, *flags: object) -> None:
-    """Draws samples into a folder until the process dies."""
+    """Samples to a folder until the process dies after six images."""
     put = Folder.put
 
     def dies(writer: Folder, images: Tensor) -> None:
@@ -43,12 +43,12 @@ def kill_after_six(sfumato: Command, run: Path, out: Path, monkeypatch: pytest.M
 
 @pytest.fixture
 def killed(sfumato: Command, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder of ten samples, killed after six of them."""
+    """An unfinished folder: six of ten samples."""
     kill_after_six(sfumato, run, tmp_path / "killed", monkeypatch, *FLAGS, *SEED)
     return tmp_path / "killed"
 
 
-def test_the_same_command_goes_on_and_ends_as_one_that_was_not_killed(
+def test_a_resumed_command_has_the_same_result(
     sfumato: Command, run: Path, killed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert len(list((killed / "images").glob("*.png"))) == 6
@@ -64,10 +64,10 @@ def test_the_same_command_goes_on_and_ends_as_one_that_was_not_killed(
     outcome = sfumato("sample", run, "--out", killed, *FLAGS, *SEED)
     assert outcome.code == 0, outcome.error
     assert content(killed) == content(tmp_path / "whole")
-    assert firsts == [0, 6, 8]  # the first six were read back together
+    assert firsts == [0, 6, 8]  # the existing six are read as one batch
 
 
-def test_a_gap_among_the_images_is_filled(sfumato: Command, run: Path, killed: Path, tmp_path: Path) -> None:
+def test_a_missing_image_is_sampled_again(sfumato: Command, run: Path, killed: Path, tmp_path: Path) -> None:
     (killed / "images" / "000003.png").unlink()
     sfumato("sample", run, "--out", tmp_path / "whole", *FLAGS, *SEED)
     assert sfumato("sample", run, "--out", killed, *FLAGS, *SEED).code == 0
@@ -75,7 +75,7 @@ def test_a_gap_among_the_images_is_filled(sfumato: Command, run: Path, killed: P
 
 
 @pytest.mark.parametrize("verb", [("sample", *FLAGS), ("interpolate", "--count", 2, "--frames", 3, *FLAGS[4:])])
-def test_a_kill_at_any_write_loses_nothing(
+def test_a_kill_at_any_write_can_be_resumed(
     verb: tuple[object, ...], sfumato: Command, run: Path, tmp_path: Path
 ) -> None:
     command = (verb[0], run, *verb[1:], *SEED)
@@ -93,15 +93,17 @@ def test_a_kill_at_any_write_loses_nothing(
 
 
 @pytest.mark.parametrize("size", [0, 40])
-def test_a_torn_image_is_drawn_again(size: int, sfumato: Command, run: Path, killed: Path, tmp_path: Path) -> None:
-    torn = killed / "images" / "000005.png"
-    torn.write_bytes(torn.read_bytes()[:size])
+def test_a_truncated_image_is_sampled_again(
+    size: int, sfumato: Command, run: Path, killed: Path, tmp_path: Path
+) -> None:
+    truncated = killed / "images" / "000005.png"
+    truncated.write_bytes(truncated.read_bytes()[:size])
     sfumato("sample", run, "--out", tmp_path / "whole", *FLAGS, *SEED)
     assert sfumato("sample", run, "--out", killed, *FLAGS, *SEED).code == 0
     assert content(killed) == content(tmp_path / "whole")
 
 
-def test_a_run_that_has_learned_again_is_another(
+def test_a_retrained_model_cannot_resume(
     sfumato: Command, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, photos: Path
 ) -> None:
     copy, out = shutil.copytree(run, tmp_path / "run"), tmp_path / "killed"
@@ -115,7 +117,7 @@ def test_a_run_that_has_learned_again_is_another(
     assert content(out) == before
 
 
-def test_after_ctrl_c_the_same_command_draws_the_others(
+def test_the_same_command_resumes_after_ctrl_c(
     sfumato: Command, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     put = Folder.put
@@ -129,45 +131,43 @@ def test_after_ctrl_c_the_same_command_draws_the_others(
     with monkeypatch.context() as patch:
         patch.setattr(Folder, "put", interrupted)
         stopped = sfumato("sample", run, "--out", out, *FLAGS, *SEED)
-    assert (
-        f"only the first 6 images are written. For the others, give the same command with --out {out}" in stopped.error
-    )
+    assert f"only the first 6 images were saved. To resume, run the same command with --out {out}" in stopped.error
     assert (out / "grid.png").is_file()
     sfumato("sample", run, "--out", tmp_path / "whole", *FLAGS, *SEED)
     assert sfumato("sample", run, "--out", out, *FLAGS, *SEED).code == 0
     assert content(out) == content(tmp_path / "whole")
 
 
-def test_a_fresh_seed_is_that_of_the_images_that_are_there(
+def test_a_resumed_command_uses_the_seed_of_the_existing_images(
     sfumato: Command, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     kill_after_six(sfumato, run, tmp_path / "killed", monkeypatch, *FLAGS)
     outcome = sfumato("sample", run, "--out", tmp_path / "killed", *FLAGS)
     seed = (tmp_path / "killed" / "seed.txt").read_text().strip()
-    assert f"The seed was {seed}" in outcome.out
+    assert f"Seed: {seed}." in outcome.out
     sfumato("sample", run, "--out", tmp_path / "whole", *FLAGS, "--seed", seed)
     assert content(tmp_path / "killed") == content(tmp_path / "whole")
 
 
-def test_other_settings_are_refused_and_named(sfumato: Command, run: Path, killed: Path) -> None:
+def test_resuming_with_other_settings_is_rejected(sfumato: Command, run: Path, killed: Path) -> None:
     before = content(killed)
     outcome = sfumato("sample", run, "--out", killed, *FLAGS, "--seed", 7, "--guidance", 2)
     assert outcome.code == 2
-    assert "holds unfinished images of other settings" in outcome.error
+    assert "has unfinished images with other settings" in outcome.error
     assert "seed: 3 -> 7" in outcome.error
     assert content(killed) == before
 
 
-def test_a_finished_folder_is_refused_as_ever(sfumato: Command, run: Path, tmp_path: Path) -> None:
+def test_a_finished_folder_is_rejected(sfumato: Command, run: Path, tmp_path: Path) -> None:
     assert sfumato("sample", run, "--out", tmp_path / "out", *FLAGS).code == 0
     assert not (tmp_path / "out" / output.MARK).exists()
     outcome = sfumato("sample", run, "--out", tmp_path / "out", *FLAGS)
     assert outcome.code == 2
-    assert "is there already" in outcome.error
+    assert "already exists" in outcome.error
 
 
 @pytest.mark.parametrize("text", ["{", "[]", '{"settings": {}, "seed": "x"}'])
-def test_a_broken_mark_is_told(text: str, sfumato: Command, run: Path, killed: Path) -> None:
+def test_a_corrupted_mark_is_reported(text: str, sfumato: Command, run: Path, killed: Path) -> None:
     (killed / output.MARK).write_text(text)
     outcome = sfumato("sample", run, "--out", killed, *FLAGS, *SEED)
     assert outcome.code == 2

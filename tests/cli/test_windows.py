@@ -1,4 +1,4 @@
-"""Every verb works where the calls of POSIX are absent, and what is open or mapped cannot be replaced or removed."""
+"""Every verb with a simulation of Windows: no POSIX calls, and files in use cannot be replaced or removed."""
 
 import shutil
 import sys
@@ -14,8 +14,8 @@ from sfumato.data import load_images
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="it asks /proc which files are in use")
 
 
-def test_a_file_in_use_is_neither_replaced_nor_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The play itself."""
+def test_a_file_in_use_cannot_be_replaced_or_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tests the simulation."""
     refused = play_windows(monkeypatch)
     for name in ("open", "mapped", "free"):
         (tmp_path / name).write_bytes(bytes(4096))
@@ -32,7 +32,7 @@ def test_a_file_in_use_is_neither_replaced_nor_removed(tmp_path: Path, monkeypat
     (tmp_path / "free").replace(tmp_path / "mapped")
 
 
-def test_training_is_stopped_resumed_and_used(
+def test_training_resuming_and_using_a_run(
     sfumato: Command, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     refused = play_windows(monkeypatch)
@@ -56,7 +56,7 @@ def test_training_is_stopped_resumed_and_used(
     assert not list(tmp_path.rglob("*unfinished*"))
 
 
-def test_a_store_that_is_mapped_is_removed_later(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_mapped_store_is_removed_later(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     refused = play_windows(monkeypatch)
     source, cache = tmp_path / "photos", tmp_path / "cache"
     shutil.copytree(photos, source)

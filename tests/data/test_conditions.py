@@ -1,4 +1,4 @@
-"""Columns of a table become conditions: what each is, how it is encoded, and what a person may ask of it."""
+"""Conditioning columns: types, encoding and requested values."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ COLOUR = Category("colour", ("blue", "red"))
 COLUMNS: tuple[Column, ...] = (AGE, COLOUR)
 
 
-# What a column is
+# Types of columns
 
 
 @pytest.mark.parametrize(
@@ -59,7 +59,7 @@ COLUMNS: tuple[Column, ...] = (AGE, COLOUR)
         ([0.1, 0.1, 0.1], Number("c", 0.1, 1.0, 0.1, 0.1)),
     ],
 )
-def test_a_column_is_what_its_cells_make_it(cells: list[Cell], column: Column) -> None:
+def test_the_type_of_a_column_follows_from_its_cells(cells: list[Cell], column: Column) -> None:
     assert column_of("c", cells) == column
 
 
@@ -77,16 +77,16 @@ def test_a_column_is_what_its_cells_make_it(cells: list[Cell], column: Column) -
         ([*range(30), 10**400], "column c has the number 1000"),
     ],
 )
-def test_cells_that_are_no_column_are_refused(cells: list[Cell], message: str) -> None:
+def test_invalid_columns_are_rejected(cells: list[Cell], message: str) -> None:
     with pytest.raises(DataError, match=message):
         column_of("c", cells)
 
 
-def test_the_largest_number_is_a_number() -> None:
+def test_the_largest_number_is_accepted() -> None:
     assert column_of("c", [-1e30, 1e30]) == Number("c", 0.0, 1e30, -1e30, 1e30)
 
 
-def test_a_category_may_have_a_thousand_values_and_a_number_any() -> None:
+def test_a_category_has_at_most_a_thousand_values() -> None:
     assert column_of("c", list(range(MOST_VALUES)) * 10).size == MOST_VALUES
     assert column_of("c", [float(i) for i in range(MOST_VALUES + 1)]).size == 0
 
@@ -95,7 +95,7 @@ def test_a_category_may_have_a_thousand_values_and_a_number_any() -> None:
     ("different", "images", "are_numbers"),
     [(20, 20, False), (21, 21, True), (21, 209, True), (21, 210, False), (100, 1000, False), (1001, 20_000, True)],
 )
-def test_integers_with_less_than_ten_images_each_are_numbers(different: int, images: int, are_numbers: bool) -> None:
+def test_integers_with_fewer_than_ten_images_each_are_numbers(different: int, images: int, are_numbers: bool) -> None:
     cells = [i % different for i in range(images)]
     assert isinstance(column_of("c", cells), Number) == are_numbers
     assert not has_numbers([*cells, "x"])
@@ -105,42 +105,42 @@ def test_integers_with_less_than_ten_images_each_are_numbers(different: int, ima
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: Category("c", ()), "none or not all different"),
-        (lambda: Category("c", ("a", "a")), "none or not all different"),
-        (lambda: Number("c", math.nan, 1.0, 0.0, 1.0), "cannot be"),
-        (lambda: Number("c", 0.0, math.inf, 0.0, 1.0), "cannot be"),
-        (lambda: Number("c", 0.0, 0.0, 0.0, 1.0), "cannot be"),
-        (lambda: Number("c", 0.0, 1.0, 2.0, 1.0), "cannot be"),
+        (lambda: Category("c", ()), "no values or repeated values"),
+        (lambda: Category("c", ("a", "a")), "no values or repeated values"),
+        (lambda: Number("c", math.nan, 1.0, 0.0, 1.0), "is not valid"),
+        (lambda: Number("c", 0.0, math.inf, 0.0, 1.0), "is not valid"),
+        (lambda: Number("c", 0.0, 0.0, 0.0, 1.0), "is not valid"),
+        (lambda: Number("c", 0.0, 1.0, 2.0, 1.0), "is not valid"),
     ],
 )
-def test_a_column_that_cannot_be_is_refused(make: type, message: str) -> None:
+def test_invalid_column_settings_are_rejected(make: type, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         make()
 
 
-def test_a_column_says_what_it_is_and_not_all_of_a_long_one() -> None:
+def test_the_description_of_a_column_is_shortened() -> None:
     assert list(map(str, COLUMNS)) == ["age (18 to 90)", "colour (blue, red)"]
     assert str(Category("n", tuple("abcdefghij"))) == "n (a, b, c, d, e, f, g, h and 2 more)"
 
 
-# Rows
+# Encoding
 
 
-def test_a_row_has_indices_deviations_and_nan_for_what_is_not_known() -> None:
+def test_rows_have_indices_standardised_numbers_and_nan() -> None:
     rows = encode(COLUMNS, {"colour": ["red", None, "blue"], "age": [20.0, 45, None], "more": [1, 2, 3]})
     expected = torch.tensor([[-1, 1], [1.5, math.nan], [math.nan, 0]])
     torch.testing.assert_close(rows, expected, rtol=0, atol=0, equal_nan=True)
     assert rows.is_contiguous()
 
 
-def test_a_learned_number_has_mean_0_and_deviation_1() -> None:
+def test_encoded_numbers_have_mean_0_and_deviation_1() -> None:
     cells: list[Cell] = [*torch.linspace(1000, 1001, 50).tolist(), None]
     rows = encode([column_of("c", cells)], {"c": cells})[:-1]
     assert abs(rows.mean().item()) < 1e-5
     assert rows.std(correction=0).item() == pytest.approx(1, abs=1e-5)
 
 
-def test_one_category_alone_is_classes_and_all_else_rows() -> None:
+def test_a_single_category_becomes_classes_and_other_columns_rows() -> None:
     species, age = ["dog", None, "cat"], [1.0, 2.0, None]
     alone = encoded({"species": species})
     assert (alone.labels.tolist(), alone.label_names, alone.columns) == ([1, UNLABELLED, 0], ("cat", "dog"), ())
@@ -152,13 +152,13 @@ def test_one_category_alone_is_classes_and_all_else_rows() -> None:
         assert (several.label_names, [column.name for column in several.columns]) == ((), list(cells))
 
 
-def test_classes_are_rows_of_one_category_and_back() -> None:
+def test_classes_convert_to_rows_and_back() -> None:
     classes = torch.tensor([2, UNLABELLED, 0])
     assert as_rows(classes).isnan().flatten().tolist() == [False, True, False]
     assert torch.equal(as_classes(as_rows(classes)), classes)
 
 
-# What is asked
+# Requested values
 
 
 @pytest.mark.parametrize(
@@ -173,7 +173,7 @@ def test_classes_are_rows_of_one_category_and_back() -> None:
         ({}, [[None, None]] * 3),
     ],
 )
-def test_values_take_turns_and_columns_that_are_not_named_are_not_known(
+def test_requested_values_are_repeated_and_other_columns_are_unknown(
     asked: RequestedColumns, rows: list[list[float | None]]
 ) -> None:
     found = requested_rows(COLUMNS, asked, 3)
@@ -182,7 +182,7 @@ def test_values_take_turns_and_columns_that_are_not_named_are_not_known(
 
 
 @pytest.mark.parametrize("asked", [True, 1, "1"])
-def test_truth_is_0_or_1(asked: bool | int | str) -> None:
+def test_booleans_are_0_and_1(asked: bool | int | str) -> None:
     assert requested_rows([Category("wild", ("0", "1"))], {"wild": asked}, 1).item() == 1
 
 
@@ -201,18 +201,18 @@ UNASKABLE: list[tuple[RequestedColumns, str]] = [
 
 
 @pytest.mark.parametrize(("asked", "message"), UNASKABLE)
-def test_what_is_not_known_is_refused_with_what_is(asked: RequestedColumns, message: str) -> None:
+def test_unknown_columns_and_values_are_rejected(asked: RequestedColumns, message: str) -> None:
     for ask in (lambda: requested_rows(COLUMNS, asked, 2), lambda: beyond(COLUMNS, asked)):
         with pytest.raises(LabelError, match=message):
             ask()
 
 
-def test_where_nothing_is_known_nothing_can_be_asked() -> None:
+def test_a_model_without_classes_accepts_no_labels() -> None:
     with pytest.raises(LabelError, match=r"the age 3 was given to a model that knows no classes.*without labels"):
         requested_rows((), {"age": 3}, 2)
 
 
-def test_a_number_beyond_the_training_images_is_pointed_out_and_one_among_them_is_not() -> None:
+def test_a_number_outside_the_training_range_is_reported() -> None:
     assert beyond(COLUMNS, {"age": [18, "90", 17.9, "91"], "colour": "red"}) == [
         "age=17.9 lies beyond the training images, which have 18 to 90.",
         "age=91 lies beyond the training images, which have 18 to 90.",
@@ -224,18 +224,18 @@ def test_a_number_beyond_the_training_images_is_pointed_out_and_one_among_them_i
     [AGE, Number("c", 1234567.0, 3e-3, 0.0, 2e6), Number("c", -4e-9, 2e-9, -1.0, 1.0), Number("c", 0.0, 1e9, 0.0, 1.0)],
 )
 @pytest.mark.parametrize("deviations", [-2, 0, 0.5, 3])
-def test_a_number_is_told_again_as_it_was_asked(column: Number, deviations: float) -> None:
+def test_a_number_survives_encoding_and_decoding(column: Number, deviations: float) -> None:
     asked = column.mean + deviations * column.deviation
     (told,) = spelled([column], requested_rows([column], {column.name: asked}, 1))
     assert told == {column.name: pytest.approx(asked, abs=1e-5 * column.deviation)}
 
 
-def test_a_number_is_told_without_the_rounding_of_float32() -> None:
+def test_decoded_numbers_have_no_rounding_errors_of_float32() -> None:
     asked = [round(30 + 0.7 * i, 1) for i in range(-500, 500)]
     assert [told["age"] for told in spelled([AGE], requested_rows([AGE], {"age": asked}, 1000))] == asked
 
 
-def test_what_is_known_of_an_image_is_told_by_column() -> None:
+def test_known_values_are_decoded_by_column() -> None:
     rows = requested_rows(COLUMNS, {"age": [33.3, 18], "colour": ["red", "blue"]}, 2)
     rows[1, 0] = math.nan
     assert spelled(COLUMNS, rows) == [{"age": 33.3, "colour": "red"}, {"colour": "blue"}]
@@ -245,23 +245,23 @@ def test_what_is_known_of_an_image_is_told_by_column() -> None:
 FOREIGN = [
     (torch.zeros(2), "labels of shape (2,)"),
     (torch.zeros(2, 3), "labels of shape (2, 3)"),
-    (torch.tensor([[0.0, 2.0]]), "whose colour"),
-    (torch.tensor([[0.0, -1.0]]), "whose colour"),
-    (torch.tensor([[0.0, 0.5]]), "whose colour"),
-    (torch.tensor([[math.inf, 0.0]]), "whose age"),
-    (torch.tensor([[0.0, 0.0], [2e6, 0.0]]), "whose age"),
+    (torch.tensor([[0.0, 2.0]]), "invalid code for colour"),
+    (torch.tensor([[0.0, -1.0]]), "invalid code for colour"),
+    (torch.tensor([[0.0, 0.5]]), "invalid code for colour"),
+    (torch.tensor([[math.inf, 0.0]]), "invalid code for age"),
+    (torch.tensor([[0.0, 0.0], [2e6, 0.0]]), "invalid code for age"),
 ]
 
 
 @pytest.mark.parametrize(("rows", "message"), FOREIGN)
-def test_rows_of_other_columns_are_refused(rows: torch.Tensor, message: str, unchecked: None) -> None:
+def test_rows_of_other_columns_are_rejected(rows: torch.Tensor, message: str, unchecked: None) -> None:
     del unchecked
     with pytest.raises(LabelError) as caught:
         check_rows(COLUMNS, rows)
     assert message in caught.value.problem
 
 
-def test_rows_of_these_columns_are_not_refused() -> None:
+def test_rows_of_these_columns_are_accepted() -> None:
     check_rows(COLUMNS, torch.tensor([[math.nan, 1.0], [-1e6, math.nan], [0.5, 0.0]]))
 
 
@@ -270,14 +270,14 @@ def test_rows_of_these_columns_are_not_refused() -> None:
 
 @dataclass(frozen=True)
 class Described:
-    """Something that has columns."""
+    """A class with columns."""
 
     __pydantic_config__: ClassVar = {"extra": "forbid"}
 
     columns: tuple[Column, ...] = ()
 
 
-def test_columns_come_back_from_json() -> None:
+def test_columns_are_restored_from_json() -> None:
     fields = json.loads(json.dumps(asdict(Described(COLUMNS))))
     assert validated(Described, fields, Path("config.json")) == Described(COLUMNS)
 
@@ -294,7 +294,7 @@ def test_columns_come_back_from_json() -> None:
         {"kind": "other", "name": "c", "values": ["a"]},
     ],
 )
-def test_a_column_that_was_tampered_with_is_refused(fields: dict[str, object], unchecked: None) -> None:
+def test_an_invalid_column_in_a_file_is_rejected(fields: dict[str, object], unchecked: None) -> None:
     del unchecked
     error: type[SfumatoError] = RunError
     with pytest.raises(error, match=r"config\.json"):

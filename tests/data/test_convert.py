@@ -1,4 +1,4 @@
-"""One image to what it becomes in a store."""
+"""Conversion of an image to the format of a cache entry."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ import numpy as np
 import pytest
 
 from images import noise, png
-from sfumato.data.cache.convert import WHITE, converted, in_channels, in_depth
-from sfumato.data.cache.survey import Kind, Layout
+from sfumato.data.cache.convert import WHITE, convert, convert_channels, convert_dtype
+from sfumato.data.cache.target_format import ChannelMode, TargetFormat
 from sfumato.data.sources import DEFAULT_OPTIONS, BadImageError, Frame
-from sfumato.data.sources.decode import opened
+from sfumato.data.sources.decode import open_image
 
 
-def kind(channels: int) -> Kind:
-    """Four channels are RGBA here."""
-    return Kind(channels, opacity=channels == 4)
+def kind(channels: int) -> ChannelMode:
+    """Channel mode in which four channels are RGBA."""
+    return ChannelMode(channels, opacity=channels == 4)
 
 
 @pytest.mark.parametrize(
@@ -35,55 +35,55 @@ def kind(channels: int) -> Kind:
     ],
 )
 @pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32"])
-def test_channels_are_converted_and_transparency_lies_on_white(
+def test_channels_are_converted_and_transparency_is_composited_on_white(
     colour: list[int], wanted: int, expected: list[int], dtype: str
 ) -> None:
-    pixels = in_depth(np.full((2, 3, len(colour)), colour, np.uint8), dtype)
-    converted = in_channels(pixels, kind(len(colour)), kind(wanted))
-    assert converted.shape == (2, 3, wanted)
-    assert converted.dtype == dtype
+    pixels = convert_dtype(np.full((2, 3, len(colour)), colour, np.uint8), dtype)
+    convert = convert_channels(pixels, kind(len(colour)), kind(wanted))
+    assert convert.shape == (2, 3, wanted)
+    assert convert.dtype == dtype
     one = WHITE[dtype] / 255
-    assert np.abs(converted[0, 0] / one - expected).max() < (0.5 if dtype == "uint8" else 0.51)
+    assert np.abs(convert[0, 0] / one - expected).max() < (0.5 if dtype == "uint8" else 0.51)
 
 
 @pytest.mark.parametrize(("present", "wanted"), [(2, 1), (5, 3), (3, 5), (1, 2)])
-def test_other_numbers_of_channels_are_not_guessed(present: int, wanted: int) -> None:
+def test_other_numbers_of_channels_are_not_converted(present: int, wanted: int) -> None:
     with pytest.raises(BadImageError, match=r"it has .*, and most of the images"):
-        in_channels(noise(4, 4, present), kind(present), kind(wanted))
+        convert_channels(noise(4, 4, present), kind(present), kind(wanted))
 
 
-def test_eight_bits_at_sixteen_and_back_are_the_same() -> None:
+def test_8_bits_survive_a_conversion_to_16_bits() -> None:
     every = np.arange(256, dtype=np.uint8).reshape(16, 16, 1)
-    sixteen = in_depth(every, "uint16")
+    sixteen = convert_dtype(every, "uint16")
     assert np.array_equal(sixteen, every.astype(np.uint16) * 257)
-    assert np.array_equal(in_depth(sixteen, "uint8"), every)
-    assert np.array_equal(in_depth(in_depth(every, "float32"), "uint8"), every)
+    assert np.array_equal(convert_dtype(sixteen, "uint8"), every)
+    assert np.array_equal(convert_dtype(convert_dtype(every, "float32"), "uint8"), every)
 
 
-def test_sixteen_bits_become_the_nearest_of_eight() -> None:
+def test_16_bits_are_rounded_to_the_nearest_8_bits() -> None:
     values = np.array([[[0], [128], [129], [257], [32896], [65406], [65407], [65535]]], np.uint16)
-    assert in_depth(values, "uint8").ravel().tolist() == [0, 0, 1, 1, 128, 254, 255, 255]
+    assert convert_dtype(values, "uint8").ravel().tolist() == [0, 0, 1, 1, 128, 254, 255, 255]
 
 
-def test_every_sixteen_bits_survive_as_floats() -> None:
+def test_16_bits_survive_a_conversion_to_floats() -> None:
     every = np.arange(65536, dtype=np.uint16).reshape(256, 256, 1)
-    floats = in_depth(every, "float32")
+    floats = convert_dtype(every, "float32")
     assert (floats.min(), floats.max()) == (0, 1)
-    assert np.array_equal(in_depth(floats, "uint16"), every)
+    assert np.array_equal(convert_dtype(floats, "uint16"), every)
 
 
 @pytest.mark.parametrize("values", [[-0.1, 0.5], [0.5, 1.5]])
-def test_floats_whose_white_is_unknown_are_not_converted(values: list[float]) -> None:
+def test_floats_with_an_unknown_range_are_not_converted(values: list[float]) -> None:
     floats = np.array(values, np.float32).reshape(1, 2, 1)
-    assert in_depth(floats, "float32") is floats
+    assert convert_dtype(floats, "float32") is floats
     with pytest.raises(BadImageError, match=r"numbers outside 0..1, and most of the images have 8 bits"):
-        in_depth(floats, "uint8")
+        convert_dtype(floats, "uint8")
 
 
-def test_a_picture_has_channels_first_when_converted() -> None:
+def test_converted_pixels_have_channels_first() -> None:
     pixels = noise(5, 7, 3)
-    picture = opened(png(pixels))
-    same = converted(picture, pixels, Layout(Frame(7, 5), Kind(3), "uint8"), DEFAULT_OPTIONS)
+    picture = open_image(png(pixels))
+    same = convert(picture, pixels, TargetFormat(Frame(7, 5), ChannelMode(3), "uint8"), DEFAULT_OPTIONS)
     assert np.array_equal(same.pixels, pixels.transpose(2, 0, 1))
-    other = converted(picture, pixels, Layout(Frame(4, 6, "pad"), Kind(1), "uint16"), DEFAULT_OPTIONS)
+    other = convert(picture, pixels, TargetFormat(Frame(4, 6, "pad"), ChannelMode(1), "uint16"), DEFAULT_OPTIONS)
     assert other.pixels.shape == (1, 6, 4)

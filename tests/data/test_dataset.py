@@ -1,4 +1,4 @@
-"""A set of images, wherever they are."""
+"""`ImageSet` and `split`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from sfumato.utils.depth import SIXTEEN_BITS, Depth
 
 
 def numbered(count: int) -> ImageSet:
-    """Images whose pixels and labels are their own number, modulo 256 and 2."""
+    """Images whose pixels and labels are their index, modulo 256 and 2."""
     numbers = torch.arange(count)
     images = (numbers % 256).to(torch.uint8).reshape(-1, 1, 1, 1).repeat(1, 1, 2, 3)
     return ImageSet.of(images, numbers % 2, ("even", "odd"))
@@ -27,7 +27,7 @@ def with_images(images: ImageSet, pixels: torch.Tensor) -> ImageSet:
 
 
 def conditioned() -> list[ImageSet]:
-    """The same images with rows instead of classes, no two alike."""
+    """The same images with different rows instead of classes."""
     rows = torch.tensor([[0.5, 1], [float("nan"), 0], [0.5, 0], [1, 1]])
     columns = (Number("age", 30.0, 10.0, 18.0, 90.0), Category("odd", ("no", "yes")))
     images = replace(numbered(4), labels=rows, label_names=(), columns=columns)
@@ -61,11 +61,11 @@ def test_select_keeps_each_label_with_its_image() -> None:
     assert chosen.label_names == ("even", "odd")
 
 
-def test_select_from_unlabelled_images() -> None:
+def test_select_works_without_labels() -> None:
     assert replace(numbered(3), labels=None).select(torch.tensor([2])).labels is None
 
 
-def test_fingerprint_tells_every_difference() -> None:
+def test_the_fingerprint_depends_on_images_and_labels() -> None:
     images = numbered(4)
     assert images.labels is not None
     others = [
@@ -83,31 +83,31 @@ def test_fingerprint_tells_every_difference() -> None:
     assert len(fingerprints) == 1 + len(others)
 
 
-def test_fingerprint_tells_how_values_are_meant() -> None:
+def test_the_fingerprint_depends_on_the_value_range() -> None:
     four = ImageSet.of(torch.zeros(2, 4, 5, 6))
     depths = [Depth("float32", 0, 1), Depth("float32", 0, 1, opacity=True), Depth("float32", -3, 1)]
     assert len({replace(four, depth=depth).fingerprint() for depth in depths}) == 3
 
 
-def test_fingerprint_ignores_notices_and_memory_layout() -> None:
+def test_the_fingerprint_ignores_notices_and_memory_layout() -> None:
     images = numbered(4)
     strided = images.images.permute(2, 3, 0, 1).contiguous().permute(2, 3, 0, 1)
     assert with_images(images, strided).fingerprint() == images.fingerprint()
     assert replace(images, notices=(Notice("range", "a notice"),)).fingerprint() == images.fingerprint()
 
 
-def test_fingerprint_of_a_selection_is_that_of_its_images() -> None:
+def test_the_fingerprint_of_a_selection_equals_that_of_its_images() -> None:
     chosen = numbered(9).select(torch.tensor([4, 2]))
     assert chosen.labels is not None
     assert chosen.fingerprint() == ImageSet.of(chosen.images, chosen.labels, chosen.label_names).fingerprint()
 
 
-def test_a_selection_of_a_selection_counts_from_the_first() -> None:
+def test_a_selection_of_a_selection_uses_the_right_rows() -> None:
     chosen = numbered(9).select(torch.tensor([8, 4, 2])).select(torch.tensor([2, 0]))
     assert chosen.images[:, 0, 0, 0].tolist() == [2, 8]
 
 
-def test_fingerprint_does_not_change_from_one_process_or_version_to_the_next() -> None:
+def test_the_fingerprint_is_reproducible() -> None:
     assert numbered(4).fingerprint() == "2aaceeeaa5f34b0d906c82104500936be01d9b99aaaae63ce0f0d9700e564c22"
 
 
@@ -115,7 +115,7 @@ def test_fingerprint_does_not_change_from_one_process_or_version_to_the_next() -
     ("count", "validation_share", "held_out"),
     [(100, 0.1, 10), (100, 0.096, 10), (10, 0.001, 1), (2, 0.99, 1), (10, 0.99, 9), (20_000, 0.5, 1024)],
 )
-def test_split_holds_out_the_fraction_within_its_bounds(count: int, validation_share: float, held_out: int) -> None:
+def test_split_limits_the_number_of_validation_images(count: int, validation_share: float, held_out: int) -> None:
     train, held = split(numbered(count), validation_share, seed=0)
     assert (len(train), len(held)) == (count - held_out, held_out)
 
@@ -126,18 +126,18 @@ def test_split_is_a_random_partition() -> None:
     assert held not in (sorted(held), list(range(30)))
 
 
-def test_split_depends_on_the_seed_alone() -> None:
+def test_split_depends_only_on_the_seed() -> None:
     first, again, other = (split(numbered(100), 0.3, seed)[1].fingerprint() for seed in (1, 1, 2))
     assert first == again
     assert first != other
 
 
 @pytest.mark.parametrize("validation_share", [0.0, 1.0, -0.1, 7.0, float("nan")])
-def test_split_refuses_what_is_no_fraction(validation_share: float) -> None:
+def test_split_rejects_an_invalid_fraction(validation_share: float) -> None:
     with pytest.raises(ConfigError, match="between 0 and 1"):
         split(numbered(10), validation_share, seed=0)
 
 
-def test_split_refuses_a_single_image() -> None:
+def test_split_rejects_a_single_image() -> None:
     with pytest.raises(DataError, match="at least 2"):
         split(numbered(1), 0.5, seed=0)

@@ -1,4 +1,4 @@
-"""Pixels on files and floats in [-1, 1]: there and back again."""
+"""Conversion between pixel values and floats in [-1, 1]."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ EVERY = {
 
 
 @pytest.mark.parametrize("depth", EVERY, ids=lambda depth: depth.dtype)
-def test_every_pixel_survives_the_round_trip(depth: Depth) -> None:
+def test_every_pixel_value_survives_the_round_trip(depth: Depth) -> None:
     floats = depth.to_float(EVERY[depth])
     assert floats.dtype == torch.float32
     assert (floats.min().item(), floats.max().item()) == (-1, 1)
@@ -23,7 +23,7 @@ def test_every_pixel_survives_the_round_trip(depth: Depth) -> None:
 
 
 @pytest.mark.parametrize("depth", [Depth("float32", 0, 1), Depth("float32", -1, 1), Depth("float32", -3, 250)])
-def test_floats_survive_the_round_trip_to_their_rounding(depth: Depth) -> None:
+def test_floats_survive_the_round_trip_within_rounding(depth: Depth) -> None:
     pixels = torch.linspace(depth.low, depth.high, 1001)
     floats = depth.to_float(pixels)
     assert (floats.min().item(), floats.max().item()) == (-1, 1)
@@ -33,21 +33,21 @@ def test_floats_survive_the_round_trip_to_their_rounding(depth: Depth) -> None:
 
 
 @pytest.mark.parametrize("depth", EVERY, ids=lambda depth: depth.dtype)
-def test_floats_are_clamped_and_rounded_to_the_nearest_pixel(depth: Depth) -> None:
+def test_floats_are_clamped_and_rounded_to_the_nearest_pixel_value(depth: Depth) -> None:
     step, most = 2 / depth.high, int(depth.high)
     floats = torch.tensor([-9.0, -1 + 0.4 * step, -1 + 0.6 * step, 1 - 0.4 * step, 1 - 0.6 * step, 9.0])
     assert depth.to_pixels(floats.double()).tolist() == [0, 0, 1, most, most - 1, most]
 
 
-def test_pixels_are_left_as_they_are() -> None:
+def test_the_input_is_not_modified() -> None:
     pixels = torch.tensor([0.0, 1.0])
     Depth("float32", 0, 1).to_float(pixels)
     assert pixels.tolist() == [0, 1]
 
 
 @pytest.mark.parametrize(("low", "high"), [(1.0, 1.0), (2.0, 1.0), (float("nan"), 1.0)])
-def test_a_depth_without_a_range_is_refused(low: float, high: float) -> None:
-    with pytest.raises(ConfigError, match="have no range"):
+def test_a_depth_without_a_range_is_rejected(low: float, high: float) -> None:
+    with pytest.raises(ConfigError, match="is empty"):
         Depth("float32", low, high)
 
 
@@ -59,13 +59,13 @@ def test_pixels_outside_the_range_are_clipped(depth: Depth) -> None:
     assert depth.to_pixels(torch.tensor([-9.0, 9.0])).tolist() == [depth.low, depth.high]
 
 
-def test_of_four_channels_without_opacity_three_are_shown() -> None:
+def test_three_of_four_channels_without_opacity_are_viewable() -> None:
     images = torch.zeros(2, 4, 8, 8)
     assert Depth().viewable(images).shape == (2, 3, 8, 8)
     assert Depth(opacity=True).viewable(images).shape == (2, 4, 8, 8)
 
 
 @pytest.mark.parametrize("depth", [*EVERY, Depth("float32", -3, 250)], ids=lambda depth: depth.dtype)
-def test_numpy_makes_the_same_floats(depth: Depth) -> None:
+def test_numpy_gives_the_same_floats(depth: Depth) -> None:
     pixels = EVERY.get(depth, torch.linspace(-3, 250, 1001))
     assert torch.equal(torch.from_numpy(depth.to_float_array(pixels.numpy())), depth.to_float(pixels))

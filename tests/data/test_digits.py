@@ -12,7 +12,7 @@ from sfumato.data import load_images
 from sfumato.data.sources import ChannelChoice
 
 
-def test_digits_are_as_scikit_learn_has_them() -> None:
+def test_digits_equal_those_of_scikit_learn() -> None:
     digits = load_images("digits")
     assert digits.images.shape == (1797, 1, 8, 8)
     assert digits.images.dtype == torch.uint8
@@ -33,11 +33,11 @@ def test_digits_without_labels() -> None:
 @pytest.mark.parametrize(
     ("size", "channels", "shape"), [(16, "auto", (1, 16, 16)), (None, "rgb", (3, 8, 8)), (4, "rgba", (4, 4, 4))]
 )
-def test_size_and_channels_are_honoured(size: int | None, channels: ChannelChoice, shape: tuple[int, int, int]) -> None:
+def test_size_and_channels_are_applied(size: int | None, channels: ChannelChoice, shape: tuple[int, int, int]) -> None:
     assert load_images("digits", size=size, channels=channels).image_shape == shape
 
 
-def test_a_folder_named_digits_is_reached_by_its_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_folder_named_digits_is_opened_by_its_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     Path("digits").mkdir()
     for name in "ab":

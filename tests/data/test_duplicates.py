@@ -1,4 +1,4 @@
-"""The same picture is known again, whatever was done to its file; other pictures are not."""
+"""Near-duplicates are found after typical changes; different images are not reported."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from PIL import Image, ImageEnhance
 from sklearn.datasets import load_sample_images
 
 from sfumato.data import ImageSet, duplicates
-from sfumato.data import thumbnails as room
-from sfumato.data.duplicates import nearly_same, same_pixels
-from sfumato.data.thumbnails import perceptual_hashes, thumbnails
+from sfumato.data import perceptual_hashes as room
+from sfumato.data.duplicates import exact_duplicates, near_duplicates
+from sfumato.data.perceptual_hashes import perceptual_hashes, thumbnails
 
 Change = Callable[[Image.Image], Image.Image]
 SIDE = 48
 
 
 def scenes() -> list[Image.Image]:
-    """Forty different parts of two photographs."""
+    """Forty different crops of two photographs."""
     random = np.random.default_rng(0)
     photos = [Image.fromarray(photo) for photo in load_sample_images().images]
     corners = zip(random.integers(0, 500, 40).tolist(), random.integers(0, 280, 40).tolist(), strict=True)
@@ -47,46 +47,46 @@ CHANGES: dict[str, Change] = {
 
 
 @pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES.keys())
-def test_a_changed_copy_is_nearly_the_same(change: Change) -> None:
+def test_a_changed_copy_is_a_near_duplicate(change: Change) -> None:
     pictures = scenes()
     copies = [change(picture) for picture in pictures[:5]]
-    assert nearly_same(set_of([*pictures, *copies])) == [[i, 40 + i] for i in range(5)]
+    assert near_duplicates(set_of([*pictures, *copies])) == [[i, 40 + i] for i in range(5)]
 
 
-def test_different_pictures_are_not_the_same() -> None:
-    assert nearly_same(set_of(scenes())) == []
+def test_different_images_are_not_near_duplicates() -> None:
+    assert near_duplicates(set_of(scenes())) == []
 
 
-def test_equal_pixels_are_the_same_and_nearly_so() -> None:
+def test_images_with_equal_pixels_are_duplicates() -> None:
     pictures = scenes()
     images = set_of([*pictures, pictures[3], pictures[7], pictures[3]])
-    assert same_pixels(images) == nearly_same(images) == [[3, 40, 42], [7, 41]]
+    assert exact_duplicates(images) == near_duplicates(images) == [[3, 40, 42], [7, 41]]
 
 
-def test_one_level_of_one_pixel_is_not_the_same_but_nearly_so() -> None:
+def test_images_that_differ_in_one_pixel_are_near_duplicates() -> None:
     pictures = scenes()[:2]
     other = pictures[0].copy()
     red, green, blue = np.asarray(other)[0, 0].tolist()
     other.putpixel((0, 0), (red, green ^ 1, blue))
     images = set_of([*pictures, other])
-    assert same_pixels(images) == []
-    assert nearly_same(images) == [[0, 2]]
+    assert exact_duplicates(images) == []
+    assert near_duplicates(images) == [[0, 2]]
 
 
-def test_flat_images_are_the_same_only_if_they_are() -> None:
+def test_flat_images_are_not_near_duplicates() -> None:
     random = np.random.default_rng(1)
     faint = [Image.fromarray((128 + random.integers(0, 6, (SIDE, SIDE, 3))).astype(np.uint8)) for _ in range(20)]
-    assert nearly_same(set_of(faint)) == []
+    assert near_duplicates(set_of(faint)) == []
 
 
-def test_places_are_those_of_the_set_not_of_its_store() -> None:
+def test_indices_refer_to_the_set() -> None:
     pictures = scenes()[:6]
     chosen = set_of([*pictures, pictures[5]]).select(torch.tensor([5, 0, 6]))
-    assert same_pixels(chosen) == nearly_same(chosen) == [[0, 2]]
+    assert exact_duplicates(chosen) == near_duplicates(chosen) == [[0, 2]]
 
 
 def by_all_pairs(images: ImageSet) -> list[list[int]]:
-    """Groups by the definition: every pair of thumbnails and of hashes is compared, in float64."""
+    """Reference implementation: compares all pairs of thumbnails and hashes in float64."""
     thumbs = thumbnails(images)
     bits = np.unpackbits(perceptual_hashes(thumbs).view(np.uint8).reshape(-1, 8), axis=1).astype(int)
     flat = (thumbs - thumbs.mean(1, keepdim=True)).double().numpy()
@@ -104,8 +104,8 @@ def by_all_pairs(images: ImageSet) -> list[list[int]]:
 
 @pytest.mark.parametrize("piece", [7, 1024])
 @pytest.mark.parametrize("kind", ["noisy copies", "steps of one scene", "flat", "equal"])
-def test_groups_are_those_of_comparing_all_pairs(kind: str, piece: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With pairs near both limits, groups that only a chain joins, and hashes that many images share."""
+def test_groups_equal_those_of_comparing_all_pairs(kind: str, piece: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Includes pairs near both limits, groups that are chains, and hashes that many images share."""
     monkeypatch.setattr(duplicates, "PIECE", piece)
     random = np.random.default_rng(2)
     coarse = random.integers(0, 256, (60, 3, 4, 4))
@@ -119,27 +119,27 @@ def test_groups_are_those_of_comparing_all_pairs(kind: str, piece: int, monkeypa
     }[kind]
     images = ImageSet.of(torch.from_numpy(pixels.clip(0, 255).astype(np.uint8)))
     expected = by_all_pairs(images)
-    assert nearly_same(images) == expected
+    assert near_duplicates(images) == expected
     assert expected
 
 
-def test_images_of_one_hash_are_in_several_groups_if_they_differ() -> None:
-    """The same pattern in strong and in weak contrast."""
+def test_images_with_one_hash_can_be_in_several_groups() -> None:
+    """Uses the same pattern with high and low contrast."""
     pattern = np.random.default_rng(3).integers(-100, 101, (3, 16, 16))
     strong, weak = (128 + pattern).astype(np.uint8), (128 + pattern // 3).astype(np.uint8)
     images = ImageSet.of(torch.from_numpy(np.stack([strong, strong, weak, weak, strong])))
     assert len(set(perceptual_hashes(thumbnails(images)).tolist())) == 1
-    assert nearly_same(images) == by_all_pairs(images) == [[0, 1, 4], [2, 3]]
+    assert near_duplicates(images) == by_all_pairs(images) == [[0, 1, 4], [2, 3]]
 
 
-def test_the_count_of_hashed_images_adds_up(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_progress_counts_all_hashed_images(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(duplicates, "HASHED", 16)
     counts: list[int] = []
-    nearly_same(set_of(scenes()), counts.append)
+    near_duplicates(set_of(scenes()), counts.append)
     assert counts == [16, 16, 8]
 
 
-def test_a_thousand_equal_images_are_compared_with_the_first_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_equal_images_are_only_compared_with_the_first(monkeypatch: pytest.MonkeyPatch) -> None:
     compared = 0
 
     def counted(ones: torch.Tensor, others: torch.Tensor) -> np.ndarray:
@@ -149,12 +149,12 @@ def test_a_thousand_equal_images_are_compared_with_the_first_alone(monkeypatch: 
 
     nearly_equal = duplicates._nearly_equal
     monkeypatch.setattr(duplicates, "_nearly_equal", counted)
-    assert nearly_same(set_of([scenes()[0]] * 1000)) == [[*range(1000)]]
+    assert near_duplicates(set_of([scenes()[0]] * 1000)) == [[*range(1000)]]
     assert compared == 999
 
 
-def test_few_values_are_read_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever the size of the images; each is one of several in a hashed block."""
+def test_thumbnails_are_computed_in_small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The batch size depends on the size of the images."""
     read: list[int] = []
     floats = ImageSet.floats
 

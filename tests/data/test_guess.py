@@ -1,4 +1,4 @@
-"""What images become is decided by all of them; a sample only guesses, and a wrong guess is made good."""
+"""The target format depends on all images; a wrong guess from a sample is corrected."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def two_are_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def folder(place: Path, unlike: np.ndarray, others: np.ndarray) -> Path:
-    """A folder of twelve images, of which the sampled ones are unlike the others."""
+    """A folder of twelve images; the sampled ones differ from the others."""
     pictures = {f"{n:02}.png": png((unlike if n % 6 == 0 else others)[n]) for n in range(12)}
     return write(place, pictures)
 
@@ -42,7 +42,7 @@ def test_a_wrong_guess_changes_nothing(
     assert guessed.image_shape[0] == (3 if others.ndim == 4 else 1)
 
 
-def test_images_of_a_kind_that_no_other_can_become_are_the_ones_skipped(tmp_path: Path) -> None:
+def test_images_that_cannot_be_converted_are_skipped(tmp_path: Path) -> None:
     five = noise(12, 6, 7, 5)
     for number in range(12):
         np.save(tmp_path / f"{number:02}.npy", COLOUR[number] if number % 6 == 0 else five[number])
@@ -52,22 +52,21 @@ def test_images_of_a_kind_that_no_other_can_become_are_the_ones_skipped(tmp_path
     assert "2 of 12 images were skipped: 00.npy, 06.npy (it has RGB" in images.notices[0].text
 
 
-def test_another_size_among_those_not_looked_at_is_refused_with_all_counts(tmp_path: Path) -> None:
+def test_a_different_size_outside_the_sample_is_rejected(tmp_path: Path) -> None:
     folder(tmp_path, COLOUR, COLOUR)
     (tmp_path / "03.png").write_bytes(png(noise(9, 8, 3)))
     with pytest.raises(DataError, match=r"2 different sizes \(most often: 11 of 7 x 6, 1 of 8 x 9 pixels\)"):
         load_images(tmp_path)
 
 
-def test_a_sample_without_an_image_says_nothing(tmp_path: Path) -> None:
+def test_a_sample_without_readable_images_is_ignored(tmp_path: Path) -> None:
     folder(tmp_path, COLOUR, COLOUR)
     for name in ("00.png", "06.png"):
         (tmp_path / name).write_text("no image")
     assert len(load_images(tmp_path)) == 10
 
 
-def test_a_size_that_only_a_header_promises_is_none(tmp_path: Path) -> None:
-    """The pixels of the image of another size are not there: it is skipped, and the others have one size."""
+def test_a_truncated_image_of_another_size_is_skipped(tmp_path: Path) -> None:
     folder(tmp_path, COLOUR, COLOUR)
     (tmp_path / "00.png").write_bytes(png(noise(90, 80, 3))[:2000])
     images = load_images(tmp_path)

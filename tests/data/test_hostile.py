@@ -1,4 +1,4 @@
-"""Whatever is broken or hostile loads right, is skipped with its name and reason, or is refused with a remedy."""
+"""Broken or malicious inputs are loaded correctly, skipped with a reason, or rejected with a remedy."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ MOST_SECONDS = 20
 
 @pytest.fixture(autouse=True)
 def _guarded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Nothing may hang; and what an input plants, it plants where the test looks."""
+    """Limits the time, and runs in an empty folder in which unwanted files are noticed."""
 
     def refuse(*_: object) -> None:
         raise TimeoutError(f"it took more than {MOST_SECONDS} seconds")
@@ -31,13 +31,13 @@ def _guarded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     signal.signal(signal.SIGALRM, before)
 
 
-def test_there_are_many() -> None:
+def test_there_are_at_least_70_cases() -> None:
     assert len(CASES) >= 70
 
 
 @pytest.mark.filterwarnings("default::DeprecationWarning")
 @pytest.mark.parametrize("name", CASES)
-def test_it_is_loaded_skipped_or_refused(name: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_it_is_loaded_skipped_or_rejected(name: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     case = CASES[name]
     source = case.make(tmp_path / "made")
     if case.loads:

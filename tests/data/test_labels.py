@@ -1,4 +1,4 @@
-"""Labels from folders, and from columns of a table."""
+"""Labels from folders and from table columns."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from sfumato.errors import DataError
 
 
 def label(*names: str, unreadable: tuple[str, ...] = ()) -> Labelling:
-    """The labels of images of these names in the folder root."""
+    """Labels of images with these names in the folder root."""
     parts = [PurePosixPath(name).parts for name in names]
     return label_by_folder("the folder root", [part[0] if len(part) > 1 else None for part in parts], unreadable)
 
@@ -41,20 +41,20 @@ def test_class_names_are_in_natural_order() -> None:
     assert labelling.labels.tolist() == [1, 1, 0, 0, 2, 2, 3, 3]
 
 
-def test_a_flat_folder_is_unlabelled_without_a_word() -> None:
+def test_a_flat_folder_has_no_labels_and_no_notice() -> None:
     labelling = label("1.png", "2.png")
     assert labelling.labels is None
     assert labelling.notices == ()
 
 
-def test_an_image_beside_the_folders_means_no_labels() -> None:
+def test_an_image_outside_the_folders_disables_labels() -> None:
     labelling = label("1.png", "a/1.png", "a/2.png")
     assert labelling.labels is None
     assert labelling.names == ()
-    assert "1 of the images lie in the folder root itself" in labelling.notices[0].text
+    assert "1 of the images are in the folder root itself" in labelling.notices[0].text
 
 
-def test_one_class_is_no_label() -> None:
+def test_a_single_class_gives_no_labels() -> None:
     labelling = label("cats/1.png", "cats/2.png")
     assert labelling.labels is None
     assert labelling.names == ()
@@ -67,12 +67,12 @@ def test_a_class_without_readable_images_is_dropped() -> None:
     assert tuple(map(str, labelling.notices)) == ("Classes without any readable image were dropped: b9, b10.",)
 
 
-def test_classes_of_a_single_image_are_refused_by_name() -> None:
+def test_classes_of_a_single_image_are_rejected() -> None:
     with pytest.raises(DataError, match=r"only 1 in: b, c\. .*--no-labels"):
         label("a/1", "a/2", "b/1", "c/1", unreadable=("b",))
 
 
-def test_labels_that_are_all_the_same_are_told_and_not_used() -> None:
+def test_equal_labels_are_reported_and_not_used() -> None:
     found = label_by_table({"label": ["cat", None, "cat"]})
     assert found.labels is None
     assert tuple(map(str, found.notices)) == ("All labels are the same (cat), so they are not used.",)
@@ -94,7 +94,7 @@ AGES: list[Cell] = list(range(20, 50))
         ("a:b", "a:b", None),
     ],
 )
-def test_only_number_and_class_are_kinds(requested: str, name: str, kind: str | None) -> None:
+def test_only_number_and_class_are_types(requested: str, name: str, kind: str | None) -> None:
     assert name_and_kind(requested) == (name, kind)
 
 
@@ -114,7 +114,7 @@ def test_only_number_and_class_are_kinds(requested: str, name: str, kind: str | 
         ("label", [1.0, 3.0], Number("label", 2.0, 1.0, 1.0, 3.0)),
     ],
 )
-def test_a_column_is_taken_as_it_is_asked_or_as_its_cells_are(
+def test_a_column_has_the_requested_type_or_that_of_its_cells(
     wanted: str, cells: list[Cell], expected: Category | Number
 ) -> None:
     columns = {wanted.partition(":")[0]: cells, "more": ["x"] * len(cells)}
@@ -129,21 +129,23 @@ def test_a_column_is_taken_as_it_is_asked_or_as_its_cells_are(
     assert found.learned == (wanted,)
 
 
-def test_columns_without_a_number_cannot_be_numbers() -> None:
-    with pytest.raises(DataError, match=r"no cell of the column c is a number, but: cat\. .*--condition c:class"):
+def test_a_column_without_numbers_cannot_be_numeric() -> None:
+    with pytest.raises(
+        DataError, match=r"no cell of the column c is a number; the first is: cat\. .*--condition c:class"
+    ):
         requested_columns({"c": ["cat", "NA"]}, ["c:number"])
 
 
 def test_folders_are_the_column_label_if_the_table_has_none() -> None:
     assert requested_columns({}, ["label"], ["NA", "cat"]) == {"label": ["NA", "cat"]}
     assert requested_columns({"label": ["x", "y"]}, ["label"], ["NA", "cat"]) == {"label": ["x", "y"]}
-    with pytest.raises(DataError, match="no column 'label' beside the images, but: age"):
+    with pytest.raises(DataError, match="no column 'label'; the columns are: age"):
         requested_columns({"age": [1, 2]}, ["label"])
-    with pytest.raises(DataError, match="no column 'size' beside the images, but: label, age"):
+    with pytest.raises(DataError, match="no column 'size'; the columns are: label, age"):
         requested_columns({"age": [1, 2]}, ["size"], ["a", "b"])
 
 
-def test_the_labels_of_a_table_are_classes_without_the_words_for_missing_ones() -> None:
+def test_missing_words_in_the_column_label_are_not_classes() -> None:
     found = label_by_table(requested_columns({"label": ["cat", "NA", "dog", "?"]}, ["label"]))
     assert found.labels is not None
     assert (found.names, found.labels.tolist()) == (("cat", "dog"), [0, -1, 1, -1])
@@ -152,7 +154,7 @@ def test_the_labels_of_a_table_are_classes_without_the_words_for_missing_ones() 
 
 MIXED: list[Cell] = ["1", "2", "old"]
 READ = Notice("columns", 'c: decimal comma; 3 cells "NA" are missing.', "--condition c:class", matters=False)
-UNREAD = Notice("columns", 'c: text, since 1 cell "old" is no number.', "--condition c:number", matters=False)
+UNREAD = Notice("columns", 'c: text, since 1 cell "old" is not a number.', "--condition c:number", matters=False)
 
 
 @pytest.mark.parametrize(
@@ -175,7 +177,7 @@ UNREAD = Notice("columns", 'c: text, since 1 cell "old" is no number.', "--condi
             ["1", "2", "old"],
             "c",
             [UNREAD],
-            'c: 3 classes 1, 2, old (text, since 1 cell "old" is no number).',
+            'c: 3 classes 1, 2, old (text, since 1 cell "old" is not a number).',
             "number",
             True,
         ),
@@ -198,7 +200,7 @@ UNREAD = Notice("columns", 'c: text, since 1 cell "old" is no number.', "--condi
         ),
     ],
 )
-def test_every_column_says_what_it_is_taken_as(
+def test_the_type_of_every_column_is_reported(
     cells: list[Cell], learned: str, read: list[Notice], text: str, flag: str, matters: bool
 ) -> None:
     other = Notice("table", "something else.", matters=False)

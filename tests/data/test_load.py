@@ -1,4 +1,4 @@
-"""From what a person names to a set of images."""
+"""`load_images` and `load_files`."""
 
 from __future__ import annotations
 
@@ -13,15 +13,14 @@ from PIL import Image
 
 from images import noise, npy, png, tiff, write
 from sfumato.data import load_files, load_images
-from sfumato.data.cache import Size
-from sfumato.data.sources import ChannelChoice, Fit, memory
+from sfumato.data.sources import ChannelChoice, Fit, Size, memory
 from sfumato.errors import ConfigError, DataError
 from sfumato.utils.depth import SIXTEEN_BITS, Depth
 
 Save = Callable[..., Path]
 
 
-def test_a_folder_of_one_size_is_loaded_as_it_is(save: Save, tmp_path: Path) -> None:
+def test_a_folder_of_images_of_one_size_is_loaded(save: Save, tmp_path: Path) -> None:
     for number in (2, 0, 1):
         save(f"{number}.png", size=(6, 4), colour=(number, 10, 20))
     images = load_images(tmp_path)
@@ -33,14 +32,14 @@ def test_a_folder_of_one_size_is_loaded_as_it_is(save: Save, tmp_path: Path) -> 
     assert images.notices == ()
 
 
-def test_each_pixel_stays_in_its_place(tmp_path: Path) -> None:
+def test_pixels_keep_their_positions(tmp_path: Path) -> None:
     pixels = torch.randint(256, (2, 3, 5, 7), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
     for number, image in enumerate(pixels):
         Image.fromarray(image.permute(1, 2, 0).numpy()).save(tmp_path / f"{number}.png")
     assert torch.equal(load_images(tmp_path).images, pixels)
 
 
-def test_the_source_may_be_text(save: Save, tmp_path: Path) -> None:
+def test_the_source_can_be_a_string(save: Save, tmp_path: Path) -> None:
     save("a.png")
     save("b.png")
     assert len(load_images(str(tmp_path))) == 2
@@ -55,7 +54,7 @@ def test_the_channels_are_those_of_the_files(save: Save, tmp_path: Path, mode: s
     assert not any(notice.matters for notice in images.notices)
 
 
-def test_the_most_common_channels_win_and_others_are_converted_with_a_notice(save: Save, tmp_path: Path) -> None:
+def test_other_channels_are_converted_to_the_most_common_ones(save: Save, tmp_path: Path) -> None:
     save("a.png", "L", colour=7)
     save("b.png", "RGBA")
     for name in "cde":
@@ -69,9 +68,7 @@ def test_the_most_common_channels_win_and_others_are_converted_with_a_notice(sav
 
 
 @pytest.mark.parametrize(("channels", "depth"), [("grey", 1), ("rgb", 3), ("rgba", 4)])
-def test_channels_that_are_asked_for_need_no_notice(
-    save: Save, tmp_path: Path, channels: ChannelChoice, depth: int
-) -> None:
+def test_requested_channels_give_no_notice(save: Save, tmp_path: Path, channels: ChannelChoice, depth: int) -> None:
     save("a.png", "L")
     save("b.png", "RGB")
     images = load_images(tmp_path, channels=channels)
@@ -89,7 +86,7 @@ def test_class_folders_give_labels(save: Save, tmp_path: Path) -> None:
     assert images.labels.tolist() == [1, 1, 0, 0]
 
 
-def test_labels_can_be_left_aside(save: Save, tmp_path: Path) -> None:
+def test_labels_can_be_disabled(save: Save, tmp_path: Path) -> None:
     for name in ("a/1.png", "a/2.png", "b/1.png"):
         save(name)
     images = load_images(tmp_path, labels=False)
@@ -98,7 +95,7 @@ def test_labels_can_be_left_aside(save: Save, tmp_path: Path) -> None:
     assert images.notices == ()
 
 
-def test_a_class_left_with_one_readable_image_is_refused(save: Save, tmp_path: Path) -> None:
+def test_a_class_with_one_readable_image_is_rejected(save: Save, tmp_path: Path) -> None:
     for name in ("a/1.png", "a/2.png", "b/1.png"):
         save(name)
     (tmp_path / "b" / "2.png").write_text("no image")
@@ -119,13 +116,13 @@ def test_a_class_without_readable_images_is_dropped(save: Save, tmp_path: Path) 
     )
 
 
-def test_a_size_squares_images_of_any_size(save: Save, tmp_path: Path) -> None:
+def test_images_are_resized_to_the_requested_size(save: Save, tmp_path: Path) -> None:
     save("a.png", size=(20, 10))
     save("b.png", size=(3, 5))
     assert load_images(tmp_path, size=16).image_shape == (3, 16, 16)
 
 
-def test_upright_sizes_count_not_stored_ones(save: Save, tmp_path: Path) -> None:
+def test_sizes_are_compared_after_the_orientation_is_applied(save: Save, tmp_path: Path) -> None:
     save("a.png", size=(8, 16))
     exif = Image.Exif()
     exif[0x0112] = 6
@@ -135,7 +132,7 @@ def test_upright_sizes_count_not_stored_ones(save: Save, tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize(("side", "suggestion"), [(300, 64), (64, 64), (63, 32), (9, 8), (2, 4)])
-def test_different_sizes_are_refused_with_a_size_that_suits(
+def test_different_sizes_are_rejected_with_a_suggested_size(
     save: Save, tmp_path: Path, side: int, suggestion: int
 ) -> None:
     for number in range(3):
@@ -147,17 +144,17 @@ def test_different_sizes_are_refused_with_a_size_that_suits(
     assert caught.value.remedy.endswith(f"--size {suggestion}.")
 
 
-def test_different_sizes_are_refused_before_an_image_is_decoded(
+def test_different_sizes_are_rejected_before_decoding(
     save: Save, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     save("a.png", size=(8, 8))
     save("b.png", size=(8, 9))
-    monkeypatch.delattr("sfumato.data.cache.build.converted")
+    monkeypatch.delattr("sfumato.data.cache.build.convert")
     with pytest.raises(DataError, match="2 different sizes"):
         load_images(tmp_path)
 
 
-def test_the_three_most_common_sizes_are_named(save: Save, tmp_path: Path) -> None:
+def test_the_three_most_common_sizes_are_listed(save: Save, tmp_path: Path) -> None:
     for side in (5, 6, 7, 8):
         for number in range(side):
             save(f"{side}-{number}.png", size=(side, side))
@@ -165,7 +162,7 @@ def test_the_three_most_common_sizes_are_named(save: Save, tmp_path: Path) -> No
         load_images(tmp_path)
 
 
-def test_some_unreadable_files_are_named_for_each_reason(save: Save, tmp_path: Path) -> None:
+def test_unreadable_files_are_listed_by_reason(save: Save, tmp_path: Path) -> None:
     save("y.png")
     save("z.png")
     for number in range(7):
@@ -178,7 +175,7 @@ def test_some_unreadable_files_are_named_for_each_reason(save: Save, tmp_path: P
     )
 
 
-def test_a_bomb_is_skipped_without_a_warning(
+def test_a_decompression_bomb_is_skipped_without_a_warning(
     save: Save, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, recwarn: pytest.WarningsRecorder
 ) -> None:
     for name in ("a.png", "b.png"):
@@ -187,11 +184,11 @@ def test_a_bomb_is_skipped_without_a_warning(
     monkeypatch.setattr(memory, "LARGE", 99)
     monkeypatch.setattr(memory, "PIXELS_A_BYTE", 0)
     (notice,) = map(str, load_images(tmp_path).notices)
-    assert notice.startswith("1 of 3 images were skipped: c.png (it promises 0 megapixels in a file of ")
+    assert notice.startswith("1 of 3 images were skipped: c.png (its header declares 0 megapixels in a file of ")
     assert not recwarn.list
 
 
-def test_a_file_that_may_not_be_read_is_skipped(save: Save, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_without_permission_is_skipped(save: Save, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in "abc":
         save(f"{name}.png")
     permitted = os.open
@@ -206,18 +203,18 @@ def test_a_file_that_may_not_be_read_is_skipped(save: Save, tmp_path: Path, monk
 
 
 def test_a_folder_that_does_not_exist(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"no file or folder .*gone\. Name a folder of .*, or the word digits"):
+    with pytest.raises(DataError, match=r"no file or folder .*gone\. Give a folder of .*, or the word digits"):
         load_images(tmp_path / "gone")
 
 
 @pytest.mark.parametrize("name", ["x" * 5000, "x\0y"])
-def test_a_name_that_cannot_be_one(name: str) -> None:
+def test_an_invalid_path_is_rejected(name: str) -> None:
     with pytest.raises(DataError, match="no file or folder"):
         load_images(name)
 
 
-def test_a_file_for_a_folder(save: Save) -> None:
-    with pytest.raises(DataError, match=r"is a single image\. Name a folder with at least 2 images"):
+def test_an_image_file_instead_of_a_folder(save: Save) -> None:
+    with pytest.raises(DataError, match=r"is a single image\. Give a folder with at least 2 images"):
         load_images(save("a.png"))
 
 
@@ -240,14 +237,14 @@ def test_a_single_image(save: Save, tmp_path: Path) -> None:
         load_images(tmp_path)
 
 
-def test_a_single_readable_image_tells_of_the_others(save: Save, tmp_path: Path) -> None:
+def test_a_single_readable_image_is_rejected_with_the_reasons_of_the_others(save: Save, tmp_path: Path) -> None:
     save("a.png")
     (tmp_path / "b.png").touch()
     with pytest.raises(DataError, match=r"1 cannot be read: b\.png \(the file is empty\)"):
         load_images(tmp_path)
 
 
-def test_images_too_small_to_learn_from(save: Save, tmp_path: Path) -> None:
+def test_images_that_are_too_small(save: Save, tmp_path: Path) -> None:
     for name in "ab":
         save(f"{name}.png", size=(9, 3))
     with pytest.raises(DataError, match="9 x 3 pixels, but at least 4 a side"):
@@ -262,8 +259,8 @@ def test_a_size_that_is_too_small_or_too_large(source: str, size: Size) -> None:
 
 
 @pytest.mark.parametrize("size", ["", "x", "64x", "x64", "6 4", "64x64x64", "-8", "8.5", "9" * 20])
-def test_a_size_that_is_none(size: str) -> None:
-    with pytest.raises(ConfigError, match=r"is no size\. Give a side such as 64, or width and height such as 64x96"):
+def test_text_that_is_not_a_size(size: str) -> None:
+    with pytest.raises(ConfigError, match=r"is not a size\. Give a side such as 64, or width and height such as 64x96"):
         load_images("digits", size=size)
 
 
@@ -275,7 +272,7 @@ def test_a_size_is_width_and_then_height(save: Save, tmp_path: Path, size: Size)
 
 
 @pytest.mark.parametrize(("fit", "corner"), [("crop", 99), ("pad", 0), ("resize", 99)])
-def test_the_fit_is_honoured(save: Save, tmp_path: Path, fit: Fit, corner: int) -> None:
+def test_the_fit_is_applied(save: Save, tmp_path: Path, fit: Fit, corner: int) -> None:
     for name in ("a.png", "b.png"):
         save(name, "L", size=(20, 10), colour=99)
     images = load_images(tmp_path, size=8, fit=fit).images
@@ -291,7 +288,7 @@ def test_unknown_channels() -> None:
 
 
 @pytest.mark.parametrize("encoding", ["klingon", "a\0b", "\udcff"])
-def test_an_unknown_encoding_of_names(encoding: str) -> None:
+def test_an_unknown_name_encoding(encoding: str) -> None:
     with pytest.raises(ConfigError, match=r"--name-encoding .* is unknown"):
         load_images("digits", name_encoding=encoding)
 
@@ -304,7 +301,7 @@ def test_an_unknown_fit() -> None:
 
 @pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32"])
 @pytest.mark.parametrize("channels", [1, 3, 4, 5])
-def test_every_depth_and_number_of_channels_is_kept_exactly(tmp_path: Path, dtype: str, channels: int) -> None:
+def test_every_bit_depth_and_number_of_channels_is_kept_exactly(tmp_path: Path, dtype: str, channels: int) -> None:
     pixels = noise(3, 6, 7, channels, dtype=dtype)
     layout = {} if channels == 1 else {"planarconfig": "contig"}
     for number, image in enumerate(pixels):
@@ -315,7 +312,7 @@ def test_every_depth_and_number_of_channels_is_kept_exactly(tmp_path: Path, dtyp
     assert [notice.topic for notice in images.notices] == (["channels"] if channels == 4 else [])
 
 
-def test_the_most_common_depth_wins_and_others_are_converted_with_a_notice(tmp_path: Path) -> None:
+def test_other_bit_depths_are_converted_to_the_most_common_one(tmp_path: Path) -> None:
     for name in "ab":
         (tmp_path / f"{name}.png").write_bytes(png(noise(4, 4, dtype="uint16")))
     (tmp_path / "c.png").write_bytes(png(np.full((4, 4), 255, np.uint8)))
@@ -328,9 +325,7 @@ def test_the_most_common_depth_wins_and_others_are_converted_with_a_notice(tmp_p
 @pytest.mark.parametrize(
     ("low", "high", "range_"), [(0.1, 0.9, (0, 1)), (-0.5, 0.9, (-1, 1)), (-3, 7, (-3, 7)), (0.5, 300, (0.5, 300))]
 )
-def test_floats_have_the_range_that_suits_them(
-    tmp_path: Path, low: float, high: float, range_: tuple[float, float]
-) -> None:
+def test_floats_have_a_suitable_range(tmp_path: Path, low: float, high: float, range_: tuple[float, float]) -> None:
     images = np.stack([np.full((4, 5), value, np.float32) for value in (high, low, (low + high) / 2)])
     np.save(tmp_path / "x.npy", images)
     loaded = load_images(tmp_path / "x.npy")
@@ -338,7 +333,7 @@ def test_floats_have_the_range_that_suits_them(
     assert torch.equal(loaded.images[:, 0], torch.from_numpy(images))
 
 
-def test_files_are_loaded_as_a_model_has_them(save: Save) -> None:
+def test_files_are_converted_to_the_format_of_the_model(save: Save) -> None:
     paths = [save("a.png", size=(20, 10), colour=(255, 0, 0)), save("b.png", "L", size=(3, 5), colour=255)]
     loaded = load_files(paths, (3, 4, 8), Depth())
     assert loaded.dtype == torch.float32
@@ -346,26 +341,26 @@ def test_files_are_loaded_as_a_model_has_them(save: Save) -> None:
     assert load_files(paths, (1, 4, 4), SIXTEEN_BITS)[1].unique().tolist() == [1]
 
 
-def test_a_file_that_cannot_be_loaded_is_named(save: Save, tmp_path: Path) -> None:
+def test_a_file_that_cannot_be_loaded_is_reported(save: Save, tmp_path: Path) -> None:
     (tmp_path / "b.png").write_text("no image")
-    with pytest.raises(DataError, match=r"b\.png cannot be read: it is not an image .*\. Name an image"):
+    with pytest.raises(DataError, match=r"b\.png cannot be read: it is not an image .*\. Give an image"):
         load_files([save("a.png"), tmp_path / "b.png"], (3, 4, 4), Depth())
 
 
-def test_a_file_of_eight_bits_keeps_black_and_white_among_floats_of_any_range(save: Save) -> None:
+def test_an_8_bit_file_uses_its_full_range_for_a_model_of_floats(save: Save) -> None:
     paths = [save("black.png", "L", size=(5, 4), colour=0), save("white.png", "L", size=(5, 4), colour=255)]
     loaded = load_files(paths, (1, 4, 5), Depth("float32", -20.0, 80.0))
     assert loaded[:, 0, 0, 0].tolist() == [-1, 1]
 
 
-def test_eight_bits_among_floats_of_a_range_of_their_own_are_skipped(tmp_path: Path) -> None:
+def test_8_bit_images_among_floats_with_another_range_are_skipped(tmp_path: Path) -> None:
     floats = {f"{n}.npy": npy(np.full((4, 5), 100.0 * n, np.float32)) for n in range(3)}
     loaded = load_images(write(tmp_path / "x", floats | {"a.png": png(noise(4, 5))}))
     assert len(loaded) == 3
     assert "a.png (it has 8 bits, and the others have floats from 0 to 255)" in loaded.notices[0].text
 
 
-def test_opacity_is_known_of_the_pixels(tmp_path: Path) -> None:
+def test_the_depth_records_opacity(tmp_path: Path) -> None:
     four = [noise(6, 6, 4, seed=seed) for seed in range(2)]
     folder = write(tmp_path / "x", {f"{number}.png": png(image) for number, image in enumerate(four)})
     np.save(tmp_path / "x.npy", np.stack(four))
@@ -375,10 +370,10 @@ def test_opacity_is_known_of_the_pixels(tmp_path: Path) -> None:
     assert load_images(tmp_path / "x.npy", channels="rgba").depth.opacity
 
 
-def test_folders_are_no_column_where_an_image_lies_in_none(tmp_path: Path) -> None:
+def test_folders_are_not_a_column_if_an_image_is_outside_them(tmp_path: Path) -> None:
     names = ("a/0.png", "a/1.png", "b/0.png", "b/1.png")
     write(tmp_path, {name: png(noise(6, 6, seed=seed)) for seed, name in enumerate(names)})
     assert load_images(tmp_path, condition=["label"]).label_names == ("a", "b")
     write(tmp_path, {"beside.png": png(noise(6, 6, seed=9))})
-    with pytest.raises(DataError, match="there is no column 'label' beside the images, but: none"):
+    with pytest.raises(DataError, match="there is no column 'label'; the columns are: none"):
         load_images(tmp_path, condition=["label"])

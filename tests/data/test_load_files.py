@@ -1,4 +1,4 @@
-"""Single files for a model are read as the images that it learned from."""
+"""Files for a model are read with the options of its training images."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ TWELVE_BITS = Depth("uint16", 0.0, 4095.0)
     ],
     ids=["bands", "bands-without-run", "pages", "nodata", "8-bits-in-12", "12-bits", "floats-in-12"],
 )
-def test_a_file_is_read_as_the_images_of_the_model(
+def test_a_file_is_read_like_the_training_images(
     content: bytes,
     shape: tuple[int, int, int],
     depth: Depth,
@@ -75,14 +75,14 @@ def test_a_file_is_read_as_the_images_of_the_model(
     assert image.permute(1, 2, 0).numpy() == pytest.approx(expected, abs=2e-5)
 
 
-def test_floats_beyond_one_have_no_black_and_white_in_integers(tmp_path: Path) -> None:
+def test_floats_outside_0_to_1_cannot_become_integers(tmp_path: Path) -> None:
     (tmp_path / "x.tif").write_bytes(tiff(np.full((2, 2), 300, np.float32)))
     with pytest.raises(DataError, match=r"x\.tif cannot be read: it holds numbers outside 0\.\.1"):
         load_files([tmp_path / "x.tif"], (1, 2, 2), TWELVE_BITS)
 
 
 @pytest.mark.parametrize("nodata", [float("nan"), float("inf"), 0.5, 300.0])
-def test_a_value_that_no_pixel_can_have_fills_nothing(nodata: float, tmp_path: Path) -> None:
+def test_a_nodata_value_outside_the_dtype_has_no_effect(nodata: float, tmp_path: Path) -> None:
     np.save(tmp_path / "x.npy", noise(3, 6, 5))
     loaded = load_images(tmp_path / "x.npy", nodata=nodata, cache=tmp_path)
     assert torch.equal(loaded.images[:, 0], torch.from_numpy(noise(3, 6, 5)))

@@ -1,4 +1,4 @@
-"""Batches for training, from memory and from the store."""
+"""Loaders: batches from memory and from disk."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ DTYPES = ["uint8", "uint16", "float32"]
 
 @pytest.fixture(params=DTYPES)
 def images(request: pytest.FixtureRequest, tmp_path: Path) -> ImageSet:
-    """Eleven images on disk, labelled at random."""
+    """Eleven images on disk with random labels."""
     np.save(tmp_path / "x.npy", noise(11, 4, 5, 3, dtype=request.param))
     stored = load_images(tmp_path / "x.npy")
     labels = torch.from_numpy(noise(11).astype(np.int64) % 3)
@@ -31,9 +31,7 @@ def images(request: pytest.FixtureRequest, tmp_path: Path) -> ImageSet:
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(("start", "count"), [(0, 1), (0, 11), (3, 4), (9, 5), (40, 25), (10**9, 3)])
-def test_a_batch_is_the_images_at_its_place_in_the_order(
-    kind: type[Loader], start: int, count: int, images: ImageSet
-) -> None:
+def test_a_batch_has_the_images_at_its_position(kind: type[Loader], start: int, count: int, images: ImageSet) -> None:
     batch = kind(images, SEED, CPU).batch(start, count)
     order = batch_indices(len(images), SEED, start, count)
     assert batch.images.dtype == torch.float32
@@ -53,9 +51,7 @@ def test_a_batch_is_the_images_at_its_place_in_the_order(
     ],
     ids=["one after another", "elsewhere", "of another size", "resumed"],
 )
-def test_what_is_read_ahead_is_only_given_to_whom_it_was_read_for(
-    requests: list[tuple[int, int]], images: ImageSet
-) -> None:
+def test_a_prefetched_batch_is_only_used_for_its_position(requests: list[tuple[int, int]], images: ImageSet) -> None:
     streamed, resident = StreamingLoader(images, SEED, CPU), DeviceLoader(images, SEED, CPU)
     for start, count in requests:
         ahead, here = streamed.batch(start, count), resident.batch(start, count)
@@ -65,7 +61,7 @@ def test_what_is_read_ahead_is_only_given_to_whom_it_was_read_for(
         assert torch.equal(ahead.labels, here.labels)
 
 
-def test_the_next_batch_is_read_ahead_and_none_twice(images: ImageSet, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_batch_is_prefetched_once(images: ImageSet, monkeypatch: pytest.MonkeyPatch) -> None:
     read, places = StreamingLoader._read, []
 
     def noted(streamed: StreamingLoader, start: int, count: int) -> Batch:
@@ -81,8 +77,8 @@ def test_the_next_batch_is_read_ahead_and_none_twice(images: ImageSet, monkeypat
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_batches_are_ones_own(kind: type[Loader], images: ImageSet) -> None:
-    """Whoever changes a batch in place changes no other."""
+def test_batches_can_be_modified(kind: type[Loader], images: ImageSet) -> None:
+    """Modifying a batch in place does not change later batches."""
     batches = kind(images, SEED, CPU)
     batches.batch(0, 11).images.zero_()
     again = batches.batch(0, 11)
@@ -90,7 +86,7 @@ def test_batches_are_ones_own(kind: type[Loader], images: ImageSet) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_selection_is_fed_as_itself(kind: type[Loader], images: ImageSet) -> None:
+def test_a_selection_is_loaded(kind: type[Loader], images: ImageSet) -> None:
     chosen = images.select(torch.tensor([7, 2, 5]))
     batch = kind(chosen, SEED, CPU).batch(0, 3)
     assert torch.equal(batch.images, chosen.floats()[batch_indices(3, SEED, 0, 3)])
@@ -101,7 +97,7 @@ def test_unlabelled_images_have_no_labels(kind: type[Loader]) -> None:
     assert kind(ImageSet.of(torch.zeros(3, 1, 4, 4, dtype=torch.uint8)), SEED, CPU).batch(0, 2).labels is None
 
 
-def test_many_images_move_piece_by_piece(images: ImageSet, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_many_images_are_copied_in_pieces(images: ImageSet, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(loader, "PIECE", 4)
     assert torch.equal(
         DeviceLoader(images, SEED, CPU).batch(0, 11).images, images.floats()[batch_indices(11, SEED, 0, 11)]
@@ -109,7 +105,7 @@ def test_many_images_move_piece_by_piece(images: ImageSet, monkeypatch: pytest.M
 
 
 @pytest.mark.parametrize(("share", "kind"), [(0.25, HostLoader), (0.26, StreamingLoader)])
-def test_what_fits_a_quarter_of_the_memory_stays_there(
+def test_images_stay_in_memory_if_they_need_a_quarter_of_it(
     share: float, kind: type[Loader], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     images = ImageSet.of(torch.zeros(10, 3, 4, 4, dtype=torch.uint16), depth=SIXTEEN_BITS)
@@ -117,12 +113,12 @@ def test_what_fits_a_quarter_of_the_memory_stays_there(
     assert type(make_loader(images, SEED, CPU)) is kind
 
 
-def test_free_memory_is_what_the_machine_has() -> None:
+def test_free_memory_is_plausible() -> None:
     assert 0 < loader.free_memory(CPU) < 2**50
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_time_spent_waiting_adds_up(kind: type[Loader], images: ImageSet) -> None:
+def test_the_waiting_time_is_summed(kind: type[Loader], images: ImageSet) -> None:
     batches = kind(images, SEED, CPU)
     assert batches.seconds == 0
     batches.batch(0, 2)

@@ -18,15 +18,13 @@ NOISE = 4 / MANY**0.5
 
 
 def standard(draws: Tensor) -> Tensor:
-    """The draws with the mean 0 and variance 1 that uniform numbers then have."""
+    """Standardises uniform numbers to mean 0 and variance 1."""
     return (draws - 0.5) * 12**0.5
 
 
 @pytest.mark.parametrize("width", [1, 2, 4, 5, 12])
 @pytest.mark.parametrize("start", [0, 13, 2**40, 2**63])
-def test_a_position_has_the_same_numbers_however_the_stream_is_cut_and_in_whatever_order(
-    start: int, width: int
-) -> None:
+def test_the_numbers_of_a_position_do_not_depend_on_batches_or_order(start: int, width: int) -> None:
     whole = uniform(7, Purpose.FLIP, start, 60, width)
     for cut in (1, 7, 59):
         starts = range(0, 60, cut)
@@ -47,7 +45,7 @@ def test_the_numbers_are_uniform_between_0_and_1(purpose: Purpose) -> None:
         assert (shares - 0.1).abs().max() < 0.3 * NOISE
 
 
-def test_numbers_of_one_position_and_of_neighbours_have_nothing_in_common() -> None:
+def test_numbers_of_one_position_and_of_neighbours_are_uncorrelated() -> None:
     z = standard(uniform(0, Purpose.NONLEAKING, 0, MANY + 1, 5))
     pairs = [(z[:-1, i], z[:-1, j]) for i, j in combinations(range(5), 2)]
     pairs += [(z[:-1, i], z[1:, j]) for i in range(5) for j in range(5)]
@@ -56,15 +54,15 @@ def test_numbers_of_one_position_and_of_neighbours_have_nothing_in_common() -> N
         assert (one != other).all()
 
 
-def test_purposes_and_seeds_have_numbers_of_their_own() -> None:
+def test_streams_of_purposes_and_seeds_are_uncorrelated() -> None:
     streams = [uniform(seed, purpose, 0, MANY, 1)[:, 0] for seed in (0, 1, 2**64 - 1) for purpose in Purpose]
     for one, other in combinations(streams, 2):
         assert (one != other).all()
         assert (standard(one) * standard(other)).mean().abs() < NOISE
 
 
-def test_the_order_of_an_epoch_has_nothing_in_common_with_the_draws() -> None:
-    """Ranks of the numbers that an epoch's order is made of would be those of the draws if they were the same."""
+def test_the_order_of_an_epoch_is_independent_of_the_numbers() -> None:
+    """If they used the same random words, the ranks of the numbers would equal the order of the epoch."""
     for epoch in range(4):
         order = epoch_order(1000, 5, epoch)
         for purpose in Purpose:
@@ -72,20 +70,20 @@ def test_the_order_of_an_epoch_has_nothing_in_common_with_the_draws() -> None:
             assert (np.argsort(draws, kind="stable") == order).mean() < 0.05
 
 
-def test_the_numbers_do_not_change_from_one_version_to_the_next() -> None:
+def test_the_numbers_are_reproducible() -> None:
     expected = [[0.9303936186982881, 0.6483429017362498], [0.36942347190020464, 0.8238346052444167]]
     assert uniform(7, Purpose.TRANSLATION, 1000, 2, 2).tolist() == expected
 
 
-def test_the_extreme_words_of_the_generator_stay_between_0_and_1(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_extreme_random_words_give_numbers_between_0_and_1(monkeypatch: pytest.MonkeyPatch) -> None:
     class Extreme:
-        """A generator whose words are the smallest and the largest."""
+        """A generator with the smallest and the largest words."""
 
         def __init__(self, key: np.ndarray, counter: int) -> None:
             del key, counter
 
         def random_raw(self, count: int) -> np.ndarray:
-            """Zeros and ones, bit for bit."""
+            """Words with all bits 0 or 1."""
             return np.resize(np.array([0, 2**64 - 1], dtype=np.uint64), count)
 
     monkeypatch.setattr(np.random, "Philox", Extreme)

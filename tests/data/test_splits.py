@@ -1,4 +1,4 @@
-"""Training, validation and test images stay apart."""
+"""Training, validation and test images are kept separate."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 
 from images import noise, png, write
 from sfumato.data import load_images, split
-from sfumato.data.splits import divided
+from sfumato.data.splits import select_split
 from sfumato.errors import DataError
 
 SPLITS = ["train", "test", "train", None, "validation", "extra", "train"]
@@ -26,35 +26,35 @@ SPLITS = ["train", "test", "train", None, "validation", "extra", "train"]
         ("Val", [4], {}),
     ],
 )
-def test_each_split_has_its_use(wanted: str, learned: list[int], others: dict[str, list[int]]) -> None:
-    division = divided("the folder x", SPLITS, wanted)
+def test_each_split_is_selected(wanted: str, learned: list[int], others: dict[str, list[int]]) -> None:
+    division = select_split("the folder x", SPLITS, wanted)
     assert (division.learned, division.others) == (learned, others)
 
 
-def test_the_uses_are_said() -> None:
-    (notice,) = divided("the folder x", SPLITS, "auto").notices
+def test_the_uses_are_reported() -> None:
+    (notice,) = select_split("the folder x", SPLITS, "auto").notices
     assert notice.text == (
-        "Splits: 3 in train are learned; 1 in test are kept for sfumato eval; 1 in validation are for validation; "
-        "1 in extra are not used; 1 in none of them are not used."
+        "Splits: 3 in train are used for training; 1 in test are kept for sfumato eval; "
+        "1 in validation are for validation; 1 in extra are not used; 1 without a split are not used."
     )
     assert notice.flag == "--split NAME|all|none"
 
 
-def test_without_splits_every_image_is_learned() -> None:
-    assert divided("the folder x", [None, None], "auto") == ([0, 1], {}, ())
+def test_without_splits_all_images_are_used() -> None:
+    assert select_split("the folder x", [None, None], "auto") == ([0, 1], {}, ())
 
 
 @pytest.mark.parametrize(
     ("splits", "wanted", "message"),
     [
         (["test", "validation"], "auto", r"has the splits test \(1 images\), validation \(1 images\), but none for"),
-        (["train", "test"], "dev", r"has no split 'validation', but: train"),
-        ([None], "train", "has no split 'train', but: none"),
+        (["train", "test"], "dev", r"has no split 'validation'; its splits are: train"),
+        ([None], "train", "has no split 'train'; its splits are: none"),
     ],
 )
-def test_a_split_that_is_not_there_is_an_error(splits: list[str | None], wanted: str, message: str) -> None:
+def test_a_missing_split_is_an_error(splits: list[str | None], wanted: str, message: str) -> None:
     with pytest.raises(DataError, match=message):
-        divided("the folder x", splits, wanted)
+        select_split("the folder x", splits, wanted)
 
 
 @pytest.mark.parametrize(
@@ -69,7 +69,7 @@ def test_a_split_that_is_not_there_is_an_error(splits: list[str | None], wanted:
         ("label", "train train test test", 4, 0, 0),
     ],
 )
-def test_a_column_may_say_the_splits(
+def test_a_column_can_give_the_splits(
     name: str, cells: str, learned: int, validation: int, test: int, tmp_path: Path
 ) -> None:
     rows = "".join(f"{index}.png,{cell.strip('-')},{index}\n" for index, cell in enumerate(cells.split()))
@@ -83,7 +83,7 @@ def test_a_column_may_say_the_splits(
 
 
 @pytest.mark.parametrize(("first", "second", "learned", "test"), [("train", "test", 3, 1), ("a", "b", 4, 0)])
-def test_tables_called_train_and_test_say_the_splits(
+def test_tables_named_train_and_test_give_the_splits(
     first: str, second: str, learned: int, test: int, tmp_path: Path
 ) -> None:
     tables = {f"{first}.csv": b"image_id,label\nx0,cat\nx1,dog\nx2,cat\n", f"{second}.csv": b"image_id\nx3\n"}
@@ -97,7 +97,7 @@ def numbered(root: Path, *folders: str) -> Path:
     return write(root, {f"{folder}/{n}.png": png(noise(6, 6, seed=n)) for folder in folders for n in range(3)})
 
 
-def test_training_images_are_learned_and_validation_images_held_out(tmp_path: Path) -> None:
+def test_validation_images_are_used_for_validation(tmp_path: Path) -> None:
     folder = numbered(tmp_path, *(f"{split}/{label}" for split in ("train", "val", "test") for label in ("cat", "dog")))
     images = load_images(folder)
     assert images.label_names == ("cat", "dog")
@@ -111,14 +111,14 @@ def test_training_images_are_learned_and_validation_images_held_out(tmp_path: Pa
     assert images.notices[0].topic == "split"
 
 
-def test_a_class_that_is_not_learned_is_unknown_in_other_splits(tmp_path: Path) -> None:
+def test_a_class_without_training_images_is_unknown_in_other_splits(tmp_path: Path) -> None:
     images = load_images(numbered(tmp_path, "train/cat", "train/dog", "test/cat", "test/emu"))
     test = images.others["test"].labels
     assert test is not None
     assert test.tolist() == [0, 0, 0, -1, -1, -1]
 
 
-def test_columns_are_encoded_alike_in_every_split(tmp_path: Path) -> None:
+def test_columns_are_encoded_equally_in_every_split(tmp_path: Path) -> None:
     folder = numbered(tmp_path, "train", "val")
     rows = [f"{split}/{n}.png,{n + shift}.5" for split, shift in (("train", 0), ("val", 1)) for n in range(3)]
     (folder / "metadata.csv").write_text("\n".join(["file_name,age", *rows]))
@@ -135,7 +135,7 @@ def test_columns_are_encoded_alike_in_every_split(tmp_path: Path) -> None:
     ("wanted", "count", "names"),
     [("all", 12, ("cat", "dog")), ("none", 12, ("test", "train")), ("test", 6, ("cat", "dog"))],
 )
-def test_the_split_can_be_given(wanted: str, count: int, names: tuple[str, ...], tmp_path: Path) -> None:
+def test_the_split_can_be_chosen(wanted: str, count: int, names: tuple[str, ...], tmp_path: Path) -> None:
     images = load_images(numbered(tmp_path, "train/cat", "train/dog", "test/cat", "test/dog"), split=wanted)
     assert (len(images), images.label_names) == (count, names)
     assert not images.others
@@ -150,7 +150,7 @@ def test_validation_images_are_part_of_the_fingerprint(tmp_path: Path) -> None:
     assert load_images(folder).fingerprint() != before
 
 
-def test_names_of_splits_are_classes_where_requested_though_a_store_is_there(tmp_path: Path) -> None:
+def test_split_none_uses_names_of_splits_as_classes(tmp_path: Path) -> None:
     numbered(tmp_path / "x", "train", "test")
     loaded = [load_images(tmp_path / "x", split=split, cache=tmp_path) for split in ("auto", "none", "auto")]
     assert [images.label_names for images in loaded] == [(), ("test", "train"), ()]

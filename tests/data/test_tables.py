@@ -1,4 +1,4 @@
-"""From tables and arrays to what is learned, the same for every split."""
+"""Labels from tables and arrays are encoded equally in every split."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ ROWS = {"train/a": ("1,0", "NA"), "train/b": ("2,0", "cat"), "train/c": ("3,0", 
 
 @pytest.fixture
 def divided(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The first folder of an image is its split."""
+    """Uses the first folder of an image as its split."""
     listing = FolderSource.listing
 
-    def with_splits(source: FolderSource, spool: Path) -> Listing:
-        found = listing(source, spool)
+    def with_splits(source: FolderSource, scratch: Path) -> Listing:
+        found = listing(source, scratch)
         return replace(found, splits=[entry.name.partition("/")[0] for entry in found.entries])
 
     monkeypatch.setattr(FolderSource, "listing", with_splits)
 
 
 def load(path: Path, *condition: str) -> ImageSet:
-    """The images of a folder with splits and a table."""
+    """Loads a folder with splits and a table."""
     table = "id;age;species\n" + "".join(f"{name};{age};{species}\n" for name, (age, species) in ROWS.items())
     images = {f"{name}.png": png(noise(4 + index, 4, 3)) for index, name in enumerate(ROWS)}
     write(path / "x", images | {"labels.csv": table.encode()})
@@ -69,7 +69,7 @@ def test_numbers_are_the_same_in_every_split(tmp_path: Path, divided: None) -> N
     )
 
 
-def test_the_arrays_of_a_npz_are_splits(tmp_path: Path) -> None:
+def test_the_arrays_of_an_npz_are_splits(tmp_path: Path) -> None:
     counts = {"train": 6, "val": 2, "test": 3}
     arrays = {f"{split}_images": noise(count, 8, 8, 3) for split, count in counts.items()}
     labels = {f"{split}_labels": np.arange(count, dtype=np.uint8)[:, None] % 2 for split, count in counts.items()}

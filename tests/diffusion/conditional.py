@@ -1,4 +1,4 @@
-"""Data of one grey pixel that depend on a number and on a category: the exact denoiser that is told either or both."""
+"""Analytic denoiser of one grey pixel that depends on a number and a category."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""A denoiser that always answers the same, for wrappers that change answers."""
+"""A denoiser that always returns the same estimate."""
 
 import torch
 from torch import Tensor

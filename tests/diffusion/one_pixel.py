@@ -1,4 +1,4 @@
-"""Data of one grey pixel: what the tests of schedules and solvers are about."""
+"""Data of one grey pixel, for the tests of schedules and solvers."""
 
 import pytest
 import torch

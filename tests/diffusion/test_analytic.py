@@ -1,4 +1,4 @@
-"""The exact denoisers against closed forms, quadrature, the score, and plain sums."""
+"""Analytic denoisers against closed forms, quadrature, the score, and plain sums."""
 
 import math
 
@@ -124,7 +124,7 @@ def test_a_label_leaves_only_the_components_of_its_class(label: int) -> None:
     torch.testing.assert_close(full(x_t, at(0.3), labels), alone(x_t, at(0.3)), rtol=1e-12, atol=1e-12)
 
 
-def test_a_class_that_no_component_has_is_refused() -> None:
+def test_a_class_that_no_component_has_is_rejected() -> None:
     with pytest.raises(LabelError, match=r"class 7.*Choose among \[0, 1\]"):
         labelled_mixture()(randn(1, 2, 2, 1), at(0.5), torch.tensor([7]))
 

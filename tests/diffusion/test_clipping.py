@@ -1,4 +1,4 @@
-"""Clipping: static, and by Imagen's dynamic threshold."""
+"""Static clipping, and dynamic thresholding (Imagen)."""
 
 import math
 from collections.abc import Callable
@@ -8,7 +8,7 @@ import torch
 
 from diffusion.constant import Constant, T, answer
 from sfumato.diffusion.denoiser import Denoiser
-from sfumato.diffusion.guidance import CLIPS, Clipped, DynamicThreshold, clip_for
+from sfumato.diffusion.guidance import CLIPS, Clipped, DynamicThreshold
 from sfumato.errors import SamplingError
 from sfumato.utils.shapes import Images, Labels, Times
 
@@ -43,12 +43,12 @@ def test_the_dynamic_threshold_is_where_imagen_has_it() -> None:
 
 
 @pytest.mark.parametrize("clip", CLIPS.values())
-def test_what_is_not_a_number_is_not_hidden_by_clipping(clip: Callable[[Denoiser], Denoiser]) -> None:
+def test_clipping_keeps_nan(clip: Callable[[Denoiser], Denoiser]) -> None:
     assert math.isnan(answer(clip(Constant(math.nan, 0.5, 0.5)))[0])
 
 
 @pytest.mark.parametrize("quantile", [0.0, -0.5, 1.01, math.nan])
-def test_a_quantile_out_of_range_is_refused(quantile: float) -> None:
+def test_a_quantile_out_of_range_is_rejected(quantile: float) -> None:
     with pytest.raises(SamplingError, match=rf"the quantile {quantile} is out of range"):
         DynamicThreshold(Constant(0), quantile)
 
@@ -59,9 +59,9 @@ def test_the_quantile_1_is_the_largest_value() -> None:
 
 def test_clippings_are_known_by_name() -> None:
     wild = Constant(-3.0, 0.25, 3.0)
-    answers = {name: answer(clip_for(name)(wild)) for name in CLIPS}
+    answers = {name: answer(CLIPS.parse(name)(wild)) for name in CLIPS}
     assert answers["none"] == [-3, 0.25, 3]
     assert answers["static"] == [-1, 0.25, 1]
     assert answers["dynamic"] == pytest.approx([-1, 0.25 / 3, 1])
     with pytest.raises(SamplingError, match=r"'hard' is unknown.*static, dynamic, none"):
-        clip_for("hard")
+        CLIPS.parse("hard")

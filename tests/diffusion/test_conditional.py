@@ -1,4 +1,4 @@
-"""Rows of conditions go through guidance, sampling, latents and likelihoods, against exact solutions."""
+"""Rows of conditions in guidance, sampling, inversion and likelihoods, against exact solutions."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from sfumato.data.conditions import Category, RequestedColumns
 from sfumato.diffusion import analytic
 from sfumato.diffusion.denoiser import Denoiser, PreconditionedDenoiser, Rescheduled, predict_noise
 from sfumato.diffusion.guidance import AutoGuided, ClassifierFree, Clipped, Labelled, WithinLevels
-from sfumato.diffusion.loss import drop_labels
+from sfumato.diffusion.losses import drop_labels
 from sfumato.diffusion.schedules import Flow, LinearBeta
 from sfumato.errors import LabelError
 from sfumato.likelihood import flow_likelihood, variational_bound
@@ -28,7 +28,7 @@ from .conditional import CENTRES, COLUMNS, SLOPE, VARIANCE, Conditional
 NAN = math.nan
 SCHEDULE = LinearBeta()
 T = torch.tensor(0.3, dtype=torch.float64)
-TIMES = torch.tensor([0.1, 0.9, 0.5, 0.3, 0.7], dtype=torch.float64)
+TIME_DENSITIES = torch.tensor([0.1, 0.9, 0.5, 0.3, 0.7], dtype=torch.float64)
 ROWS = torch.tensor([[1.0, 1], [-2, NAN], [NAN, 0], [NAN, NAN], [0.5, 0]])
 X = torch.randn(5, 1, 1, 1, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
 
@@ -44,7 +44,7 @@ def log_density_of_x_t(x: Tensor, t: Times, rows: Tensor) -> Tensor:
 
 
 @pytest.mark.parametrize("scale", [-1.0, 0.0, 0.3, 1.0, 2.0, 7.5])
-@pytest.mark.parametrize("t", [T, TIMES])
+@pytest.mark.parametrize("t", [T, TIME_DENSITIES])
 def test_guidance_sharpens_the_conditions_of_the_exact_density(scale: float, t: Times) -> None:
     """arXiv 2207.12598, section 3: the score of p(x) (p(x | rows) / p(x))^scale, by Tweedie's formula."""
     x = X.clone().requires_grad_()
@@ -61,20 +61,20 @@ def test_an_image_of_which_nothing_is_known_is_not_guided() -> None:
     assert (guided - Conditional()(X, T, ROWS))[[0, 1, 2, 4]].abs().min() > 1e-3
 
 
-def test_guidance_without_rows_is_refused() -> None:
-    with pytest.raises(LabelError, match="no class to guide to, and no other condition"):
+def test_guidance_without_rows_is_rejected() -> None:
+    with pytest.raises(LabelError, match="guidance was given no labels"):
         ClassifierFree(Conditional(), 3.0)(X, T)
 
 
 def test_rows_go_along_with_their_images_within_an_interval() -> None:
-    level = (SCHEDULE.sigma(TIMES) / SCHEDULE.alpha(TIMES)).sort().values
+    level = (SCHEDULE.sigma(TIME_DENSITIES) / SCHEDULE.alpha(TIME_DENSITIES)).sort().values
     limited = WithinLevels(ClassifierFree(Conditional(), 4.0), level[1].item() * 0.99, level[3].item() * 1.01)
     for i, acts in enumerate([False, False, True, True, True]):
-        expected = ClassifierFree(Conditional(), 4.0 if acts else 1.0)(X, TIMES, ROWS)
-        torch.testing.assert_close(limited(X, TIMES, ROWS)[i], expected[i])
+        expected = ClassifierFree(Conditional(), 4.0 if acts else 1.0)(X, TIME_DENSITIES, ROWS)
+        torch.testing.assert_close(limited(X, TIME_DENSITIES, ROWS)[i], expected[i])
 
 
-def test_a_guide_is_told_the_rows_and_must_know_the_same_columns() -> None:
+def test_a_weaker_model_receives_the_rows_and_must_know_the_same_columns() -> None:
     flow = Conditional(Flow())
     guided = AutoGuided(Conditional(), flow, 3.0)(X, T, ROWS)
     expected = 3 * Conditional()(X, T, ROWS) - 2 * Rescheduled(flow, SCHEDULE)(X, T, ROWS)
@@ -108,13 +108,15 @@ def test_wrappers_know_the_columns() -> None:
         (None, -0.05, (0.05 + 0.35**2) ** 0.5),
     ],
 )
-def test_samples_have_the_law_of_what_is_asked(asked: RequestedColumns | None, mean: float, deviation: float) -> None:
+def test_samples_have_the_law_of_what_is_requested(
+    asked: RequestedColumns | None, mean: float, deviation: float
+) -> None:
     drawn = sample(Conditional(), 2000, labels=asked, steps=20, batch=2000).flatten()
     assert drawn.mean().item() == pytest.approx(mean, abs=0.03)
     assert drawn.std().item() == pytest.approx(deviation, rel=0.1)
 
 
-def test_values_take_turns_through_the_batches() -> None:
+def test_values_are_repeated_in_turn_through_the_batches() -> None:
     asked: RequestedColumns = {"colour": ["red", "blue"], "age": [40, 50, 60]}
     brief = sampler_config(SCHEDULE, solver="ddim", steps=2)
     batches = sample_batches(Conditional(), 5, brief, labels=asked, batch=2)
@@ -134,7 +136,7 @@ def test_labels_and_conditions_for_the_other_kind_of_model_are_explained() -> No
             sample(model, 2, labels=wanted)
 
 
-def test_the_column_of_the_classes_is_another_way_to_say_label() -> None:
+def test_the_column_of_the_classes_can_be_named_instead_of_label() -> None:
     model = PreconditionedDenoiser(
         torch.nn.Identity(), SCHEDULE, predict_noise, (1, 1, 1), ("cat", "dog"), (), "species"
     )
@@ -146,7 +148,7 @@ def test_the_column_of_the_classes_is_another_way_to_say_label() -> None:
         resolve_labels(model, "cow", 2)
 
 
-def test_nothing_asked_is_nothing_known() -> None:
+def test_without_requested_columns_all_values_are_unknown() -> None:
     assert (
         resolve_labels(Conditional(), {}, 2)
         is resolve_labels(Conditional(), (), 2)
@@ -193,33 +195,33 @@ def test_likelihoods_carry_the_rows(measure: Callable[..., Tensor]) -> None:
     [
         (Conditional(), torch.tensor([0, 1]), r"labels of shape \(2,\) were given to a model of 2 columns.*age"),
         (Conditional(), torch.zeros(2, 3), r"labels of shape \(2, 3\)"),
-        (Conditional(), torch.tensor([[0.0, 2], [0, 0]]), "whose colour .* cannot read.*blue, red"),
+        (Conditional(), torch.tensor([[0.0, 2], [0, 0]]), "invalid code for colour.*blue, red"),
         (Conditional(), torch.zeros(3, 2), "3 labels were given for 2 images"),
-        (analytic.gaussian(SCHEDULE, X[0], 1.0), torch.zeros(2, 2), "rows of columns were given to a model without"),
+        (analytic.gaussian(SCHEDULE, X[0], 1.0), torch.zeros(2, 2), "rows of conditions were given to a model without"),
     ],
 )
-def test_rows_of_another_model_are_refused(model: Denoiser, labels: Tensor, message: str, unchecked: None) -> None:
+def test_rows_of_another_model_are_rejected(model: Denoiser, labels: Tensor, message: str, unchecked: None) -> None:
     del unchecked
     with pytest.raises(LabelError, match=message):
         log_density(model, torch.zeros(2, 1, 1, 1), labels=labels)
 
 
-def test_an_exact_denoiser_of_classes_refuses_rows() -> None:
-    with pytest.raises(LabelError, match="rows of columns"):
+def test_an_analytic_denoiser_of_classes_rejects_rows() -> None:
+    with pytest.raises(LabelError, match="rows of conditions"):
         analytic.gaussian(SCHEDULE, X[0], 1.0)(X, T, ROWS)
 
 
 # What is forgotten
 
 
-def test_labels_that_say_nothing_are_of_the_same_kind() -> None:
+def test_labels_that_are_unknown_are_of_the_same_kind() -> None:
     assert unlabelled(torch.tensor([3, 0])).tolist() == [UNLABELLED] * 2
     nothing = unlabelled(torch.zeros(2, 3))
     assert nothing.isnan().all()
     assert (nothing.dtype, nothing.shape) == (torch.float32, (2, 3))
 
 
-def test_label_dropout_forgets_whole_rows_and_no_others() -> None:
+def test_label_dropout_drops_whole_rows_and_no_others() -> None:
     rows = torch.arange(30_000, dtype=torch.float32).reshape(10_000, 3)
     torch.manual_seed(0)
     kept = drop_labels(rows, 0.3)
@@ -229,7 +231,7 @@ def test_label_dropout_forgets_whole_rows_and_no_others() -> None:
     assert torch.equal(kept[~forgotten], rows[~forgotten])
 
 
-def test_as_many_classes_are_forgotten_as_rows() -> None:
+def test_as_many_classes_are_dropped_as_rows() -> None:
     torch.manual_seed(0)
     classes = drop_labels(torch.zeros(100, dtype=torch.int64), 0.3)
     torch.manual_seed(0)

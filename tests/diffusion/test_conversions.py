@@ -1,4 +1,4 @@
-"""Data, noise, velocity, flow and score of the same x_t: each from each, against definitions and an exact density."""
+"""Conversions between data, noise, velocity, flow and score, against definitions and an exact density."""
 
 import itertools
 
@@ -89,7 +89,7 @@ def test_the_noise_that_an_estimate_implies_is_the_conversion(schedule: str) -> 
 
 
 @pytest.mark.parametrize(("source", "target"), [("epsilon", "data"), ("data", "epsilon")])
-def test_an_unknown_quantity_is_refused_with_the_known_ones(source: str, target: str, unchecked: None) -> None:
+def test_an_unknown_quantity_is_rejected_with_the_valid_names(source: str, target: str, unchecked: None) -> None:
     del unchecked
     x = torch.zeros(1, 1, 1, 1)
     with pytest.raises(ConfigError, match=r"'epsilon' is unknown. Choose among: data, noise, velocity, flow, score\."):

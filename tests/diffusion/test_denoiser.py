@@ -1,4 +1,4 @@
-"""Networks as denoisers: formula 10, and every parametrization against its equation, on every schedule."""
+"""Denoisers: DDPM eq. 15, and every parametrization against its equation for every schedule."""
 
 import math
 
@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from sfumato.diffusion import analytic
 from sfumato.diffusion.denoiser import (
-    MOST_LOGSNR,
+    MAX_LOGSNR,
     PARAMETRIZATIONS,
     PreconditionedDenoiser,
     Rescheduled,
@@ -112,7 +112,7 @@ def test_a_network_that_hits_its_target_finds_the_image(schedule: str, name: str
 
 
 @pytest.mark.parametrize(("schedule", "name"), [pair for pair in SEEING if pair[1] != "edm"])
-def test_a_target_is_what_its_name_says(schedule: str, name: str) -> None:
+def test_each_parametrization_has_its_target(schedule: str, name: str) -> None:
     x_0, noise = data_and_noise()
     t = times_of(EVERY[schedule])
     alpha, sigma = (over(f(t), x_0) for f in (EVERY[schedule].alpha, EVERY[schedule].sigma))
@@ -145,7 +145,7 @@ def test_edm_on_any_schedule_is_edm_of_x_t_over_alpha(schedule: str) -> None:
 
 
 @pytest.mark.parametrize("schedule", EVERY)
-def test_edms_network_sees_and_says_numbers_of_unit_variance(schedule: str) -> None:
+def test_edms_inputs_and_targets_have_unit_variance(schedule: str) -> None:
     """For data of standard deviation 0.5: what EDM's coefficients were derived from (appendix B.6)."""
     t, sd = times_of(EVERY[schedule]), 0.5
     alpha, sigma, c = EVERY[schedule].alpha(t), EVERY[schedule].sigma(t), predict_edm(EVERY[schedule], t)
@@ -155,8 +155,8 @@ def test_edms_network_sees_and_says_numbers_of_unit_variance(schedule: str) -> N
 
 
 @pytest.mark.parametrize("schedule", SILENT)
-def test_edms_network_is_told_a_finite_level_where_no_signal_is_left(schedule: str) -> None:
-    assert predict_edm(EVERY[schedule], torch.ones(1, dtype=torch.float64)).noise.item() == MOST_LOGSNR / 8
+def test_edms_network_receives_a_finite_level_at_zero_snr(schedule: str) -> None:
+    assert predict_edm(EVERY[schedule], torch.ones(1, dtype=torch.float64)).noise.item() == MAX_LOGSNR / 8
 
 
 @pytest.mark.parametrize("schedule", EVERY)
@@ -177,14 +177,14 @@ def test_a_flow_network_sees_the_straight_line_from_data_to_noise(schedule: str)
 
 
 @pytest.mark.parametrize(("schedule", "name"), [pair for pair in SEEING if pair[1] != "edm"])
-def test_a_network_is_told_the_time_of_its_schedule(schedule: str, name: str) -> None:
+def test_a_network_receives_the_time_of_its_schedule(schedule: str, name: str) -> None:
     t = times_of(EVERY[schedule])
     told = PARAMETRIZATIONS[name](EVERY[schedule], t).noise
     expected = 1000 * t if EVERY[schedule].timesteps is None else 1000 * t - 1
     torch.testing.assert_close(told, expected)
 
 
-def test_a_network_is_asked_about_x_t_by_step_and_label() -> None:
+def test_a_network_is_called_with_x_t_by_step_and_label() -> None:
     x_t, answer = data_and_noise(torch.float32)
     network = Answers(answer)
     labels = torch.arange(len(x_t))
@@ -203,7 +203,7 @@ def test_the_network_sees_the_scaled_input() -> None:
     torch.testing.assert_close(network.asked[0][0], over(predict_edm(edm, STEPS).input, x_t) * x_t)
 
 
-def test_one_time_for_the_batch_is_told_to_each_image() -> None:
+def test_one_time_for_the_batch_is_used_for_each_image() -> None:
     x_t, answer = data_and_noise()
     network = Answers(answer)
     denoiser = PreconditionedDenoiser(network, LINEAR, predict_noise, SHAPE)
@@ -214,19 +214,21 @@ def test_one_time_for_the_batch_is_told_to_each_image() -> None:
 
 
 @pytest.mark.parametrize("schedule", SILENT)
-def test_a_network_that_predicts_noise_is_refused_where_no_signal_is_left(schedule: str) -> None:
-    with pytest.raises(ConfigError, match=r"'noise' says nothing of the image.*among: data, velocity, flow, edm\."):
+def test_a_network_that_predicts_noise_is_rejected_where_no_signal_is_left(schedule: str) -> None:
+    with pytest.raises(
+        ConfigError, match=r"'noise' cannot be used with this schedule.*among: data, velocity, flow, edm\."
+    ):
         check_parametrization(EVERY[schedule], "noise")
 
 
 @pytest.mark.parametrize(("schedule", "name"), SEEING)
-def test_what_is_not_refused_is_finite_from_the_first_time_to_the_last(schedule: str, name: str) -> None:
+def test_what_is_not_rejected_is_finite_from_the_first_time_to_the_last(schedule: str, name: str) -> None:
     check_parametrization(EVERY[schedule], name)
     for coefficient in PARAMETRIZATIONS[name](EVERY[schedule], times_of(EVERY[schedule])):
         assert coefficient.isfinite().all()
 
 
-def test_an_unknown_parametrization_is_refused_with_the_known_ones() -> None:
+def test_an_unknown_parametrization_is_rejected_with_the_valid_names() -> None:
     with pytest.raises(ConfigError, match=r"'score' is unknown. Choose among: noise, data, velocity, flow, edm\."):
         check_parametrization(LINEAR, "score")
 
@@ -240,7 +242,7 @@ def mixture(schedule: Schedule) -> analytic.Mixture:
 
 @pytest.mark.parametrize("inner", EVERY)
 @pytest.mark.parametrize("outer", EVERY)
-def test_a_rescheduled_oracle_is_the_oracle_of_the_other_schedule(inner: str, outer: str) -> None:
+def test_a_rescheduled_analytic_denoiser_is_the_analytic_denoiser_of_the_other_schedule(inner: str, outer: str) -> None:
     level = torch.tensor([-2.0, -1.0, 0.0, 1.0], dtype=torch.float64)
     t = EVERY[outer].time_at(-2 * level)
     x_t = torch.randn(4, 1, 2, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
@@ -256,14 +258,14 @@ def test_a_rescheduled_denoiser_has_the_new_schedule_and_the_old_classes() -> No
     assert rescheduled.label_names == ("dark", "light")
 
 
-def test_a_rescheduled_denoiser_may_be_asked_at_one_time_for_the_batch() -> None:
+def test_a_rescheduled_denoiser_may_be_evaluated_at_one_time_for_the_batch() -> None:
     x_t = torch.randn(3, 1, 2, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     t = torch.tensor(0.5, dtype=torch.float64)
     assert math.isclose(Flow().logsnr(t).item(), 0, abs_tol=1e-12)
     torch.testing.assert_close(Rescheduled(mixture(LINEAR), Flow())(x_t, t), mixture(Flow())(x_t, t))
 
 
-def test_a_rescheduled_network_is_asked_at_no_time_before_its_earliest() -> None:
+def test_a_rescheduled_network_is_evaluated_at_no_time_before_its_earliest() -> None:
     x_t, answer = data_and_noise(torch.float32)
     network = Answers(answer)
     inner = PreconditionedDenoiser(network, LINEAR, predict_noise, SHAPE)

@@ -1,4 +1,4 @@
-"""Gaussian's rules against quadrature and against torch.distributions."""
+"""Gaussian random variables against quadrature and torch.distributions."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""Guidance against closed forms: classifier-free, by a weaker model, rescaled, limited; settled labels."""
+"""Guidance against closed forms: classifier-free, autoguidance, rescaled, limited to an interval; fixed labels."""
 
 import math
 
@@ -120,8 +120,8 @@ def test_images_without_a_class_are_not_guided() -> None:
     torch.testing.assert_close(guided(X, T, LABELS)[2], two_classes()(X, T)[2])
 
 
-def test_guidance_without_labels_is_refused_and_not_silently_ignored() -> None:
-    with pytest.raises(LabelError, match=r"no class to guide to.*Give labels"):
+def test_guidance_without_labels_is_rejected_and_not_ignored() -> None:
+    with pytest.raises(LabelError, match=r"guidance was given no labels.*Give labels"):
         ClassifierFree(two_classes(), 3.0)(X, T)
 
 
@@ -133,7 +133,7 @@ def test_times_of_each_image_are_guided_each_at_its_own() -> None:
 
 def test_a_model_without_classes_cannot_be_guided() -> None:
     model = analytic.gaussian(SCHEDULE, torch.zeros(1, 2, 2), 1.0)
-    with pytest.raises(LabelError, match=r"guidance 2\.0.*knows no classes.*train with labels"):
+    with pytest.raises(LabelError, match=r"guidance 2\.0.*model without classes.*train with labels"):
         ClassifierFree(model, 2.0)
 
 
@@ -142,7 +142,7 @@ def test_a_model_without_classes_cannot_be_guided() -> None:
 
 @pytest.mark.parametrize("t", [T, TIMES])
 @pytest.mark.parametrize("of_guide", [SCHEDULE, Flow(), VarianceExploding()])
-def test_a_guide_of_any_schedule_is_gone_away_from(of_guide: Flow | LinearBeta, t: Times) -> None:
+def test_a_weaker_model_may_have_any_schedule(of_guide: Flow | LinearBeta, t: Times) -> None:
     """Two Gaussians, N(0.3, 0.04) and a wider N(0.1, 0.5), whose estimates follow from sigma / alpha alone."""
     level = over(SCHEDULE.sigma(t) / SCHEDULE.alpha(t), X)
     z = X / over(SCHEDULE.alpha(t), X)
@@ -157,7 +157,7 @@ def test_a_guide_of_any_schedule_is_gone_away_from(of_guide: Flow | LinearBeta, 
     torch.testing.assert_close(guided(X, t), weak + 2.5 * (strong - weak), rtol=1e-9, atol=1e-9)
 
 
-def test_the_guide_is_told_the_labels_too() -> None:
+def test_the_weaker_model_receives_the_labels() -> None:
     weaker = two_classes(means=(-0.2, 0.1))
     guided = AutoGuided(two_classes(), weaker, 3.0)
     for labels in (LABELS, None):
@@ -166,25 +166,25 @@ def test_the_guide_is_told_the_labels_too() -> None:
 
 
 @pytest.mark.parametrize(("scale", "evaluations"), [(1.0, 0), (2.0, 5)])
-def test_the_guide_is_asked_only_if_it_matters(scale: float, evaluations: int) -> None:
+def test_the_weaker_model_is_evaluated_only_if_it_matters(scale: float, evaluations: int) -> None:
     model, guide = Counted(two_classes()), Counted(two_classes())
     AutoGuided(model, guide, scale)(X, T, LABELS)
     assert (model.images, guide.images) == (5, evaluations)
 
 
-def test_a_guide_is_a_part_of_the_model_and_goes_along_into_evaluation() -> None:
+def test_a_weaker_model_is_a_part_of_the_model_and_goes_along_into_evaluation() -> None:
     guided = AutoGuided(two_classes(), guide := two_classes(), 2.0)
     guided.eval()
     assert not guide.training
 
 
-def test_a_guide_for_other_images_is_refused() -> None:
+def test_a_weaker_model_for_other_images_is_rejected() -> None:
     large = analytic.gaussian(SCHEDULE, torch.zeros(1, 4, 4), 1.0)
-    with pytest.raises(SamplingError, match=r"images of 1x4x4 .* model of 1x2x2.*same shape"):
+    with pytest.raises(SamplingError, match=r"weaker model has image shape 1x4x4, the model 1x2x2.*same image shape"):
         AutoGuided(two_classes(), large, 2.0)
 
 
-def test_a_guide_of_other_classes_is_refused() -> None:
+def test_a_weaker_model_of_other_classes_is_rejected() -> None:
     blind = analytic.gaussian(SCHEDULE, torch.zeros(1, 2, 2), 1.0)
     with pytest.raises(LabelError, match=r"other classes \(none\) than the model \(dark, bright\).*same classes"):
         AutoGuided(two_classes(), blind, 2.0)
@@ -233,18 +233,18 @@ def test_an_image_without_contrast_is_not_rescaled() -> None:
 
 
 @pytest.mark.parametrize("scale", [math.inf, -math.inf, math.nan])
-def test_a_scale_that_is_no_number_is_refused(scale: float) -> None:
+def test_a_scale_out_of_range_is_rejected(scale: float) -> None:
     for guided in (
         lambda: ClassifierFree(two_classes(), scale),
         lambda: AutoGuided(two_classes(), two_classes(), scale),
     ):
-        with pytest.raises(SamplingError, match=rf"guidance {scale} is out of range"):
+        with pytest.raises(SamplingError, match=rf"guidance scale {scale} is out of range"):
             guided()
 
 
 @pytest.mark.parametrize("rescale", [-0.1, 1.1, math.nan])
 def test_a_share_of_rescaling_is_in_0_to_1(rescale: float) -> None:
-    with pytest.raises(SamplingError, match=rf"rescaling {rescale} .* out of range.*Choose 0"):
+    with pytest.raises(SamplingError, match=rf"rescale factor {rescale} is out of range.*Choose 0"):
         ClassifierFree(two_classes(), 2.0, rescale)
 
 
@@ -301,27 +301,27 @@ def test_both_ends_belong_to_the_interval() -> None:
 
 
 @pytest.mark.parametrize(("low", "high"), [(-1.0, 2.0), (2.0, 1.0), (1.0, 1.0), (math.nan, 1.0), (0.0, math.nan)])
-def test_an_interval_that_is_none_is_refused(low: float, high: float) -> None:
-    with pytest.raises(SamplingError, match=rf"from {low} to {high} are no interval.*0 <= low < high"):
+def test_an_invalid_interval_is_rejected(low: float, high: float) -> None:
+    with pytest.raises(SamplingError, match=rf"from {low} to {high} are not an interval.*0 <= low < high"):
         WithinLevels(ClassifierFree(two_classes(), 4.0), low, high)
 
 
 @pytest.mark.usefixtures("unchecked")
 def test_there_must_be_something_to_limit() -> None:
-    with pytest.raises(SamplingError, match=r"interval of guidance .* without any.*Guide the model"):
+    with pytest.raises(SamplingError, match=r"guidance interval .* without guidance.*Wrap it in guidance"):
         WithinLevels(two_classes(), 0.3, 5.0)  # type: ignore[arg-type]
 
 
 # Settled labels, and all of it together
 
 
-def test_settled_labels_reach_the_model() -> None:
+def test_fixed_labels_reach_the_model() -> None:
     assert (Labelled(two_classes(), LABELS)(X, T) == two_classes()(X, T, LABELS)).all()
     assert (Labelled(two_classes(), None)(X, T) == two_classes()(X, T)).all()
 
 
-def test_settled_labels_refuse_others() -> None:
-    with pytest.raises(LabelError, match="has its labels already"):
+def test_fixed_labels_reject_others() -> None:
+    with pytest.raises(LabelError, match="denoiser with fixed labels"):
         Labelled(two_classes(), LABELS)(X, T, LABELS)
 
 

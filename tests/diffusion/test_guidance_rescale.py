@@ -1,4 +1,4 @@
-"""The rescaling of guidance over images of several channels: one factor an image, from all of its pixels."""
+"""Rescaling of guidance for several channels: one factor per image."""
 
 import pytest
 import torch

@@ -1,11 +1,11 @@
-"""Which labels are hidden in training: all of an image's together, each image's apart from the others'."""
+"""Label dropout: all labels of an image together, images independently."""
 
 from collections.abc import Iterator
 
 import pytest
 import torch
 
-from sfumato.diffusion.loss import drop_labels
+from sfumato.diffusion.losses import drop_labels
 from sfumato.utils.shapes import UNLABELLED
 
 COUNT, BATCHES = 8, 2000
@@ -25,11 +25,11 @@ def hidden() -> torch.Tensor:
     return torch.stack([drop_labels(labels, 0.3) == UNLABELLED for _ in range(BATCHES)]).double()
 
 
-def test_every_place_of_a_batch_is_hidden_as_often_as_the_others() -> None:
+def test_every_place_of_a_batch_is_dropped_as_often_as_the_others() -> None:
     assert hidden().mean(0).tolist() == pytest.approx([0.3] * COUNT, abs=4.5 * (0.21 / BATCHES) ** 0.5)
 
 
-def test_images_of_a_batch_and_batches_are_hidden_independently() -> None:
+def test_images_of_a_batch_and_batches_are_dropped_independently() -> None:
     found = hidden() - 0.3
     within = torch.corrcoef(found.T) - torch.eye(COUNT)
     assert within.abs().max() < 4.5 / BATCHES**0.5
@@ -37,7 +37,7 @@ def test_images_of_a_batch_and_batches_are_hidden_independently() -> None:
     assert after.abs().max() < 4.5 / BATCHES**0.5
 
 
-def test_of_rows_all_columns_of_an_image_are_hidden_or_none() -> None:
+def test_of_rows_all_columns_of_an_image_are_dropped_or_none() -> None:
     """Classifier-free guidance (arXiv 2207.12598) needs the model without any condition, not without some."""
     rows = torch.arange(3.0 * 20_000).reshape(-1, 3)
     after = drop_labels(rows, 0.3)

@@ -1,4 +1,4 @@
-"""LinearBeta against the article's formulas, written out, and against Bayes' rule, computed numerically."""
+"""LinearBeta against DDPM's formulas, and against Bayes' rule, computed numerically."""
 
 import math
 
@@ -54,7 +54,7 @@ def test_alpha_bar_is_the_product_of_one_minus_beta(timesteps: int) -> None:
 
 
 @pytest.mark.parametrize("timesteps", [1000, 21, 300, 4000])
-def test_the_last_step_leaves_noise_whatever_their_number(timesteps: int) -> None:
+def test_the_last_step_leaves_noise_for_anyir_number(timesteps: int) -> None:
     assert 0 < LinearBeta(timesteps).alpha_bar[-1] < 1e-4
 
 
@@ -124,7 +124,7 @@ def test_the_posterior_of_every_step_is_formula_9() -> None:
         assert posterior.variance.item() == pytest.approx(variance, abs=1e-10)
 
 
-def test_formula_11_is_the_posterior_mean_with_the_x_0_of_formula_10() -> None:
+def test_ddpm_eq_11_is_the_posterior_mean_with_the_x_0_of_eq_15() -> None:
     betas, alpha_bar = article()
     x_t, noise = 1.3, 0.8
     for t in range(1, T + 1):
@@ -197,7 +197,7 @@ def test_log_snrs_beyond_the_schedule_give_its_ends() -> None:
 
 
 @pytest.mark.parametrize("timesteps", [1000, 300])
-def test_networks_are_told_the_step_counted_from_zero(timesteps: int) -> None:
+def test_networks_receive_the_step_counted_from_zero(timesteps: int) -> None:
     t = torch.arange(1, timesteps + 1, dtype=torch.float64) / timesteps
     told = LinearBeta(timesteps).network_time(t)
     torch.testing.assert_close(told, torch.arange(timesteps, dtype=torch.float64), rtol=0, atol=1e-10)
@@ -216,7 +216,7 @@ def test_networks_are_told_the_step_counted_from_zero(timesteps: int) -> None:
         ({"beta_end": math.nan}, "beta_end < 1"),
     ],
 )
-def test_a_schedule_that_cannot_be_is_refused_with_a_remedy(settings: dict[str, float], remedy: str) -> None:
+def test_an_invalid_schedule_is_rejected_with_a_remedy(settings: dict[str, float], remedy: str) -> None:
     with pytest.raises(ConfigError) as caught:
         LinearBeta(**settings)  # type: ignore[arg-type]
     assert remedy in caught.value.remedy

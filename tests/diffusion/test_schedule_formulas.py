@@ -1,4 +1,4 @@
-"""Each schedule by its own formula, written out from its paper, and beside diffusers."""
+"""Each schedule against the formula of its paper, and against diffusers."""
 
 import math
 from collections.abc import Callable
@@ -117,7 +117,7 @@ def test_the_cosine_is_divided_by_no_zero_shifted_by_no_index_and_finite_at_its_
 
 
 @pytest.mark.parametrize("schedule", [ZeroTerminal(Cosine()), Flow()], ids=str)
-def test_noise_prediction_is_refused_where_it_would_divide_by_zero(schedule: Schedule) -> None:
+def test_noise_prediction_is_rejected_where_it_would_divide_by_zero(schedule: Schedule) -> None:
     """peers.md mistake 5: with no signal left, the noise says nothing of the data."""
     with pytest.raises(ConfigError, match=r"'noise'.*Choose among: data, velocity, flow, edm"):
         check_parametrization(schedule, "noise")
@@ -125,7 +125,7 @@ def test_noise_prediction_is_refused_where_it_would_divide_by_zero(schedule: Sch
 
 @pytest.mark.parametrize("timesteps", [21, 100, 250, 1000, 4000])
 @pytest.mark.parametrize("kind", [LinearBeta, ScaledLinearBeta, Cosine, Sigmoid])
-def test_x_t_ends_as_standard_normal_noise_whatever_the_number_of_steps(
+def test_x_t_ends_as_standard_normal_noise_for_any_number_of_steps(
     kind: type[LinearBeta] | type[ScaledLinearBeta] | type[Cosine] | type[Sigmoid], timesteps: int
 ) -> None:
     """peers.md mistake 6: betas are rescaled when T is not 1000."""
@@ -179,7 +179,7 @@ def test_flow_is_the_straight_line() -> None:
     assert Flow().logsnr(number(0.2)).item() == pytest.approx(2 * math.log(4), rel=1e-14)
 
 
-def test_ones_own_schedule_is_one_function() -> None:
+def test_a_custom_schedule_is_one_function() -> None:
     schedule = Custom(angular)
     torch.testing.assert_close(schedule.alpha(INSIDE), (math.pi / 2 * INSIDE).cos(), rtol=1e-12, atol=1e-15)
     torch.testing.assert_close(schedule.sigma(INSIDE), (math.pi / 2 * INSIDE).sin(), rtol=1e-12, atol=0)
@@ -209,7 +209,7 @@ def test_a_shift_is_that_of_simple_diffusion() -> None:
     )
 
 
-def test_a_shift_keeps_the_steps_the_path_and_what_networks_are_told() -> None:
+def test_a_shift_keeps_the_steps_the_path_and_what_networks_receive() -> None:
     schedule = Shifted(LinearBeta(300), 2.0)
     assert (schedule.timesteps, schedule.earliest) == (300, 1 / 300)
     assert schedule.network_time(number(0.5)).item() == 149

@@ -1,4 +1,4 @@
-"""Schedules by name, and what is refused."""
+"""Schedules by name, and invalid schedules."""
 
 import math
 from collections.abc import Callable
@@ -18,7 +18,7 @@ from sfumato.diffusion.schedules import (
     Sigmoid,
     VarianceExploding,
     ZeroTerminal,
-    schedule_for,
+    build_schedule,
 )
 from sfumato.errors import ConfigError
 
@@ -37,35 +37,35 @@ def test_every_schedule_has_a_name() -> None:
 @pytest.mark.parametrize("name", ["linear", "scaled-linear", "cosine", "sigmoid"])
 def test_zero_terminal_and_shift_go_by_name(name: str) -> None:
     base = SCHEDULES[name]
-    assert schedule_for(name) == base
-    assert schedule_for(name, shift=2.0) == Shifted(base, 2.0)
-    zero = schedule_for(name, zero_terminal_snr=True)
+    assert build_schedule(name) == base
+    assert build_schedule(name, shift=2.0) == Shifted(base, 2.0)
+    zero = build_schedule(name, zero_terminal_snr=True)
     assert isinstance(zero, ZeroTerminal)
     assert zero.base == base
-    assert schedule_for(name, zero_terminal_snr=True, shift=2.0) == Shifted(zero, 2.0)
+    assert build_schedule(name, zero_terminal_snr=True, shift=2.0) == Shifted(zero, 2.0)
 
 
 def test_settings_go_by_name() -> None:
-    assert schedule_for("cosine:timesteps=500,offset=0.01") == Cosine(500, 0.01)
-    assert schedule_for("edm:sigma_max=10", shift=0.5) == Shifted(VarianceExploding(sigma_max=10.0), 0.5)
+    assert build_schedule("cosine:timesteps=500,offset=0.01") == Cosine(500, 0.01)
+    assert build_schedule("edm:sigma_max=10", shift=0.5) == Shifted(VarianceExploding(sigma_max=10.0), 0.5)
 
 
 @pytest.mark.parametrize("name", ["edm", "flow"])
-def test_zero_terminal_of_a_schedule_without_steps_is_refused(name: str) -> None:
+def test_zero_terminal_of_a_schedule_without_steps_is_rejected(name: str) -> None:
     with pytest.raises(ConfigError, match=f"'{name}'.*linear, scaled-linear, cosine, sigmoid"):
-        schedule_for(name, zero_terminal_snr=True)
+        build_schedule(name, zero_terminal_snr=True)
 
 
-def test_an_unknown_schedule_is_refused_with_the_known_ones() -> None:
+def test_an_unknown_schedule_is_rejected_with_the_valid_names() -> None:
     with pytest.raises(ConfigError, match=r"schedule 'cos' is unknown.*linear, scaled-linear, cosine, sigmoid, edm"):
-        schedule_for("cos")
+        build_schedule("cos")
 
 
 REFUSED: list[tuple[Callable[[], Schedule], str]] = [
-    (lambda: Cosine(0), "0 timesteps"),
+    (lambda: Cosine(0), "timesteps is 0"),
     (lambda: Cosine(offset=-0.1), "0 or more, below 1"),
     (lambda: Cosine(offset=1.0), "0 or more, below 1"),
-    (lambda: Sigmoid(0), "0 timesteps"),
+    (lambda: Sigmoid(0), "timesteps is 0"),
     (lambda: Sigmoid(start=3.0), "start < end"),
     (lambda: Sigmoid(temperature=0.0), "temperature above 0"),
     (lambda: Sigmoid(start=0.0, end=0.0, temperature=0.0), "temperature above 0"),
@@ -93,7 +93,7 @@ REFUSED: list[tuple[Callable[[], Schedule], str]] = [
 
 
 @pytest.mark.parametrize(("make", "remedy"), REFUSED)
-def test_a_schedule_that_cannot_be_is_refused_with_a_remedy(make: Callable[[], Schedule], remedy: str) -> None:
+def test_an_invalid_schedule_is_rejected_with_a_remedy(make: Callable[[], Schedule], remedy: str) -> None:
     with pytest.raises(ConfigError, match=remedy):
         make()
 

@@ -1,4 +1,4 @@
-"""What holds for every schedule."""
+"""Properties of every schedule."""
 
 import math
 
@@ -208,7 +208,7 @@ def test_times_of_each_image_equal_calls_with_one_time(schedule: Schedule) -> No
 
 
 @pytest.mark.parametrize("schedule", DISCRETE, ids=named_by_itself)
-def test_a_discrete_schedule_tells_networks_the_step_from_zero_and_begins_at_the_first(schedule: BetaSchedule) -> None:
+def test_a_discrete_schedule_gives_networks_the_step_from_zero_and_begins_at_the_first(schedule: BetaSchedule) -> None:
     steps = schedule.timesteps
     t = torch.arange(1, steps + 1, dtype=torch.float64) / steps
     torch.testing.assert_close(schedule.network_time(t), torch.arange(steps).double(), rtol=0, atol=1e-10)
@@ -218,12 +218,12 @@ def test_a_discrete_schedule_tells_networks_the_step_from_zero_and_begins_at_the
 
 
 @pytest.mark.parametrize("schedule", CONTINUOUS, ids=named_by_itself)
-def test_a_continuous_schedule_tells_networks_up_to_1000_and_visits_any_time(schedule: Schedule) -> None:
+def test_a_continuous_schedule_gives_networks_up_to_1000_and_visits_any_time(schedule: Schedule) -> None:
     assert schedule.timesteps is None
     assert schedule.network_time(number(0.25)).item() == 250
     assert schedule.nearest_step(number(0.76543)).item() == 0.76543
     assert schedule.nearest_step(number(0)).item() == schedule.earliest > 0
 
 
-def test_without_a_word_on_it_the_earliest_time_is_a_thousandth() -> None:
+def test_by_default_the_earliest_time_is_a_thousandth() -> None:
     assert Flow().earliest == Custom(angular).earliest == 0.001

@@ -1,4 +1,4 @@
-"""The densities that training times are drawn from, against their laws, and the two ways to draw."""
+"""Densities of the training times against their distributions; independent and stratified sampling."""
 
 import math
 from collections.abc import Iterator
@@ -7,17 +7,16 @@ import pytest
 import torch
 from torch import Tensor
 
-from sfumato.diffusion.loss import (
-    TIMES,
+from sfumato.diffusion.schedules import SCHEDULES, Cosine, Flow, LinearBeta, Schedule, VarianceExploding, ZeroTerminal
+from sfumato.diffusion.time_densities import (
+    TIME_DENSITIES,
     LogitNormalTimes,
     LogNormalTimes,
     TimeDensity,
     UniformTimes,
     independent,
     stratified,
-    times_for,
 )
-from sfumato.diffusion.schedules import SCHEDULES, Cosine, Flow, LinearBeta, Schedule, VarianceExploding, ZeroTerminal
 from sfumato.errors import ConfigError
 
 EVERY: dict[str, Schedule] = {**SCHEDULES, "zero-terminal": ZeroTerminal(Cosine())}
@@ -85,21 +84,21 @@ def test_on_the_flow_both_normal_densities_are_one() -> None:
 
 
 def test_the_densities_have_the_constants_of_their_papers() -> None:
-    assert times_for("log-normal") == LogNormalTimes(mean=-1.2, std=1.2)
-    assert times_for("logit-normal") == LogitNormalTimes(mean=0.0, std=1.0)
+    assert TIME_DENSITIES.parse("log-normal") == LogNormalTimes(mean=-1.2, std=1.2)
+    assert TIME_DENSITIES.parse("logit-normal") == LogitNormalTimes(mean=0.0, std=1.0)
 
 
-@pytest.mark.parametrize("name", TIMES)
+@pytest.mark.parametrize("name", TIME_DENSITIES)
 @pytest.mark.parametrize("schedule", EVERY)
 def test_times_rise_with_the_share_and_stay_between_the_earliest_and_the_last(schedule: str, name: str) -> None:
     u = torch.cat([torch.zeros(1), torch.tensor([2.0**-53]), torch.linspace(0, 1, 101)[1:]]).double()
-    t = TIMES[name](EVERY[schedule], u)
+    t = TIME_DENSITIES[name](EVERY[schedule], u)
     assert t.dtype == torch.float64
     assert (t.diff() >= 0).all()
     assert (t[0].item(), t[-1].item()) == (EVERY[schedule].earliest, 1)
 
 
-def test_a_density_of_ones_own_cannot_leave_the_schedule() -> None:
+def test_a_custom_density_cannot_leave_the_schedule() -> None:
     class Wide(TimeDensity):
         def quantile(self, schedule: Schedule, u: Tensor) -> Tensor:  # noqa: ARG002
             return 3 * u - 1
@@ -137,15 +136,15 @@ def test_stratified_shares_are_in_random_order_and_anywhere_in_their_part() -> N
 @pytest.mark.parametrize(
     ("name", "changed"),
     [
-        ("log-normal:std=0", "standard deviation 0.0"),
-        ("log-normal:std=-1", "standard deviation -1.0"),
+        ("log-normal:std=0", "std 0.0"),
+        ("log-normal:std=-1", "std -1.0"),
         ("log-normal:mean=inf", "mean inf"),
-        ("logit-normal:std=inf", "standard deviation inf"),
+        ("logit-normal:std=inf", "std inf"),
         ("logit-normal:mean=-inf", "mean -inf"),
         ("uniform:mean=1", "has no setting 'mean'"),
         ("normal", "'normal' is unknown. Choose among: uniform, log-normal, logit-normal"),
     ],
 )
-def test_a_density_that_cannot_be_is_refused(name: str, changed: str) -> None:
+def test_an_invalid_density_is_rejected(name: str, changed: str) -> None:
     with pytest.raises(ConfigError, match=changed):
-        times_for(name)
+        TIME_DENSITIES.parse(name)

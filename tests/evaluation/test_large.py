@@ -1,4 +1,4 @@
-"""Copies among large images are sought at a smaller size, and found."""
+"""Large images are compared at a smaller size, and copies among them are found."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ import torch
 import torch.nn.functional as F
 
 from sfumato.data import ImageSet
-from sfumato.evaluation.evaluate import MOST_SIDE, EvalContext, memorization, save_sheet, small
+from sfumato.evaluation.context import EvalContext
+from sfumato.evaluation.memorization_metric import MOST_SIDE, MemorizationMetric, downscaled
 from sfumato.evaluation.subject import Subject
 from sfumato.metrics import features_for
 
@@ -22,14 +23,14 @@ def photos(count: int, seed: int) -> ImageSet:
 
 
 @pytest.mark.parametrize("side", [8, MOST_SIDE])
-def test_images_that_are_small_stay_as_they_are(side: int) -> None:
+def test_small_images_are_not_downscaled(side: int) -> None:
     images = ImageSet.of(torch.randint(0, 256, (3, 1, side, side)).byte())
-    assert torch.equal(small(images), images.floats())
+    assert torch.equal(downscaled(images), images.floats())
 
 
-def test_large_images_become_averages_of_squares() -> None:
+def test_large_images_are_averaged_over_squares() -> None:
     images = photos(2, 0)
-    smaller = small(images)
+    smaller = downscaled(images)
     assert smaller.shape == (2, 3, 34, 50)
     torch.testing.assert_close(smaller[0, 1, 5, 7], images.floats()[0, 1, 15:18, 21:24].mean())
     torch.testing.assert_close(smaller[1, 2, 33, 0], images.floats()[1, 2, 99:, :3].mean())
@@ -40,7 +41,8 @@ def test_copies_of_large_images_are_found(tmp_path: Path) -> None:
     copies = train.select(torch.arange(5)).floats().flip(-1)
     samples = torch.cat([copies, fresh.floats()])
     subject = Subject("photos", ImageSet.of((127.5 * (samples + 1)).byte()), train, photos(40, 2))
-    facts, found = memorization(EvalContext(subject, features_for("pixels"), torch.device("cpu"), tmp_path))
-    assert [match["image"] for match in facts["pixels"]["samples"]] == [0, 1, 2, 3, 4]
-    assert found is not None
-    assert save_sheet(subject, found, tmp_path / "closest.png").is_file()
+    context = EvalContext(subject, features_for("pixels"), torch.device("cpu"), tmp_path, tmp_path)
+    found = MemorizationMetric().measure(context)
+    assert [match["image"] for match in found.facts["pixels"]["samples"]] == [0, 1, 2, 3, 4]
+    assert found.pictures == [tmp_path / "closest.png"]
+    assert found.pictures[0].is_file()

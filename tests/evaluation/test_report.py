@@ -1,14 +1,15 @@
-"""What a person reads of an evaluation: the worst classes first, numbers of as many images, warnings."""
+"""The printed report: classes with the lowest scores first, values for equal numbers of images, and warnings."""
 
 from __future__ import annotations
 
 from typing import Any
 
-import pytest
-from rich.console import Console
-from rich.table import Table
-
-from sfumato.evaluation.report import MOST_CLASSES, classes, compared, rows, warning_of
+from sfumato.evaluation.accuracy_metric import _class_columns as accuracy_columns
+from sfumato.evaluation.accuracy_metric import _percent
+from sfumato.evaluation.coverage_metric import _class_columns as coverage_columns
+from sfumato.evaluation.coverage_metric import _rows as coverage_rows
+from sfumato.evaluation.metric import Measurement, Row, Table, few_samples_warning
+from sfumato.evaluation.report import MOST_CLASSES, class_table, image_counts, tables
 
 
 def covered(share: float, images: int = 100) -> dict[str, Any]:
@@ -16,75 +17,82 @@ def covered(share: float, images: int = 100) -> dict[str, Any]:
 
 
 def recognised(**shares: float) -> dict[str, Any]:
-    return {"samples": {"classes": {name: {"images": 50, "share": share} for name, share in shares.items()}}}
+    return {"classes": {name: {"images": 50, "share": share} for name, share in shares.items()}}
 
 
-def shown(table: Table) -> list[list[str]]:
-    console = Console(width=200)
-    with console.capture() as captured:
-        console.print(table)
-    return [line.split() for line in captured.get().splitlines()[1:]]
+def test_classes_with_the_lowest_scores_come_first() -> None:
+    table = class_table(coverage_columns({"good": covered(0.9), "bad": covered(0.1), "middling": covered(0.5)}))
+    assert [row[0] for row in table.rows] == ["bad", "middling", "good"]
+    assert table.rows[0] == ("bad", "100", "200", "0.100", "0.100", "1.000", "0.100")
 
 
-def test_the_worst_classes_come_first() -> None:
-    found = {"coverage": {"classes": {"good": covered(0.9), "bad": covered(0.1), "middling": covered(0.5)}}}
-    assert [row[0] for row in shown(classes(found))] == ["bad", "middling", "good"]
-    assert shown(classes(found))[0] == ["bad", "100", "200", "0.100", "0.100", "1.000", "0.100"]
-
-
-def test_a_class_that_is_not_recognised_is_a_bad_one() -> None:
-    found = {
-        "coverage": {"classes": {"a": covered(0.6), "b": covered(0.5)}},
-        "agreement": recognised(a=0.0, b=1.0),
-    }
-    assert [(row[0], row[-1]) for row in shown(classes(found))] == [("a", "0.000"), ("b", "1.000")]
-
-
-def test_classes_of_too_few_images_and_those_beyond_a_screenful_are_counted() -> None:
-    known: dict[str, Any] = {f"class{number:03}": covered(number / 100) for number in range(MOST_CLASSES + 5)}
-    *first, last = shown(classes({"coverage": {"classes": known | {"none": None}}}))
-    assert [row[0] for row in first] == list(known)[:MOST_CLASSES]
-    assert last == ["...", "and", "6", "more"]
-
-
-def test_agreement_alone_has_a_table_too_and_without_classes_there_is_none() -> None:
-    alone = classes({"agreement": recognised(a=0.5)})
-    assert [column.header for column in alone.columns] == ["class, worst first", "samples", "agrees"]
-    assert shown(alone)[0] == ["a", "50", "0.500"]
-    assert not classes({"coverage": {"samples": covered(0.5)}}).row_count
-    assert not classes({}).row_count
-
-
-def test_recall_and_coverage_stand_beside_those_of_as_many_held_out_images() -> None:
-    same = {"images": 40, "samples": covered(0.3), "held_out": None}
-    found = {"coverage": {"samples": covered(0.5), "held_out": covered(0.9), "as_many": same}}
-    listed = list(rows(found))
-    assert listed[:3] == [
-        ("precision", "0.5", "0.9"),
-        ("recall", "0.5", "0.9"),
-        ("  40 images each", "0.3", "too few images"),
+def test_low_accuracy_lowers_the_rank_of_a_class() -> None:
+    columns = [
+        *coverage_columns({"a": covered(0.6), "b": covered(0.5)}),
+        *accuracy_columns(recognised(a=0.0, b=1.0)),
     ]
-    assert [row[0] for row in listed].count("  40 images each") == 2
+    table = class_table(columns)
+    assert table.titles == (
+        *("worst classes", "samples", "real", "precision", "recall", "density", "coverage", "accuracy"),
+    )
+    assert [(row[0], row[1], row[-1]) for row in table.rows] == [("a", "50", "0.000"), ("b", "50", "1.000")]
 
 
-def test_one_image_is_not_many() -> None:
+def test_classes_without_values_or_beyond_the_limit_are_counted() -> None:
+    known: dict[str, Any] = {f"class{number:03}": covered(number / 100) for number in range(MOST_CLASSES + 5)}
+    *first, last = class_table(coverage_columns(known | {"none": None})).rows
+    assert [row[0] for row in first] == list(known)[:MOST_CLASSES]
+    assert last == ("... and 6 more",)
+
+
+def test_accuracy_alone_has_a_table_of_classes() -> None:
+    alone = class_table(accuracy_columns(recognised(a=0.5)))
+    assert alone.titles == ("worst classes", "samples", "accuracy")
+    assert alone.rows == [("a", "50", "0.500")]
+
+
+def test_without_classes_the_table_of_classes_is_empty() -> None:
+    assert not class_table(coverage_columns({})).rows
+    assert not class_table(accuracy_columns(None)).rows
+
+
+def test_recall_and_coverage_are_followed_by_those_of_equal_numbers_of_images() -> None:
+    equal = {"images": 40, "samples": covered(0.3), "held_out": None}
+    rows = coverage_rows({"samples": covered(0.5), "held_out": covered(0.9), "as_many": equal})
+    assert rows[:3] == [
+        Row("precision", "0.5", "0.9"),
+        Row("recall", "0.5", "0.9"),
+        Row("  40 images each", "0.3", "too few images"),
+    ]
+    assert [row.label for row in rows].count("  40 images each") == 2
+
+
+def test_one_image_is_written_in_the_singular() -> None:
     facts = {"subject": "drawn", "samples": 2_000, "train": 12, "held_out": 1, "features": "pixels"}
     assert (
-        compared(facts) == "drawn: 2,000 samples beside 12 training images and 1 held-out real image; features pixels."
+        image_counts(facts)
+        == "drawn: 2,000 samples compared with 12 training images and 1 held-out real image; features pixels."
     )
-    same = {"images": 1, "samples": None, "held_out": None}
-    names = [row[0] for row in rows({"coverage": {"samples": covered(0.5), "held_out": None, "as_many": same}})]
-    assert names.count("  1 image each") == 2
+    equal = {"images": 1, "samples": None, "held_out": None}
+    rows = coverage_rows({"samples": covered(0.5), "held_out": None, "as_many": equal})
+    assert [row.label for row in rows].count("  1 image each") == 2
 
 
-def test_shares_are_written_alike() -> None:
-    found = {"agreement": {"samples": {"share": 0.977}, "held_out": None}}
-    assert list(rows(found)) == [("classifier agrees", "97.7 %", "")]
+def test_tables_of_metrics_follow_the_common_tables() -> None:
+    own = Table(("a", "b"), [("1", "2")])
+    found = [Measurement({}, rows=[Row("first", "1")], tables=[own]), Measurement({}, rows=[Row("second", "", "2")])]
+    main, classes, last = tables(found)
+    assert main.rows == [("first", "1", ""), ("second", "", "2")]
+    assert not classes.rows
+    assert last is own
 
 
-@pytest.mark.parametrize(
-    ("samples", "metrics", "warned"),
-    [(9_999, {"distance"}, True), (9_999, {"coverage"}, True), (10_000, {"distance"}, False), (10, {"drift"}, False)],
-)
-def test_numbers_of_fewer_than_ten_thousand_carry_a_warning(samples: int, metrics: set[str], warned: bool) -> None:
-    assert (warning_of(samples, dict.fromkeys(metrics)) is not None) == warned
+def test_few_samples_give_a_warning() -> None:
+    assert few_samples_warning(10_000) == ()
+    (warning,) = few_samples_warning(9_999)
+    assert "here 9,999" in warning
+
+
+def test_accuracy_is_printed_in_percent() -> None:
+    assert _percent({"share": 0.977}) == "97.7 %"
+    assert _percent(None) == ""

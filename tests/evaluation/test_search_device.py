@@ -1,4 +1,4 @@
-"""Copies are searched for on the GPU, if there is one with enough memory, with the same result."""
+"""Copies are searched for on the GPU if it has enough memory, with the same result."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from metrics.made import blobs
-from sfumato.evaluation import evaluate
-from sfumato.metrics.closest import closest
+from metrics.blobs import blobs
+from sfumato.evaluation import memorization_metric
+from sfumato.metrics.memorization.search import closest
 
 CUDA = torch.device("cuda:0")
 
@@ -22,20 +22,20 @@ CUDA = torch.device("cuda:0")
         (torch.device("mps"), 10**9, "cpu"),
     ],
 )
-def test_the_search_for_copies_takes_place_on_a_gpu_with_memory_for_it(
+def test_the_search_runs_on_a_gpu_with_enough_memory(
     device: torch.device, free: int, expected: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Of tensors without data, so that no GPU is needed."""
-    monkeypatch.setattr(evaluate, "free_memory", lambda _: free)
+    """Uses tensors without data, so that no GPU is needed."""
+    monkeypatch.setattr(memorization_metric, "free_memory", lambda _: free)
     with FakeTensorMode():
         sets = [torch.zeros(count, 10) for count in (50, 30, 20)]
-        moved = evaluate._where_searched(sets, device)
+        moved = memorization_metric._on_search_device(sets, device)
     assert [each.device.type for each in moved] == [expected] * 3
     assert [each.shape for each in moved] == [each.shape for each in sets]
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")
-def test_the_search_on_a_gpu_finds_what_that_on_the_cpu_finds() -> None:
+def test_the_search_on_a_gpu_gives_the_result_of_the_cpu() -> None:
     queries, base = blobs(40, 0), blobs(3000, 1)
     queries[:5] = base[100:105].flip(3)
     expected = closest(queries, base, 7, reach=2)

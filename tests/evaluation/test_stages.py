@@ -1,4 +1,4 @@
-"""Every stage of an evaluation says how many parts it has, and tells of each: bars begin, move and end."""
+"""Every stage of an evaluation reports its number of units, and then each completed unit, to the progress bar."""
 
 from __future__ import annotations
 
@@ -9,18 +9,19 @@ import pytest
 import torch
 
 from sfumato.data import ImageSet
-from sfumato.evaluation.evaluate import MEASURES, EvalContext, memorization
+from sfumato.evaluation import METRICS
+from sfumato.evaluation.context import EvalContext
 from sfumato.evaluation.subject import Subject
 from sfumato.metrics import Features, NetworkOutput
 from sfumato.utils.progress import stages_bar
 
 
 class Corner(Features):
-    """A classifier into two that looks at eight pixels."""
+    """A classifier of two classes, by eight pixels."""
 
     name, width, classes = "corner", 8, 2
 
-    def _look(self, images: torch.Tensor) -> NetworkOutput:
+    def _outputs(self, images: torch.Tensor) -> NetworkOutput:
         rows = images.flatten(1)[:, :8]
         return NetworkOutput(rows, rows[:, :2])
 
@@ -33,17 +34,17 @@ def noise(count: int, seed: int) -> ImageSet:
 
 @pytest.fixture
 def subject() -> Subject:
-    """More samples and held-out images than one batch, and enough for every measure."""
+    """More samples than one batch, and enough images for every metric."""
     return Subject("noise", noise(300, 0), noise(400, 1), noise(120, 2))
 
 
-@pytest.mark.parametrize("metric", [*MEASURES, "memorization"])
-def test_all_parts_of_all_stages_are_told(metric: str, subject: Subject, tmp_path: Path) -> None:
+@pytest.mark.parametrize("metric", [name for name in METRICS if name != "likelihood"])
+def test_all_units_of_all_stages_are_reported(metric: str, subject: Subject, tmp_path: Path) -> None:
     stages: list[list[int]] = []
 
-    def begin(what: str, parts: int) -> Callable[[int], None]:
-        assert what
-        stages.append([parts, 0])
+    def begin(description: str, units: int) -> Callable[[int], None]:
+        assert description
+        stages.append([units, 0])
         stage = stages[-1]
 
         def advance(done: int) -> None:
@@ -51,20 +52,19 @@ def test_all_parts_of_all_stages_are_told(metric: str, subject: Subject, tmp_pat
 
         return advance
 
-    bench = EvalContext(subject, Corner(), torch.device("cpu"), tmp_path, begin)
-    (MEASURES | {"memorization": memorization})[metric](bench)
+    METRICS[metric].measure(EvalContext(subject, Corner(), torch.device("cpu"), tmp_path, tmp_path, begin=begin))
     assert stages
-    assert all(parts == done > 0 for parts, done in stages), stages
+    assert all(units == done > 0 for units, done in stages), stages
 
 
-def test_nothing_is_drawn_where_there_is_no_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+def test_nothing_is_drawn_without_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
     with stages_bar() as begin:
         begin("one", 2)(2)
         begin("two", 3)(1)
     assert capsys.readouterr() == ("", "")
 
 
-def test_each_stage_takes_the_place_of_the_one_before(
+def test_each_stage_replaces_the_previous_one(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("FORCE_COLOR", "1")

@@ -9,13 +9,23 @@ import torch
 from torch import Tensor
 from torch.distributions import Normal, kl_divergence
 
-from likelihood.pixels import LEVELS, LINEAR, VARIANCE, at, bits, discretised, eight_bit, randn, smooth_mixture
+from likelihood.eight_bit_images import (
+    LEVELS,
+    LINEAR,
+    VARIANCE,
+    at,
+    bits,
+    discretised,
+    eight_bit,
+    randn,
+    smooth_mixture,
+)
 from sfumato.diffusion import analytic
 from sfumato.diffusion.denoiser import Denoiser
 from sfumato.diffusion.schedules import SCHEDULES, Flow, LinearBeta, Schedule, VarianceExploding, ZeroTerminal
 from sfumato.errors import ConfigError
 from sfumato.likelihood import variational_bound
-from sfumato.likelihood.pixels import dequantized, log_probability
+from sfumato.likelihood.discrete_pixels import dequantized, log_probability
 from sfumato.sampling.sampler import ImageNoise
 from sfumato.sampling.timesteps import TIME_GRIDS, Karras, LogSNR, Trailing, Uniform
 
@@ -217,7 +227,7 @@ def test_the_bound_falls_to_its_limit_above_the_truth_as_steps_are_added(varianc
     assert excess[2] < 0.6
 
 
-def test_noise_belongs_to_the_image_whatever_the_batch() -> None:
+def test_noise_belongs_to_the_image_for_any_batch() -> None:
     model, images = smooth_mixture(LINEAR), eight_bit(0.6 * randn(5, 2, 2, 3, seed=1))
     timesteps = Uniform()(LINEAR, 4)
     whole = variational_bound(model, images, timesteps=timesteps)
@@ -238,14 +248,14 @@ def test_progress_counts_every_image_at_every_step() -> None:
     "timesteps",
     [[1.0, 0.0], [1.0, 0.5], [1.0, 0.5, 0.1], [0.5, 1.0, 0.0], [1.0, 0.5, 0.5, 0.0], [1.5, 0.5, 0.0]],
 )
-def test_stops_that_are_no_grid_are_refused(timesteps: list[float]) -> None:
-    with pytest.raises(ConfigError, match="falling times from 1 to 0 with at least 2 steps"):
+def test_stops_that_are_no_grid_are_rejected(timesteps: list[float]) -> None:
+    with pytest.raises(ConfigError, match="decreasing times from 1 to 0 with at least 2 steps"):
         variational_bound(
             smooth_mixture(LINEAR), torch.ones(1, 2, 2, 3), timesteps=torch.tensor(timesteps, dtype=torch.float64)
         )
 
 
 @pytest.mark.usefixtures("unchecked")
-def test_an_unknown_variance_is_refused() -> None:
+def test_an_unknown_variance_is_rejected() -> None:
     with pytest.raises(ConfigError, match=r"'huge' is unknown\. Choose small or large"):
         variational_bound(smooth_mixture(LINEAR), torch.ones(1, 2, 2, 3), variance="huge")  # type: ignore[arg-type]

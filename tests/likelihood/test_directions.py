@@ -1,4 +1,4 @@
-"""The random directions of the divergence: each probe and each image its own, and the same all along a path."""
+"""Random directions of the divergence: different for each probe and image, constant along a path."""
 
 from collections.abc import Callable
 

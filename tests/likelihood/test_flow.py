@@ -1,4 +1,4 @@
-"""The density of the flow against closed forms, and what holds for both likelihoods."""
+"""The density of the probability-flow ODE against closed forms, and properties of both likelihoods."""
 
 import math
 from collections.abc import Callable
@@ -9,14 +9,25 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.distributions import Categorical, Independent, MixtureSameFamily, Normal
 
-from likelihood.pixels import LEVELS, LINEAR, VARIANCE, at, bits, blur, discretised, eight_bit, randn, smooth_mixture
+from likelihood.eight_bit_images import (
+    LEVELS,
+    LINEAR,
+    VARIANCE,
+    at,
+    bits,
+    blur,
+    discretised,
+    eight_bit,
+    randn,
+    smooth_mixture,
+)
 from sfumato.diffusion import analytic
 from sfumato.diffusion.denoiser import Denoiser, PreconditionedDenoiser, predict_flow
 from sfumato.diffusion.guidance import Clipped
 from sfumato.diffusion.schedules import SCHEDULES, Flow, LinearBeta, Schedule, ZeroTerminal
 from sfumato.errors import ConfigError, DataError, LabelError, SamplingError
 from sfumato.likelihood import flow_likelihood, log_density, variational_bound
-from sfumato.likelihood.pixels import check_depth, dequantized
+from sfumato.likelihood.discrete_pixels import check_depth, dequantized
 from sfumato.sampling.sampler import ImageNoise
 from sfumato.sampling.timesteps import Uniform
 from sfumato.utils.shapes import UNLABELLED, Images, Labels
@@ -120,7 +131,7 @@ def bound_of_four_steps(model: Denoiser, images: Tensor, labels: Tensor | None =
 
 
 @pytest.mark.parametrize("measure", [log_density, flow_likelihood, bound_of_four_steps])
-def test_the_model_is_asked_in_evaluation_mode_and_left_as_it_was(
+def test_the_model_is_requested_in_evaluation_mode_and_left_as_it_was(
     measure: Callable[[Denoiser, Tensor], Tensor],
 ) -> None:
     model, images = warp(), LEVELS[[10, 200]].reshape(2, 1, 1, 1)
@@ -190,7 +201,7 @@ def test_a_clipped_model_has_the_bound_of_a_sampler_that_clips() -> None:
     assert worse > ideal + 1
 
 
-def test_directions_belong_to_the_image_whatever_the_batch() -> None:
+def test_directions_belong_to_the_image_for_any_batch() -> None:
     model, images = smooth_mixture(Flow()), 0.5 * randn(3, 2, 2, 3)
     whole = log_density(model, images)
     torch.testing.assert_close(log_density(model, images, batch=2), whole, rtol=1e-4, atol=1e-4)
@@ -218,10 +229,10 @@ def test_progress_of_the_flow_counts_images() -> None:
 
 @pytest.mark.parametrize("measure", [flow_likelihood, variational_bound])
 @pytest.mark.parametrize("pixel", [0.123, -1 + 0.01 / 127.5, 1 + 2 / 255, -1 - 2 / 255, math.nan, math.inf])
-def test_pixels_that_are_no_level_are_refused(measure: Callable[..., object], pixel: float) -> None:
+def test_pixels_that_are_no_level_are_rejected(measure: Callable[..., object], pixel: float) -> None:
     images = eight_bit(randn(2, 1, 2, 2))
     images[1, 0, 1, 0] = pixel
-    with pytest.raises(DataError, match=f"a pixel of {torch.tensor(pixel).item():.6g} is none of the 256 levels"):
+    with pytest.raises(DataError, match=f"pixel value {torch.tensor(pixel).item():.6g} is not one of the 256 levels"):
         measure(two_classes(LINEAR), images)
 
 
@@ -230,21 +241,21 @@ def test_all_levels_are_accepted_as_float32() -> None:
 
 
 @pytest.mark.parametrize("measure", [log_density, flow_likelihood, variational_bound])
-def test_requests_that_make_no_sense_are_refused(measure: Callable[..., object]) -> None:
+def test_requests_that_make_no_sense_are_rejected(measure: Callable[..., object]) -> None:
     model, images = two_classes(LINEAR), torch.ones(3, 1, 2, 2)
-    with pytest.raises(DataError, match=r"shape \(3, 1, 2, 3\) were given to a model of \(n, 1, 2, 2\)"):
+    with pytest.raises(DataError, match=r"shape \(3, 1, 2, 3\) were given to a model for \(n, 1, 2, 2\)"):
         measure(model, torch.ones(3, 1, 2, 3))
     with pytest.raises(DataError, match="at least one image"):
         measure(model, images[:0])
-    with pytest.raises(ConfigError, match="batches of 0 images"):
+    with pytest.raises(ConfigError, match="the batch size is 0"):
         measure(model, images, batch=0)
-    with pytest.raises(LabelError, match=r"does not know.*classes have the indices 0 to 1"):
+    with pytest.raises(LabelError, match=r"does not have.*classes have the indices 0 to 1"):
         measure(model, images, labels=torch.tensor([0, 1, 7]))
 
 
 @pytest.mark.usefixtures("unchecked")
-def test_images_of_whole_numbers_are_refused() -> None:
-    with pytest.raises(DataError, match=r"images of torch.uint8 were given.*Scale them"):
+def test_images_of_whole_numbers_are_rejected() -> None:
+    with pytest.raises(DataError, match=r"images of dtype torch.uint8 were given.*Scale them"):
         log_density(two_classes(LINEAR), torch.ones(3, 1, 2, 2, dtype=torch.uint8))
 
 
@@ -254,23 +265,23 @@ def test_an_unlabelled_image_is_of_no_class_in_particular() -> None:
     assert (unlabelled == log_density(model, images)).all()
 
 
-def test_labels_for_a_model_without_classes_are_refused_and_not_ignored() -> None:
-    with pytest.raises(LabelError, match="It knows none"):
+def test_labels_for_a_model_without_classes_are_rejected_and_not_ignored() -> None:
+    with pytest.raises(LabelError, match="It has no classes"):
         log_density(
             analytic.gaussian(LINEAR, torch.zeros(1, 2, 2), 1.0), torch.ones(1, 1, 2, 2), labels=torch.tensor([0])
         )
 
 
 @pytest.mark.usefixtures("unchecked")
-def test_labels_that_are_not_one_an_image_are_refused() -> None:
+def test_labels_that_are_not_one_an_image_are_rejected() -> None:
     with pytest.raises(LabelError, match="2 labels were given for 3 images"):
         log_density(two_classes(LINEAR), torch.ones(3, 1, 2, 2), labels=torch.tensor([0, 1]))
 
 
 @pytest.mark.parametrize("measure", [log_density, flow_likelihood])
-def test_impossible_settings_of_the_flow_are_refused(measure: Callable[..., object]) -> None:
+def test_impossible_settings_of_the_flow_are_rejected(measure: Callable[..., object]) -> None:
     model, images = two_classes(LINEAR), torch.ones(3, 1, 2, 2)
-    with pytest.raises(ConfigError, match="0 probes"):
+    with pytest.raises(ConfigError, match="number of probes is 0"):
         measure(model, images, probes=0)
     for tolerance in (0.0, math.inf):
         with pytest.raises(SamplingError, match="Choose both above 0"):

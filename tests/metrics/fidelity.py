@@ -1,15 +1,15 @@
-"""torch-fidelity, where it is: it imports torchvision, which has no CPU build here, so `make test` has neither."""
+"""torch-fidelity, if installed. It needs torchvision, which is not part of `make test`."""
 
 from typing import Any
 
 import pytest
 
-WITHOUT_IT = (
-    "torch-fidelity, or torchvision, which it imports, is not installed; its functions need nothing of torchvision but "
-    "the names of three data sets, so that a stub will do"
+REASON = (
+    "torch-fidelity or torchvision is not installed; torch-fidelity only needs the names of three data sets from "
+    "torchvision, so that a stub is sufficient"
 )
 
 
 def fidelity(module: str) -> Any:  # noqa: ANN401 (it has no types)
-    """A module of torch-fidelity; without it the test is skipped, and says so."""
-    return pytest.importorskip(f"torch_fidelity.{module}", reason=WITHOUT_IT, exc_type=ImportError)
+    """A module of torch-fidelity; skips the test if it is not installed."""
+    return pytest.importorskip(f"torch_fidelity.{module}", reason=REASON, exc_type=ImportError)

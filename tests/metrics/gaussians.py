@@ -1,4 +1,4 @@
-"""Gaussians, their moments and their draws."""
+"""Gaussians, their moments and samples."""
 
 import torch
 from jaxtyping import Float64
@@ -7,7 +7,7 @@ from torch import Tensor
 from sfumato.metrics.moments import Moments
 
 EXACT = 10**12
-"""As many images as leave no bias."""
+"""Number of images without noticeable bias."""
 
 
 def draws(count: int, width: int, seed: int) -> Tensor:
@@ -16,12 +16,12 @@ def draws(count: int, width: int, seed: int) -> Tensor:
 
 
 def moments(mean: Float64[Tensor, " d"], covariance: Float64[Tensor, "d d"]) -> Moments:
-    """The moments of a Gaussian itself."""
+    """Moments of a Gaussian."""
     return Moments(EXACT, mean, covariance * (EXACT - 1))
 
 
 def standard(width: int) -> Moments:
-    """The moments of the standard Gaussian."""
+    """Moments of the standard Gaussian."""
     return moments(torch.zeros(width).double(), torch.eye(width).double())
 
 
@@ -31,6 +31,6 @@ def rotation(width: int, seed: int) -> Float64[Tensor, "d d"]:
 
 
 def covariance(width: int, rank: int, seed: int) -> Float64[Tensor, "d d"]:
-    """A random covariance of that rank."""
+    """A random covariance of a rank."""
     factor = draws(width, rank, seed).double()
     return factor @ factor.T

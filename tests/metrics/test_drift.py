@@ -1,4 +1,4 @@
-"""Colour, contrast and detail of images whose law is known, and changes that were planted."""
+"""Drift of images with a known distribution, and of known changes."""
 
 import json
 import math
@@ -10,16 +10,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from metrics.made import blobs, noise
+from metrics.blobs import blobs, noise
 from sfumato.errors import DataError
-from sfumato.metrics.drift import SURE, Appearance, Change, Drift, appearance, drift
-from sfumato.metrics.spectrum import BANDS, band_powers
+from sfumato.metrics.drift import BANDS, SURE, Appearance, Change, Drift, appearance, band_powers, drift
 
 DATA = blobs(600, 0)
 FRESH = blobs(600, 1)
 
 
-def look(images: Tensor) -> Appearance:
+def appearance_of(images: Tensor) -> Appearance:
     return appearance([images])
 
 
@@ -29,7 +28,7 @@ def change(found: Drift, quantity: str) -> Change:
 
 
 def gaussian(count: int, seed: int) -> Tensor:
-    """White noise of mean 0.5, 0.4, 0.6 and deviation 0.1, 0.05, 0.02 where black is 0 and white 1."""
+    """White noise of mean 0.5, 0.4, 0.6 and standard deviation 0.1, 0.05, 0.02; black is 0 and white is 1."""
     mean, deviation = torch.tensor([[0.5, 0.4, 0.6], [0.1, 0.05, 0.02]]).reshape(2, 1, 3, 1, 1)
     return 2 * (mean + deviation * noise(torch.empty(count, 3, 16, 16), 1.0, seed)) - 1
 
@@ -57,8 +56,8 @@ def test_white_noise_has_equal_power_at_each_frequency() -> None:
     assert powers.sum().item() == pytest.approx(0.04 * 255 / 256, rel=0.01)
 
 
-def test_means_deviations_and_contrast_are_those_of_the_law() -> None:
-    found = drift(look(gaussian(400, 0)), look(gaussian(400, 1)))
+def test_means_deviations_and_contrast_are_those_of_the_distribution() -> None:
+    found = drift(appearance_of(gaussian(400, 0)), appearance_of(gaussian(400, 1)))
     for name, mean, deviation in (("red", 0.5, 0.1), ("green", 0.4, 0.05), ("blue", 0.6, 0.02)):
         assert change(found, f"brightness in {name}").samples == pytest.approx(mean, abs=0.002)
         assert change(found, f"spread in {name}").samples == pytest.approx(deviation, rel=0.02)
@@ -68,23 +67,28 @@ def test_means_deviations_and_contrast_are_those_of_the_law() -> None:
     assert change(found, "contrast").samples == pytest.approx(math.sqrt(0.0129) / 3, rel=0.01)
 
 
-def test_the_errors_are_the_scatter_over_many_sets() -> None:
-    """Images of unequal brightness and contrast, few of them; and sets of unequal size."""
-    found = [drift(look(blobs(100, 2 * seed)), look(blobs(60, 2 * seed + 1))) for seed in range(100, 300)]
+def test_errors_are_the_standard_deviation_over_many_sets() -> None:
+    """Few images of unequal brightness and contrast, in sets of unequal size."""
+    found = [
+        drift(appearance_of(blobs(100, 2 * seed)), appearance_of(blobs(60, 2 * seed + 1))) for seed in range(100, 300)
+    ]
     for place, one in enumerate(found[0].changes):
         changes = torch.tensor([each.changes[place].change for each in found], dtype=torch.float64)
         error = torch.tensor([each.changes[place].error for each in found]).mean().item()
         assert changes.std().item() == pytest.approx(error, rel=0.2), one.quantity
 
 
-def test_sets_of_one_law_drift_as_rarely_as_stated() -> None:
+def test_sets_of_one_distribution_rarely_drift() -> None:
     drifted = sum(
-        any(each.significant for each in drift(look(blobs(150, seed)), look(blobs(150, seed + 5000))).changes)
+        any(
+            each.significant
+            for each in drift(appearance_of(blobs(150, seed)), appearance_of(blobs(150, seed + 5000))).changes
+        )
         for seed in range(300)
     )
     assert SURE == 0.01
     assert drifted <= 9  # 3 are allowed on average; 10 or more would come once in a thousand times
-    found = drift(look(FRESH), look(DATA))
+    found = drift(appearance_of(FRESH), appearance_of(DATA))
     assert (
         found.sentence
         == "No drift: samples differ from the data in colour, contrast and detail by no more than chance."
@@ -117,11 +121,11 @@ def blurred(images: Tensor) -> Tensor:
         (greyed, "saturation", None),
     ],
 )
-def test_a_planted_change_is_found_with_its_sign_and_size(
+def test_a_known_change_is_found_with_its_sign_and_size(
     planted: Callable[[Tensor], Tensor], quantity: str, size: float | None
 ) -> None:
-    """In fresh images, not in the same ones; half the colour is half the saturation."""
-    found = drift(look(planted(FRESH)), look(DATA))
+    """The change is applied to other images than the data; half the colour is half the saturation."""
+    found = drift(appearance_of(planted(FRESH)), appearance_of(DATA))
     one = change(found, quantity)
     assert one.significant
     size = -0.5 * one.data if size is None else size
@@ -129,19 +133,19 @@ def test_a_planted_change_is_found_with_its_sign_and_size(
     assert one.error < 0.25 * abs(size)
 
 
-def test_of_the_same_images_the_change_is_exact() -> None:
-    found = drift(look(tinted(DATA)), look(DATA))
+def test_the_change_of_the_same_images_is_exact() -> None:
+    found = drift(appearance_of(tinted(DATA)), appearance_of(DATA))
     assert change(found, "brightness in blue").change == pytest.approx(-0.1, abs=1e-7)
     assert change(found, "brightness in red").change == 0
     assert change(found, "spread in blue").change == pytest.approx(0, abs=1e-6)
-    assert change(drift(look(greyed(DATA)), look(DATA)), "brightness in red").significant is False
-    brighter = change(drift(look(DATA), look(faded(DATA))), "contrast")
+    assert change(drift(appearance_of(greyed(DATA)), appearance_of(DATA)), "brightness in red").significant is False
+    brighter = change(drift(appearance_of(DATA), appearance_of(faded(DATA))), "contrast")
     assert brighter.change == pytest.approx(0.25, abs=1e-6)
     assert brighter.words == "have 25.0 % more contrast"
 
 
-def test_blur_is_less_fine_detail_by_what_the_filter_leaves() -> None:
-    """Of white noise, a mean of 3x3 leaves of each frequency the square of a known gain."""
+def test_blur_reduces_fine_detail_by_the_gain_of_the_filter() -> None:
+    """A 3x3 mean filter multiplies the power of white noise at each frequency by the square of a known gain."""
     sharp = noise(torch.empty(400, 3, 32, 32), 0.3, 0)
     other = noise(torch.empty(400, 3, 32, 32), 0.3, 1)
     blur = F.conv2d(F.pad(other, (1, 1, 1, 1), mode="circular"), torch.full((3, 1, 3, 3), 1 / 9), groups=3)
@@ -149,7 +153,7 @@ def test_blur_is_less_fine_detail_by_what_the_filter_leaves() -> None:
     gain = (1 + 2 * torch.cos(2 * math.pi * f)) / 3
     power = (gain[:, None] * gain).square()
     fine = torch.hypot(f[:, None], f) > 0.25
-    found = drift(look(blur), look(sharp))
+    found = drift(appearance_of(blur), appearance_of(sharp))
     one = change(found, "fine detail")
     assert one.change == pytest.approx(power[fine].mean().sqrt().item() - 1, abs=4 * one.error)
     assert one.significant
@@ -157,10 +161,10 @@ def test_blur_is_less_fine_detail_by_what_the_filter_leaves() -> None:
 
 
 def test_the_sentence_names_the_largest_change() -> None:
-    found = drift(look(tinted(FRESH)), look(DATA))
+    found = drift(appearance_of(tinted(FRESH)), appearance_of(DATA))
     size, error = (100 * getattr(change(found, "brightness in blue"), of) for of in ("change", "error"))
     assert found.sentence == f"Samples are {-size:.1f} % darker in blue than the data (standard error {error:.1f} %)."
-    blurry = drift(look(blurred(FRESH)), look(DATA)).sentence
+    blurry = drift(appearance_of(blurred(FRESH)), appearance_of(DATA)).sentence
     assert " % less detail than the data" in blurry
     assert "significant changes." in blurry
 
@@ -176,7 +180,7 @@ def test_the_sentence_names_the_largest_change() -> None:
     ],
 )
 def test_channels_have_names(channels: int, last: str, saturation: bool) -> None:
-    found = drift(look(blobs(5, 0, channels=channels)), look(blobs(5, 1, channels=channels)))
+    found = drift(appearance_of(blobs(5, 0, channels=channels)), appearance_of(blobs(5, 1, channels=channels)))
     names = [each.quantity for each in found.changes]
     assert [name for name in names if name.startswith("brightness")][-1] == last
     assert len([name for name in names if name.startswith("brightness")]) == channels
@@ -184,47 +188,47 @@ def test_channels_have_names(channels: int, last: str, saturation: bool) -> None
     assert len(set(names)) == len(names)
 
 
-def test_opacity_is_no_colour() -> None:
+def test_opacity_is_not_a_colour() -> None:
     images = blobs(20, 0)
     shown = torch.cat([images, torch.ones(20, 1, 16, 16)], 1)
-    assert (look(shown).contrast == look(images).contrast).all()
-    assert (look(shown).saturation == look(images).saturation).all()
+    assert (appearance_of(shown).contrast == appearance_of(images).contrast).all()
+    assert (appearance_of(shown).saturation == appearance_of(images).saturation).all()
 
 
-def test_grey_data_show_a_tint_of_samples() -> None:
-    """Data without any colour have no saturation to be a share of."""
+def test_a_tint_relative_to_grey_data_is_found() -> None:
+    """Data without colour have no saturation, so the change is a difference."""
     grey = DATA.mean(1, keepdim=True).expand(-1, 3, -1, -1)
-    found = drift(look(tinted(grey)), look(grey))
+    found = drift(appearance_of(tinted(grey)), appearance_of(grey))
     assert change(found, "saturation").data == pytest.approx(0, abs=1e-7)
     assert change(found, "saturation").change == pytest.approx(0.1, abs=1e-6)
     assert change(found, "saturation").significant
 
 
-def test_batches_change_no_number() -> None:
+def test_batches_do_not_change_the_result() -> None:
     whole = appearance([DATA])
     parts = appearance(DATA.split(77))
-    assert drift(parts, look(FRESH)) == drift(whole, look(FRESH))
+    assert drift(parts, appearance_of(FRESH)) == drift(whole, appearance_of(FRESH))
 
 
 def test_tiny_images_have_no_coarse_structure() -> None:
-    found = drift(look(blobs(20, 0, side=8)), look(blobs(20, 1, side=8)))
+    found = drift(appearance_of(blobs(20, 0, side=8)), appearance_of(blobs(20, 1, side=8)))
     names = [each.quantity for each in found.changes]
     assert names[-3:] == list(BANDS[1:])
 
 
-def test_constant_samples_lack_all_contrast_and_constant_data_are_no_measure() -> None:
+def test_constant_samples_lose_all_contrast_and_constant_data_leave_it_out() -> None:
     flat = torch.zeros(5, 3, 16, 16)
-    lost = change(drift(look(flat), look(DATA)), "contrast")
+    lost = change(drift(appearance_of(flat), appearance_of(DATA)), "contrast")
     assert (lost.change, lost.significant) == (-1, True)
-    found = drift(look(DATA), look(flat))
+    found = drift(appearance_of(DATA), appearance_of(flat))
     assert {each.quantity for each in found.changes} == {
         *("brightness in red", "brightness in green", "brightness in blue", "saturation"),
     }
-    assert drift(look(flat), look(flat)).sentence.startswith("No drift")
+    assert drift(appearance_of(flat), appearance_of(flat)).sentence.startswith("No drift")
 
 
 def test_the_result_is_json() -> None:
-    found = drift(look(FRESH), look(DATA))
+    found = drift(appearance_of(FRESH), appearance_of(DATA))
     assert json.loads(json.dumps(asdict(found)))["changes"][0]["change"] == found.changes[0].change
 
 
@@ -237,11 +241,11 @@ def test_the_result_is_json() -> None:
         ([DATA[:5], DATA[:5] * math.nan], "NaN"),
     ],
 )
-def test_images_that_cannot_be_measured_are_refused(batches: list[Tensor], problem: str) -> None:
+def test_images_that_cannot_be_measured_are_rejected(batches: list[Tensor], problem: str) -> None:
     with pytest.raises(DataError, match=problem):
         appearance(batches)
 
 
-def test_samples_of_another_shape_are_refused() -> None:
+def test_samples_of_another_shape_are_rejected() -> None:
     with pytest.raises(DataError, match=r"1x16x16 .* 3x16x16"):
-        drift(look(blobs(5, 0, channels=1)), look(DATA))
+        drift(appearance_of(blobs(5, 0, channels=1)), appearance_of(DATA))

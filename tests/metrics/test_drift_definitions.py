@@ -1,16 +1,16 @@
-"""Each quantity of drift by its definition, written out with numpy, and where a change begins to be significant."""
+"""Each quantity of drift by its definition in numpy, and the bound of significance."""
 
 from statistics import NormalDist
 
 import numpy as np
 import pytest
 
-from metrics.made import blobs
+from metrics.blobs import blobs
 from sfumato.metrics.drift import SURE, appearance, drift
 
 
-def test_each_quantity_is_its_definition() -> None:
-    """Of images of unequal brightness, contrast and colour; black is 0 and white 1."""
+def test_each_quantity_equals_its_definition() -> None:
+    """For images of unequal brightness, contrast and colour; black is 0 and white is 1."""
     images = blobs(7, 0, side=20)
     found = {
         each.quantity: each.samples for each in drift(appearance([images]), appearance([blobs(5, 1, side=20)])).changes
@@ -35,8 +35,8 @@ def test_each_quantity_is_its_definition() -> None:
     assert found == pytest.approx(expected, rel=1e-9)
 
 
-def test_a_change_is_significant_from_the_bound_of_all_quantities_on() -> None:
-    """Bonferroni: each of k quantities may pass, either way, once in k / SURE times."""
+def test_a_change_is_significant_above_the_bound_shared_by_all_quantities() -> None:
+    """Bonferroni: each of k quantities exceeds the bound, in either direction, with probability SURE / k."""
     data, fresh = blobs(100, 0, side=8, channels=1), blobs(100, 1, side=8, channels=1)
     passed, not_passed = [], []
     for shift in np.linspace(-0.3, 0.3, 241):

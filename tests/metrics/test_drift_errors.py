@@ -1,4 +1,4 @@
-"""The errors of drift against the jackknife, which uses none of the formulas."""
+"""The standard errors of drift equal those of the jackknife."""
 
 from dataclasses import replace
 
@@ -6,14 +6,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from metrics.made import blobs
+from metrics.blobs import blobs
 from sfumato.metrics.drift import Appearance, appearance, drift
 
 COUNT = 60
 
 
 def without(of: Appearance, index: int) -> Appearance:
-    """The appearance of the set without one image."""
+    """Appearance of the set without one image."""
     kept = torch.arange(len(of)) != index
     columns = {name: getattr(of, name)[kept] for name in ("means", "squares", "contrast", "powers")}
     return replace(of, saturation=None if of.saturation is None else of.saturation[kept], **columns)
@@ -25,15 +25,15 @@ def changes(samples: Appearance, data: Appearance) -> Tensor:
 
 
 def spread(left_out: list[Tensor]) -> Tensor:
-    """The variance of a value by the values without each image. Efron (1979): (n - 1) / n times their squares."""
+    """Variance of a value from the values without each image. Efron (1979): (n - 1) / n times their squares."""
     values = torch.stack(left_out)
     return (len(values) - 1) / len(values) * (values - values.mean(0)).square().sum(0)
 
 
 @pytest.mark.parametrize("contrast", [0.3, 1.0, 2.5])
 @pytest.mark.parametrize("counts", [(COUNT, COUNT), (COUNT, COUNT // 2)])
-def test_errors_are_those_of_the_jackknife_whatever_the_ratio(contrast: float, counts: tuple[int, int]) -> None:
-    """Half the sets' images give half of the error's square; at a ratio of 0.3 the data's part is a tenth of it."""
+def test_errors_are_those_of_the_jackknife_for_any_ratio(contrast: float, counts: tuple[int, int]) -> None:
+    """Halving the images doubles the variance; at a ratio of 0.3 the data contributes a tenth of it."""
     samples = appearance([contrast * blobs(counts[0], 0, side=16) + 0.1])
     data = appearance([blobs(counts[1], 1, side=16)])
     of_samples = spread([changes(without(samples, i), data) for i in range(counts[0])])

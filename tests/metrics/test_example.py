@@ -1,4 +1,4 @@
-"""The example that makes features: what it writes is what `features_for` reads."""
+"""examples/features.py writes a network that `features_for` reads."""
 
 import runpy
 import sys
@@ -17,7 +17,7 @@ def run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> None:
     runpy.run_path(str(EXAMPLE), run_name="__main__")
 
 
-def test_the_digits_become_a_classifier_that_knows_digits(
+def test_the_example_exports_an_accurate_classifier_of_digits(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file = tmp_path / "digits.pt2"
@@ -26,12 +26,12 @@ def test_the_digits_become_a_classifier_that_knows_digits(
     features = features_for(file)
     assert (features.width, features.classes) == (128, 10)
     _, held_out = split(load_images("digits"), 0.2, seed=0)
-    look = features.look(held_out.floats())
-    assert look.logits is not None
-    assert (look.logits.argmax(1) == held_out.labels).float().mean() > 0.9
+    found = features.outputs(held_out.floats())
+    assert found.logits is not None
+    assert (found.logits.argmax(1) == held_out.labels).float().mean() > 0.9
 
 
-def test_images_without_classes_are_refused(
+def test_images_without_classes_are_rejected(
     photos: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit, match="2"):

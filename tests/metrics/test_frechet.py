@@ -1,4 +1,4 @@
-"""The Frechet distance, against closed forms of Gaussians, SciPy's matrix root, and torch-fidelity where it is."""
+"""The Frechet distance against closed forms of Gaussians, the matrix root of SciPy, and torch-fidelity."""
 
 import numpy as np
 import pytest
@@ -32,7 +32,7 @@ def test_gaussians_with_the_same_axes(width: int) -> None:
 
 
 @pytest.mark.parametrize("width", [2, 7, 64])
-def test_gaussians_that_are_flat_in_some_directions(width: int) -> None:
+def test_gaussians_without_variance_in_some_directions(width: int) -> None:
     one, other = (draws(2, width, 1).double() ** 2 + 0.1).unbind()
     one[: width // 2] = 0
     other[width // 3 : width // 2 + 1] = 0
@@ -41,13 +41,13 @@ def test_gaussians_that_are_flat_in_some_directions(width: int) -> None:
 
 
 @pytest.mark.parametrize("rank", [1, 5, 64])
-def test_a_gaussian_is_at_no_distance_from_itself_even_if_it_is_flat(rank: int) -> None:
+def test_the_distance_of_a_gaussian_from_itself_is_zero(rank: int) -> None:
     gaussian = moments(torch.zeros(64).double(), covariance(64, rank, 0))
     assert abs(frechet_distance(gaussian, gaussian)) < 1e-12 * gaussian.covariance.trace()
 
 
 @pytest.mark.parametrize("width", [2, 3])
-def test_the_distance_of_scaled_draws_follows_from_the_scale(width: int) -> None:
+def test_the_distance_of_scaled_samples_follows_from_the_scale(width: int) -> None:
     """x and c x + b have the distance (c - 1)^2 tr(C) + |(c - 1) m + b|^2, here from fewer images than dimensions."""
     features = draws(30, 100 * width, 0)
     one, other = Moments.of(features), Moments.of(1.5 * features + 0.25)
@@ -56,8 +56,8 @@ def test_the_distance_of_scaled_draws_follows_from_the_scale(width: int) -> None
 
 
 @pytest.mark.parametrize("constant", ["reference", "generated", "both"])
-def test_constant_images_are_at_a_distance_too(constant: str) -> None:
-    """|m_1 - m_2|^2 + tr(C), as a point is a Gaussian without spread."""
+def test_constant_images_have_a_distance(constant: str) -> None:
+    """|m_1 - m_2|^2 + tr(C), since a point is a Gaussian without variance."""
     same, spread = torch.full((50, 3), 0.5), draws(50, 3, 0)
     reference, generated = spread if constant == "generated" else same, spread if constant == "reference" else same
     one, other = Moments.of(reference), Moments.of(generated)
@@ -69,7 +69,7 @@ def test_constant_images_are_at_a_distance_too(constant: str) -> None:
     assert (high - low < 1e-12) == (constant != "reference")
 
 
-def test_any_two_gaussians_against_scipys_root() -> None:
+def test_any_two_gaussians_agree_with_the_matrix_root_of_scipy() -> None:
     c, d = covariance(20, 40, 1), covariance(20, 40, 2)
     root = scipy.linalg.sqrtm((c @ d).numpy())
     expected = (c.trace() + d.trace()).item() - 2 * np.trace(root).real
@@ -78,8 +78,8 @@ def test_any_two_gaussians_against_scipys_root() -> None:
 
 
 @pytest.mark.parametrize("count", [40, 500])
-def test_the_same_features_have_torch_fidelitys_distance(count: int) -> None:
-    """With fewer images than dimensions too, as closely as the roots of its eigenvalues allow."""
+def test_the_distance_agrees_with_torch_fidelity(count: int) -> None:
+    """Also with fewer images than dimensions, within the rounding error of torch-fidelity."""
     fid = fidelity("metric_fid")
     one, other = draws(count, 60, 1), 1.3 * draws(count, 60, 2) + 0.1
     statistics = [fid.fid_features_to_statistics(features.double()) for features in (one, other)]
@@ -87,7 +87,7 @@ def test_the_same_features_have_torch_fidelitys_distance(count: int) -> None:
     assert frechet_distance(Moments.of(one), Moments.of(other)) == pytest.approx(expected, rel=1e-5)
 
 
-def test_an_interval_is_as_wide_as_distances_of_other_images_are_apart_and_holds_their_mean() -> None:
+def test_an_interval_has_the_width_of_the_distances_of_other_images_and_contains_their_mean() -> None:
     reference = standard(4)
     samples = [1.5 * draws(200, 4, seed) for seed in range(100)]
     distances = [frechet_distance(reference, Moments.of(sample)) for sample in samples]
@@ -99,8 +99,8 @@ def test_an_interval_is_as_wide_as_distances_of_other_images_are_apart_and_holds
         assert held == pytest.approx(confidence, abs=0.12)
 
 
-def test_an_interval_around_a_small_distance_begins_at_0_and_keeps_its_upper_end() -> None:
-    """A normal interval would begin below 0: the shifts are about as far down as up."""
+def test_an_interval_around_a_small_distance_is_clipped_at_0() -> None:
+    """The shifts are nearly symmetric, so that the interval would begin below 0."""
     features = draws(30, 2, 0)
     distance = frechet_distance(standard(2), Moments.of(features))
     low, high = frechet_interval(standard(2), features)
@@ -109,8 +109,8 @@ def test_an_interval_around_a_small_distance_begins_at_0_and_keeps_its_upper_end
 
 
 @pytest.mark.parametrize("count", [20, 200])
-def test_an_interval_follows_the_distance_of_images_drawn_again(count: int) -> None:
-    """The influences are the derivative of the distance by the images' weights, also where images are few."""
+def test_an_interval_follows_the_distance_of_resampled_images(count: int) -> None:
+    """The influences are the derivative of the distance by the weights of the images, also for few images."""
     reference, features = moments(torch.zeros(30).double(), covariance(30, 60, 3)), draws(count, 30, 0)
     own = Moments.of(features)
     influences = _influences(reference, own, features)
@@ -129,14 +129,14 @@ def test_an_interval_follows_the_distance_of_images_drawn_again(count: int) -> N
         assert slope == pytest.approx(influences[image], rel=1e-5)
 
 
-def test_intervals_are_the_same_for_the_same_seed() -> None:
+def test_equal_seeds_give_equal_intervals() -> None:
     features = draws(50, 3, 0)
     assert frechet_interval(standard(3), features, seed=1) == frechet_interval(standard(3), features, seed=1)
     assert frechet_interval(standard(3), features, seed=1) != frechet_interval(standard(3), features, seed=2)
 
 
 @pytest.mark.parametrize("shift", [0.0, 0.2])
-def test_the_limit_has_lost_the_bias_of_few_images(shift: float) -> None:
+def test_the_limit_has_no_bias_of_few_images(shift: float) -> None:
     width, truth = 16, 16 * shift**2
     limits = [frechet_limit(standard(width), draws(800, width, seed) + shift) for seed in range(30)]
     bias = np.mean([limit.distances[0] for limit in limits]) - truth
@@ -151,12 +151,12 @@ def test_progress_counts_the_distances() -> None:
     assert sum(counts) == 10
 
 
-def test_features_that_cannot_be_compared_are_refused() -> None:
-    with pytest.raises(DataError, match=r"Features of 2 numbers are compared with features of 3"):
+def test_features_that_cannot_be_compared_are_rejected() -> None:
+    with pytest.raises(DataError, match=r"Features of width 2 are compared with features of width 3"):
         frechet_distance(standard(2), standard(3))
-    with pytest.raises(DataError, match=r"Features of 2 numbers"):
+    with pytest.raises(DataError, match=r"Features of width 2"):
         frechet_interval(standard(2), draws(5, 3, 0))
-    with pytest.raises(DataError, match=r"7 images are too few .* in 2 features from\. Give at least 8"):
+    with pytest.raises(DataError, match=r"7 images are too few .* with 2 features\. Give at least 8"):
         frechet_limit(standard(2), draws(7, 2, 0))
     with pytest.raises(DataError, match=r"1 image\(s\)"):
         frechet_distance(standard(2), Moments.of(draws(1, 2, 0)))

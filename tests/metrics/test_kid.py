@@ -1,4 +1,4 @@
-"""The kernel distance: against its definition, its expectation, and torch-fidelity where it is."""
+"""The kernel distance against its definition, its expected value, and torch-fidelity."""
 
 import numpy as np
 import pytest
@@ -12,7 +12,7 @@ from sfumato.metrics.kid import discrepancy, kernel_distance
 
 
 def cubed(x: float, y: float) -> float:
-    """The kernel of single numbers."""
+    """Kernel of single features."""
     return (x * y + 1) ** 3
 
 
@@ -25,14 +25,14 @@ def test_the_estimate_is_the_mean_over_pairs_of_different_images() -> None:
     assert discrepancy(*columns) == pytest.approx(within_x + within_y - 2 * between)
 
 
-def test_the_kernel_is_of_the_mean_product_of_features() -> None:
-    """Of two equal images x and two equal y: k(x, x) + k(y, y) - 2 k(x, y), with k = (x.y / d + 1)^3."""
+def test_the_kernel_uses_the_mean_product_of_features() -> None:
+    """For two equal images x and two equal images y: k(x, x) + k(y, y) - 2 k(x, y), with k = (x.y / d + 1)^3."""
     x, y = torch.ones(2, 3, dtype=torch.float64), 2 * torch.ones(2, 3, dtype=torch.float64)
     assert discrepancy(x, y) == pytest.approx((3 / 3 + 1) ** 3 + (12 / 3 + 1) ** 3 - 2 * (6 / 3 + 1) ** 3)
 
 
 @pytest.mark.parametrize("shift", [0.0, 0.5])
-def test_no_bias_is_left_over_many_draws(shift: float) -> None:
+def test_the_estimate_has_no_bias(shift: float) -> None:
     """E (xy + 1)^3 of independent normal x and y with means a and b: by the moments of each, k = 0 ... 3.
 
     Their raw moments are 1, a, a^2 + 1, a^3 + 3a; the expectation is the sum of binomial(3, k) E x^k E y^k.
@@ -50,19 +50,19 @@ def test_no_bias_is_left_over_many_draws(shift: float) -> None:
     assert 3 * np.std(estimates) / 20 < 1  # so that a V-statistic, which is larger by 2.4 and more, would be seen
 
 
-def test_the_error_is_that_of_other_images() -> None:
+def test_the_error_is_the_standard_deviation_over_other_images() -> None:
     found = [kernel_distance(draws(500, 4, 2 * seed), draws(500, 4, 2 * seed + 1) + 0.5) for seed in range(200)]
     assert np.sqrt(np.mean([each.error**2 for each in found])) == pytest.approx(
         np.std([each.distance for each in found]), rel=0.15
     )
 
 
-def test_blocks_are_as_many_as_images_allow() -> None:
+def test_the_number_of_blocks_follows_from_the_number_of_images() -> None:
     assert kernel_distance(draws(104, 2, 0), draws(999, 2, 1))[2:] == (10, 10)
     assert kernel_distance(draws(12_000, 2, 0), draws(11_000, 2, 1))[2:] == (11, 1000)
 
 
-def test_every_image_is_in_one_block_at_most(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_image_is_in_at_most_one_block(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[float] = []
     monkeypatch.setattr(kid, "discrepancy", lambda x, y: seen.extend([*x[:, 0].tolist(), *y[:, 0].tolist()]) or 0.0)
     numbers = torch.arange(250.0)[:, None]
@@ -72,7 +72,7 @@ def test_every_image_is_in_one_block_at_most(monkeypatch: pytest.MonkeyPatch) ->
     assert counts == [1] * 10
 
 
-def test_the_same_features_have_torch_fidelitys_distance() -> None:
+def test_the_distance_agrees_with_torch_fidelity() -> None:
     kid = fidelity("metric_kid")
     x, y = draws(100, 30, 0).double(), draws(100, 30, 1).double() + 0.3
     expected = kid.kernel_mmd(x.numpy(), y.numpy())
@@ -80,8 +80,8 @@ def test_the_same_features_have_torch_fidelitys_distance() -> None:
 
 
 @pytest.mark.usefixtures("unchecked")
-def test_features_that_cannot_be_compared_are_refused() -> None:
+def test_features_that_cannot_be_compared_are_rejected() -> None:
     with pytest.raises(DataError, match=r"99 images are too few"):
         kernel_distance(draws(99, 2, 0), draws(500, 2, 1))
-    with pytest.raises(DataError, match=r"Features of 2 numbers are compared with features of 3"):
+    with pytest.raises(DataError, match=r"Features of width 2 are compared with features of width 3"):
         kernel_distance(draws(500, 2, 0), draws(500, 3, 1))

@@ -1,4 +1,4 @@
-"""How the kernel distance cuts images into blocks, and the error that it takes from them."""
+"""Division of images into blocks for the kernel distance, and the error computed from the blocks."""
 
 from collections.abc import Iterator
 from statistics import mean, stdev
@@ -14,7 +14,7 @@ from sfumato.metrics.kid import kernel_distance
 
 @pytest.fixture
 def blocks(monkeypatch: pytest.MonkeyPatch) -> list[tuple[list[int], list[int]]]:
-    """The images of each pair of blocks, of sets whose one feature is the image's index; filled by each distance."""
+    """Indices of the images of each pair of blocks; the only feature of an image is its index."""
     seen: list[tuple[list[int], list[int]]] = []
 
     def numbered(x: Tensor, y: Tensor) -> float:
@@ -26,12 +26,12 @@ def blocks(monkeypatch: pytest.MonkeyPatch) -> list[tuple[list[int], list[int]]]
 
 
 FIRST = 4096
-"""Added to an index, so that a feature that is rounded is another."""
+"""Added to an index, so that rounding changes the feature."""
 
 INDICES = FIRST + torch.arange(250.0)[:, None]
 
 
-def test_blocks_are_in_random_order_each_set_in_its_own(blocks: list[tuple[list[int], list[int]]]) -> None:
+def test_blocks_are_in_random_order_separately_for_each_set(blocks: list[tuple[list[int], list[int]]]) -> None:
     kernel_distance(INDICES[:200], INDICES[:200])
     one, other = ([index for pair in blocks for index in pair[side]] for side in (0, 1))
     assert sorted(one) == sorted(other) == list(range(200))
@@ -42,8 +42,8 @@ def test_blocks_are_in_random_order_each_set_in_its_own(blocks: list[tuple[list[
         assert max(y) - min(y) > 40
 
 
-def test_every_image_has_its_chance_where_blocks_leave_some_out(blocks: list[tuple[list[int], list[int]]]) -> None:
-    """Of the larger set 50 of 250 images are left out, not always the last."""
+def test_unused_images_are_chosen_at_random(blocks: list[tuple[list[int], list[int]]]) -> None:
+    """50 of the 250 images of the larger set are not used."""
     for seed in range(20):
         kernel_distance(INDICES[:200], INDICES, seed=seed)
     used = torch.bincount(torch.tensor([index for _, y in blocks for index in y]), minlength=250)
@@ -51,7 +51,7 @@ def test_every_image_has_its_chance_where_blocks_leave_some_out(blocks: list[tup
     assert used[200:].float().mean().item() == pytest.approx(16, abs=1.5)
 
 
-def test_other_seeds_have_other_blocks_and_the_same_seed_the_same(blocks: list[tuple[list[int], list[int]]]) -> None:
+def test_equal_seeds_give_equal_blocks_and_other_seeds_other_blocks(blocks: list[tuple[list[int], list[int]]]) -> None:
     for seed in (0, 0, 1):
         kernel_distance(INDICES, INDICES, seed=seed)
     once, again, other = blocks[:10], blocks[10:20], blocks[20:]
@@ -59,15 +59,15 @@ def test_other_seeds_have_other_blocks_and_the_same_seed_the_same(blocks: list[t
     assert sum(a == b for one, two in zip(once, other, strict=True) for a, b in zip(one[0], two[0], strict=True)) < 12
 
 
-def test_sets_in_the_order_of_their_classes_are_as_far_apart_as_in_any_order() -> None:
-    """Features sorted in one set and reversed in the other: blocks of such neighbours would differ in everything."""
+def test_the_order_of_images_does_not_bias_the_distance() -> None:
+    """Features are sorted in one set and reversed in the other, so that consecutive blocks would differ."""
     x, y = draws(400, 1, 0).sort(0).values, draws(400, 1, 1).sort(0, descending=True).values
     found = kernel_distance(x, y)
     assert abs(found.distance) < 4 * found.error
     assert found.error < 1
 
 
-def test_distance_and_error_are_the_mean_of_blocks_and_its_standard_error(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_distance_and_error_are_mean_and_standard_error_over_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     estimates = [3.0, -1.0, 4.0, 1.0, -5.0, 9.0, 2.0, 6.0, 5.0, 3.5]
     each: Iterator[float] = iter(estimates)
     monkeypatch.setattr(kid, "discrepancy", lambda *_: next(each))

@@ -1,4 +1,4 @@
-"""Precision, recall, density and coverage, on manifolds whose values are known, and against all distances."""
+"""Precision, recall, density and coverage, for sets with known values, and against all distances."""
 
 import math
 from collections.abc import Callable
@@ -14,7 +14,7 @@ from sfumato.metrics import neighbours, prdc
 from sfumato.metrics.prdc import balls_around, density_coverage, precision_recall
 
 EIGHT = torch.eye(8) * 100
-"""The middles of modes far apart."""
+"""Centres of modes that are far apart."""
 
 
 @pytest.fixture(autouse=True)
@@ -25,12 +25,12 @@ def _small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def modes(which: list[int], count: int, seed: int) -> Tensor:
-    """`count` points around each of these modes."""
+    """`count` points around each mode."""
     return (EIGHT[which].repeat_interleave(count, 0) + draws(len(which) * count, 8, seed)).contiguous()
 
 
 def by_definition(real: Tensor, generated: Tensor, k: int) -> tuple[float, float, float, float]:
-    """The four numbers from all distances, in float64."""
+    """All four scores from all distances, in float64."""
 
     def distances(a: Tensor, b: Tensor) -> np.ndarray:
         return np.linalg.norm(a.double().numpy()[:, None] - b.double().numpy(), axis=2)
@@ -48,19 +48,19 @@ def by_definition(real: Tensor, generated: Tensor, k: int) -> tuple[float, float
 
 @pytest.mark.parametrize("offset", [0.0, 1000.0])
 @pytest.mark.parametrize("k", [1, 3, 5])
-def test_blocks_count_what_all_distances_count(k: int, offset: float) -> None:
+def test_blocks_give_the_result_of_all_distances(k: int, offset: float) -> None:
     real, generated = draws(200, 3, 0) + offset, 0.7 * draws(150, 3, 1) + offset + 0.3
     found = (*precision_recall(real, generated, k), *density_coverage(real, generated, k))
     assert found == pytest.approx(by_definition(real, generated, k))
 
 
-def test_disjoint_sets_share_nothing() -> None:
+def test_disjoint_sets_have_zero_scores() -> None:
     real, generated = modes([0], 100, 0), modes([1], 100, 1)
     assert precision_recall(real, generated) == (0, 0)
     assert density_coverage(real, generated) == (0, 0)
 
 
-def test_a_model_of_some_modes_is_precise_and_covers_those() -> None:
+def test_a_model_of_some_modes_is_precise_and_covers_these_modes() -> None:
     real, generated = modes([*range(8)], 100, 0), modes([0, 1], 400, 1)
     precision, recall = precision_recall(real, generated)
     density, coverage = density_coverage(real, generated)
@@ -70,7 +70,7 @@ def test_a_model_of_some_modes_is_precise_and_covers_those() -> None:
     assert 0.2 < coverage <= 0.25
 
 
-def test_a_model_of_more_modes_than_are_real_recalls_all() -> None:
+def test_a_model_of_additional_modes_has_full_recall() -> None:
     real, generated = modes([0, 1], 400, 0), modes([*range(8)], 100, 1)
     precision, recall = precision_recall(real, generated)
     density, coverage = density_coverage(real, generated)
@@ -81,8 +81,8 @@ def test_a_model_of_more_modes_than_are_real_recalls_all() -> None:
 
 
 @pytest.mark.parametrize("width", [2, 300])
-def test_a_copy_of_the_real_set_has_it_all(width: int) -> None:
-    """Every k-th neighbour is on the edge of a ball, where rounding decides unless it is seen to."""
+def test_a_copy_of_the_real_set_has_full_scores(width: int) -> None:
+    """Every k-th neighbour is on the surface of a ball, where rounding must not matter."""
     real = draws(200, width, 0) + 10
     assert precision_recall(real, real.clone()) == (1, 1)
     density, coverage = density_coverage(real, real.clone())
@@ -90,7 +90,7 @@ def test_a_copy_of_the_real_set_has_it_all(width: int) -> None:
     assert coverage == 1
 
 
-def test_images_that_are_all_the_same_are_a_manifold_of_one_point() -> None:
+def test_equal_images_are_a_manifold_of_one_point() -> None:
     assert precision_recall(torch.ones(10, 2), torch.ones(10, 2)) == (1, 1)
     assert precision_recall(torch.ones(10, 2), torch.zeros(10, 2)) == (0, 0)
 
@@ -107,26 +107,26 @@ def test_images_of_the_same_distribution_have_the_expected_density_and_coverage(
     assert found[1] == pytest.approx(1 - missed, abs=0.01)
 
 
-def test_an_outlier_among_real_images_makes_generated_ones_precise_but_not_dense() -> None:
-    """What density was made for: one far image has a ball around everything near it."""
+def test_an_outlier_among_real_images_increases_precision_but_not_density() -> None:
+    """The ball of an outlier contains everything near it."""
     real = torch.cat([draws(100, 2, 0), torch.full((1, 2), 50.0)])
     generated = draws(100, 2, 1) + 40
     assert precision_recall(real, generated).precision > 0.9
     assert density_coverage(real, generated).density < 0.3
 
 
-def test_points_on_the_edge_of_a_ball_are_within() -> None:
+def test_points_on_the_surface_of_a_ball_are_inside() -> None:
     points = torch.tensor([[1000.0 + 3.0, 4.0], [1000.0 + 3.001, 4.0]])
     centres, radii = torch.tensor([[1000.0, 0.0], [1000.0, 4.0]]), torch.tensor([5.0, 3.0])
     assert balls_around(points, centres, radii).tolist() == [2, 0]
 
 
-def test_a_real_image_whose_ball_just_reaches_a_generated_one_is_covered() -> None:
-    """Of 0 and 1.7, each with a ball of radius 1.7, the second reaches 3.4."""
+def test_a_real_image_with_a_generated_image_on_the_surface_of_its_ball_is_covered() -> None:
+    """Real images at 0 and 1.7 have balls of radius 1.7; the second one ends at 3.4."""
     assert density_coverage(torch.tensor([[0.0], [1.7]]), torch.tensor([[3.4]]), k=1) == (1, 0.5)
 
 
-def test_balls_reach_as_far_as_in_the_papers() -> None:
+def test_the_default_radii_are_those_of_the_papers() -> None:
     real, generated = draws(200, 3, 0), 0.7 * draws(150, 3, 1) + 0.3
     assert precision_recall(real, generated) == pytest.approx(by_definition(real, generated, 3)[:2])
     assert density_coverage(real, generated) == pytest.approx(by_definition(real, generated, 5)[2:])
@@ -142,13 +142,13 @@ def test_progress_counts_the_images() -> None:
 
 @pytest.mark.usefixtures("unchecked")
 @pytest.mark.parametrize("measure", [precision_recall, density_coverage])
-def test_features_of_other_widths_are_refused(measure: Callable[[Tensor, Tensor], object]) -> None:
-    with pytest.raises(DataError, match=r"Features of 3 numbers are compared with features of 2"):
+def test_features_of_other_widths_are_rejected(measure: Callable[[Tensor, Tensor], object]) -> None:
+    with pytest.raises(DataError, match=r"Features of width 3 are compared with features of width 2"):
         measure(draws(9, 2, 0), draws(9, 3, 1))
 
 
-def test_too_few_images_are_refused() -> None:
-    with pytest.raises(DataError, match=r"3 nearest neighbours are asked for among 2 points"):
+def test_too_few_images_are_rejected() -> None:
+    with pytest.raises(DataError, match=r"3 nearest neighbours were requested among 2 points"):
         precision_recall(draws(3, 2, 0), draws(9, 2, 1))
     with pytest.raises(DataError, match=r"NaN"):
         density_coverage(draws(9, 2, 0), draws(9, 2, 1) * math.nan)

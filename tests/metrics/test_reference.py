@@ -1,4 +1,4 @@
-"""Features and moments of a set: from the cache where they are whole, else anew."""
+"""Features and moments of a set are read from the cache if valid, and computed otherwise."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -16,14 +16,14 @@ from sfumato.utils.depth import EIGHT_BITS
 
 
 class Counting(Features):
-    """The means of the channels, of as many images as it was asked for."""
+    """Channel means; counts the images."""
 
     name, width = "counting", 3
 
     def __init__(self) -> None:
         self.seen = 0
 
-    def _look(self, images: Float32[Tensor, "n c h w"]) -> NetworkOutput:
+    def _outputs(self, images: Float32[Tensor, "n c h w"]) -> NetworkOutput:
         self.seen += len(images)
         return NetworkOutput(images.mean((2, 3)), None)
 
@@ -33,12 +33,12 @@ def image_set(count: int, seed: int = 0) -> ImageSet:
 
 
 def rows(some: ImageSet, features: Features, cache: Path) -> Tensor:
-    """All that is kept of a set, as one tensor."""
+    """Cached features of a set, as one tensor."""
     return features_of(some, features, cache=cache)
 
 
 def moments(some: ImageSet, features: Features, cache: Path) -> Tensor:
-    """The same of its moments."""
+    """Cached moments of a set, as one tensor."""
     found = reference_moments(some, features, cache=cache)
     return torch.cat([torch.tensor([found.count]).double(), found.mean, found.scatter.flatten()])
 
@@ -47,7 +47,7 @@ KINDS = pytest.mark.parametrize("kept", [rows, moments])
 Kept = Callable[[ImageSet, Features, Path], Tensor]
 
 
-def test_they_are_those_of_all_images_in_order(tmp_path: Path) -> None:
+def test_features_and_moments_are_those_of_all_images_in_order(tmp_path: Path) -> None:
     some = image_set(600)
     found = features_of(some, Counting(), cache=tmp_path)
     torch.testing.assert_close(found, some.floats().mean((2, 3)))
@@ -58,7 +58,7 @@ def test_they_are_those_of_all_images_in_order(tmp_path: Path) -> None:
 
 
 @KINDS
-def test_the_second_time_nothing_is_computed(tmp_path: Path, kept: Kept) -> None:
+def test_a_second_call_computes_nothing(tmp_path: Path, kept: Kept) -> None:
     features = Counting()
     first = kept(image_set(300), features, tmp_path)
     assert (kept(image_set(300), features, tmp_path) == first).all()
@@ -76,7 +76,7 @@ def test_other_images_and_other_features_are_not_confused(tmp_path: Path, kept: 
 
 @KINDS
 @pytest.mark.parametrize("harm", [lambda whole: whole[:-9], lambda _: b"", lambda whole: whole[:-1] + b"!"])
-def test_a_broken_file_is_made_again(tmp_path: Path, kept: Kept, harm: Callable[[bytes], bytes]) -> None:
+def test_an_invalid_file_is_replaced(tmp_path: Path, kept: Kept, harm: Callable[[bytes], bytes]) -> None:
     features = Counting()
     first = kept(image_set(300), features, tmp_path)
     (file,) = tmp_path.rglob("*.safetensors")
@@ -87,7 +87,7 @@ def test_a_broken_file_is_made_again(tmp_path: Path, kept: Kept, harm: Callable[
 
 
 @KINDS
-def test_files_of_former_versions_are_not_used(tmp_path: Path, kept: Kept, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_files_of_earlier_versions_are_not_used(tmp_path: Path, kept: Kept, monkeypatch: pytest.MonkeyPatch) -> None:
     features = Counting()
     kept(image_set(300), features, tmp_path)
     monkeypatch.setattr(reference, "VERSION", reference.VERSION + 1)
@@ -95,13 +95,13 @@ def test_files_of_former_versions_are_not_used(tmp_path: Path, kept: Kept, monke
     assert features.seen == 600
 
 
-def test_progress_counts_the_images_computed_or_not(tmp_path: Path) -> None:
+def test_progress_counts_computed_and_cached_images(tmp_path: Path) -> None:
     for _ in range(2):
         counts: list[int] = []
         features_of(image_set(300), Counting(), cache=tmp_path, on_images=counts.append)
         assert sum(counts) == 300
 
 
-def test_no_images_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"no images to take features of"):
+def test_an_empty_set_is_rejected(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"no images to compute features of"):
         features_of(image_set(3).select(torch.arange(0)), Counting(), cache=tmp_path)

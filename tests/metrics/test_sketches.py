@@ -1,12 +1,12 @@
-"""Distances of sketches and of boxes bound those of images from below, and are not much smaller."""
+"""Distances of sketches and boxes are tight lower bounds of the distances of images."""
 
 import pytest
 import torch
 from torch import Tensor
 
-from metrics.made import blobs, noise
-from sfumato.metrics.shifts import shifts_within, window
-from sfumato.metrics.sketches import Boxes, Sketcher, Sketches, bounds
+from metrics.blobs import blobs, noise
+from sfumato.metrics.memorization.shifts import shifts_within, window
+from sfumato.metrics.memorization.sketches import Boxes, Sketcher, Sketches, bounds
 
 BASE = blobs(300, 0)
 QUERIES = torch.cat([BASE[:1], blobs(49, 1)])
@@ -24,7 +24,7 @@ def bounds_of(one: Sketches, other: Sketches, flips: bool) -> Tensor:
 
 @pytest.mark.parametrize("flips", [False, True])
 @pytest.mark.parametrize("width", [4, 30])
-def test_sketches_are_never_farther_apart_than_the_images(width: int, flips: bool) -> None:
+def test_distances_of_sketches_are_lower_bounds(width: int, flips: bool) -> None:
     found = bounds_of(SKETCHER(QUERIES).narrowed(width), SKETCHER(BASE).narrowed(width), flips)
     expected = squared(QUERIES, BASE)
     if flips:
@@ -34,13 +34,13 @@ def test_sketches_are_never_farther_apart_than_the_images(width: int, flips: boo
 
 
 @pytest.mark.parametrize("side", [15, 16])
-def test_a_complete_sketch_keeps_distances(side: int) -> None:
+def test_a_complete_sketch_preserves_distances(side: int) -> None:
     images = noise(torch.empty(700, 1, side, side), 1.0, 0)
     found = bounds_of(*(Sketcher(images, 200)(part) for part in (images[:20], images[20:])), flips=False)
     torch.testing.assert_close(found.double(), squared(images[:20], images[20:]), rtol=1e-3, atol=0)
 
 
-def test_sketches_have_the_norms_of_the_images_whatever_their_width() -> None:
+def test_sketches_of_any_width_have_the_norms_of_the_images() -> None:
     sketches = SKETCHER(BASE)
     norms = (BASE - (BASE + BASE.flip(3))[:100].mean(0) / 2).square().sum((1, 2, 3))
     for each in (sketches, sketches.narrowed(12), sketches.narrowed(12).narrowed(1)):
@@ -51,8 +51,8 @@ def test_the_sketch_of_a_mirror_image_is_the_mirrored_sketch() -> None:
     torch.testing.assert_close(SKETCHER(BASE.flip(3)).numbers, SKETCHER(BASE).mirrored().numbers, atol=1e-4, rtol=0)
 
 
-def test_a_sketch_knows_how_much_it_leaves_out() -> None:
-    """Of images that are alike within the components of the sketch, and differ in strength beyond them."""
+def test_a_sketch_contains_the_norm_of_its_remainder() -> None:
+    """Images are equal in the components of the sketch and differ in the norm of their remainder."""
     learned = torch.zeros(10, 1, 5, 10)
     learned[:, 0, 0] = noise(torch.empty(10, 10), 1.0, 0)
     weak, strong = learned[:1].clone(), learned[:1].clone()
@@ -63,8 +63,8 @@ def test_a_sketch_knows_how_much_it_leaves_out() -> None:
     )
 
 
-def test_a_small_remainder_is_not_rounded_to_none() -> None:
-    """Of images that the components hold nearly, and of images that differ much from them in the same direction."""
+def test_a_small_remainder_is_not_rounded_to_zero() -> None:
+    """Images with a tiny remainder, and images with a large remainder in the same direction."""
     learned = torch.zeros(10, 1, 12, 12)
     learned[:, 0, :4] = noise(torch.empty(10, 4, 12), 1.0, 0)
     sketcher = Sketcher(learned, 10)
@@ -74,8 +74,8 @@ def test_a_small_remainder_is_not_rounded_to_none() -> None:
     assert (bounds_of(sketcher(near), sketcher(far), flips=False) <= squared(near, far)).all()
 
 
-def test_nothing_in_a_box_is_closer_than_the_box() -> None:
-    """Each query is shifted in 25 ways, which are in its box."""
+def test_distances_of_boxes_are_lower_bounds() -> None:
+    """The box of a query contains its 25 shifts."""
     shifts = [window(QUERIES, 2, move) for move in shifts_within(2, flips=False)]
     base = window(BASE, 2)
     sketcher = Sketcher(base[:100], 12)

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from sfumato.diffusion.denoiser import PreconditionedDenoiser
-from sfumato.models import ModelConfig, build, save_description, save_weights
+from sfumato.models import Model, ModelConfig, save_description, save_weights
 from sfumato.networks.unet import UNetConfig
 
 
@@ -26,7 +26,7 @@ def model(config: ModelConfig) -> PreconditionedDenoiser:
     """The model, with random weights everywhere, in evaluation mode."""
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        model = build(config)
+        model = Model(config)
         with torch.no_grad():
             for parameter in model.parameters():
                 parameter.normal_(std=0.1)

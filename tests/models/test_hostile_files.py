@@ -1,4 +1,4 @@
-"""Files of a run that are broken on purpose: each is refused in a sentence, or what is odd in it is passed over."""
+"""Broken files of a run: each is rejected with a message, or invalid parts are skipped."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from sfumato.diffusion.schedules import schedule_for
+from sfumato.diffusion.schedules import build_schedule
 from sfumato.errors import RunError
 from sfumato.models import read_description
 from sfumato.reports.curves import distance_panels, loss_panels
 from sfumato.training.measurements import best_of, read_metrics
-from sfumato.training.runs import read_record
+from sfumato.training.run_directory import read_record
 from sfumato.utils.files import read_tensors, write_tensors
 from sfumato.utils.pictures import plot
 
@@ -24,9 +24,9 @@ LONG_JSON = '{"format": ' + "1" * 5000 + "}"
 
 
 @pytest.mark.parametrize("text", [DEEP_JSON, LONG_JSON, "{", '"', "nul"], ids=["deep", "long", "cut", "text", "word"])
-def test_json_that_is_none_is_told(text: str, tmp_path: Path) -> None:
+def test_json_that_is_invalid_is_reported(text: str, tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(text)
-    with pytest.raises(RunError, match=r"config.json is not JSON that sfumato wrote"):
+    with pytest.raises(RunError, match=r"config.json is not valid JSON"):
         read_description(tmp_path)
 
 
@@ -35,9 +35,9 @@ def test_json_that_is_none_is_told(text: str, tmp_path: Path) -> None:
     ["a = " + "[" * 5000, "a = " + "1" * 5000, "a = ", "a = {" * 900],
     ids=["deep", "long", "cut", "tables"],
 )
-def test_toml_that_is_none_is_told(text: str, tmp_path: Path) -> None:
+def test_toml_that_is_invalid_is_reported(text: str, tmp_path: Path) -> None:
     (tmp_path / "config.toml").write_text(text)
-    with pytest.raises(RunError, match=r"config.toml is not TOML that sfumato wrote"):
+    with pytest.raises(RunError, match=r"config.toml is not valid TOML"):
         read_record(tmp_path)
 
 
@@ -52,9 +52,9 @@ def test_toml_that_is_none_is_told(text: str, tmp_path: Path) -> None:
     ids=["many", "deep", "quoted", "in one table"],
 )
 def test_toml_that_would_take_long_is_not_parsed(text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sfumato.training.runs.tomllib.loads", None)
+    monkeypatch.setattr("sfumato.training.run_directory.tomllib.loads", None)
     (tmp_path / "config.toml").write_text(text)
-    with pytest.raises(RunError, match=r"config.toml has more settings than a run can have"):
+    with pytest.raises(RunError, match=r"config.toml has too many settings for a run"):
         read_record(tmp_path)
 
 
@@ -87,7 +87,7 @@ ODD = [
 
 
 @pytest.mark.parametrize("line", [*map(json.dumps, ODD), DEEP_JSON, LONG_JSON, '{"images": 1e999}'])
-def test_odd_lines_among_the_measurements_are_passed_over(line: str, tmp_path: Path) -> None:
+def test_odd_lines_among_the_measurements_are_skipped(line: str, tmp_path: Path) -> None:
     good = [TRAIN, HELDOUT, EVALUATION]
     (tmp_path / "metrics.jsonl").write_text("\n".join([line, *map(json.dumps, good), line]) + "\n")
     assert read_metrics(tmp_path) == good
@@ -95,7 +95,7 @@ def test_odd_lines_among_the_measurements_are_passed_over(line: str, tmp_path: P
 
 def test_measurements_at_other_noise_levels_are_drawn(tmp_path: Path) -> None:
     lines = [HELDOUT, HELDOUT | {"images": 8, "by_time": {"0.25": 0.2}}, EVALUATION | {"distance": 0}]
-    panels = [*loss_panels(lines, schedule_for("linear")), *distance_panels(lines)]
+    panels = [*loss_panels(lines, build_schedule("linear")), *distance_panels(lines)]
     plot(panels, tmp_path / "curves.png")
     assert (tmp_path / "curves.png").stat().st_size > 0
     assert best_of(lines) is not None

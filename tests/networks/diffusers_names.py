@@ -1,4 +1,4 @@
-"""The weights of our UNet under the names that diffusers gives to those of its `UNet2DModel`."""
+"""The weights of the UNet under the names of `UNet2DModel` of diffusers."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""The network is told of every column, and what is not known is not the same as the mean or the first value."""
+"""Every column is an input of the network, and unknown differs from the mean and from the first category."""
 
 import math
 from collections.abc import Iterator
@@ -106,19 +106,19 @@ def test_a_network_of_classes_has_no_weights_for_columns() -> None:
 @pytest.mark.parametrize(
     ("config", "labels", "message"),
     [
-        (TOLD, torch.tensor([0, 1]), r"labels of shape \(2,\) were given to a network made for 4 columns.*\(n, 4\)"),
-        (TOLD, torch.zeros(2, 3), r"labels of shape \(2, 3\) were given to a network made for 4 columns"),
-        (TINY, torch.zeros(2, 1), r"labels of shape \(2, 1\) were given to a network made for 3 classes.*\(n,\)"),
+        (TOLD, torch.tensor([0, 1]), r"labels of shape \(2,\) were given to a network with 4 columns.*\(n, 4\)"),
+        (TOLD, torch.zeros(2, 3), r"labels of shape \(2, 3\) were given to a network with 4 columns"),
+        (TINY, torch.zeros(2, 1), r"labels of shape \(2, 1\) were given to a network with 3 classes.*\(n,\)"),
     ],
 )
-def test_labels_of_another_kind_are_refused(config: UNetConfig, labels: Tensor, message: str) -> None:
+def test_labels_of_another_kind_are_rejected(config: UNetConfig, labels: Tensor, message: str) -> None:
     with pytest.raises(LabelError, match=message):
         UNet(config)(*inputs(2, 4, 4), labels)
 
 
 @pytest.mark.parametrize(("classes", "columns"), [(2, (0,)), (0, (3, -1))])
-def test_a_network_of_classes_and_columns_or_of_less_than_no_values_is_refused(
+def test_a_network_of_classes_and_columns_or_of_less_than_no_values_is_rejected(
     classes: int, columns: tuple[int, ...]
 ) -> None:
-    with pytest.raises(ConfigError, match="do not go together"):
+    with pytest.raises(ConfigError, match="cannot be combined"):
         UNetConfig(1, 8, (1,), 1, (), 0.0, classes, columns)

@@ -1,4 +1,4 @@
-"""The promises of the ConvNet alone, and of its blocks."""
+"""The ConvNet and its blocks."""
 
 import math
 from collections.abc import Iterator
@@ -22,7 +22,7 @@ from sfumato.networks.convblocks import (
     Stem,
 )
 from sfumato.networks.convnet import ConvNet, ConvNetConfig
-from sfumato.networks.region import MOST_SHAPES, Region
+from sfumato.networks.region import MAX_SHAPES, Region
 from sfumato.utils.shapes import UNLABELLED
 
 from .test_unet import filled
@@ -68,7 +68,7 @@ def test_images_of_any_size_keep_it(height: int, width: int, patch: int) -> None
     assert output.std() > 0.1
 
 
-def test_every_weight_that_is_told_of_columns_gets_a_gradient() -> None:
+def test_every_weight_of_column_embeddings_gets_a_gradient() -> None:
     network = filled(ConvNet(TOLD))
     rows = torch.tensor([[0.5, 1], [NAN, NAN], [1.0, 0], [NAN, 2]])
     network(*inputs(4, 5, 4), rows).square().sum().backward()
@@ -89,7 +89,7 @@ def test_time_and_class_reach_the_output_at_every_width(width: int) -> None:
 
 
 @pytest.mark.parametrize(("periods", "times"), [(LOG_NOISE_PERIODS, [-1.5, 0.0, 0.3]), (STEP_PERIODS, [0.0, 7, 999])])
-def test_times_are_told_in_waves_from_the_shortest_to_the_longest(periods: Periods, times: list[float]) -> None:
+def test_times_are_reported_in_waves_from_the_shortest_to_the_longest(periods: Periods, times: list[float]) -> None:
     shortest, longest = periods
     waves = [shortest * (longest / shortest) ** (k / 63) for k in range(64)]
     expected = [[f(2 * math.pi * t / wave) for f in (math.sin, math.cos) for wave in waves] for t in times]
@@ -100,7 +100,7 @@ def test_times_are_told_in_waves_from_the_shortest_to_the_longest(periods: Perio
 
 
 @pytest.mark.parametrize(("periods", "scale"), [(LOG_NOISE_PERIODS, 1.0), (STEP_PERIODS, 400.0)])
-def test_near_times_are_told_alike_and_far_ones_apart(periods: Periods, scale: float) -> None:
+def test_near_times_have_similar_embeddings_and_far_ones_different_ones(periods: Periods, scale: float) -> None:
     """Over EDM's c_noise or DDPM's steps: a thousandth of the range changes little, a quarter much."""
     embedding = filled(ConvNet(PLAIN, periods)).embedding
     told = embedding(scale * torch.tensor([0.0, 0.0025, 0.625, 1.25, 2.5]), None, None)
@@ -122,12 +122,12 @@ def test_no_rows_are_rows_of_what_is_not_known_and_every_column_reaches_the_outp
 @pytest.mark.parametrize(
     ("config", "labels", "message"),
     [
-        (PLAIN, torch.tensor([0, 1]), "no classes"),
-        (TINY, torch.zeros(2, 1), r"labels of shape \(2, 1\) were given to a network made for 3 classes.*\(n,\)"),
-        (TOLD, torch.tensor([0, 1]), r"labels of shape \(2,\) were given to a network made for 2 columns.*\(n, 2\)"),
+        (PLAIN, torch.tensor([0, 1]), "network without classes"),
+        (TINY, torch.zeros(2, 1), r"labels of shape \(2, 1\) were given to a network with 3 classes.*\(n,\)"),
+        (TOLD, torch.tensor([0, 1]), r"labels of shape \(2,\) were given to a network with 2 columns.*\(n, 2\)"),
     ],
 )
-def test_labels_of_another_kind_are_refused(config: ConvNetConfig, labels: Tensor, message: str) -> None:
+def test_labels_of_another_kind_are_rejected(config: ConvNetConfig, labels: Tensor, message: str) -> None:
     with pytest.raises(LabelError, match=message):
         ConvNet(config)(*inputs(2, 4, 4), labels)
 
@@ -163,7 +163,7 @@ def test_what_crosses_the_border_of_a_region_is_contiguous_and_so_are_its_gradie
 
 
 @pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")
-def test_every_region_is_compiled_whole_and_says_the_same(unchecked: None) -> None:
+def test_every_region_is_compiled_whole_with_the_same_output(unchecked: None) -> None:
     """Without Inductor, which would take half a minute: whether each is one graph, and what that computes."""
     del unchecked
     network = filled(ConvNet(TINY))
@@ -173,7 +173,7 @@ def test_every_region_is_compiled_whole_and_says_the_same(unchecked: None) -> No
     for module in network.modules():
         if isinstance(module, Region):
             module.compile(dynamic=False, fullgraph=True, backend="eager")
-    with torch._dynamo.config.patch(recompile_limit=MOST_SHAPES):
+    with torch._dynamo.config.patch(recompile_limit=MAX_SHAPES):
         torch.testing.assert_close(network(*given), expected)
 
 
@@ -232,19 +232,19 @@ def test_stem_and_head_lay_patches_out_alike(patch: int) -> None:
     [
         ({"width": 3}, "a width of at least 4"),
         ({"multipliers": (), "blocks": ()}, "at least one level"),
-        ({"multipliers": (1, 0)}, "all positive"),
-        ({"blocks": (1, 0)}, "all positive"),
-        ({"patch": 0}, "all positive"),
+        ({"multipliers": (1, 0)}, "positive numbers"),
+        ({"blocks": (1, 0)}, "positive numbers"),
+        ({"patch": 0}, "positive numbers"),
         ({"blocks": (1,)}, "one of each for every level"),
         ({"attention_levels": (2,)}, "0 ... 1"),
         ({"attention_levels": (-1,)}, "0 ... 1"),
         ({"width": 48}, "up to 64 channels, or a multiple of 64"),
         ({"augmentation": -1}, "0 or more"),
-        ({"columns": (2,)}, "classes, or columns"),
+        ({"columns": (2,)}, "either classes or columns"),
         ({"classes": 0, "columns": (2, -1)}, "of 0 or more values"),
     ],
 )
-def test_a_network_that_cannot_be_is_refused_with_a_remedy(changes: dict[str, object], remedy: str) -> None:
+def test_an_invalid_network_is_rejected_with_a_remedy(changes: dict[str, object], remedy: str) -> None:
     with pytest.raises(ConfigError) as caught:
         replace(TINY, **changes)  # type: ignore[arg-type]
     assert remedy in caught.value.remedy

@@ -1,4 +1,4 @@
-"""Networks run eagerly, and a person is told, where PyTorch finds no compiler."""
+"""Without a compiler networks run eagerly, and a message is printed."""
 
 import shutil
 import sys
@@ -40,7 +40,7 @@ def test_what_is_missing_is_named(system: str, device: str, is_there: bool, monk
     assert missing_compiler(torch.device(device)) == (None if is_there else title)
 
 
-def test_sampling_goes_on_uncompiled(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_sampling_continues_uncompiled(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr(acceleration, "missing_compiler", lambda _: "Triton")
     monkeypatch.setattr(Region, "compile", lambda *_, **__: pytest.fail("a region is compiled"))
     unet = UNet(UNetConfig(1, 8, (1,), 1, (0,), dropout=0.0, classes=0))
@@ -53,10 +53,11 @@ def test_sampling_goes_on_uncompiled(monkeypatch: pytest.MonkeyPatch, capsys: py
 
 
 @pytest.mark.parametrize(("images", "said"), [(10**6, 1), (100, 0)])
-def test_training_goes_on_uncompiled(images: int, said: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_training_continues_uncompiled(images: int, said: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(engine, "missing_compiler", lambda _: "Triton")
     monkeypatch.setattr(engine, "compile_regions", lambda *_: pytest.fail("a network is compiled"))
     sentences: list[str] = []
     config = TrainConfig("photos", optimization=OptimizationConfig(images=images))
-    engine.prepare(torch.nn.Linear(1, 1), config, tmp_path, sentences.append)
+    network = UNet(UNetConfig(1, 8, (1,), 1, (0,), dropout=0.0, classes=0))
+    engine.prepare(network, config, tmp_path, sentences.append)
     assert sentences == ["The network is not compiled, so training is slower: Triton is not installed."] * said

@@ -1,4 +1,4 @@
-"""The promises that the UNet and the ConvNet make alike."""
+"""Properties of both the UNet and the ConvNet."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -44,7 +44,7 @@ def inputs(count: int, height: int, width: int, dtype: torch.dtype = torch.float
     return torch.randn(count, 2, height, width, dtype=dtype), torch.linspace(-1.5, 1.1, count, dtype=dtype)
 
 
-def test_a_fresh_network_says_nothing(config: Config) -> None:
+def test_a_new_network_returns_zeros(config: Config) -> None:
     assert (network_of(config)(*inputs(2, 5, 4)) == 0).all()
 
 
@@ -79,7 +79,7 @@ def test_no_label_is_the_label_unlabelled(config: Config) -> None:
     assert (network(x, times, torch.zeros(3, dtype=torch.int64)) - none).abs().max() > 0.01
 
 
-def test_told_nothing_is_told_zeros_and_other_numbers_reach_the_output_of_their_image(config: Config) -> None:
+def test_reported_nothing_is_reported_zeros_and_other_numbers_reach_the_output_of_their_image(config: Config) -> None:
     network = filled(network_of(config))
     x, times = inputs(3, 4, 4)
     nothing = network(x, times)
@@ -92,10 +92,10 @@ def test_told_nothing_is_told_zeros_and_other_numbers_reach_the_output_of_their_
         assert (change[[0, 2]] == 0).all()
 
 
-def test_a_network_that_is_never_told_has_no_weights_for_it_and_refuses(config: Config) -> None:
+def test_a_network_that_is_without_augmentation_has_no_weights_for_it_and_rejects(config: Config) -> None:
     network = network_of(replace(config, augmentation=0))
     assert not [name for name, _ in network.named_parameters() if "augmentation" in name]
-    with pytest.raises(ConfigError, match="never told of augmentation"):
+    with pytest.raises(ConfigError, match="no input for the augmentation"):
         network(*inputs(2, 4, 4), None, torch.zeros(2, 9))
 
 

@@ -1,4 +1,4 @@
-"""The UNet against diffusers' weight for weight, and the promises that are its own and its parts'."""
+"""The UNet against diffusers, weight by weight, and its blocks."""
 
 import math
 from collections.abc import Iterator
@@ -125,9 +125,9 @@ def test_groups_divide_the_channels_and_have_four_or_more(channels: int, groups:
     assert groups_of(channels) == groups
 
 
-def test_labels_are_refused_by_a_network_without_classes() -> None:
+def test_labels_are_rejected_by_a_network_without_classes() -> None:
     network = UNet(UNetConfig(2, 8, (1,), 1, (), 0.0, 0))
-    with pytest.raises(LabelError, match="no classes"):
+    with pytest.raises(LabelError, match="network without classes"):
         network(*inputs(2, 4, 4), torch.tensor([0, 1]))
 
 
@@ -159,15 +159,15 @@ def test_the_time_embedding_is_sines_then_cosines_of_falling_frequencies() -> No
     [
         ({"width": 2}, "an even width of at least 4"),
         ({"width": 9}, "an even width of at least 4"),
-        ({"multipliers": ()}, "at least one multiplier"),
-        ({"multipliers": (1, 0)}, "all positive"),
+        ({"multipliers": ()}, "at least one level"),
+        ({"multipliers": (1, 0)}, "positive"),
         ({"blocks": 0}, "one block"),
         ({"attention_levels": (2,)}, "0 ... 1"),
         ({"attention_levels": (-1,)}, "0 ... 1"),
         ({"augmentation": -1}, "0 or more"),
     ],
 )
-def test_a_network_that_cannot_be_is_refused_with_a_remedy(changes: dict[str, object], remedy: str) -> None:
+def test_an_invalid_network_is_rejected_with_a_remedy(changes: dict[str, object], remedy: str) -> None:
     settings = {"image_channels": 1, "width": 8, "multipliers": (1, 2), "blocks": 1, "attention_levels": ()}
     with pytest.raises(ConfigError) as caught:
         UNetConfig(**{**settings, "dropout": 0.0, "classes": 0, **changes})  # type: ignore[arg-type]

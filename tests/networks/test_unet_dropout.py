@@ -1,4 +1,4 @@
-"""Where dropout acts in the UNet's residual block: between the second norm's SiLU and the last convolution."""
+"""Dropout in the UNet's residual block is between the second norm's SiLU and the last convolution."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""The UNet's parts, each compiled on its own: they are whole graphs, agree with eager code and copy at no border."""
+"""The UNet's regions: each is one graph, agrees with eager code and copies nothing at its boundary."""
 
 import importlib.util
 from collections.abc import Callable, Iterator

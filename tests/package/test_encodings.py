@@ -1,4 +1,4 @@
-"""Text files are opened with their encoding: the default is that of the system, which on Windows is not UTF-8."""
+"""Text files are opened with an encoding, since the default is not UTF-8 on Windows."""
 
 import ast
 from collections.abc import Iterator

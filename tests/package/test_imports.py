@@ -1,4 +1,4 @@
-"""Imports run one way: each room knows the rooms below it and no others."""
+"""Imports go one way: each room imports only the rooms in the table."""
 
 import ast
 from collections.abc import Iterator
@@ -14,7 +14,7 @@ SOURCE = Path(sfumato.__file__).parent
 MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
     "utils": {"errors"},
-    "networks": {"errors"},
+    "networks": {"errors", "utils"},
     "data": {"errors", "utils"},
     "diffusion": {"data", "errors", "utils"},
     "models": {"data", "diffusion", "errors", "networks", "utils"},

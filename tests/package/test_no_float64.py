@@ -1,4 +1,4 @@
-"""Devices without float64, such as Apple's, take part: there, no number is one. PyTorch's `meta` stands in for them."""
+"""Devices without float64, such as Apple's, are supported. PyTorch's `meta` device stands in for them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from sfumato.data import Batch, nonleaking
+from sfumato.data import Batch, augmentation
 from sfumato.diffusion.denoiser import PreconditionedDenoiser, predict_velocity
 from sfumato.diffusion.guidance import ClassifierFree, Labelled
 from sfumato.diffusion.schedules import LinearBeta
@@ -18,7 +18,8 @@ from sfumato.networks.unet import UNet, UNetConfig
 from sfumato.sampling.sampler import ImageNoise, sampler_config, trajectory
 from sfumato.sampling.solvers import SOLVERS
 from sfumato.training import step
-from sfumato.training.config import DataConfig, OptimizationConfig, TrainConfig
+from sfumato.training.config import OptimizationConfig, TrainConfig
+from sfumato.training.data_config import DataConfig
 from sfumato.training.state import TrainingState
 
 ATEN = torch.ops.aten
@@ -92,7 +93,7 @@ def test_a_model_learns(optimizer: str, device: torch.device) -> None:
         data=DataConfig(flip=True, augment=0.5),
         optimization=OptimizationConfig(images=80, optimizer=optimizer),
     )
-    state = TrainingState(model(device, nonleaking.AUGMENTATION_FEATURES), config.optimization)
+    state = TrainingState(model(device, augmentation.AUGMENTATION_FEATURES), config.optimization)
     images = torch.zeros(4, 1, 8, 8).to(device)
     step.training_step(state, Batch(images, torch.zeros(4, dtype=torch.int64).to(device)), config)
     assert state.counters.steps == 1

@@ -1,4 +1,4 @@
-"""The article's sampler and DDIM, step by step with diffusers'."""
+"""DDPM's sampler and DDIM, step by step with those of diffusers."""
 
 from typing import Literal
 

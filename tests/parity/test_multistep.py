@@ -1,4 +1,4 @@
-"""DPM-Solver++, UniPC and DEIS, step by step with diffusers'."""
+"""DPM-Solver++, UniPC and DEIS, step by step with those of diffusers."""
 
 from dataclasses import dataclass
 from typing import Literal

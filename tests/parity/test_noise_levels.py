@@ -1,4 +1,4 @@
-"""Samplers that go by the noise level sigma / alpha, Heun's, EDM's and the flow's, step by step with diffusers'."""
+"""Samplers by noise level sigma / alpha (Heun, EDM, flow), step by step with those of diffusers."""
 
 from itertools import pairwise
 from typing import NamedTuple

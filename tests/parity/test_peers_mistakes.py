@@ -14,11 +14,12 @@ from torch import Tensor, nn
 from sfumato.diffusion import analytic
 from sfumato.diffusion.denoiser import Denoiser, PreconditionedDenoiser, predict_data, predict_noise, predict_velocity
 from sfumato.diffusion.guidance import Clipped
-from sfumato.diffusion.loss import MinSNR, UniformTimes
+from sfumato.diffusion.losses import MinSNR
 from sfumato.diffusion.schedules import SCHEDULES, Cosine, LinearBeta, Schedule
+from sfumato.diffusion.time_densities import UniformTimes
 from sfumato.errors import LabelError, SamplingError
 from sfumato.sampling.sampler import sample, trajectory
-from sfumato.sampling.solvers import DDIM, DDPM, SOLVERS, Euler, Heun, Solver, SolverState, solver_for
+from sfumato.sampling.solvers import DDIM, DDPM, SOLVERS, Euler, Heun, Solver, SolverState
 from sfumato.sampling.timesteps import TIME_GRIDS, Discrete, Timesteps, Trailing
 
 LINEAR = LinearBeta()
@@ -84,7 +85,7 @@ RENEWED = {"ddpm": 1.0, "ddim:eta=0.5": 0.25, "dpm-1-sde": 1.0, "dpm-2m-sde": 1.
 @pytest.mark.parametrize("name", [*SOLVERS, "ddim:eta=0.5"])
 def test_mistake_4_the_noise_follows_from_the_clipped_x_0(name: str) -> None:
     """The network says 1.5, clipped to 1: x_s is alpha_s + sigma_s noise, of which a part may be fresh."""
-    solver = solver_for(name)
+    solver = SOLVERS.parse(name)
     timesteps = Trailing()(LINEAR, 6)
     x = torch.full((1, 1, 1, 1), 0.3, dtype=torch.float64)
     noise = ((x - LINEAR.alpha(timesteps[0])) / LINEAR.sigma(timesteps[0])).item()
@@ -127,7 +128,7 @@ def test_mistake_5_the_cosine_is_that_of_its_times_and_finite_at_both_ends() -> 
 
 
 @pytest.mark.parametrize("timesteps", [50, 250, 4000])
-def test_mistake_6_the_linear_betas_are_rescaled_so_that_x_t_is_noise_whatever_t(timesteps: int) -> None:
+def test_mistake_6_the_linear_betas_are_rescaled_so_that_x_t_is_noise_any_t(timesteps: int) -> None:
     """Their sum, and so about -log abar_T, is 10."""
     schedule = LinearBeta(timesteps)
     assert schedule.betas.sum().item() == pytest.approx(LINEAR.betas.sum().item())
@@ -170,7 +171,7 @@ def test_mistake_10_ddims_kept_and_fresh_noise_make_up_sigma_over_any_stride(eta
     assert variances(walked(point(0), DDIM(eta), timesteps)) == pytest.approx(expected, abs=1e-12)
 
 
-def test_mistake_10_an_eta_that_would_take_the_root_of_a_negative_number_is_refused() -> None:
+def test_mistake_10_an_eta_that_would_take_the_root_of_a_negative_number_is_rejected() -> None:
     with pytest.raises(SamplingError, match=r"eta 1.1 is out of range"):
         DDIM(1.1)
 

@@ -1,4 +1,4 @@
-"""Where diffusers and we differ, the exact solution says who is right. A failure may mean that diffusers changed."""
+"""Differences to diffusers, decided by exact solutions. A failure may mean that diffusers changed."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""docs/images.md is true, line by line: each line of its tables has a check here, and each check a line."""
+"""Every row of the tables in docs/images.md has a check here, and every check has a row."""
 
 from __future__ import annotations
 
@@ -29,47 +29,47 @@ PAGE = (Path(__file__).parents[2] / "docs" / "images.md").read_text(encoding="ut
 Check = Callable[[Path], None]
 
 
-def folder(place: Path) -> None:
-    write(place / "a")
-    (place / "a" / "bee" / "0.png").rename(place / "a" / "bee" / "0.PNG")
-    Image.fromarray(PICTURES["bee/1.png"]).save(place / "a" / "bee" / "1.bmp")
-    (place / "a" / "bee" / "1.png").unlink()
-    np.save(place / "a" / "bee" / "2.npy", PICTURES["bee/2.png"])
-    (place / "a" / "bee" / "2.png").unlink()
-    (place / "a" / "horse" / "deep" / "er").mkdir(parents=True)
-    (place / "a" / "horse" / "0.png").rename(place / "a" / "horse" / "deep" / "er" / "0.png")
-    images = load_images(place / "a")
+def folder(tmp: Path) -> None:
+    write(tmp / "a")
+    (tmp / "a" / "bee" / "0.png").rename(tmp / "a" / "bee" / "0.PNG")
+    Image.fromarray(PICTURES["bee/1.png"]).save(tmp / "a" / "bee" / "1.bmp")
+    (tmp / "a" / "bee" / "1.png").unlink()
+    np.save(tmp / "a" / "bee" / "2.npy", PICTURES["bee/2.png"])
+    (tmp / "a" / "bee" / "2.png").unlink()
+    (tmp / "a" / "horse" / "deep" / "er").mkdir(parents=True)
+    (tmp / "a" / "horse" / "0.png").rename(tmp / "a" / "horse" / "deep" / "er" / "0.png")
+    images = load_images(tmp / "a")
     assert {image.tobytes() for image in images.images.numpy()} == {image.tobytes() for image in stacked()}
     assert images.label_names == ("bee", "horse")
 
 
-def archives(place: Path) -> None:
-    write(place / "a")
-    with zipfile.ZipFile(place / "photos.zip", "w") as archive:
+def archives(tmp: Path) -> None:
+    write(tmp / "a")
+    with zipfile.ZipFile(tmp / "photos.zip", "w") as archive:
         for name in sorted(PICTURES):
-            archive.write(place / "a" / name, name)
+            archive.write(tmp / "a" / name, name)
         archive.writestr("../../evil/0.png", png(PICTURES["bee/0.png"]))
-    images = load_images(place / "photos.zip")
+    images = load_images(tmp / "photos.zip")
     holds_the_pictures(images)
-    assert "../../evil/0.png (its path leads out of the archive)" in images.notices[0].text
-    assert not (place / "evil").exists()
+    assert "../../evil/0.png (its path is outside the archive)" in images.notices[0].text
+    assert not (tmp / "evil").exists()
     for suffix, mode in ((".tar", "w"), (".tar.gz", "w:gz"), (".tar.xz", "w:xz"), (".tar.bz2", "w:bz2")):
-        with tarfile.open(place / f"photos{suffix}", mode) as archive_of_a:  # type: ignore[call-overload]
-            archive_of_a.add(place / "a", ".")
-        holds_the_pictures(load_images(place / f"photos{suffix}"))
+        with tarfile.open(tmp / f"photos{suffix}", mode) as archive_of_a:  # type: ignore[call-overload]
+            archive_of_a.add(tmp / "a", ".")
+        holds_the_pictures(load_images(tmp / f"photos{suffix}"))
 
 
-def arrays(place: Path) -> None:
+def arrays(tmp: Path) -> None:
     pictures = stacked()
     labels = [name.split("/")[0] for name in sorted(PICTURES)]
-    np.savez(place / "images.npz", images=pictures, labels=labels)
-    holds_the_pictures(load_images(place / "images.npz"))
-    np.save(place / "images.npy", pictures)
-    holds_the_pictures(load_images(place / "images.npy"), labelled=False)
-    np.save(place / "images.npy", pictures.transpose(0, 2, 3, 1))
-    holds_the_pictures(load_images(place / "images.npy"), labelled=False)
-    np.save(place / "grey.npy", pictures[:, 0])
-    assert np.array_equal(load_images(place / "grey.npy").images[:, 0].numpy(), pictures[:, 0])
+    np.savez(tmp / "images.npz", images=pictures, labels=labels)
+    holds_the_pictures(load_images(tmp / "images.npz"))
+    np.save(tmp / "images.npy", pictures)
+    holds_the_pictures(load_images(tmp / "images.npy"), labelled=False)
+    np.save(tmp / "images.npy", pictures.transpose(0, 2, 3, 1))
+    holds_the_pictures(load_images(tmp / "images.npy"), labelled=False)
+    np.save(tmp / "grey.npy", pictures[:, 0])
+    assert np.array_equal(load_images(tmp / "grey.npy").images[:, 0].numpy(), pictures[:, 0])
 
 
 def hub_table() -> pa.Table:
@@ -80,113 +80,113 @@ def hub_table() -> pa.Table:
     return table.replace_schema_metadata({"huggingface": features})
 
 
-def parquet(place: Path) -> None:
-    pq.write_table(hub_table(), place / "images.parquet", row_group_size=4)
-    holds_the_pictures(load_images(place / "images.parquet"))
-    (place / "shards").mkdir()
+def parquet(tmp: Path) -> None:
+    pq.write_table(hub_table(), tmp / "images.parquet", row_group_size=4)
+    holds_the_pictures(load_images(tmp / "images.parquet"))
+    (tmp / "shards").mkdir()
     for number, part in enumerate((hub_table()[:2], hub_table()[2:])):
-        pq.write_table(part, place / "shards" / f"{number}.parquet")
-    holds_the_pictures(load_images(place / "shards"))
+        pq.write_table(part, tmp / "shards" / f"{number}.parquet")
+    holds_the_pictures(load_images(tmp / "shards"))
 
 
-def hub(place: Path) -> None:
-    write(place / "a" / "train")
-    holds_the_pictures(load_images(f"hf:{place / 'a'}"))
-    holds_the_pictures(load_images(f"hf:{place / 'a'}:train"))
+def hub(tmp: Path) -> None:
+    write(tmp / "a" / "train")
+    holds_the_pictures(load_images(f"hf:{tmp / 'a'}"))
+    holds_the_pictures(load_images(f"hf:{tmp / 'a'}:train"))
 
 
 def digits(_: Path) -> None:
     assert load_images("digits").images.shape == (1797, 1, 8, 8)
 
 
-def modes(place: Path) -> None:
+def modes(tmp: Path) -> None:
     for channels in (1, 3, 4):
         shown = np.full((8, 8, channels), 77, np.uint8)
         alike = {f"{number}.png": shown[:, :, 0] if channels == 1 else shown for number in range(3)}
-        images = load_images(write(place / str(channels), alike))
+        images = load_images(write(tmp / str(channels), alike))
         assert images.image_shape == (channels, 8, 8)
         assert images.images.unique().tolist() == [77]
-    write(place / "3", {"see-through.png": np.zeros((8, 8, 4), np.uint8)})
-    images = load_images(place / "3")
+    write(tmp / "3", {"see-through.png": np.zeros((8, 8, 4), np.uint8)})
+    images = load_images(tmp / "3")
     assert images.images[3].unique().tolist() == [255]
     assert [notice.text for notice in images.notices] == ["1 of 4 images were converted from RGBA to RGB."]
 
 
-def many_channels(place: Path) -> None:
+def many_channels(tmp: Path) -> None:
     for channels in (2, 5, 7):
         pixels = np.random.default_rng(0).integers(256, size=(4, 9, 8, channels), dtype=np.uint8)
-        np.save(place / f"{channels}.npy", pixels)
-        (place / str(channels)).mkdir()
+        np.save(tmp / f"{channels}.npy", pixels)
+        (tmp / str(channels)).mkdir()
         for number, image in enumerate(pixels):
             tifffile.imwrite(
-                place / str(channels) / f"{number}.tif", image, photometric="minisblack", planarconfig="contig"
+                tmp / str(channels) / f"{number}.tif", image, photometric="minisblack", planarconfig="contig"
             )
-        for source in (place / f"{channels}.npy", place / str(channels)):
+        for source in (tmp / f"{channels}.npy", tmp / str(channels)):
             assert np.array_equal(load_images(source).images.numpy(), pixels.transpose(0, 3, 1, 2))
 
 
-def depths(place: Path) -> None:
+def depths(tmp: Path) -> None:
     random = np.random.default_rng(0)
     for name, pixels in {
         "deep": random.integers(65536, size=(3, 8, 8, 3), dtype=np.uint16),
         "deep grey": random.integers(65536, size=(3, 8, 8, 1), dtype=np.uint16),
         "float": random.random((3, 8, 8, 3), dtype=np.float32),
     }.items():
-        np.save(place / f"{name}.npy", pixels)
-        images = load_images(place / f"{name}.npy")
+        np.save(tmp / f"{name}.npy", pixels)
+        images = load_images(tmp / f"{name}.npy")
         for number, image in enumerate(images.floats()):
-            save_image(image, images.depth, place / name / str(number))
-        again = load_images(place / name)
+            save_image(image, images.depth, tmp / name / str(number))
+        again = load_images(tmp / name)
         assert again.images.dtype == images.images.dtype
         difference = again.images.double() - torch.from_numpy(pixels.astype(np.float64)).permute(0, 3, 1, 2)
         assert difference.abs().max() < 1e-6
 
 
-def colours(place: Path) -> None:
-    (place / "a").mkdir()
-    Image.new("RGB", (8, 8), (10, 20, 30)).quantize(2).save(place / "a" / "palette.png")
-    Image.new("CMYK", (8, 8), (0, 255, 255, 0)).save(place / "a" / "cmyk.tif")
-    Image.new("LAB", (8, 8), (255, 128, 128)).save(place / "a" / "lab.tif")
-    images = load_images(place / "a").images
+def colours(tmp: Path) -> None:
+    (tmp / "a").mkdir()
+    Image.new("RGB", (8, 8), (10, 20, 30)).quantize(2).save(tmp / "a" / "palette.png")
+    Image.new("CMYK", (8, 8), (0, 255, 255, 0)).save(tmp / "a" / "cmyk.tif")
+    Image.new("LAB", (8, 8), (255, 128, 128)).save(tmp / "a" / "lab.tif")
+    images = load_images(tmp / "a").images
     assert images[::2, :, 0, 0].tolist() == [[255, 0, 0], [10, 20, 30]]
     assert images[1].min() >= 253
-    (place / "b").mkdir()
+    (tmp / "b").mkdir()
     for number in range(2):
-        Image.new("1", (8, 8), number).save(place / "b" / f"{number}.png")
-    assert load_images(place / "b").images[:, 0, 0, 0].tolist() == [0, 255]
+        Image.new("1", (8, 8), number).save(tmp / "b" / f"{number}.png")
+    assert load_images(tmp / "b").images[:, 0, 0, 0].tolist() == [0, 255]
 
 
-def as_shown(place: Path) -> None:
+def as_shown(tmp: Path) -> None:
     tall = Image.fromarray(np.arange(128, dtype=np.uint8).reshape(16, 8).repeat(3).reshape(16, 8, 3))
     exif = Image.Exif()
     exif[0x0112] = 8
     profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     for number in range(2):
-        tall.transpose(Image.Transpose.ROTATE_270).save(place / f"{number}.png", exif=exif, icc_profile=profile)
-    assert np.array_equal(load_images(place).images[0].permute(1, 2, 0).numpy(), np.asarray(tall))
+        tall.transpose(Image.Transpose.ROTATE_270).save(tmp / f"{number}.png", exif=exif, icc_profile=profile)
+    assert np.array_equal(load_images(tmp).images[0].permute(1, 2, 0).numpy(), np.asarray(tall))
 
 
-def animations(place: Path) -> None:
+def animations(tmp: Path) -> None:
     frames = [Image.new("L", (8, 8), colour) for colour in (10, 200)]
     for number in range(2):
-        frames[0].save(place / f"{number}.gif", save_all=True, append_images=frames[1:])
-    assert load_images(place).images.unique().tolist() == [10]
+        frames[0].save(tmp / f"{number}.gif", save_all=True, append_images=frames[1:])
+    assert load_images(tmp).images.unique().tolist() == [10]
 
 
-def sizes(place: Path) -> None:
-    write(place, {"wide.png": np.zeros((10, 30, 3), np.uint8), "tall.png": np.zeros((50, 20, 3), np.uint8)})
-    assert load_images(place, size=64).image_shape == (3, 64, 64)
+def sizes(tmp: Path) -> None:
+    write(tmp, {"wide.png": np.zeros((10, 30, 3), np.uint8), "tall.png": np.zeros((50, 20, 3), np.uint8)})
+    assert load_images(tmp, size=64).image_shape == (3, 64, 64)
     for fit in ("crop", "pad", "resize"):
-        assert load_images(place, size="64x96", fit=fit).image_shape == (3, 96, 64)  # type: ignore[arg-type]
+        assert load_images(tmp, size="64x96", fit=fit).image_shape == (3, 96, 64)  # type: ignore[arg-type]
     with pytest.raises(DataError, match="--size"):
-        load_images(place)
+        load_images(tmp)
 
 
-def classes(place: Path) -> None:
-    holds_the_pictures(load_images(write(place / "photos")))
+def classes(tmp: Path) -> None:
+    holds_the_pictures(load_images(write(tmp / "photos")))
 
 
-def metadata(place: Path) -> None:
+def metadata(tmp: Path) -> None:
     flat = {name.replace("/", "-"): pixels for name, pixels in PICTURES.items()}
     rows = [{"file_name": name, "species": name.split("-")[0], "age": 1.5 + i} for i, name in enumerate(sorted(flat))]
     csv = "file_name,species,age\n" + "".join(f"{row['file_name']},{row['species']},{row['age']}\n" for row in rows)
@@ -194,7 +194,7 @@ def metadata(place: Path) -> None:
         f'{{"file_name": "{r["file_name"]}", "species": "{r["species"]}", "age": {r["age"]}}}\n' for r in rows
     )
     for suffix, text in ((".csv", csv), (".jsonl", jsonl), (".parquet", None)):
-        root = write(place / suffix.removeprefix("."), flat)
+        root = write(tmp / suffix.removeprefix("."), flat)
         if text is None:
             pq.write_table(pa.Table.from_pylist(rows), root / "metadata.parquet")
         else:
@@ -204,135 +204,133 @@ def metadata(place: Path) -> None:
         assert [column.name for column in both.columns] == ["species", "age"]
 
 
-def shards(place: Path) -> None:
-    (place / "shards").mkdir()
+def shards(tmp: Path) -> None:
+    (tmp / "shards").mkdir()
     for shard in range(2):
-        with tarfile.open(place / "shards" / f"{shard}.tar", "w") as archive:
+        with tarfile.open(tmp / "shards" / f"{shard}.tar", "w") as archive:
             for name in sorted(PICTURES)[3 * shard : 3 * shard + 3]:
                 stem = name.replace("/", "-").removesuffix(".png")
                 for suffix, content in (("png", png(PICTURES[name])), ("cls", name.split("/")[0].encode())):
                     member = tarfile.TarInfo(f"{stem}.{suffix}")
                     member.size = len(content)
                     archive.addfile(member, io.BytesIO(content))
-    holds_the_pictures(load_images(place / "shards"))
+    holds_the_pictures(load_images(tmp / "shards"))
 
 
-def npz_layouts(place: Path) -> None:
+def npz_layouts(tmp: Path) -> None:
     pictures, labels = stacked(), np.array([name.split("/")[0] for name in sorted(PICTURES)])
-    np.savez(place / "arr.npz", pictures, labels)
-    np.savez(place / "keras.npz", x_train=pictures, y_train=labels, x_test=pictures[:2], y_test=labels[:2])
+    np.savez(tmp / "arr.npz", pictures, labels)
+    np.savez(tmp / "keras.npz", x_train=pictures, y_train=labels, x_test=pictures[:2], y_test=labels[:2])
     places = (labels == "horse").astype(int)
-    np.savez(place / "med.npz", train_images=pictures, train_labels=places[:, None], label_names=["bee", "horse"])
+    np.savez(tmp / "med.npz", train_images=pictures, train_labels=places[:, None], label_names=["bee", "horse"])
     for name in ("arr", "keras", "med"):
-        holds_the_pictures(load_images(place / f"{name}.npz"))
+        holds_the_pictures(load_images(tmp / f"{name}.npz"))
 
 
-def cifar(place: Path) -> None:
-    folder, random = place / "cifar-10-batches-bin", np.random.default_rng(0)
+def cifar(tmp: Path) -> None:
+    folder, random = tmp / "cifar-10-batches-bin", np.random.default_rng(0)
     folder.mkdir()
     pixels = random.integers(256, size=(4, 3, 32, 32), dtype=np.uint8)
     records = b"".join(bytes([number % 2]) + image.tobytes() for number, image in enumerate(pixels))
     for name in ("data_batch_1.bin", "test_batch.bin"):
         (folder / name).write_bytes(records)
     (folder / "batches.meta.txt").write_text("airplane\nbird\n")
-    images = load_images(place)
+    images = load_images(tmp)
     assert np.array_equal(images.images.numpy(), pixels)
     assert images.label_names == ("airplane", "bird")
 
 
-def idx(place: Path) -> None:
+def idx(tmp: Path) -> None:
     pixels = np.random.default_rng(0).integers(256, size=(4, 9, 7), dtype=np.uint8)
     head = b"\0\0\x08\3" + b"".join(size.to_bytes(4, "big") for size in pixels.shape)
-    (place / "train-images-idx3-ubyte.gz").write_bytes(gzip.compress(head + pixels.tobytes()))
-    (place / "train-labels-idx1-ubyte").write_bytes(b"\0\0\x08\1\0\0\0\4" + bytes([5, 7, 5, 7]))
-    images = load_images(place)
+    (tmp / "train-images-idx3-ubyte.gz").write_bytes(gzip.compress(head + pixels.tobytes()))
+    (tmp / "train-labels-idx1-ubyte").write_bytes(b"\0\0\x08\1\0\0\0\4" + bytes([5, 7, 5, 7]))
+    images = load_images(tmp)
     assert np.array_equal(images.images[:, 0].numpy(), pixels)
     assert images.label_names == ("5", "7")
 
 
-def integers(place: Path) -> None:
+def integers(tmp: Path) -> None:
     for dtype in ("int16", "int32", "uint32", "int64"):
         heights = np.arange(300).reshape(3, 10, 10).astype(dtype)
-        np.save(place / f"{dtype}.npy", heights)
-        images = load_images(place / f"{dtype}.npy")
+        np.save(tmp / f"{dtype}.npy", heights)
+        images = load_images(tmp / f"{dtype}.npy")
         assert images.depth.range == (0, 299)
         assert np.array_equal(images.images[:, 0].numpy(), heights)
 
 
-def jpeg_xl(place: Path) -> None:
+def jpeg_xl(tmp: Path) -> None:
     for name, pixels in PICTURES.items():
-        (place / name.replace("/", "-")).with_suffix(".jxl").write_bytes(
-            imagecodecs.jpegxl_encode(pixels, lossless=True)
-        )
-    assert np.array_equal(load_images(place).images.numpy(), stacked())
+        (tmp / name.replace("/", "-")).with_suffix(".jxl").write_bytes(imagecodecs.jpegxl_encode(pixels, lossless=True))
+    assert np.array_equal(load_images(tmp).images.numpy(), stacked())
 
 
-def heic(place: Path) -> None:
+def heic(tmp: Path) -> None:
     heif = pytest.importorskip("pillow_heif")
     for number in range(2):
-        heif.from_pillow(Image.new("RGB", (64, 64), (200, 30, 60))).save(place / f"{number}.HEIC")
-    assert (load_images(place).images[0, :, 32, 32].int() - torch.tensor([200, 30, 60])).abs().max() < 8
+        heif.from_pillow(Image.new("RGB", (64, 64), (200, 30, 60))).save(tmp / f"{number}.HEIC")
+    assert (load_images(tmp).images[0, :, 32, 32].int() - torch.tensor([200, 30, 60])).abs().max() < 8
 
 
-def large_images(place: Path) -> None:
+def large_images(tmp: Path) -> None:
     for number in range(2):
-        Image.new("L", (4000, 3000), 99).save(place / f"{number}.jpg")
-    assert load_images(place, size=8).images.unique().tolist() == [99]
+        Image.new("L", (4000, 3000), 99).save(tmp / f"{number}.jpg")
+    assert load_images(tmp, size=8).images.unique().tolist() == [99]
 
 
-def opacity(place: Path) -> None:
+def opacity(tmp: Path) -> None:
     plain = np.zeros((3, 8, 8, 4), np.uint8)
     plain[..., 0] = 80
-    np.save(place / "plain.npy", plain)
-    images = load_images(place / "plain.npy", size=4)
+    np.save(tmp / "plain.npy", plain)
+    images = load_images(tmp / "plain.npy", size=4)
     assert not images.depth.opacity
     assert images.images[0, :, 0, 0].tolist() == [80, 0, 0, 0]
-    assert load_images(place / "plain.npy", channels="rgba").depth.opacity
-    assert load_images(write(place / "declared", {f"{n}.png": plain[n] for n in range(3)})).depth.opacity
+    assert load_images(tmp / "plain.npy", channels="rgba").depth.opacity
+    assert load_images(write(tmp / "declared", {f"{n}.png": plain[n] for n in range(3)})).depth.opacity
 
 
-def pages(place: Path) -> None:
+def pages(tmp: Path) -> None:
     stack = np.random.default_rng(0).integers(256, size=(5, 16, 16), dtype=np.uint8)
     for number in range(2):
-        tifffile.imwrite(place / f"{number}.tif", stack)
+        tifffile.imwrite(tmp / f"{number}.tif", stack)
     with pytest.raises(DataError, match="--pages"):
-        load_images(place)
-    assert load_images(place, pages="channels").image_shape == (5, 16, 16)
-    assert np.array_equal(load_images(place, pages="images").images[:5, 0].numpy(), stack)
-    assert np.array_equal(load_images(place, pages="first").images[0, 0].numpy(), stack[0])
+        load_images(tmp)
+    assert load_images(tmp, pages="channels").image_shape == (5, 16, 16)
+    assert np.array_equal(load_images(tmp, pages="images").images[:5, 0].numpy(), stack)
+    assert np.array_equal(load_images(tmp, pages="first").images[0, 0].numpy(), stack[0])
 
 
-def values(place: Path) -> None:
-    np.save(place / "12.npy", np.linspace(8, 4088, 3 * 64).reshape(3, 8, 8).astype(np.uint16))
-    assert load_images(place / "12.npy").depth.range == (8, 4088)
-    assert load_images(place / "12.npy", range=(0, 4095)).depth.range == (0, 4095)
+def values(tmp: Path) -> None:
+    np.save(tmp / "12.npy", np.linspace(8, 4088, 3 * 64).reshape(3, 8, 8).astype(np.uint16))
+    assert load_images(tmp / "12.npy").depth.range == (8, 4088)
+    assert load_images(tmp / "12.npy", range=(0, 4095)).depth.range == (0, 4095)
 
 
-def missing(place: Path) -> None:
+def missing(tmp: Path) -> None:
     heights = np.full((3, 8, 8), 5, np.float32)
     heights[:, 0], heights[:, 1], heights[:, 2] = np.nan, -1, 7
-    np.save(place / "heights.npy", heights)
-    images = load_images(place / "heights.npy", nodata=-1)
+    np.save(tmp / "heights.npy", heights)
+    images = load_images(tmp / "heights.npy", nodata=-1)
     assert images.images[0, 0, 0, 0] == pytest.approx((5 * 5 + 7) / 6)
     assert images.depth.range == (5, 7)
 
 
-def splits(place: Path) -> None:
+def splits(tmp: Path) -> None:
     for split in ("train", "val", "test"):
-        write(place / split)
-    images = load_images(place)
+        write(tmp / split)
+    images = load_images(tmp)
     holds_the_pictures(images)
     assert {name: len(others) for name, others in images.others.items()} == {"validation": 6, "test": 6}
-    assert len(load_images(place, split="all")) == 18
+    assert len(load_images(tmp, split="all")) == 18
 
 
-def columns(place: Path) -> None:
+def columns(tmp: Path) -> None:
     flat = {f"{number}.png": pixels for number, pixels in enumerate(PICTURES.values())}
     rows = ["id;age", *(f"{number};{'NA' if number == 5 else f'{number},5'}" for number in range(6))]
-    (write(place, flat) / "labels.csv").write_text("\n".join(rows))
-    (age,) = load_images(place, condition=["age"]).columns
+    (write(tmp, flat) / "labels.csv").write_text("\n".join(rows))
+    (age,) = load_images(tmp, condition=["age"]).columns
     assert str(age) == "age (0.5 to 4.5)"
-    assert load_images(place, condition=["age:class"]).label_names == ("0.5", "1.5", "2.5", "3.5", "4.5")
+    assert load_images(tmp, condition=["age:class"]).label_names == ("0.5", "1.5", "2.5", "3.5", "4.5")
 
 
 SOURCES: dict[str, tuple[Check, ...]] = {
@@ -346,10 +344,10 @@ SOURCES: dict[str, tuple[Check, ...]] = {
     "`.parquet`, or a folder of them": (parquet,),
     "`hf:NAME`, `hf:NAME:SPLIT`": (hub,),
     "`digits`": (digits,),
-    "tables beside the images": (metadata, columns),
+    "tables next to the images": (metadata, columns),
 }
 FORMATS: dict[str, tuple[Check, ...]] = {
-    "what Pillow reads": (folder, animations),
+    "formats of Pillow": (folder, animations),
     "JPEG XL": (jpeg_xl,),
     "HEIC, HEIF": (heic,),
     "8 bits, 16 bits, floats": (depths,),
@@ -365,7 +363,7 @@ DECISIONS: dict[str, tuple[Check, ...]] = {
     "What are the pages of a TIFF?": (pages,),
     "Which values are black and white?": (values,),
     "Which pixels have no data?": (missing,),
-    "Which images are learned?": (splits,),
+    "Which images are used for training?": (splits,),
     "What are the classes?": (classes,),
     "Which table describes the images?": (metadata, columns),
     "What is a column?": (columns,),
@@ -374,21 +372,21 @@ CHECKS = SOURCES | FORMATS | DECISIONS
 
 
 def lines() -> list[str]:
-    """The first cells of all tables of the page."""
+    """The first cell of each row of all tables of the page."""
     rows = [line.split(" | ")[0].removeprefix("| ") for line in PAGE.splitlines() if line.startswith("| ")]
     return [row for row in rows if row not in ("source", "format", "question", "---")]
 
 
 def test_every_line_has_a_check_and_every_check_a_line() -> None:
-    assert lines() == [*CHECKS, "Which encoding do the names in an archive have?"]  # tests/sources/test_names.py
+    assert lines() == [*CHECKS, "Which encoding do the names in an archive have?"]  # tests/sources/test_file_names.py
 
 
 @pytest.mark.parametrize("checks", CHECKS.values(), ids=CHECKS.keys())
-def test_the_line_is_true(checks: tuple[Check, ...], tmp_path: Path) -> None:
+def test_row(checks: tuple[Check, ...], tmp_path: Path) -> None:
     for number, check in enumerate(checks):
         (tmp_path / str(number)).mkdir()
         check(tmp_path / str(number))
 
 
-def test_eight_bits_are_the_usual_depth(tmp_path: Path) -> None:
+def test_the_default_depth_is_8_bits(tmp_path: Path) -> None:
     assert load_images(write(tmp_path)).depth == EIGHT_BITS

@@ -1,4 +1,4 @@
-"""docs/python.md is true: its snippets run as printed, one after the other."""
+"""The snippets of docs/python.md run as printed and in order."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ PAGE = (Path(__file__).parents[2] / "docs" / "python.md").read_text(encoding="ut
 BLOCK = re.compile(r"(?P<remark><!-- not run[^>]*-->\n)?```python\n(?P<body>.*?)```", re.DOTALL)
 
 
-def test_the_snippets_of_the_python_page_run_as_printed(tmp_path: Path) -> None:
+def test_snippets_run_as_printed(tmp_path: Path) -> None:
     bodies = [match["body"] for match in BLOCK.finditer(PAGE) if not match["remark"]]
     assert len(bodies) == PAGE.count("```python") - 1
     script = "\n".join(bodies)
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", script], cwd=tmp_path, check=True, capture_output=True, text=True
     )
-    assert done.stdout == "1797 (1, 8, 8) ('0', '1', '2')\n", "training says nothing where there is no terminal"
+    assert done.stdout == "1797 (1, 8, 8) ('0', '1', '2')\n", "training prints nothing without a terminal"
     assert {"grid.png", "first.png", "runs"} <= {path.name for path in tmp_path.iterdir()}

@@ -1,4 +1,4 @@
-"""The README is true: its commands and snippets run as printed, in the order printed, and its pictures are there."""
+"""The commands and snippets of the README run as printed and in order, and its links exist."""
 
 import re
 import shlex
@@ -18,7 +18,7 @@ BLOCK = re.compile(r"(?P<remark><!--[^>]*-->\n)?```(?P<language>\w+)\n(?P<body>.
 
 
 def commands(run: bool) -> list[list[str]]:
-    """The `sfumato` commands of the console blocks that are run, or of those that are only parsed."""
+    """The `sfumato` commands of the console blocks that are run, or that are only parsed."""
     bodies = [
         match["body"]
         for match in BLOCK.finditer(README)
@@ -32,7 +32,7 @@ def snippets() -> list[str]:
     return [match["body"] for match in BLOCK.finditer(README) if match["language"] == "python"]
 
 
-def test_the_commands_and_then_the_snippets_run_as_printed(tmp_path: Path) -> None:
+def test_commands_and_snippets_run_as_printed(tmp_path: Path) -> None:
     for arguments in commands(run=True):
         subprocess.run([sys.executable, "-m", "sfumato", *arguments], cwd=tmp_path, check=True)
     for snippet in snippets():
@@ -43,10 +43,10 @@ def test_the_commands_and_then_the_snippets_run_as_printed(tmp_path: Path) -> No
 
 @pytest.mark.usefixtures("unchecked")
 @pytest.mark.parametrize("arguments", commands(run=False), ids=shlex.join)
-def test_a_command_that_needs_a_gpu_is_understood(arguments: list[str]) -> None:
+def test_commands_that_are_not_run_can_be_parsed(arguments: list[str]) -> None:
     assert cli.parse(arguments)
 
 
 @pytest.mark.parametrize("name", re.findall(r"\]\(((?!http)[^)#]+)\)", README))
-def test_every_link_and_picture_is_there(name: str) -> None:
+def test_every_link_exists(name: str) -> None:
     assert (ROOT / name).is_file()

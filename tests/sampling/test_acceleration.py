@@ -1,4 +1,4 @@
-"""Accelerated denoisers: the same estimates, whatever wraps the networks, and the given model as it was."""
+"""Accelerated denoisers: the same estimates with any wrappers; the given model does not change."""
 
 from __future__ import annotations
 

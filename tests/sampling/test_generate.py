@@ -1,4 +1,4 @@
-"""Drawing in bulk: batches that fit, and the same images whatever happens on the way."""
+"""Generation of many images: batches that fit into memory, and the same images after retries."""
 
 from __future__ import annotations
 
@@ -74,8 +74,8 @@ def test_where_memory_is_full_batches_are_halved_until_they_fit(
     torch.testing.assert_close(images, sample(exact(), 20, labels=["odd", "even"], steps=4))
     assert sum(steps) == 20 * 4
     said = capsys.readouterr().err
-    assert "10 images at a time do not fit into memory; going on with 5." in said
-    assert "5 images at a time do not fit into memory; going on with 3." in said
+    assert "10 images do not fit into memory; the batch size is now 5." in said
+    assert "5 images do not fit into memory; the batch size is now 3." in said
     assert max(model.batches[-28:]) == 3
     assert model.batches[2] == 10
 
@@ -94,7 +94,7 @@ def test_batches_that_were_drawn_before_memory_was_full_are_not_drawn_again() ->
 
 
 def test_only_where_not_even_one_image_fits_it_fails() -> None:
-    with pytest.raises(OutOfMemoryError, match="Not even one image"):
+    with pytest.raises(OutOfMemoryError, match="One image does not fit"):
         drawn(Cramped(exact(), 0, MemoryError), 5, batch=2)
 
 
@@ -106,7 +106,7 @@ def test_other_errors_are_not_taken_for_full_memory() -> None:
 
 
 @pytest.mark.parametrize("first", [0, 1, 6])
-def test_it_begins_where_it_is_told_to(first: int) -> None:
+def test_it_begins_where_it_is_reported_to(first: int) -> None:
     images = drawn(exact(), 7, batch=3, first=first, labels="odd")
     torch.testing.assert_close(images, sample(exact(), 7, steps=4, labels="odd")[first:])
 
@@ -116,7 +116,7 @@ def test_nothing_is_drawn_if_all_are_there() -> None:
 
 
 @pytest.mark.parametrize("wrong", [{"count": 0}, {"batch": 0}, {"seed": -1}])
-def test_what_cannot_be_is_refused_at_once(wrong: dict[str, int]) -> None:
+def test_what_cannot_be_is_rejected_at_once(wrong: dict[str, int]) -> None:
     arguments: dict[str, int] = {"count": 1} | wrong
     with pytest.raises(SamplingError):
         generate(exact(), sampler=sampler(), **arguments)  # type: ignore[arg-type]
@@ -144,7 +144,7 @@ def test_batches_suit_the_memory_and_the_size_of_images(
     free: int, shape: tuple[int, int, int], expected: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (free, 2 * free))
-    monkeypatch.setattr(bulk, "device_of", lambda _: torch.device("cuda"))
+    monkeypatch.setattr(Denoiser, "device", torch.device("cuda"))
     assert default_batch(analytic.gaussian(LinearBeta(), torch.zeros(shape), 1.0)) == expected
 
 

@@ -1,4 +1,4 @@
-"""The adaptive integrator: its tableau in rational numbers, its error control on equations with known solutions."""
+"""The adaptive integrator: its coefficients as rational numbers, and its error control with known solutions."""
 
 import math
 from collections.abc import Callable, Iterator
@@ -68,7 +68,7 @@ def met(b: list[Fraction], tree: Tree) -> bool:
     return sum(x * w for x, w in zip(b, weights_of(tree), strict=True)) == Fraction(1, gamma(tree))
 
 
-def test_there_are_as_many_trees_as_the_books_say() -> None:
+def test_the_number_of_trees_is_that_of_the_literature() -> None:
     assert [len(trees(order)) for order in range(1, 7)] == [1, 1, 2, 4, 9, 20]
 
 
@@ -78,7 +78,7 @@ def test_a_result_has_its_order_and_no_more(b: list[Fraction], order: int) -> No
     assert not all(met(b, tree) for tree in trees(order + 1))
 
 
-def test_a_stage_is_where_its_weights_say() -> None:
+def test_a_stage_is_at_the_sum_of_its_weights() -> None:
     assert [sum(row) for row in A] == exact(ode.NODES)
 
 
@@ -232,23 +232,23 @@ def test_a_short_way_is_gone_as_any_wherever_it_begins(start: float, end: float)
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf])
-def test_a_field_that_is_not_finite_is_refused(value: float) -> None:
+def test_a_field_that_is_not_finite_is_rejected(value: float) -> None:
     field = Counted(lambda _, x: torch.full_like(x, value))
-    with pytest.raises(SamplingError, match=r"cannot meet rtol 1e-05 and atol 1e-05 \(at 0 on the way from 0 to 1\)"):
+    with pytest.raises(SamplingError, match=r"cannot reach rtol 1e-05 and atol 1e-05 \(at 0 between 0 and 1\)"):
         integrate(field, torch.ones(1, 1), 0.0, 1.0, rtol=1e-5, atol=1e-5)
     assert len(field.visited) < 150
 
 
-def test_a_wall_is_refused_where_it_stands() -> None:
+def test_a_wall_is_rejected_where_it_stands() -> None:
     """dx/du = 1 / (1 - u)^2 is infinite at u = 1."""
-    with pytest.raises(SamplingError, match=r"at 0\.99|at 1 on"):
+    with pytest.raises(SamplingError, match=r"at 0\.99|at 1 between"):
         integrate(lambda _, x: x**2, torch.ones(1, 1, dtype=torch.float64), 0.0, 2.0, rtol=1e-6, atol=1e-6)
 
 
 @pytest.mark.parametrize(
     ("rtol", "atol"), [(0.0, 1e-5), (1e-5, 0.0), (-1.0, 1.0), (math.nan, 1.0), (math.inf, 1.0), (1.0, math.inf)]
 )
-def test_tolerances_that_are_not_positive_are_refused(rtol: float, atol: float) -> None:
+def test_tolerances_that_are_not_positive_are_rejected(rtol: float, atol: float) -> None:
     with pytest.raises(SamplingError, match="Choose both above 0"):
         integrate(lambda _, x: x, torch.ones(1, 1), 0.0, 1.0, rtol=rtol, atol=atol)
     with pytest.raises(SamplingError, match="Choose both above 0"):

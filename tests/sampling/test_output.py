@@ -1,4 +1,4 @@
-"""Samples on disk: what is written is read back by our own sources, to the last bit."""
+"""Samples on disk are read back exactly by the data sources."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import torch
 from images import noise
 from sfumato.data import load_images
 from sfumato.data.conditions import Category
-from sfumato.data.sources.decode import pixels_of, shape_of
+from sfumato.data.sources.decode import decode_pixels, read_info
 from sfumato.sampling.output import write_samples
 from sfumato.sampling.writers import save_image
 from sfumato.utils.depth import EIGHT_BITS, SIXTEEN_BITS, Depth
@@ -34,9 +34,9 @@ def test_an_image_is_read_back_exactly(depth: Depth, channels: int, size: tuple[
     image = samples(depth, channels, *size)
     file = save_image(image, depth, tmp_path / "folder" / "000000")
     content = file.read_bytes()
-    shape = shape_of(content)
+    shape = read_info(content)
     assert (shape.height, shape.width, shape.channels, shape.dtype) == (*size, channels, depth.dtype)
-    assert np.array_equal(pixels_of(content), depth.to_pixels(image).permute(1, 2, 0).numpy())
+    assert np.array_equal(decode_pixels(content), depth.to_pixels(image).permute(1, 2, 0).numpy())
 
 
 @pytest.mark.parametrize("depth", DEPTHS, ids=str)
@@ -61,7 +61,7 @@ def test_samples_of_an_archive_are_data_again(depth: Depth, channels: int, tmp_p
     assert read.labels.tolist() == [0, 1, 1, 0]
 
 
-def test_the_suffix_says_what_it_is(tmp_path: Path) -> None:
+def test_the_suffix_chooses_the_format(tmp_path: Path) -> None:
     assert save_image(samples(EIGHT_BITS, 3, 4, 4), EIGHT_BITS, tmp_path / "a").name == "a.png"
     assert save_image(samples(EIGHT_BITS, 5, 4, 4), EIGHT_BITS, tmp_path / "a").name == "a.tif"
     assert save_image(samples(FLOATS, 1, 4, 4), FLOATS, tmp_path / "a").name == "a.tif"

@@ -1,15 +1,16 @@
-"""The loop, the seeds of each image, labels, and what sampling must leave untouched."""
+"""The sampling loop, the seeds of the images, and labels."""
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from sampling.toy_models import CORNERS, LINEAR, brief, corners, unlabelled
 from sfumato.diffusion import analytic
-from sfumato.diffusion.denoiser import Denoiser, PreconditionedDenoiser, predict_noise
+from sfumato.diffusion.denoiser import Denoiser
 from sfumato.diffusion.guidance import ClassifierFree
 from sfumato.diffusion.schedules import Flow, LinearBeta, Shifted, VarianceExploding, ZeroTerminal
 from sfumato.errors import LabelError, SamplingError, SfumatoError
@@ -21,44 +22,10 @@ from sfumato.sampling.sampler import (
     resolve_labels,
     sample,
     sample_batches,
-    sampler_config,
     trajectory,
 )
 from sfumato.sampling.solvers import DDPM, SOLVERS, NoiseSource, Solver, SolverState, Step
 from sfumato.utils.shapes import Times
-
-LINEAR = LinearBeta()
-CORNERS = torch.tensor([[1.0, -1, -1, -1], [-1, 1, -1, -1], [-1, -1, 1, -1], [-1, -1, -1, 1], [1, 1, 1, 1]]).reshape(
-    5, 1, 2, 2
-)
-"""A data set of five images."""
-
-
-def corners() -> analytic.Mixture:
-    """The data set's exact denoiser: three images are of class "odd", two of class "even"."""
-    return analytic.images(LINEAR, CORNERS, torch.tensor([0, 1, 0, 1, 0]), ("odd", "even"))
-
-
-def unlabelled() -> analytic.Mixture:
-    """The exact denoiser of a Gaussian that hardly reaches the data's limits."""
-    return analytic.gaussian(LINEAR, torch.full((1, 2, 2), 0.2), 0.04)
-
-
-class Wet(nn.Module):
-    """A network with dropout in a part of its own."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.dropout = nn.Dropout(0.5)
-        self.frozen = nn.Dropout(0.5).eval()
-
-    def forward(self, x: Tensor, times: Tensor, labels: Tensor | None) -> Tensor:  # noqa: ARG002
-        """Half of the input, at random."""
-        return self.frozen(self.dropout(x))  # type: ignore[no-any-return]
-
-
-def wet() -> PreconditionedDenoiser:
-    return PreconditionedDenoiser(Wet(), LINEAR, predict_noise, (1, 2, 2))
 
 
 class Recorded(Solver):
@@ -87,11 +54,6 @@ class Recorded(Solver):
 def trailing(steps: int, schedule: LinearBeta = LINEAR) -> Tensor:
     """Stops on the steps of a schedule."""
     return time_grids.Trailing()(schedule, steps)
-
-
-def brief(steps: int = 2) -> SamplerConfig:
-    """A route of few steps."""
-    return sampler_config(LINEAR, solver="ddpm", time_grid="trailing", steps=steps)
 
 
 def route_from(t: float) -> SamplerConfig:
@@ -153,7 +115,7 @@ def test_the_default_needs_at_most_20_evaluations() -> None:
         assert calls <= 20
 
 
-def test_a_trajectory_yields_every_stop_and_ends_with_the_result() -> None:
+def test_a_trajectory_yields_every_state_and_ends_with_the_result() -> None:
     grid, noise = trailing(5), ImageNoise(0, [0, 1], (1, 2, 2))
     x = noise()
     moments = list(trajectory(corners(), x, grid, DDPM(), noise))
@@ -165,7 +127,7 @@ def test_a_trajectory_yields_every_stop_and_ends_with_the_result() -> None:
 
 
 @pytest.mark.parametrize("memory", [0, 1, 3])
-def test_a_solver_is_handed_the_stops_behind_it_the_latest_first(memory: int) -> None:
+def test_a_solver_is_handed_the_previous_states_newest_first(memory: int) -> None:
     solver, noise = Recorded(memory), ImageNoise(0, [0, 1], (1, 2, 2))
     list(trajectory(corners(), noise(), trailing(6), solver, noise))
     assert [len(past) for past in solver.pasts] == [min(step, memory) for step in range(6)]
@@ -174,7 +136,7 @@ def test_a_solver_is_handed_the_stops_behind_it_the_latest_first(memory: int) ->
             assert moment is solver.moments[step - back]
 
 
-def test_many_samples_have_the_moments_of_their_law() -> None:
+def test_many_samples_have_the_moments_of_their_distribution() -> None:
     """4000 images of four pixels of N(0.2, 0.2^2), at 200 steps, against the law that the recursion gives."""
     mean, deviation = 0.2, 0.2
     images = sample(unlabelled(), 4000, steps=200, batch=4000, solver=DDPM("large"), time_grid="trailing")
@@ -187,7 +149,7 @@ def test_many_samples_have_the_moments_of_their_law() -> None:
 
 
 @pytest.mark.parametrize("steps", [250, 50])
-def test_the_exact_denoiser_of_a_data_set_draws_its_images_and_all_of_them(steps: int) -> None:
+def test_the_analytic_denoiser_of_a_data_set_draws_its_images_and_all_of_them(steps: int) -> None:
     images = sample(corners(), 60, steps=steps, solver="ddpm", time_grid="trailing")
     distances = torch.cdist(images.flatten(1), CORNERS.flatten(1))
     assert distances.amin(1).max() < 1e-4
@@ -196,14 +158,14 @@ def test_the_exact_denoiser_of_a_data_set_draws_its_images_and_all_of_them(steps
 
 @pytest.mark.parametrize(("label", "members"), [("odd", {0, 2, 4}), ("even", {1, 3})])
 @pytest.mark.parametrize("scale", [1.0, 2.0])
-def test_images_are_of_the_class_that_was_asked(label: str, members: set[int], scale: float) -> None:
+def test_images_are_of_the_class_that_was_requested(label: str, members: set[int], scale: float) -> None:
     images = sample(ClassifierFree(corners(), scale), 24, labels=label, steps=50, solver="ddpm", time_grid="trailing")
     distances = torch.cdist(images.flatten(1), CORNERS.flatten(1))
     assert distances.amin(1).max() < 1e-4
     assert set(distances.argmin(1).tolist()) == members
 
 
-def test_several_labels_take_turns_through_the_batches() -> None:
+def test_several_labels_are_repeated_in_turn_through_the_batches() -> None:
     images = sample(
         corners(), 10, labels=["odd", "even", "even"], steps=50, batch=4, solver="ddpm", time_grid="trailing"
     )
@@ -225,7 +187,7 @@ def test_images_are_in_range_even_if_the_estimates_are_not_clipped(mean: float, 
     assert sample(model, 2, clip="none", solver="ddim", steps=2).flatten().tolist() == [expected, expected]
 
 
-def test_without_a_word_on_it_the_seed_is_0_and_a_batch_has_64_images() -> None:
+def test_by_default_the_seed_is_0_and_a_batch_has_64_images() -> None:
     together = torch.cat([images for images, _ in sample_batches(unlabelled(), 65, brief(), seed=0, batch=64)])
     batches = [images for images, _ in sample_batches(unlabelled(), 65, brief())]
     assert [len(images) for images in batches] == [64, 1]
@@ -244,7 +206,7 @@ def test_batches_cover_the_count_and_carry_their_labels() -> None:
     assert [labels for _, labels in sample_batches(corners(), 2, brief(), batch=1)] == [None, None]
 
 
-def test_progress_is_told_once_a_step_for_every_image() -> None:
+def test_progress_is_reported_once_per_step_for_every_image() -> None:
     told: list[int] = []
     for _ in sample_batches(unlabelled(), 5, brief(3), batch=4, on_step=told.append):
         pass
@@ -255,14 +217,18 @@ def test_progress_is_told_once_a_step_for_every_image() -> None:
 
 
 REFUSED: list[tuple[dict[str, object], type[SfumatoError], str]] = [
-    ({"count": 0}, SamplingError, "0 images"),
-    ({"count": -3}, SamplingError, "-3 images"),
-    ({"batch": 0}, SamplingError, "batches of 0 images"),
-    ({"time_grid": "trailing", "steps": 1001}, SamplingError, "1001 sampling steps.*Choose 1 to 1000"),
-    ({"steps": 0}, SamplingError, "0 sampling steps.*Choose at least 1"),
-    ({"solver": "unipc-3", "steps": 3}, SamplingError, "unipc-3 .*in 3 steps.*at least 4, or among: ddpm, ddim"),
-    ({"solver": "dpm-2m", "steps": 1}, SamplingError, "dpm-2m .*in 1 steps.*at least 3"),
-    ({"solver": "dpm-2m", "steps": 2}, SamplingError, "dpm-2m .*in 2 steps.*at least 3"),
+    ({"count": 0}, SamplingError, "number of images is 0"),
+    ({"count": -3}, SamplingError, "number of images is -3"),
+    ({"batch": 0}, SamplingError, "the batch size is 0"),
+    ({"time_grid": "trailing", "steps": 1001}, SamplingError, "sampling steps is 1001.*Choose 1 to 1000"),
+    ({"steps": 0}, SamplingError, "sampling steps is 0.*Choose 1 to"),
+    (
+        {"solver": "unipc-3", "steps": 3},
+        SamplingError,
+        "3 sampling steps .*unipc-3.*at least 4 steps, or among the solvers: ddpm",
+    ),
+    ({"solver": "dpm-2m", "steps": 1}, SamplingError, "1 sampling steps .*dpm-2m.*at least 3"),
+    ({"solver": "dpm-2m", "steps": 2}, SamplingError, "2 sampling steps .*dpm-2m.*at least 3"),
     ({"solver": "ddpmm"}, SamplingError, "solver 'ddpmm' is unknown.*ddpm, ddim"),
     ({"time_grid": "trail"}, SamplingError, "grid 'trail' is unknown.*uniform, trailing"),
     ({"clip": "hard"}, SamplingError, "clipping 'hard' is unknown.*static, dynamic, none"),
@@ -275,19 +241,17 @@ REFUSED: list[tuple[dict[str, object], type[SfumatoError], str]] = [
 
 
 @pytest.mark.parametrize(("request_", "error", "message"), REFUSED)
-def test_what_cannot_be_sampled_is_refused(
-    request_: dict[str, object], error: type[SfumatoError], message: str
-) -> None:
+def test_invalid_requests_are_rejected(request_: dict[str, object], error: type[SfumatoError], message: str) -> None:
     with pytest.raises(error, match=message):
         sample(corners(), **{"count": 2, "solver": "ddim", "steps": 2, **request_})  # type: ignore[arg-type]
 
 
-def test_a_discrete_grid_of_a_model_in_continuous_time_is_refused() -> None:
-    with pytest.raises(SamplingError, match=r"trailing stops .* continuous.*uniform, karras, logsnr"):
+def test_a_discrete_grid_of_a_model_in_continuous_time_is_rejected() -> None:
+    with pytest.raises(SamplingError, match=r"trailing needs a schedule with timesteps.*uniform, karras, logsnr"):
         sample(analytic.gaussian(Flow(), torch.zeros(1, 1, 1), 1.0), 2, time_grid="trailing")
 
 
-def test_batches_are_refused_before_the_first_is_asked_for() -> None:
+def test_batches_are_rejected_before_the_first_is_requested() -> None:
     with pytest.raises(LabelError, match="rose"):
         sample_batches(corners(), 2, brief(), labels="rose")
 
@@ -310,7 +274,7 @@ def test_a_label_is_the_place_of_its_name() -> None:
 @pytest.mark.parametrize(
     "solver", [*(name for name in SOLVERS if name != "adaptive"), "ddim:eta=0.5", "heun:churn=0.2"]
 )
-def test_an_image_is_the_same_whatever_the_batch_and_the_count(solver: str) -> None:
+def test_an_image_is_the_same_for_any_batch_and_count(solver: str) -> None:
     """peers.md mistake 13; the adaptive solver alone shares its steps over a batch, and keeps to its tolerance."""
     steps, tolerance = (1, 1e-4) if solver == "adaptive" else (6, 1e-6)
 
@@ -327,82 +291,3 @@ def test_seeds_and_indices_that_differ_give_images_that_differ() -> None:
     )
     distances = torch.cdist(images.flatten(1), images.flatten(1)) + torch.eye(len(images))
     assert distances.min() > 1e-3
-
-
-# What sampling leaves untouched
-
-
-def modes(model: nn.Module) -> list[bool]:
-    return [part.training for part in model.modules()]
-
-
-def test_dropout_is_off_and_every_part_gets_its_mode_back() -> None:
-    model = wet().train()
-    model.network.frozen.eval()  # type: ignore[union-attr]
-    before = modes(model)
-    assert (sample(model, 4, solver="ddim", steps=5) == sample(wet().eval(), 4, solver="ddim", steps=5)).all()
-    assert modes(model) == before
-    assert set(before) == {True, False}
-
-
-def test_a_guided_model_gets_its_mode_back() -> None:
-    inner = corners().eval()
-    sample(ClassifierFree(inner, 2.0), 2, labels=inner.label_names, solver="ddim", steps=2)
-    assert not inner.training
-
-
-class Broken(Solver):
-    """A solver that fails."""
-
-    def step(self, *_: object) -> Step:
-        """Fails."""
-        raise ZeroDivisionError
-
-
-def stopped_early(model: Denoiser) -> None:
-    next(batches := sample_batches(model, 2, brief(), batch=1))
-    batches.close()  # type: ignore[attr-defined]
-
-
-def failing(model: Denoiser) -> None:
-    with pytest.raises(ZeroDivisionError):
-        sample(model, 2, steps=2, solver=Broken())
-
-
-@pytest.mark.parametrize("interrupted", [stopped_early, failing])
-def test_an_interrupted_sample_gives_the_mode_back_too(interrupted: Callable[[Denoiser], None]) -> None:
-    model = wet().train()
-    interrupted(model)
-    assert model.training
-    assert model.network.training
-
-
-@pytest.fixture
-def torch_generator() -> Iterator[Tensor]:
-    """The state of torch's own generator before the test."""
-    with torch.random.fork_rng():
-        yield torch.get_rng_state()
-
-
-def test_torchs_own_generator_is_not_touched(torch_generator: Tensor) -> None:
-    sample(wet(), 2, solver="ddim", steps=3)
-    assert (torch.get_rng_state() == torch_generator).all()
-
-
-def test_no_gradients_are_kept_inside_and_none_are_switched_off_outside() -> None:
-    model = PreconditionedDenoiser(Scaled(), LINEAR, predict_noise, (1, 2, 2))
-    for images, _ in sample_batches(model, 2, brief(), batch=1):
-        assert not images.requires_grad
-        assert torch.is_grad_enabled()
-
-
-class Scaled(nn.Module):
-    """A network with a weight."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.ones(()))
-
-    def forward(self, x: Tensor, times: Tensor, labels: Tensor | None) -> Tensor:  # noqa: ARG002
-        """The input, weighed."""
-        return self.weight * x

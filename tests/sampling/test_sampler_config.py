@@ -1,4 +1,4 @@
-"""A route: solver, grid, steps and clipping, by name or as parts."""
+"""Sampler configurations: solver, time grid, steps and clipping, by name or as objects."""
 
 import pytest
 import torch
@@ -26,7 +26,7 @@ def test_in_continuous_time_a_solver_takes_its_usual_steps() -> None:
         assert len(sampler_config(Flow(), solver=name, time_grid="uniform").timesteps) == steps + 1
 
 
-def test_a_route_is_what_its_names_say() -> None:
+def test_a_sampler_is_built_from_names() -> None:
     sampler = sampler_config(LINEAR, solver="ddim:eta=0.5", time_grid="karras:rho=5", steps=9, clip="none")
     assert sampler.solver == DDIM(0.5)
     assert (sampler.timesteps == time_grids.Karras(5.0)(LINEAR, 9)).all()
@@ -38,7 +38,7 @@ def test_a_route_is_what_its_names_say() -> None:
 
 
 @pytest.mark.parametrize("name", SOLVERS)
-def test_the_fewest_steps_of_a_solver_are_taken_and_one_less_is_refused(name: str) -> None:
+def test_the_fewest_steps_of_a_solver_are_taken_and_one_less_is_rejected(name: str) -> None:
     least = SOLVERS[name].min_steps
     assert sample(plain(), 2, solver=name, steps=least).isfinite().all()
     with pytest.raises(SamplingError):
@@ -62,7 +62,7 @@ def test_the_fewest_steps_are_those_in_which_the_order_counts(solver: UniPC | DP
     assert (predictions(solver, least - 1) == predictions(lower, least - 1)).all()
 
 
-def test_a_model_guided_by_a_weaker_one_is_drawn_without_fresh_noise_unless_told_otherwise() -> None:
+def test_a_model_guided_by_a_weaker_one_is_drawn_without_fresh_noise_by_default() -> None:
     by_itself = plain()
     guided = AutoGuided(by_itself, analytic.gaussian(LINEAR, torch.zeros(1, 2, 2), 0.09), 2.0)
     usual = sample(guided, 2, steps=5)
@@ -75,7 +75,7 @@ def test_a_model_guided_by_a_weaker_one_is_drawn_without_fresh_noise_unless_told
     assert torch.equal(sample(by_itself, 2, steps=5), sample(by_itself, 2, steps=5, solver="dpm-2m-sde"))
 
 
-def test_ddpm_takes_all_steps_of_its_schedule_if_nothing_is_said() -> None:
+def test_ddpm_takes_all_steps_of_its_schedule_if_nothing_is_reported() -> None:
     timesteps = sampler_config(LINEAR, solver="ddpm").timesteps
     torch.testing.assert_close(timesteps, time_grids.Trailing()(LINEAR, 1000), rtol=1e-12, atol=1e-15)
 
@@ -86,11 +86,17 @@ def test_a_schedule_of_fewer_steps_than_the_solver_needs_is_sampled_all_the_same
 
 
 def test_too_few_steps_are_answered_with_the_solvers_that_can() -> None:
-    with pytest.raises(SamplingError, match=r"solver unipc-3 .* in 2 steps. Choose at least 4, or among: ddpm, ddim, "):
+    with pytest.raises(
+        SamplingError,
+        match=r"2 sampling steps .* unipc-3. Choose at least 4 steps, or .*: ddpm, ddim, ",
+    ):
         sampler_config(LINEAR, solver="unipc-3", steps=2)
-    with pytest.raises(SamplingError, match=r"in 3 steps.*dpm-2m, "):  # which needs just as many
+    with pytest.raises(SamplingError, match=r"3 sampling steps.*dpm-2m, "):  # which needs just as many
         sampler_config(LINEAR, solver="unipc-3", steps=3)
-    with pytest.raises(SamplingError, match=r"in 3 steps. Choose at least 4, or among: .*dpm-2m, .*unipc-2"):
+    with pytest.raises(
+        SamplingError,
+        match=r"3 sampling steps .* Choose at least 4 steps, or .*: .*dpm-2m, .*unipc-2",
+    ):
         sampler_config(LINEAR, solver="unipc-3", steps=3)
 
 
@@ -98,12 +104,12 @@ def test_too_few_steps_are_answered_with_the_solvers_that_can() -> None:
 @pytest.mark.parametrize(
     ("parts", "message"),
     [
-        ({"solver": 5}, "5 is no solver.*ddpm, ddim"),
-        ({"time_grid": torch.linspace(1, 0, 5)}, "is no grid.*uniform, trailing"),
-        ({"clip": 3}, "3 is no clipping.*static, dynamic, none"),
+        ({"solver": 5}, "5 is not a solver.*ddpm, ddim"),
+        ({"time_grid": torch.linspace(1, 0, 5)}, "is not a time grid.*uniform, trailing"),
+        ({"clip": 3}, "3 is not a clipping.*static, dynamic, none"),
     ],
 )
-def test_what_is_no_part_is_refused_with_the_names_of_those_that_are(parts: dict[str, object], message: str) -> None:
+def test_what_is_no_part_is_rejected_with_the_names_of_those_that_are(parts: dict[str, object], message: str) -> None:
     with pytest.raises(SamplingError, match=message):
         sampler_config(LINEAR, **parts)  # type: ignore[arg-type]
 

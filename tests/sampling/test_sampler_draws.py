@@ -1,4 +1,4 @@
-"""What noise a sampler meets: each image's own stream, a new part of it at each step, and none of it twice."""
+"""The noise of a sampler: a separate stream per image, new numbers at each step."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -89,7 +89,7 @@ def test_a_stochastic_solver_draws_once_a_step_at_most_and_for_each_image_its_ow
 
 
 @pytest.mark.parametrize(("first", "batch"), [(0, 3), (3, 2), (4, 64), (6, 1)])
-def test_going_on_from_an_image_draws_it_and_the_rest(first: int, batch: int) -> None:
+def test_resuming_from_an_image_draws_it_and_the_rest(first: int, batch: int) -> None:
     model = analytic.gaussian(LinearBeta(), torch.zeros(SHAPE), 0.1)
     sampler = default_sampler(model, steps=4)
     whole = sample(model, COUNT, steps=4)

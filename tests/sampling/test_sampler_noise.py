@@ -1,4 +1,4 @@
-"""The noise of each image: a stream of its own."""
+"""The noise of each image is a separate stream."""
 
 import math
 

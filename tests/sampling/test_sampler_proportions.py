@@ -59,7 +59,7 @@ def test_guidance_at_one_and_by_an_equal_leave_the_proportions(guided: type[Clas
     assert chi_square(counts(images, model), COUNT * WEIGHTS) < RARE[4]
 
 
-def test_the_exact_denoiser_of_the_digits_draws_each_digit_as_often_as_there_are() -> None:
+def test_the_analytic_denoiser_of_the_digits_draws_each_digit_as_often_as_there_are() -> None:
     """500 unlabelled samples by default settings, as a network's once had a chi-square of 42 (docs/experiments.md)."""
     digits = load_images("digits")
     assert digits.labels is not None

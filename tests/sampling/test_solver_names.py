@@ -1,4 +1,4 @@
-"""Solvers by name, and what is refused."""
+"""Solvers by name, and invalid solvers."""
 
 import pytest
 
@@ -15,7 +15,6 @@ from sfumato.sampling.solvers import (
     Heun,
     UniPC,
     check_deterministic,
-    solver_for,
 )
 
 
@@ -36,17 +35,17 @@ def test_every_solver_has_a_name_with_its_order() -> None:
 
 
 def test_settings_go_by_name() -> None:
-    assert solver_for("ddpm:variance=large") == DDPM("large")
-    assert solver_for("heun:churn=0.1,churn_noise=1.003") == Heun(0.1, churn_noise=1.003)
-    assert solver_for("unipc-3:variant=bh1") == UniPC(3, "bh1")
+    assert SOLVERS.parse("ddpm:variance=large") == DDPM("large")
+    assert SOLVERS.parse("heun:churn=0.1,churn_noise=1.003") == Heun(0.1, churn_noise=1.003)
+    assert SOLVERS.parse("unipc-3:variant=bh1") == UniPC(3, "bh1")
 
 
-def test_a_retraceable_path_refuses_solvers_that_draw_noise_and_lists_those_that_do_not() -> None:
+def test_a_retraceable_path_rejects_solvers_that_draw_noise_and_lists_those_that_do_not() -> None:
     random = {name for name, solver in SOLVERS.items() if not solver.deterministic}
     assert random == {"ddpm", "dpm-1-sde", "dpm-2m-sde", "dpm-3m-sde"}
     for solver in (*(SOLVERS[name] for name in random), DDIM(0.1), Euler(0.1), Heun(0.1)):
         with pytest.raises(
-            SamplingError, match=r"draws noise.*Choose among: ddim, euler, heun, dpm-1, dpm-2m"
+            SamplingError, match=r"is stochastic.*Choose among: ddim, euler, heun, dpm-1, dpm-2m"
         ) as caught:
             check_deterministic(solver)
         assert not random & set(caught.value.remedy.rstrip(".").removeprefix("Choose among: ").split(", "))
@@ -73,9 +72,9 @@ def test_a_retraceable_path_refuses_solvers_that_draw_noise_and_lists_those_that
     ],
 )
 @pytest.mark.usefixtures("unchecked")
-def test_solvers_that_cannot_be_are_refused_with_what_can(name: str, message: str) -> None:
+def test_invalid_solvers_are_rejected_with_what_can(name: str, message: str) -> None:
     with pytest.raises(SamplingError, match=message):
-        solver_for(name)
+        SOLVERS.parse(name)
 
 
 def test_a_rule_remembers_the_stops_that_it_combines() -> None:
@@ -97,6 +96,6 @@ def test_the_fewest_steps_reach_the_order_and_one_less_does_not(name: str) -> No
     assert solver.default_steps == {"ddpm": 1000, "heun": 10, "adaptive": 1}.get(name, 20)
 
 
-def test_without_a_word_on_it_a_rule_has_the_order_that_suits_it() -> None:
+def test_by_default_a_rule_has_the_order_that_suits_it() -> None:
     assert (DPMSolver().order, DEIS().order, IPNDM().order, UniPC().order) == (2, 3, 4, 3)
     assert UniPC(1).min_steps == 1

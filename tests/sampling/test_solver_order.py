@@ -177,7 +177,7 @@ def test_20_steps_of_the_third_order_are_enough_for_a_gaussian(schedule: Schedul
 
 
 @pytest.mark.parametrize("schedule", WHOLE[:4], ids=lambda one: type(one).__name__)
-def test_one_adaptive_step_is_as_exact_as_asked(schedule: Schedule) -> None:
+def test_one_adaptive_step_is_as_exact_as_requested(schedule: Schedule) -> None:
     """Up to the earliest time, where x0_hat takes over: (sigma / alpha)^2 / 2v there, 2e-4 of DDPM's first step."""
     timesteps = torch.tensor([1.0, schedule.earliest], dtype=torch.float64)
     data = GaussianFlow()

@@ -1,4 +1,4 @@
-"""Step rules against each other, and against their papers' formulas for one step: DDIM's eta, EDM's churn."""
+"""Solvers against each other and against their papers' formulas for one step: DDIM's eta, EDM's churn."""
 
 import math
 from collections.abc import Callable
@@ -104,7 +104,7 @@ def test_a_stop_without_signal_is_left_out(solver: Solver, schedule: Schedule) -
 
 
 @pytest.mark.parametrize("solver", [DPMSolver(2), DPMSolver(3, 1.0), DEIS(3), IPNDM(3)], ids=str)
-def test_a_multistep_rule_looks_back_no_further_than_its_memory(solver: Solver) -> None:
+def test_a_multistep_rule_validations_back_no_further_than_its_memory(solver: Solver) -> None:
     denoiser, x_t, t, s = data(0.25), pixel(0.3), number(0.5), number(0.4)
     past = tuple(SolverState(number(0.5 + 0.1 * back), pixel(0.1 * back), pixel(0.2 / back)) for back in range(1, 5))
     z = pixel(1.0)
@@ -154,7 +154,7 @@ def test_without_eta_no_noise_is_drawn() -> None:
 
 @pytest.mark.parametrize("eta", [-0.1, 1.0001, 2.0, math.nan])
 @pytest.mark.parametrize("make", [DDIM, lambda eta: DPMSolver(2, eta)])
-def test_an_eta_that_would_take_the_root_of_a_negative_number_is_refused(
+def test_an_eta_that_would_take_the_root_of_a_negative_number_is_rejected(
     make: Callable[[float], Solver], eta: float
 ) -> None:
     """peers.md mistake 10: over a stride, sigma_s^2 - v falls below 0 where eta is above 1."""
@@ -247,7 +247,7 @@ def test_there_is_no_noisier_time_than_1(kind: type[Euler], schedule: Schedule) 
 
 
 @pytest.mark.parametrize("churn", [-0.1, 0.42, math.nan])
-def test_churn_out_of_range_is_refused(churn: float) -> None:
+def test_churn_out_of_range_is_rejected(churn: float) -> None:
     for kind in (Euler, Heun):
         with pytest.raises(SamplingError, match=f"churn {churn} is out of range.*0 to 0.4142"):
             kind(churn)
@@ -266,10 +266,8 @@ def test_churn_out_of_range_is_refused(churn: float) -> None:
     ],
     ids=str,
 )
-def test_a_range_or_noise_of_churn_that_makes_no_sense_is_refused(
-    kind: type[Euler], settings: dict[str, float]
-) -> None:
-    with pytest.raises(SamplingError, match=r"makes no sense.*churn_from < churn_to"):
+def test_a_range_or_noise_of_churn_out_of_range_is_rejected(kind: type[Euler], settings: dict[str, float]) -> None:
+    with pytest.raises(SamplingError, match=r"is out of range.*churn_from < churn_to"):
         kind(churn=0.2, **settings)
 
 

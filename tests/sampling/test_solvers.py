@@ -90,7 +90,7 @@ def drawn(
 
 @pytest.mark.parametrize("variance", ["small", "large"])
 @pytest.mark.parametrize("steps", [100, 50, 7])
-def test_the_mean_is_exact_at_every_stop(variance: Variance, steps: int) -> None:
+def test_the_mean_is_exact_at_every_state(variance: Variance, steps: int) -> None:
     laws = drawn(DDPM(variance), 0.25, steps)
     expected = [known(t, 0.25).mean for t in Trailing()(LINEAR, steps)]
     assert [law.mean for law in laws] == pytest.approx(expected, abs=1e-12)
@@ -212,7 +212,7 @@ STOCHASTIC: list[Solver] = [
 
 @every_schedule
 @pytest.mark.parametrize("solver", [*STOCHASTIC, DDIM(), Euler(), Heun(), DPMSolver(3), UniPC(3), DEIS(4)], ids=str)
-def test_of_a_point_the_law_is_exact_at_every_stop(solver: Solver, schedule: Schedule) -> None:
+def test_of_a_point_the_law_is_exact_at_every_state(solver: Solver, schedule: Schedule) -> None:
     """N(alpha x_0, sigma^2): no noise is lost and none is left over, at any eta or churn."""
     timesteps = LogSNR()(schedule, 7)
     for t, law in drawn_from(data(0.0, schedule=schedule), solver, timesteps, known(timesteps[0], 0.0, schedule)):

@@ -1,4 +1,4 @@
-"""Spherical interpolation: norms, angles, ends, and latents without an angle between them."""
+"""Spherical interpolation: norms, angles, ends, and parallel latents."""
 
 import math
 
@@ -106,8 +106,8 @@ def test_single_precision_is_kept_and_the_sum_is_made_in_double() -> None:
 
 
 @pytest.mark.parametrize("share", [-0.1, 1.1, math.nan])
-def test_a_share_out_of_range_is_refused(share: float) -> None:
-    with pytest.raises(SamplingError, match=rf"a share of {share} .*Choose 0 to 1"):
+def test_a_share_out_of_range_is_rejected(share: float) -> None:
+    with pytest.raises(SamplingError, match=rf"interpolation share {share} .*Choose 0 to 1"):
         slerp(A, B, share)
     with pytest.raises(SamplingError, match=r"Choose 0 to 1"):
         slerp(A, B, torch.tensor([0.5, 0.5, 0.5, 0.5, share]))
@@ -129,5 +129,5 @@ def test_a_path_of_two_frames_is_the_latents() -> None:
 
 @pytest.mark.parametrize(("latents", "frames"), [(1, 5), (0, 5), (2, 1), (2, 0), (2, -3)])
 def test_a_path_needs_two_ends_and_two_frames(latents: int, frames: int) -> None:
-    with pytest.raises(SamplingError, match=rf"{latents} images to go between and {frames} frames.*at least 2"):
+    with pytest.raises(SamplingError, match=rf"interpolation of {latents} images with {frames} frames.*at least 2"):
         path(A[:latents], frames)

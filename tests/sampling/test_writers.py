@@ -1,4 +1,4 @@
-"""Samples that stream to disk: flat memory, whole files, and nothing lost on the way."""
+"""Samples that are written while they are generated: constant memory, and no partial files."""
 
 from __future__ import annotations
 
@@ -149,7 +149,7 @@ def test_an_error_on_the_way_leaves_nothing_half_done(name: str, tmp_path: Path)
 
 
 @pytest.mark.parametrize("name", ["a.npz", "a"])
-def test_a_place_that_cannot_be_written_is_said(name: str, tmp_path: Path) -> None:
+def test_a_place_that_cannot_be_written_is_reported(name: str, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(RunError, match="could not be written"):
         write_samples(iter(batches(3, 4)), tmp_path / "file" / name, CLASSES, EIGHT_BITS)

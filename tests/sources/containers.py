@@ -1,4 +1,4 @@
-"""The same files in every container, and what comes out of it again."""
+"""Writes the same files into every container, and reads them again."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ import pyarrow as pa
 from pyarrow import parquet
 
 from sfumato.data.sources import Entry, Listing, open_source
-from sfumato.data.sources.decode import pixels_of
+from sfumato.data.sources.decode import decode_pixels
 
 
-def listing(path: Path | str, spool: Path) -> Listing:
-    """What a source says of its images."""
-    return open_source(path).listing(spool)
+def listing(path: Path | str, scratch: Path) -> Listing:
+    """Listing of a source."""
+    return open_source(path).listing(scratch)
 
 
 def pixels(entries: Sequence[Entry]) -> list[np.ndarray]:
-    """The pixels of all entries."""
-    return [pixels_of(entry.read()) for entry in entries]
+    """Pixels of all entries."""
+    return [decode_pixels(entry.read()) for entry in entries]
 
 
 def zipped(path: Path, files: Mapping[str, bytes], compression: int = zipfile.ZIP_DEFLATED) -> Path:
-    """A zip of these files."""
+    """Writes files into a zip file."""
     with zipfile.ZipFile(path, "w", compression) as archive:
         for name, content in files.items():
             archive.writestr(name, content)
@@ -36,7 +36,7 @@ def zipped(path: Path, files: Mapping[str, bytes], compression: int = zipfile.ZI
 
 
 def tarred(path: Path, files: Mapping[str, bytes], compression: str = "") -> Path:
-    """A tar of these files."""
+    """Writes files into a tar file."""
     with tarfile.open(path, f"w:{compression}") as archive:  # type: ignore[call-overload]
         for name, content in files.items():
             member = tarfile.TarInfo(name)
@@ -46,7 +46,7 @@ def tarred(path: Path, files: Mapping[str, bytes], compression: str = "") -> Pat
 
 
 def hub_table(files: Mapping[str, bytes], names: Sequence[str]) -> pa.Table:
-    """A table as the Hub has it: structs with bytes, and class numbers whose names stand in the schema."""
+    """A table in the format of the Hub: structs with bytes, and class indices with names in the schema."""
     images = pa.array([{"bytes": content, "path": name} for name, content in files.items()])
     labels = pa.array([names.index(name.partition("/")[0]) for name in files])
     features = {"image": {"_type": "Image"}, "label": {"names": list(names), "_type": "ClassLabel"}}
@@ -55,7 +55,7 @@ def hub_table(files: Mapping[str, bytes], names: Sequence[str]) -> pa.Table:
 
 
 def write_parquet(table: pa.Table, path: Path, rows_a_group: int = 3) -> Path:
-    """The table in a file of several row groups."""
+    """Writes a table with several row groups."""
     path.parent.mkdir(parents=True, exist_ok=True)
     parquet.write_table(table, path, row_group_size=rows_a_group)
     return path

@@ -1,25 +1,25 @@
-"""What the tests of decoding share."""
+"""Helpers for the tests of decoders."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from sfumato.data.sources.decode import pixels_of, shape_of
+from sfumato.data.sources.decode import decode_pixels, read_info
 from sfumato.data.sources.entry import Content
 from sfumato.data.sources.options import DEFAULT_OPTIONS, ReadOptions
 
 
 def shape_is_true(content: Content, options: ReadOptions = DEFAULT_OPTIONS) -> np.ndarray:
-    """The pixels, whose header has promised just what they are."""
-    pixels = pixels_of(content, options=options)
-    shape = shape_of(content, options)
+    """Decodes an image and checks that its header matches the pixels."""
+    pixels = decode_pixels(content, options=options)
+    shape = read_info(content, options)
     assert (shape.height, shape.width, shape.channels) == pixels.shape
     assert shape.dtype == pixels.dtype.name
     return pixels
 
 
 def turned(pixels: np.ndarray, orientation: int) -> np.ndarray:
-    """The pixels as EXIF says, of which `Image.Transpose` knows nothing."""
+    """Applies an EXIF orientation, without `Image.Transpose`."""
     flipped = {1: pixels, 2: pixels[:, ::-1], 3: pixels[::-1, ::-1], 4: pixels[::-1]}
     across = pixels.swapaxes(0, 1)
     return (flipped | {5: across, 6: across[:, ::-1], 7: across[::-1, ::-1], 8: across[::-1]})[orientation]

@@ -1,4 +1,4 @@
-"""Zip and tar files that are not as they should be."""
+"""Unusual, broken and malicious zip and tar files."""
 
 from __future__ import annotations
 
@@ -34,19 +34,19 @@ def reasons(found: object) -> dict[str, str]:
 @pytest.mark.parametrize(
     "name", ["../x.png", "a/../../x.png", "/etc/x.png", "..\\x.png", "\\x.png", "C:/x.png", "C:\\x.png"]
 )
-def test_a_path_that_leads_out_is_counted_and_not_followed(pack: object, name: str, tmp_path: Path) -> None:
+def test_a_path_outside_the_archive_is_reported(pack: object, name: str, tmp_path: Path) -> None:
     found = listing(pack(tmp_path / "x", {"a.png": CONTENT, name: CONTENT}), tmp_path)  # type: ignore[operator]
     assert names(found) == ["a.png"]
     ((unusable, reason),) = reasons(found).items()
     assert unusable.endswith("x.png")
-    assert reason == "its path leads out of the archive"
+    assert reason == "its path is outside the archive"
 
 
 @pytest.mark.parametrize("pack", [zipped, tarred])
 @pytest.mark.parametrize(
     "name", ["__MACOSX/a.png", "x/__MACOSX/._a.png", ".hidden.png", "a/.b/c.png", "notes.txt", ".git/metadata.csv"]
 )
-def test_hidden_files_shadows_and_others_are_no_images(pack: object, name: str, tmp_path: Path) -> None:
+def test_hidden_and_other_files_are_not_images(pack: object, name: str, tmp_path: Path) -> None:
     found = listing(pack(tmp_path / "x", {"a.png": CONTENT, name: CONTENT}), tmp_path)  # type: ignore[operator]
     assert names(found) == ["a.png"]
     assert not found.unusable
@@ -54,7 +54,7 @@ def test_hidden_files_shadows_and_others_are_no_images(pack: object, name: str, 
 
 @pytest.mark.filterwarnings("ignore:Duplicate name")
 @pytest.mark.parametrize("kind", ["zip", "tar"])
-def test_of_a_name_that_occurs_twice_the_last_counts(kind: str, tmp_path: Path) -> None:
+def test_of_repeated_names_the_last_is_used(kind: str, tmp_path: Path) -> None:
     first, last = png(noise(4, 4, 3)), png(noise(4, 4, 3, seed=1))
     if kind == "zip":
         with zipfile.ZipFile(tmp_path / "x", "w") as archive:
@@ -68,17 +68,17 @@ def test_of_a_name_that_occurs_twice_the_last_counts(kind: str, tmp_path: Path) 
     assert found.entries[0].read() == last
 
 
-def test_images_are_in_order_whatever_the_archive_has(tmp_path: Path) -> None:
+def test_images_are_sorted(tmp_path: Path) -> None:
     found = listing(zipped(tmp_path / "x", dict.fromkeys(["b.png", "a/2.png", "a.png", "a/10.png"], CONTENT)), tmp_path)
     assert names(found) == ["a.png", "a/10.png", "a/2.png", "b.png"]
 
 
-def test_the_folder_of_a_single_class_is_part_of_the_archive(tmp_path: Path) -> None:
+def test_the_common_folder_of_all_classes_is_ignored(tmp_path: Path) -> None:
     found = listing(zipped(tmp_path / "x", {"x/cat/1.png": CONTENT, "x/dog/1.png": CONTENT}), tmp_path)
     assert list(found.classes) == ["cat", "dog"]
 
 
-def test_metadata_counts_from_its_folder(tmp_path: Path) -> None:
+def test_metadata_is_relative_to_its_folder(tmp_path: Path) -> None:
     table = b"file_name,colour\na.png,red\nb.png,blue\n"
     files = {"x/a.png": CONTENT, "x/metadata.csv": table, "x/b.png": CONTENT}
     for pack in (zipped, tarred):
@@ -88,7 +88,7 @@ def test_metadata_counts_from_its_folder(tmp_path: Path) -> None:
 
 
 def encrypted(content: bytes) -> bytes:
-    """A zip whose members claim to be encrypted."""
+    """Marks the members of a zip file as encrypted."""
     damaged = bytearray(content)
     for magic, flags in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
         at = damaged.find(magic)
@@ -98,7 +98,7 @@ def encrypted(content: bytes) -> bytes:
     return bytes(damaged)
 
 
-def test_an_encrypted_zip_says_so(tmp_path: Path) -> None:
+def test_an_encrypted_zip_is_reported(tmp_path: Path) -> None:
     path = zipped(tmp_path / "x.zip", photo_files())
     path.write_bytes(encrypted(path.read_bytes()))
     for one in listing(path, tmp_path).entries:
@@ -106,7 +106,7 @@ def test_an_encrypted_zip_says_so(tmp_path: Path) -> None:
             one.read()
 
 
-def test_a_compression_that_is_unknown_says_so(tmp_path: Path) -> None:
+def test_an_unknown_compression_is_reported(tmp_path: Path) -> None:
     path = zipped(tmp_path / "x.zip", {"a.png": CONTENT})
     content = bytearray(path.read_bytes())
     for magic, method in ((b"PK\x03\x04", 8), (b"PK\x01\x02", 10)):
@@ -116,7 +116,7 @@ def test_a_compression_that_is_unknown_says_so(tmp_path: Path) -> None:
         listing(path, tmp_path).entries[0].read()
 
 
-def test_damage_within_a_zip_is_told(tmp_path: Path) -> None:
+def test_damage_within_a_zip_is_reported(tmp_path: Path) -> None:
     path = zipped(tmp_path / "x.zip", photo_files(), zipfile.ZIP_STORED)
     content = bytearray(path.read_bytes())
     content[content.find(b"IDAT") + 8] ^= 0xFF
@@ -126,7 +126,7 @@ def test_damage_within_a_zip_is_told(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("suffix", ["png", "npy"])
-def test_a_bomb_is_not_unpacked(suffix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_decompression_bomb_is_not_unpacked(suffix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     content = bytes(2_000_001) if suffix == "png" else npy(np.zeros((1000, 1001, 2), np.uint8))
     path = zipped(tmp_path / "x.zip", {f"x.{suffix}": content})
     assert path.stat().st_size < 10_000
@@ -135,7 +135,7 @@ def test_a_bomb_is_not_unpacked(suffix: str, tmp_path: Path, monkeypatch: pytest
         listing(path, tmp_path).entries[0].read(1_000_000)
 
 
-def test_an_array_that_promises_more_than_memory_is_refused(tmp_path: Path) -> None:
+def test_an_array_larger_than_memory_is_rejected(tmp_path: Path) -> None:
     header = npy(np.zeros((4, 4), np.uint8)).replace(b"(4, 4), }" + b" " * 16, b"(4444444, 4444444), }    ")
     path = zipped(tmp_path / "x.zip", {"x.npy": header})
     with pytest.raises(BadImageError, match="more than 1024 MiB"):
@@ -143,7 +143,7 @@ def test_an_array_that_promises_more_than_memory_is_refused(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("pack", [zipped, tarred])
-def test_arrays_that_hold_objects_are_never_unpickled(pack: object, tmp_path: Path) -> None:
+def test_arrays_of_objects_are_never_unpickled(pack: object, tmp_path: Path) -> None:
     content = io.BytesIO()
     np.save(content, np.array([[Trap(str(tmp_path / "planted"))]], object), allow_pickle=True)
     found = listing(pack(tmp_path / "x", {"x.npy": content.getvalue()}), tmp_path)  # type: ignore[operator]
@@ -153,7 +153,7 @@ def test_arrays_that_hold_objects_are_never_unpickled(pack: object, tmp_path: Pa
 
 
 class Trap:
-    """Once unpickled, it makes a file."""
+    """Creates a file when it is unpickled."""
 
     def __init__(self, place: str) -> None:
         self.place = place
@@ -172,7 +172,7 @@ def special(kind: bytes, target: str = "") -> tarfile.TarInfo:
     ("kind", "target"),
     [(tarfile.SYMTYPE, "/etc/passwd"), (tarfile.LNKTYPE, "cat/0.png"), (tarfile.SYMTYPE, "../../secret.png")],
 )
-def test_links_in_a_tar_are_counted_and_not_followed(kind: bytes, target: str, tmp_path: Path) -> None:
+def test_links_in_a_tar_are_reported(kind: bytes, target: str, tmp_path: Path) -> None:
     with tarfile.open(tarred(tmp_path / "x.tar", photo_files()), "a") as archive:
         archive.addfile(special(kind, target))
     found = listing(tmp_path / "x.tar", tmp_path)
@@ -181,7 +181,7 @@ def test_links_in_a_tar_are_counted_and_not_followed(kind: bytes, target: str, t
 
 
 @pytest.mark.parametrize("kind", [tarfile.CHRTYPE, tarfile.BLKTYPE, tarfile.FIFOTYPE, tarfile.DIRTYPE])
-def test_devices_in_a_tar_are_no_images(kind: bytes, tmp_path: Path) -> None:
+def test_devices_in_a_tar_are_ignored(kind: bytes, tmp_path: Path) -> None:
     with tarfile.open(tarred(tmp_path / "x.tar", photo_files()), "a") as archive:
         archive.addfile(special(kind))
     assert names(listing(tmp_path / "x.tar", tmp_path)) == list(PHOTOS)
@@ -197,16 +197,16 @@ def test_a_link_in_a_zip_is_not_followed(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("share", [0.1, 0.5, 0.9, 0.99])
 @pytest.mark.parametrize("kind", ["zip", "tar.gz", "tar.xz", "tar.bz2"])
-def test_a_part_of_an_archive_is_refused(kind: str, share: float, tmp_path: Path) -> None:
+def test_a_truncated_archive_is_rejected(kind: str, share: float, tmp_path: Path) -> None:
     path = tmp_path / f"x.{kind}"
     files = photo_files() | {"zebra/0.png": png(noise(60, 60, 3))}
     whole = (zipped(path, files) if kind == "zip" else tarred(path, files, kind[4:])).read_bytes()
     path.write_bytes(whole[: int(share * len(whole))])
-    with pytest.raises(DataError, match=rf"{re.escape(str(path))} .*Copy it anew"):
-        listing(path, tmp_path / "spool")
+    with pytest.raises(DataError, match=rf"{re.escape(str(path))} .*Copy it again"):
+        listing(path, tmp_path / "scratch")
 
 
-def test_a_part_of_a_tar_has_whole_images_or_is_refused(tmp_path: Path) -> None:
+def test_a_truncated_tar_gives_complete_images_or_is_rejected(tmp_path: Path) -> None:
     path = tarred(tmp_path / "x.tar", photo_files())
     whole, images = path.read_bytes(), {image.tobytes() for image in PHOTOS.values()}
     counts = set()
@@ -224,11 +224,11 @@ def test_a_part_of_a_tar_has_whole_images_or_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("kind", ["zip", "tar", "tgz", "tar.xz", "tar.bz2"])
 @pytest.mark.parametrize("content", [b"", b"no archive at all", b"\x1f\x8b", b"BZh9", b"\xfd7zXZ\x00", b"PK\x03\x04"])
-def test_what_is_no_archive_says_so(kind: str, content: bytes, tmp_path: Path) -> None:
+def test_other_content_is_rejected(kind: str, content: bytes, tmp_path: Path) -> None:
     path = tmp_path / f"x.{kind}"
     path.write_bytes(content)
-    with pytest.raises(DataError, match=r"Copy it anew"):
-        listing(path, tmp_path / "spool")
+    with pytest.raises(DataError, match=r"Copy it again"):
+        listing(path, tmp_path / "scratch")
 
 
 def test_an_archive_without_members_has_no_images(tmp_path: Path) -> None:
@@ -236,11 +236,11 @@ def test_an_archive_without_members_has_no_images(tmp_path: Path) -> None:
     assert not listing(tarred(tmp_path / "x.tar", {}), tmp_path).entries
 
 
-def test_a_compressed_tar_that_is_a_bomb_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_compressed_tar_that_is_a_bomb_is_rejected(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sfumato.data.sources.decompress.UNSUSPICIOUS", 1000)
     path = tarred(tmp_path / "x.tar.gz", {"a.png": bytes(10_000_000)}, "gz")
-    with pytest.raises(DataError, match=r"more than 100 times its size, as a decompression bomb does\. Unpack it"):
-        listing(path, tmp_path / "spool")
+    with pytest.raises(DataError, match=r"more than 100 times its size, as .* bomb does\. If you trust it, unpack it"):
+        listing(path, tmp_path / "scratch")
 
 
 def test_a_member_of_a_zip_that_is_a_bomb_is_not_unpacked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -251,25 +251,25 @@ def test_a_member_of_a_zip_that_is_a_bomb_is_not_unpacked(tmp_path: Path, monkey
         "labels.csv": b"file_name,label\n" + b"a.png,red\n" * 100_000,
     }
     found = listing(zipped(tmp_path / "x.zip", members), tmp_path)
-    monkeypatch.setattr(zipfile.ZipFile, "open", None)  # not even begun
+    monkeypatch.setattr(zipfile.ZipFile, "open", None)  # the member is not opened
     (bomb,) = [entry for entry in found.entries if entry.name == "z.png"]
     with pytest.raises(BadImageError, match="unpacks to more than 100 times its size, as a decompression bomb does"):
         bomb.read()
 
 
-def test_a_disk_too_small_for_the_content_of_an_archive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_lack_of_disk_space_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sfumato.data.sources.decompress.SPARE", 1 << 62)
-    with pytest.raises(DataError, match=r"GB that are free\. Free space, or name --cache"):
-        listing(tarred(tmp_path / "x.tar.gz", photo_files(), "gz"), tmp_path / "spool")
+    with pytest.raises(DataError, match=r"GB that are free\. Free space, or choose another --cache"):
+        listing(tarred(tmp_path / "x.tar.gz", photo_files(), "gz"), tmp_path / "scratch")
 
 
-def test_names_may_be_any_text(tmp_path: Path) -> None:
+def test_names_can_be_any_text(tmp_path: Path) -> None:
     weird = ["-x.png", "a\nb.png", "[red]x[/red].png", "\x1b[31m.png", "ünïcödé 🙂.png", "x'y\".png"]
     assert names(listing(zipped(tmp_path / "x.zip", dict.fromkeys(weird, CONTENT)), tmp_path)) == sorted(weird)
     assert names(listing(tarred(tmp_path / "x.tar", dict.fromkeys(weird, CONTENT)), tmp_path)) == sorted(weird)
 
 
-def test_the_metadata_of_an_archive_that_cannot_be_read(tmp_path: Path) -> None:
+def test_unreadable_metadata_in_an_archive_is_reported(tmp_path: Path) -> None:
     path = zipped(tmp_path / "x.zip", {"a.png": CONTENT, "metadata.csv": b"file_name\na.png\n"})
     path.write_bytes(encrypted(path.read_bytes()))
     with pytest.raises(DataError, match=r"metadata\.csv cannot be read: it is encrypted"):
@@ -280,5 +280,5 @@ def test_the_checksum_of_a_member_is_checked(tmp_path: Path) -> None:
     path = zipped(tmp_path / "x.zip", {"a.npy": npy(noise(4, 4))}, zipfile.ZIP_STORED)
     content = path.read_bytes()
     path.write_bytes(content.replace(zlib.crc32(npy(noise(4, 4))).to_bytes(4, "little"), b"\1\2\3\4"))
-    with pytest.raises(BadImageError, match="not a NumPy array, or only a part"):
+    with pytest.raises(BadImageError, match="not a NumPy array, or it is truncated"):
         listing(path, tmp_path).entries[0].read()

@@ -1,4 +1,4 @@
-"""Colour profiles: what is shown is what ImageCms itself would show."""
+"""Colour profiles: the results equal those of ImageCms."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from PIL import Image, ImageCms
 
 from images import encoded, noise, png, tiff
-from sfumato.data.sources.decode import pixels_of
+from sfumato.data.sources.decode import decode_pixels
 
 from .decoding import shape_is_true
 
@@ -19,7 +19,7 @@ SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB"))
 
 
 def swapped(red: int, blue: int) -> bytes:
-    """A profile under which the primaries of two channels of sRGB have changed places."""
+    """An sRGB profile with two primaries exchanged."""
     profile = bytearray(SRGB.tobytes())
     places = {}
     count = int.from_bytes(profile[128:132], "big")
@@ -37,7 +37,7 @@ SWAPPED = swapped(0, 2)
 
 
 def converted(image: Image.Image, profile: bytes) -> np.ndarray:
-    """What ImageCms makes of it in sRGB."""
+    """Converts an image to sRGB with ImageCms."""
     shown = ImageCms.profileToProfile(image, ImageCms.ImageCmsProfile(io.BytesIO(profile)), SRGB, outputMode="RGB")
     assert shown is not None
     return np.asarray(shown)
@@ -48,33 +48,33 @@ def rgb() -> Image.Image:
 
 
 @pytest.mark.parametrize("kind", ["PNG", "TIFF", "WEBP"])
-def test_colours_under_a_profile_are_shown_in_srgb(kind: str) -> None:
+def test_colours_are_converted_to_srgb(kind: str) -> None:
     options = {"lossless": True} if kind == "WEBP" else {}
     shown = shape_is_true(encoded(rgb(), kind, icc_profile=SWAPPED, **options))
     assert np.array_equal(shown, converted(rgb(), SWAPPED))
-    assert np.abs(shown.astype(int) - noise(8, 9, 3)[:, :, ::-1]).max() <= 2  # red and blue have changed places
+    assert np.abs(shown.astype(int) - noise(8, 9, 3)[:, :, ::-1]).max() <= 2  # red and blue are exchanged
 
 
-def test_a_jpeg_under_a_profile_is_shown_in_srgb() -> None:
+def test_a_jpeg_is_converted_to_srgb() -> None:
     stored = np.asarray(Image.open(io.BytesIO(encoded(rgb(), "JPEG"))))
     shown = shape_is_true(encoded(rgb(), "JPEG", icc_profile=SWAPPED))
     assert np.array_equal(shown, converted(Image.fromarray(stored), SWAPPED))
 
 
-def test_opacity_is_kept_under_a_profile() -> None:
+def test_opacity_is_kept() -> None:
     pixels = noise(8, 9, 4)
     shown = shape_is_true(encoded(Image.fromarray(pixels), "PNG", icc_profile=SWAPPED))
     assert np.array_equal(shown[:, :, 3], pixels[:, :, 3])
     assert np.array_equal(shown[:, :, :3], converted(Image.fromarray(pixels[:, :, :3]), SWAPPED))
 
 
-def test_a_palette_under_a_profile_is_shown_in_srgb() -> None:
+def test_a_palette_is_converted_to_srgb() -> None:
     palette = rgb().quantize(16)
     shown = shape_is_true(encoded(palette, "PNG", icc_profile=SWAPPED))
     assert np.array_equal(shown, converted(palette.convert("RGB"), SWAPPED))
 
 
-def test_colours_that_are_in_srgb_already_are_untouched() -> None:
+def test_srgb_colours_are_unchanged() -> None:
     assert np.array_equal(shape_is_true(encoded(rgb(), "PNG", icc_profile=SRGB.tobytes())), noise(8, 9, 3))
 
 
@@ -84,18 +84,20 @@ def test_colours_that_are_in_srgb_already_are_untouched() -> None:
     ids=["text", "truncated", "damaged", "zeros", "for grey"],
 )
 @pytest.mark.parametrize("mode", ["L", "LA", "RGB", "RGBA", "P", "1"])
-def test_a_profile_that_is_broken_or_for_other_images_is_passed_over(mode: str, profile: bytes) -> None:
+def test_a_profile_that_is_broken_or_for_another_mode_is_ignored(mode: str, profile: bytes) -> None:
     image = Image.fromarray(noise(8, 8, 3)).convert(mode)
-    assert np.array_equal(shape_is_true(encoded(image, "PNG", icc_profile=profile)), pixels_of(encoded(image, "PNG")))
+    assert np.array_equal(
+        shape_is_true(encoded(image, "PNG", icc_profile=profile)), decode_pixels(encoded(image, "PNG"))
+    )
 
 
-def test_grey_under_a_profile_for_colours_is_untouched() -> None:
+def test_grey_with_a_colour_profile_is_unchanged() -> None:
     grey = noise(8, 9)
     shown = shape_is_true(encoded(Image.fromarray(grey), "PNG", icc_profile=SWAPPED))
     assert np.array_equal(shown[:, :, 0], grey)
 
 
-def test_16_bits_without_a_profile_keep_their_numbers() -> None:
+def test_16_bits_without_a_profile_are_unchanged() -> None:
     pixels = noise(4, 5, 3, dtype="uint16")
     assert np.array_equal(shape_is_true(png(pixels)), pixels)
 
@@ -105,14 +107,14 @@ GAMMA = bytes(imagecodecs.cms_profile("gray", gamma=1.8))
 
 
 def png_with(pixels: np.ndarray, profile: bytes) -> bytes:
-    """A PNG with a colour profile."""
+    """A PNG file with a colour profile."""
     content, body = png(pixels), b"iCCPx\0\0" + zlib.compress(profile)
     chunk = (len(body) - 4).to_bytes(4, "big") + body + zlib.crc32(body).to_bytes(4, "big")
     return content[:33] + chunk + content[33:]
 
 
 def tiff_with(pixels: np.ndarray, profile: bytes) -> bytes:
-    """A TIFF with a colour profile."""
+    """A TIFF file with a colour profile."""
     colours, opacity = (
         (1 if pixels.ndim == 2 or pixels.shape[2] < 3 else 3),
         pixels.ndim == 3 and pixels.shape[2] in (2, 4),
@@ -126,7 +128,7 @@ def tiff_with(pixels: np.ndarray, profile: bytes) -> bytes:
 @pytest.mark.parametrize("write", [png_with, tiff_with])
 @pytest.mark.parametrize("profile", [SWAPPED, ADOBE], ids=["swapped", "Adobe"])
 @pytest.mark.parametrize("channels", [3, 4])
-def test_16_bits_under_a_profile_are_shown_in_srgb(write: object, profile: bytes, channels: int) -> None:
+def test_16_bits_are_converted_to_srgb(write: object, profile: bytes, channels: int) -> None:
     eight = noise(40, 50, channels)
     eight[:2, 0, :3] = [[0, 0, 0], [255, 255, 255]]
     shown = shape_is_true(write(eight.astype(np.uint16) * 257, profile))  # type: ignore[operator]
@@ -138,7 +140,7 @@ def test_16_bits_under_a_profile_are_shown_in_srgb(write: object, profile: bytes
 
 @pytest.mark.parametrize("write", [png_with, tiff_with])
 @pytest.mark.parametrize("channels", [1, 2])
-def test_16_bits_of_grey_under_a_profile_are_shown_in_srgb(write: object, channels: int) -> None:
+def test_16_bit_grey_is_converted_to_srgb(write: object, channels: int) -> None:
     eight = noise(40, 50, channels)
     shown = shape_is_true(write((eight.astype(np.uint16) * 257).squeeze(), GAMMA))  # type: ignore[operator]
     expected = converted(Image.fromarray(eight[:, :, 0]), GAMMA)[:, :, :1]
@@ -146,8 +148,8 @@ def test_16_bits_of_grey_under_a_profile_are_shown_in_srgb(write: object, channe
     assert not np.array_equal(shown[:, :, 0], eight[:, :, 0].astype(np.uint16) * 257)
 
 
-def test_16_bits_are_transformed_by_the_formulas_of_the_profile() -> None:
-    """Adobe RGB (1998) to sRGB by their published primaries and curves, far finer than 8 bits."""
+def test_16_bits_are_converted_with_the_formulas_of_the_profile() -> None:
+    """Adobe RGB (1998) to sRGB with the published primaries and curves; the tolerance is far below 8 bits."""
     adobe = noise(30, 30, 3, dtype="uint16")
     to_xyz = np.array([[0.57667, 0.18556, 0.18823], [0.29734, 0.62736, 0.07529], [0.02703, 0.07069, 0.99134]])
     from_xyz = np.linalg.inv(
@@ -161,7 +163,7 @@ def test_16_bits_are_transformed_by_the_formulas_of_the_profile() -> None:
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "uint16"])
-def test_channels_after_rgb_are_kept_under_a_profile(dtype: str) -> None:
+def test_channels_after_rgb_are_kept(dtype: str) -> None:
     pixels = noise(8, 9, 5, dtype=dtype)
     content = tiff(pixels, photometric="rgb", extrasamples=["unspecified"] * 2, iccprofile=SWAPPED)
     shown = shape_is_true(content)
@@ -173,12 +175,12 @@ def test_channels_after_rgb_are_kept_under_a_profile(dtype: str) -> None:
 
 @pytest.mark.parametrize("profile", [b"no profile", SWAPPED[:200], SWAPPED[:128] + b"\xff" * 300, GAMMA])
 @pytest.mark.parametrize("write", [png_with, tiff_with])
-def test_16_bits_under_a_profile_that_is_broken_or_for_grey_are_untouched(write: object, profile: bytes) -> None:
+def test_16_bits_with_a_broken_or_grey_profile_are_unchanged(write: object, profile: bytes) -> None:
     pixels = noise(4, 5, 3, dtype="uint16")
     assert np.array_equal(shape_is_true(write(pixels, profile)), pixels)  # type: ignore[operator]
 
 
-def test_inks_of_16_bits_are_shown_as_those_of_8() -> None:
+def test_16_bit_cmyk_looks_like_8_bit_cmyk() -> None:
     inks = noise(8, 9, 4)
     deep = shape_is_true(tiff(inks.astype(np.uint16) * 257, photometric="separated"))
     eight = shape_is_true(encoded(Image.frombytes("CMYK", (9, 8), inks.tobytes()), "TIFF"))

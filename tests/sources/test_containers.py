@@ -1,4 +1,4 @@
-"""The same images through every container are the same pixels, with the same labels."""
+"""All containers give the same pixels and labels."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def numpy_files() -> dict[str, bytes]:
 
 
 def folder_named(prefix: str) -> dict[str, bytes]:
-    """The files, below a folder that the archive names too."""
+    """The files in a folder of the archive."""
     return {prefix + name: content for name, content in photo_files().items()}
 
 
@@ -84,7 +84,7 @@ def parquet_folder(at: Path) -> Path:
 
 @pytest.mark.parametrize("kind", NAMED)
 def test_images_by_name(kind: str, tmp_path: Path) -> None:
-    found = listing(NAMED[kind](tmp_path), tmp_path / "spool")
+    found = listing(NAMED[kind](tmp_path), tmp_path / "scratch")
     assert [entry.name.removesuffix(".npy").removesuffix(".png") for entry in found.entries] == [
         name.removesuffix(".png") for name in PHOTOS
     ]
@@ -94,13 +94,13 @@ def test_images_by_name(kind: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("kind", NUMBERED)
 def test_images_by_number(kind: str, tmp_path: Path) -> None:
-    found = listing(NUMBERED[kind](tmp_path), tmp_path / "spool")
+    found = listing(NUMBERED[kind](tmp_path), tmp_path / "scratch")
     assert len(found.entries) == len(PHOTOS)
     assert all(map(np.array_equal, pixels(found.entries), PHOTOS.values()))
 
 
 @pytest.mark.parametrize("kind", NAMED)
-def test_sets_of_images_by_name_are_one_set(kind: str, tmp_path: Path) -> None:
+def test_splits_with_named_images_are_combined(kind: str, tmp_path: Path) -> None:
     images = load_images(NAMED[kind](tmp_path))
     folder = load_images(write(tmp_path / "plain", photo_files()))
     assert images.fingerprint() == folder.fingerprint()
@@ -111,27 +111,27 @@ def test_sets_of_images_by_name_are_one_set(kind: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", NUMBERED)
-def test_sets_of_images_by_number_are_one_set(kind: str, tmp_path: Path) -> None:
+def test_splits_with_numbered_images_are_combined(kind: str, tmp_path: Path) -> None:
     images = load_images(NUMBERED[kind](tmp_path), labels=False)
     folder = load_images(write(tmp_path / "plain", photo_files()), labels=False)
     assert images.fingerprint() == folder.fingerprint()
 
 
 @pytest.mark.parametrize("kind", ["parquet", "parquet of groups", "parquet folder"])
-def test_class_numbers_carry_their_names(kind: str, tmp_path: Path) -> None:
+def test_class_indices_become_class_names(kind: str, tmp_path: Path) -> None:
     found = listing(NUMBERED[kind](tmp_path), tmp_path)
     assert found.columns == {"label": ["cat", "cat", "dog", "dog"]}
 
 
 @pytest.mark.parametrize("kind", [*NAMED, *NUMBERED])
-def test_other_processes_read_the_same(kind: str, tmp_path: Path) -> None:
-    entries = listing((NAMED | NUMBERED)[kind](tmp_path), tmp_path / "spool").entries
+def test_other_processes_read_the_same_images(kind: str, tmp_path: Path) -> None:
+    entries = listing((NAMED | NUMBERED)[kind](tmp_path), tmp_path / "scratch").entries
     copies = pickle.loads(pickle.dumps(entries))  # noqa: S301
     assert all(map(np.array_equal, pixels(copies), PHOTOS.values()))
 
 
 @pytest.mark.parametrize("kind", ["zip", "tar", "npy", "npz", "parquet"])
-def test_a_change_is_noticed_though_size_and_time_are_as_before(kind: str, tmp_path: Path) -> None:
+def test_a_change_is_detected_if_size_and_time_are_the_same(kind: str, tmp_path: Path) -> None:
     place = (NAMED | NUMBERED)[kind](tmp_path)
     before, facts = open_source(place).signature(), place.stat()
     with place.open("r+b") as file:
@@ -154,10 +154,10 @@ REPLACED: dict[str, Callable[[Path], Path]] = {
 
 
 @pytest.mark.parametrize("kind", REPLACED)
-def test_another_container_of_the_same_name_is_read_anew(kind: str, tmp_path: Path) -> None:
-    """What is kept open for the images that follow is not taken for the file that replaced it."""
+def test_a_replaced_container_is_read_again(kind: str, tmp_path: Path) -> None:
+    """The cached open file is not used for the new file."""
     place = (NAMED | NUMBERED)[kind](tmp_path)
-    first = pixels(listing(place, tmp_path / "spool").entries)
+    first = pixels(listing(place, tmp_path / "scratch").entries)
     place.unlink()
-    second = pixels(listing(REPLACED[kind](place), tmp_path / "spool").entries)
+    second = pixels(listing(REPLACED[kind](place), tmp_path / "scratch").entries)
     assert all(np.array_equal(after, before[::-1]) for after, before in zip(second, first, strict=True))

@@ -1,4 +1,4 @@
-"""The content of one file to pixels."""
+"""Decoding of image files."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from images import encoded, noise, png, smooth, tiff
-from sfumato.data.sources.decode import pixels_of
+from sfumato.data.sources.decode import decode_pixels
 from sfumato.data.sources.entry import BadImageError
 from sfumato.data.sources.folder import FolderSource
 
@@ -18,9 +18,9 @@ from .decoding import shape_is_true, turned
 
 
 def reason(content: bytes) -> str:
-    """Why the pixels of a file cannot be read."""
+    """Reason why a file cannot be decoded."""
     with pytest.raises(BadImageError) as caught:
-        pixels_of(content)
+        decode_pixels(content)
     return str(caught.value)
 
 
@@ -51,7 +51,7 @@ def reason(content: bytes) -> str:
         ("PPM", "I;16", 300, [300], "uint16"),
     ],
 )
-def test_every_mode_keeps_its_depth_and_becomes_grey_or_colour(
+def test_every_mode_becomes_grey_or_colour_with_its_bit_depth(
     kind: str, mode: str, colour: float | tuple[int, ...], expected: list[float], dtype: str
 ) -> None:
     options = {"lossless": True} if kind == "WEBP" else {}
@@ -61,7 +61,7 @@ def test_every_mode_keeps_its_depth_and_becomes_grey_or_colour(
     assert (pixels == expected).all()
 
 
-def test_lab_becomes_rgb_within_the_rounding_of_its_colours() -> None:
+def test_lab_becomes_rgb_within_rounding() -> None:
     assert shape_is_true(encoded(Image.new("LAB", (8, 8), (255, 128, 128)), "TIFF")).min() >= 253
 
 
@@ -103,7 +103,7 @@ ORIENTATIONS = range(1, 9)
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "TIFF", "WEBP"])
 @pytest.mark.parametrize("orientation", ORIENTATIONS)
-def test_exif_orientation_is_honoured(kind: str, orientation: int) -> None:
+def test_the_exif_orientation_is_applied(kind: str, orientation: int) -> None:
     stored = np.zeros((16, 32, 3), np.uint8)
     stored[:8, :16] = 255  # the top left quarter is white
     exif = Image.Exif()
@@ -115,7 +115,7 @@ def test_exif_orientation_is_honoured(kind: str, orientation: int) -> None:
 @pytest.mark.parametrize("channels", [1, 3, 5])
 @pytest.mark.parametrize("dtype", ["uint16", "float32"])
 @pytest.mark.parametrize("orientation", ORIENTATIONS)
-def test_the_orientation_of_a_deep_tiff_is_honoured(orientation: int, dtype: str, channels: int) -> None:
+def test_the_orientation_of_a_16_bit_tiff_is_applied(orientation: int, dtype: str, channels: int) -> None:
     stored = noise(4, 7, channels, dtype=dtype)
     order = {} if channels == 1 else {"planarconfig": "contig"}
     tags = [(274, "H", 1, orientation, True)]
@@ -125,7 +125,7 @@ def test_the_orientation_of_a_deep_tiff_is_honoured(orientation: int, dtype: str
 
 @pytest.mark.parametrize("orientation", ORIENTATIONS)
 @pytest.mark.parametrize("channels", [1, 3, 4])
-def test_the_orientation_of_a_deep_png_is_honoured(orientation: int, channels: int) -> None:
+def test_the_orientation_of_a_16_bit_png_is_applied(orientation: int, channels: int) -> None:
     stored = noise(4, 7, channels, dtype="uint16")
     plain = png(stored.squeeze())
     exif = Image.Exif()
@@ -136,7 +136,7 @@ def test_the_orientation_of_a_deep_png_is_honoured(orientation: int, channels: i
 
 @pytest.mark.parametrize("dtype", ["uint8", "uint16"])
 @pytest.mark.parametrize("orientation", [1, 6])
-def test_the_orientation_may_stand_after_the_pixels_of_a_png(orientation: int, dtype: str) -> None:
+def test_the_orientation_can_be_after_the_pixels_of_a_png(orientation: int, dtype: str) -> None:
     stored = noise(4, 7, 3, dtype=dtype)
     plain = png(stored)
     exif = Image.Exif()
@@ -146,7 +146,7 @@ def test_the_orientation_may_stand_after_the_pixels_of_a_png(orientation: int, d
 
 
 def png_chunks(content: bytes) -> list[bytes]:
-    """The chunks of a PNG, whole."""
+    """Complete chunks of a PNG file."""
     chunks, at = [], 8
     while at < len(content):
         length = int.from_bytes(content[at : at + 4], "big") + 12
@@ -157,18 +157,18 @@ def png_chunks(content: bytes) -> list[bytes]:
 
 @pytest.mark.parametrize("orientation", [0, 9, 99])
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "TIFF"])
-def test_an_orientation_that_is_none_turns_nothing(kind: str, orientation: int) -> None:
+def test_an_invalid_orientation_is_ignored(kind: str, orientation: int) -> None:
     exif = Image.Exif()
     exif[0x0112] = orientation
     plain = Image.fromarray(smooth(6, 8))
-    assert np.array_equal(shape_is_true(encoded(plain, kind, exif=exif)), pixels_of(encoded(plain, kind)))
+    assert np.array_equal(shape_is_true(encoded(plain, kind, exif=exif)), decode_pixels(encoded(plain, kind)))
 
 
 def test_an_empty_file() -> None:
     assert "empty" in reason(b"") or "not an image" in reason(b"")
 
 
-def test_text_by_the_name_of_an_image() -> None:
+def test_text_with_an_image_extension() -> None:
     assert reason(b"no image") == "it is not an image that can be read"
 
 
@@ -191,12 +191,12 @@ WHOLE = {
 @pytest.mark.parametrize("kind", WHOLE)
 @pytest.mark.parametrize("share", [0.02, 0.3, 0.5, 0.9, 0.98])
 @pytest.mark.filterwarnings("ignore")
-def test_a_truncated_file_is_refused(kind: str, share: float) -> None:
+def test_a_truncated_file_is_rejected(kind: str, share: float) -> None:
     content = WHOLE[kind]
     assert reason(content[: int(share * len(content))])
 
 
-def test_a_decoder_that_fails_in_its_own_way(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_any_exception_of_a_decoder_is_a_bad_image(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object) -> None:
         raise KeyError
 
@@ -204,12 +204,12 @@ def test_a_decoder_that_fails_in_its_own_way(monkeypatch: pytest.MonkeyPatch) ->
     assert reason(encoded(Image.new("L", (4, 4)), "PNG")) == "it is damaged (KeyError)"
 
 
-def test_postscript_is_never_run(tmp_path: Path) -> None:
+def test_postscript_is_never_executed(tmp_path: Path) -> None:
     content = io.BytesIO()
     Image.new("L", (8, 8)).save(content, "EPS")
     with pytest.raises(BadImageError, match="it is a PostScript file, which is not read"):
-        pixels_of(content.getvalue())
+        decode_pixels(content.getvalue())
     (tmp_path / "x.eps").write_bytes(content.getvalue())
     (entry,) = FolderSource(tmp_path).listing(tmp_path).entries
     with pytest.raises(BadImageError, match="it is a PostScript file, which is not read"):
-        pixels_of(entry.read())
+        decode_pixels(entry.read())

@@ -1,4 +1,4 @@
-"""One image of a source, as a file."""
+"""Entries that are files."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 
 from images import noise, npy, png
 from sfumato.data.sources import BadImageError
-from sfumato.data.sources.decode import reason_of
+from sfumato.data.sources.decode import failure_reason
 from sfumato.data.sources.entry import FileEntry
 from sfumato.utils.text import printable
 
@@ -20,28 +20,28 @@ def entry(path: Path) -> FileEntry:
 
 
 def reason(path: Path) -> str:
-    """Why a file cannot be read."""
+    """Reason why a file cannot be read."""
     with pytest.raises((BadImageError, OSError)) as caught:
         entry(path).read()
-    return reason_of(caught.value)
+    return failure_reason(caught.value)
 
 
-def test_a_file_is_its_bytes(tmp_path: Path) -> None:
+def test_a_file_is_read_as_bytes(tmp_path: Path) -> None:
     (tmp_path / "x.png").write_bytes(png(noise(4, 4)))
     assert entry(tmp_path / "x.png").read() == png(noise(4, 4))
     assert entry(tmp_path / "x.png").read(most=10) == png(noise(4, 4))[:10]
 
 
 @pytest.mark.parametrize("name", ["x.npy", "x.NPY"])
-def test_an_array_is_its_numbers(name: str, tmp_path: Path) -> None:
+def test_a_npy_file_is_read_as_an_array(name: str, tmp_path: Path) -> None:
     (tmp_path / name).write_bytes(npy(noise(4, 5, 3)))
     assert np.array_equal(entry(tmp_path / name).read(), noise(4, 5, 3))
 
 
-def test_an_archive_of_arrays_is_no_array(tmp_path: Path) -> None:
+def test_a_npz_file_is_not_an_array(tmp_path: Path) -> None:
     np.savez(tmp_path / "x.npz", noise(4, 4))
     (tmp_path / "x.npz").rename(tmp_path / "x.npy")
-    assert reason(tmp_path / "x.npy") == "it is not a NumPy array, or only a part of one"
+    assert reason(tmp_path / "x.npy") == "it is not a NumPy array, or it is truncated"
 
 
 def test_an_empty_file(tmp_path: Path) -> None:
@@ -50,7 +50,7 @@ def test_an_empty_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["x.png", "x.npy"])
-def test_a_file_larger_than_an_image_may_be(name: str, tmp_path: Path) -> None:
+def test_a_file_that_is_too_large(name: str, tmp_path: Path) -> None:
     with (tmp_path / name).open("wb") as file:
         file.write(npy(noise(4, 4)).replace(b"(4, 4), }" + b" " * 12, b"(44444, 44444), }    "))
         file.truncate(2**31)
@@ -81,7 +81,7 @@ def test_a_file_without_permission(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         ("\u202egnp.exe", r"\u202egnp.exe"),
     ],
 )
-def test_what_cannot_be_printed_is_escaped(text: str, expected: str) -> None:
+def test_control_characters_are_escaped(text: str, expected: str) -> None:
     assert printable(text) == expected
 
 
@@ -91,10 +91,10 @@ def test_what_cannot_be_printed_is_escaped(text: str, expected: str) -> None:
         (BadImageError("a reason"), "a reason"),
         (MemoryError(), "it does not fit into memory"),
         (OSError(5, "Input/output error"), "input/output error"),
-        (OSError("image file is truncated"), "it is only a part of an image"),
+        (OSError("image file is truncated"), "it is truncated"),
         (KeyError(), "it is damaged (KeyError)"),
         (ValueError("two\nlines"), "it is damaged (two lines)"),
     ],
 )
-def test_reasons_are_the_end_of_a_sentence(error: Exception, expected: str) -> None:
-    assert reason_of(error) == expected
+def test_reasons_of_exceptions(error: Exception, expected: str) -> None:
+    assert failure_reason(error) == expected

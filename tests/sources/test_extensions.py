@@ -1,4 +1,4 @@
-"""Files that are no images by their names, and files of which only the content tells what they are."""
+"""Files that are not images by name, and files of unknown type."""
 
 from __future__ import annotations
 
@@ -40,49 +40,49 @@ def containers(at: Path, files: dict[str, bytes]) -> list[Path]:
 
 
 @pytest.mark.parametrize("name", OPENED)
-def test_what_no_name_tells_is_opened(name: str, tmp_path: Path) -> None:
+def test_files_of_unknown_type_are_opened(name: str, tmp_path: Path) -> None:
     for place in containers(tmp_path, {"z.png": CONTENT, name: b"anything"}):
-        found = open_source(place).listing(tmp_path / "spool")
+        found = open_source(place).listing(tmp_path / "scratch")
         assert [entry.name for entry in found.entries] == [name, "z.png"]
         assert found.entries[0].read() == b"anything"
         assert not found.others
 
 
 @pytest.mark.parametrize("name", [*JUNK, "__MACOSX/._a.png", "__MACOSX/a.png", "@eaDir/a.png"])
-def test_junk_is_neither_opened_nor_counted(name: str, tmp_path: Path) -> None:
+def test_system_files_are_ignored(name: str, tmp_path: Path) -> None:
     for place in containers(tmp_path, {"z.png": CONTENT, name: b"anything"}):
-        found = open_source(place).listing(tmp_path / "spool")
+        found = open_source(place).listing(tmp_path / "scratch")
         assert [entry.name for entry in found.entries] == ["z.png"], place
         assert not [*found.others, *found.unusable, *found.notices]
 
 
 @pytest.mark.parametrize("name", COUNTED)
-def test_what_is_certainly_no_image_is_counted_by_kind(name: str, tmp_path: Path) -> None:
+def test_other_files_are_counted_by_type(name: str, tmp_path: Path) -> None:
     for place in containers(tmp_path, {"z.png": CONTENT, name: b"{}", f"more/{name}": b"{}"}):
-        found = open_source(place).listing(tmp_path / "spool")
+        found = open_source(place).listing(tmp_path / "scratch")
         assert [entry.name for entry in found.entries] == ["z.png"]
         assert found.others == {COUNTED[name]: 2}
         assert not found.notices
 
 
-def test_archives_beside_images_are_named_with_the_command_that_reads_them(tmp_path: Path) -> None:
+def test_archives_next_to_images_are_reported_with_a_command(tmp_path: Path) -> None:
     folder = write(tmp_path / "x", {"z.png": CONTENT, "more.zip": b"", "sub/old.tar.gz": b""})
     found = open_source(folder).listing(tmp_path)
     assert found.others == {"gz": 1, "zip": 1}
     (notice,) = found.notices
     assert notice.text == (
         "Files that may hold images were not read: more.zip, sub/old.tar.gz. "
-        f"One is read by: sfumato train {folder / 'more.zip'}"
+        f"To read one of them: sfumato train {folder / 'more.zip'}"
     )
 
 
-def test_archives_alone_are_named(tmp_path: Path) -> None:
+def test_a_folder_of_archives_is_rejected(tmp_path: Path) -> None:
     folder = write(tmp_path / "x", {"b.zip": b"", "a.7z": b"", "notes.txt": b""})
-    with pytest.raises(DataError, match=r"holds no images, but 2 archives\. Name one of them: sfumato train .*a\.7z"):
+    with pytest.raises(DataError, match=r"holds no images, but 2 archives\. Give one of them: sfumato train .*a\.7z"):
         open_source(folder)
 
 
-def test_files_of_an_unknown_kind_are_reported_as_unreadable(tmp_path: Path) -> None:
+def test_files_of_unknown_type_without_images_are_unreadable(tmp_path: Path) -> None:
     unknown = {f"cat/{number}.heic": b"\0\0\0\x18ftypheic" for number in range(20)}
     images = load_images(write(tmp_path / "x", photo_files() | unknown))
     assert len(images) == 4
@@ -90,7 +90,7 @@ def test_files_of_an_unknown_kind_are_reported_as_unreadable(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("prefix", ["", "photos/", "photos/train/"])
-def test_a_class_that_cannot_be_read_is_dropped_by_its_name(prefix: str, tmp_path: Path) -> None:
+def test_a_class_of_unreadable_files_is_dropped(prefix: str, tmp_path: Path) -> None:
     files = {f"{prefix}{name}": content for name, content in photo_files().items()}
     test = {"photos/test/cat/0.png": CONTENT} if "train" in prefix else {}
     unknown = {f"{prefix}bird/{number}.heic": b"\0\0\0\x18ftypheic" for number in range(2)}
@@ -102,13 +102,13 @@ def test_a_class_that_cannot_be_read_is_dropped_by_its_name(prefix: str, tmp_pat
         ]
 
 
-def test_a_folder_of_nothing_else_says_that_none_can_be_read(tmp_path: Path) -> None:
+def test_a_folder_of_other_files_is_rejected(tmp_path: Path) -> None:
     folder = write(tmp_path / "x", {f"IM{number}": b"DICOM" for number in range(3)})
     with pytest.raises(DataError, match=r"None of the 3 images in the folder .* can be read: IM0, IM1, IM2 "):
         load_images(folder)
 
 
-def test_notes_beside_images_do_not_change_the_signature_and_unknown_files_do(tmp_path: Path) -> None:
+def test_other_files_do_not_change_the_signature_and_unknown_files_do(tmp_path: Path) -> None:
     folder = write(tmp_path / "x", {"a.png": CONTENT})
     before = open_source(folder).signature()
     write(folder, {"notes.txt": b"1"})

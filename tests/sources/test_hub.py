@@ -1,4 +1,4 @@
-"""Data sets in the layout of the Hugging Face Hub, on disk, through the library `datasets`."""
+"""Data sets in the layout of the Hugging Face Hub on disk."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.filterwarnings("default")
 
 @pytest.fixture(autouse=True)
 def _offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Nothing is fetched, and what the library keeps goes where the test does."""
+    """Disables downloads, and uses a temporary cache."""
     import datasets
 
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "hub-cache")
@@ -32,27 +32,27 @@ def _offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     datasets.enable_progress_bars()
 
 
-def test_a_folder_of_images_has_its_pixels_and_classes(tmp_path: Path) -> None:
+def test_a_folder_of_images_has_pixels_and_classes(tmp_path: Path) -> None:
     folder = write(tmp_path / "photos", photo_files())
     found = listing(f"hf:{folder}", tmp_path)
     assert all(map(np.array_equal, pixels(found.entries), PHOTOS.values()))
     assert found.columns == {"label": ["cat", "cat", "dog", "dog"]}
 
 
-def test_parquet_files_have_their_pixels_and_classes(tmp_path: Path) -> None:
+def test_parquet_files_have_pixels_and_classes(tmp_path: Path) -> None:
     write_parquet(hub_table(photo_files(), ["cat", "dog"]), tmp_path / "photos" / "data" / "train-0.parquet")
     found = listing(f"hf:{tmp_path / 'photos'}", tmp_path)
     assert all(map(np.array_equal, pixels(found.entries), PHOTOS.values()))
     assert found.columns == {"label": ["cat", "cat", "dog", "dog"]}
 
 
-def test_other_processes_read_the_same(tmp_path: Path) -> None:
+def test_other_processes_read_the_same_images(tmp_path: Path) -> None:
     entries = listing(f"hf:{write(tmp_path / 'photos', photo_files())}", tmp_path).entries
     copies = pickle.loads(pickle.dumps(entries))  # noqa: S301
     assert all(map(np.array_equal, pixels(copies), PHOTOS.values()))
 
 
-def test_another_split_is_named(tmp_path: Path) -> None:
+def test_a_split_can_be_given(tmp_path: Path) -> None:
     files = photo_files()
     write(tmp_path / "photos", {f"train/{name}": content for name, content in files.items()})
     write(tmp_path / "photos", {f"test/{name}": content for name, content in list(files.items())[::2]})
@@ -64,13 +64,13 @@ def test_another_split_is_named(tmp_path: Path) -> None:
     assert not found.splits
 
 
-def test_the_set_is_that_of_the_folder(tmp_path: Path) -> None:
+def test_the_identity_is_the_path_of_the_folder(tmp_path: Path) -> None:
     folder = write(tmp_path / "photos", photo_files())
     by_hub, plain = load_images(f"hf:{folder}", labels=False), load_images(folder, labels=False)
     assert by_hub.fingerprint() == plain.fingerprint()
 
 
-def test_a_change_is_noticed(tmp_path: Path) -> None:
+def test_a_change_is_detected(tmp_path: Path) -> None:
     folder = write(tmp_path / "photos", photo_files())
     before = open_source(f"hf:{folder}").signature()
     assert open_source(f"hf:{folder}").signature() == before
@@ -79,24 +79,24 @@ def test_a_change_is_noticed(tmp_path: Path) -> None:
     assert np.array_equal(pixels(listing(f"hf:{folder}", tmp_path).entries)[0], noise(6, 5, 3, seed=9))
 
 
-def test_what_is_not_there_is_named(tmp_path: Path) -> None:
+def test_a_missing_data_set_is_reported(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"the data set .*gone cannot be loaded: .*Check its name"):
         open_source(f"hf:{tmp_path / 'gone'}")
 
 
-def test_a_split_that_is_not_there_is_named(tmp_path: Path) -> None:
+def test_a_missing_split_is_reported(tmp_path: Path) -> None:
     folder = write(tmp_path / "photos", photo_files())
     with pytest.raises(DataError, match=r"\(split nowhere\) cannot be loaded: .*nowhere.*hf:NAME:SPLIT"):
         open_source(f"hf:{folder}:nowhere")
 
 
-def test_a_data_set_without_images_is_refused(tmp_path: Path) -> None:
+def test_a_data_set_without_images_is_rejected(tmp_path: Path) -> None:
     write(tmp_path / "texts", {"train.csv": b"a,b\n1,2\n"})
     with pytest.raises(DataError, match=r"has no columns of images \(a, b\)"):
         open_source(f"hf:{tmp_path / 'texts'}")
 
 
-def test_without_the_library_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_library_suggests_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "datasets", None)
     with pytest.raises(DataError, match=r'without the library datasets\. Install it: pip install "sfumato\[hub\]"'):
         open_source("hf:mnist")

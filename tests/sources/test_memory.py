@@ -1,4 +1,4 @@
-"""Images are as large as fits in memory, and decompression bombs are refused before anything is allocated."""
+"""Images that do not fit into memory and decompression bombs are rejected before memory is allocated."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from PIL import Image
 
 from images import encoded, noise, png, smooth, tiff
 from sfumato.data.sources import memory
-from sfumato.data.sources.decode import opened, pixels_of, shape_of
+from sfumato.data.sources.decode import decode_pixels, open_image, read_info
 from sfumato.data.sources.entry import BadImageError
-from sfumato.data.sources.frame import Frame
+from sfumato.data.sources.resizing import Frame
 
 FILES = {
     "PNG": png(noise(300, 200, 3)),
@@ -30,61 +30,61 @@ FILES = {
 
 
 def small_machine(monkeypatch: pytest.MonkeyPatch, free: int) -> None:
-    """Lets so many bytes be free for one image."""
+    """Sets the free memory for one image in bytes."""
     monkeypatch.setattr(memory, "ALWAYS", 0)
-    monkeypatch.setattr(memory, "free_memory", lambda: round(free / memory.SHARE))
+    monkeypatch.setattr(memory, "available_memory", lambda: round(free / memory.SHARE))
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_what_does_not_fit_in_memory_is_refused_with_both_sizes(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_image_that_does_not_fit_is_rejected_with_both_sizes(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     small_machine(monkeypatch, 40_000)
     with pytest.raises(BadImageError) as caught:
-        pixels_of(FILES[name])
+        decode_pixels(FILES[name])
     assert "40 kB are free for one image" in str(caught.value) or "fit in the memory that is free" in str(caught.value)
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_what_fits_is_read(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_image_that_fits_is_read(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     small_machine(monkeypatch, 300 * 200 * 24)
-    assert pixels_of(FILES[name]).shape[:2] == (300, 200)
+    assert decode_pixels(FILES[name]).shape[:2] == (300, 200)
 
 
-def test_a_jpeg_counts_by_the_size_that_it_is_decoded_at(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_jpeg_needs_memory_for_its_reduced_size(monkeypatch: pytest.MonkeyPatch) -> None:
     small_machine(monkeypatch, 30_000)
     content = encoded(Image.fromarray(smooth(400, 400)), "JPEG")
     exif = Image.Exif()
     exif[0x0112] = 6
     turned = encoded(Image.fromarray(smooth(400, 400)), "JPEG", exif=exif)
-    assert pixels_of(content, Frame(25, 25)).shape == (50, 50, 3)
-    assert pixels_of(turned, Frame(25, 25)).shape == (50, 50, 3)
+    assert decode_pixels(content, Frame(25, 25)).shape == (50, 50, 3)
+    assert decode_pixels(turned, Frame(25, 25)).shape == (50, 50, 3)
     with pytest.raises(BadImageError, match="30 kB are free"):
-        pixels_of(content)
-    with pytest.raises(BadImageError, match="30 kB are free"):  # whose coefficients are kept at any size
-        pixels_of(encoded(Image.fromarray(smooth(400, 400)), "JPEG", progressive=True), Frame(25, 25))
+        decode_pixels(content)
+    with pytest.raises(BadImageError, match="30 kB are free"):  # its coefficients are kept at any size
+        decode_pixels(encoded(Image.fromarray(smooth(400, 400)), "JPEG", progressive=True), Frame(25, 25))
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG"])
-def test_pillows_limit_neither_stops_nor_warns(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_limit_of_pillow_gives_no_error_and_no_warning(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     exif = Image.Exif()
     exif[0x0112] = 1
     content = encoded(Image.fromarray(smooth(64, 64)), kind, exif=exif)
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert pixels_of(content).shape == (64, 64, 3)
+        assert decode_pixels(content).shape == (64, 64, 3)
     assert Image.MAX_IMAGE_PIXELS == 100
 
 
-def test_pillows_limit_is_as_before_after_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_limit_of_pillow_is_restored_after_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 12345)
     for content in (b"no image", FILES["WebP"][:200], FILES["PNG"][:300]):
         with pytest.raises(BadImageError):
-            pixels_of(content)
+            decode_pixels(content)
     assert Image.MAX_IMAGE_PIXELS == 12345
 
 
 def bomb(width: int, height: int, bits: int, colour: int, channels: int) -> bytes:
-    """A PNG of zeros, of which only some rows are there."""
+    """A PNG file of zeros with some of its rows missing."""
     row = bytes(1 + width * channels * bits // 8)
     head = width.to_bytes(4, "big") + height.to_bytes(4, "big") + bytes([bits, colour, 0, 0, 0])
     chunks = [(b"IHDR", head), (b"IDAT", zlib.compress(row * 20)), (b"IEND", b"")]
@@ -110,21 +110,21 @@ BOMBS = {
 
 
 @pytest.mark.parametrize("name", BOMBS)
-def test_a_bomb_is_refused_before_anything_is_allocated(name: str) -> None:
+def test_a_bomb_is_rejected_before_memory_is_allocated(name: str) -> None:
     tracemalloc.start()
     try:
         with pytest.raises(BadImageError):
-            opened(BOMBS[name]).pixels(Frame(64, 64))
+            open_image(BOMBS[name]).pixels(Frame(64, 64))
         assert tracemalloc.get_traced_memory()[1] < 20_000_000
     finally:
         tracemalloc.stop()
 
 
-def test_the_size_of_a_file_tells_a_bomb_from_a_large_photograph(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(memory, "free_memory", lambda: 1 << 50)
-    with pytest.raises(BadImageError, match=r"it promises 2,500 megapixels in a file of .* kB"):
-        shape_of(BOMBS["PNG"])
-    memory.check_memory(200_000_000, 10, 20_000_000)  # a phone's
+def test_the_file_size_distinguishes_a_bomb_from_a_large_photograph(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory, "available_memory", lambda: 1 << 50)
+    with pytest.raises(BadImageError, match=r"its header declares 2,500 megapixels in a file of .* kB"):
+        read_info(BOMBS["PNG"])
+    memory.check_memory(200_000_000, 10, 20_000_000)  # a photograph of a phone
     memory.check_memory(60_000_000, 10, 1000)  # a blank page
-    with pytest.raises(BadImageError, match="it promises 200 megapixels in a file of 1 MB"):
+    with pytest.raises(BadImageError, match="its header declares 200 megapixels in a file of 1 MB"):
         memory.check_memory(200_000_000, 10, 1_000_000)

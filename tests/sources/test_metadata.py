@@ -1,4 +1,4 @@
-"""What metadata files beside the images say of them."""
+"""Metadata files next to the images."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ IMAGE = png(noise(4, 4, 3))
 
 @pytest.fixture
 def described(tmp_path: Path) -> Callable[..., Listing]:
-    """The listing of a folder of these images and a metadata file."""
+    """Listing of a folder of images with a metadata file."""
 
     def listed(content: bytes | str, name: str = "metadata.csv", images: str = "a.png b.png") -> Listing:
         encoded = content.encode() if isinstance(content, str) else content
@@ -72,7 +72,7 @@ def csv_of(separator: str = ",", end: str = "\n") -> str:
     ],
     ids=["CSV", "semicolons", "tabs and CRLF", "BOM", "empty rows", "quotes", "JSON lines", "Parquet"],
 )
-def test_every_kind_of_table_gives_the_same_columns(name: str, content: bytes | str, described: Described) -> None:
+def test_every_type_of_table_gives_the_same_columns(name: str, content: bytes | str, described: Described) -> None:
     found = described(content, name)
     assert found.columns == COLUMNS
     assert not found.notices
@@ -95,15 +95,13 @@ def test_every_kind_of_table_gives_the_same_columns(name: str, content: bytes | 
         (["9" * 5000, "1"], [float("inf"), 1.0]),
     ],
 )
-def test_the_cells_of_a_csv_are_numbers_where_all_are(
-    cells: list[str], expected: list[Cell], described: Described
-) -> None:
+def test_csv_columns_of_numbers_are_numeric(cells: list[str], expected: list[Cell], described: Described) -> None:
     found = described(f"file_name,column\na.png,{cells[0]}\nb.png,{cells[1]}\n")
     assert found.columns == {"column": expected}
     assert list(map(type, found.columns["column"])) == list(map(type, expected))
 
 
-def test_each_folder_may_have_its_own_table(tmp_path: Path) -> None:
+def test_each_folder_can_have_its_own_table(tmp_path: Path) -> None:
     folder = write(
         tmp_path / "x",
         {
@@ -122,23 +120,23 @@ def test_names_are_relative_to_the_table(name: str, described: Described) -> Non
     assert found.columns == {"colour": ["red"]}
 
 
-def test_rows_of_absent_files_and_files_without_rows_are_told(described: Described) -> None:
+def test_rows_without_files_and_files_without_rows_are_reported(described: Described) -> None:
     found = described(
         "file_name,colour\na.png,red\n" + "".join(f"gone{n}.png,blue\n" for n in range(5)), images="a.png b.png c.png"
     )
     assert found.columns == {"colour": ["red", None, None]}
     assert [str(notice) for notice in found.notices] == [
-        "5 rows of metadata.csv name files that are not there: gone0.png, gone1.png, gone2.png and 2 more.",
-        "metadata.csv says nothing of 2 images: b.png, c.png.",
+        "5 rows of metadata.csv name files that do not exist: gone0.png, gone1.png, gone2.png and 2 more.",
+        "metadata.csv has no rows for 2 images: b.png, c.png.",
     ]
 
 
-def test_a_row_that_occurs_twice_counts_once(described: Described) -> None:
+def test_a_repeated_row_counts_once(described: Described) -> None:
     found = described("file_name,colour,weight\na.png,red,nan\nb.png,blue,1\na.png,red,nan\n")
     assert found.columns["colour"] == ["red", "blue"]
 
 
-def test_line_ends_within_texts_are_no_line_ends(described: Described) -> None:
+def test_line_breaks_within_cells_are_kept(described: Described) -> None:
     lines = [{"file_name": "a.png", "text": "one\u2028two\x85three"}, {"file_name": "b.png", "text": "\x0b"}]
     content = "\n".join(json.dumps(line, ensure_ascii=False) for line in lines)
     assert described(content, "metadata.jsonl").columns == {"text": ["one\u2028two\x85three", "\x0b"]}
@@ -155,7 +153,7 @@ def test_line_ends_within_texts_are_no_line_ends(described: Described) -> None:
         ("metadata.csv", "file_name,a,a\na.png,1,2\n", r"metadata\.csv has more than one column a\. Rename"),
         ("metadata.csv", "file_name,,\na.png,1,2\n", r"more than one column \(unnamed\)"),
         ("metadata.csv", "file_name,a\n,1\n", r"line 2 of metadata\.csv names no file"),
-        ("metadata.csv", "file_name,a\na.png,1\na.png,2\n", r"line 3 of .* says something else of a\.png"),
+        ("metadata.csv", "file_name,a\na.png,1\na.png,2\n", r"line 3 of .* differs from an earlier row for a\.png"),
         ("metadata.csv", 'file_name,a\na.png,"x\n', r"of metadata\.csv is not CSV"),
         ("metadata.csv", f"file_name,a\na.png,{'x' * 200_000}\n", r"of metadata\.csv is not CSV: field larger"),
         ("metadata.csv", b"file_name,a\na.png,caf\x8f\n", r"metadata\.csv is not text in .*Save it as UTF-8"),
@@ -163,7 +161,7 @@ def test_line_ends_within_texts_are_no_line_ends(described: Described) -> None:
         ("metadata.csv", b"\0" * 20, r"metadata\.csv is not text in"),
         ("metadata.jsonl", "", r"metadata\.jsonl has no rows"),
         ("metadata.jsonl", '{"file_name": "a.png"}\n{"file', r"line 2 of metadata\.jsonl is not JSON"),
-        ("metadata.jsonl", "[1, 2]", r"line 1 of metadata\.jsonl is no JSON object"),
+        ("metadata.jsonl", "[1, 2]", r"line 1 of metadata\.jsonl is not a JSON object"),
         ("metadata.jsonl", '{"file_name": 3}', r"line 1 of metadata\.jsonl names no file"),
         ("metadata.jsonl", '{"file_name": null}', r"line 1 of metadata\.jsonl names no file"),
         ("metadata.jsonl", '{"name": "x.png"}', r"metadata\.jsonl has no column file_name, only: name"),
@@ -174,15 +172,13 @@ def test_line_ends_within_texts_are_no_line_ends(described: Described) -> None:
         ("metadata.parquet", parquet_bytes({"file_name": [""]}), r"row 1 of metadata\.parquet names no file"),
     ],
 )
-def test_a_table_that_contradicts_itself_is_refused(
-    name: str, content: bytes | str, message: str, described: Described
-) -> None:
+def test_an_inconsistent_table_is_rejected(name: str, content: bytes | str, message: str, described: Described) -> None:
     with pytest.raises(DataError, match=message) as caught:
         described(content, name)
     assert caught.value.remedy
 
 
-def test_a_table_that_cannot_be_opened_is_named(tmp_path: Path) -> None:
+def test_an_unreadable_table_is_reported(tmp_path: Path) -> None:
     folder = write(tmp_path / "x", {"a.png": IMAGE})
     (folder / "metadata.csv").symlink_to("nowhere")
     with pytest.raises(DataError, match=r"metadata\.csv cannot be read \(No such file or directory\)"):

@@ -1,4 +1,4 @@
-"""Many pieces of work at once."""
+"""Parallel work and progress bars."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import warnings
 
 import pytest
 
-from sfumato.data.sources import parallel, progress
+from sfumato.data.sources import parallel
 from sfumato.data.sources.parallel import in_parallel
 from sfumato.errors import DataError
 
@@ -16,26 +16,26 @@ PIECES = list(range(20))
 
 
 def late(piece: int) -> int:
-    """The piece, after a moment."""
+    """Returns the piece after a delay."""
     time.sleep(0.002)
     return piece
 
 
 def process_of(piece: int) -> int:
-    """The process that the piece is worked on in."""
+    """Process that works on the piece."""
     return os.getpid() + 0 * piece
 
 
 def warn(piece: int) -> None:
-    """Says what nobody wants to hear."""
+    """Emits a warning."""
     warnings.warn(str(piece), stacklevel=1)
 
 
-def test_results_come_in_order_while_one_process_is_enough() -> None:
+def test_results_are_in_order_in_a_single_process() -> None:
     assert list(in_parallel(late, PIECES, PIECES, "Testing")) == PIECES
 
 
-def test_work_that_takes_long_goes_to_other_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_long_work_uses_other_processes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(parallel, "PATIENCE", -1.0)
     assert sorted(in_parallel(abs, PIECES, PIECES, "Testing")) == PIECES
     who = "__import__('time').sleep(0.05) or __import__('os').getpid()"
@@ -44,34 +44,34 @@ def test_work_that_takes_long_goes_to_other_processes(monkeypatch: pytest.Monkey
     assert len(processes) > 1
 
 
-def test_a_process_that_is_killed_ends_in_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_killed_process_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(parallel, "PATIENCE", -1.0)
     other = f"__import__('os').getpid() != {os.getpid()} and __import__('os').kill(__import__('os').getpid(), 9)"
-    with pytest.raises(DataError, match=r"was killed.*Give the same command again"):
+    with pytest.raises(DataError, match=r"was killed.*Run the same command again"):
         list(in_parallel(eval, [f"__import__('time').sleep(0.05) or {other}"] * 80, [1] * 80, "Testing"))
     assert sorted(in_parallel(abs, PIECES, PIECES, "Testing")) == PIECES
 
 
-def test_a_single_piece_stays_here(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_single_piece_stays_in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(parallel, "PATIENCE", -1.0)
     assert list(in_parallel(process_of, [1], [1], "Testing")) == [os.getpid()]
 
 
-def test_nothing_to_do_is_done_at_once() -> None:
+def test_no_work_finishes_immediately() -> None:
     assert list(in_parallel(late, [], [], "Testing")) == []
 
 
-def test_warnings_of_decoders_are_silenced_and_only_theirs() -> None:
+def test_only_warnings_of_decoders_are_suppressed() -> None:
     list(in_parallel(warn, PIECES, PIECES, "Testing"))
     with pytest.raises(UserWarning):
         warnings.warn("still an error", stacklevel=1)
 
 
 @pytest.mark.parametrize(("patience", "terminal", "shown"), [(0.0, "1", True), (0.0, "", False), (60.0, "1", False)])
-def test_a_bar_appears_on_a_terminal_when_it_takes_long(
+def test_a_bar_appears_on_a_terminal_after_a_delay(
     patience: float, terminal: str, shown: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(progress, "PATIENCE", patience)
+    monkeypatch.setattr(parallel, "BAR_DELAY", patience)
     monkeypatch.delenv("TTY_COMPATIBLE", raising=False)
     monkeypatch.setenv("FORCE_COLOR", terminal)
     monkeypatch.setenv("TERM", "xterm")
@@ -81,15 +81,15 @@ def test_a_bar_appears_on_a_terminal_when_it_takes_long(
     assert ("Testing" in printed.err) == shown == (printed.err != "")
 
 
-def test_what_a_bar_is_called_is_no_markup(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setattr(progress, "PATIENCE", 0.0)
+def test_the_title_of_a_bar_is_not_markup(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(parallel, "BAR_DELAY", 0.0)
     monkeypatch.setenv("FORCE_COLOR", "1")
     monkeypatch.setenv("TERM", "xterm")
-    with progress.byte_bar("Unpacking [/red].tar.gz") as advance:
+    with parallel.byte_bar("Unpacking [/red].tar.gz") as advance:
         advance(1)
     assert "Unpacking [/red].tar.gz" in capsys.readouterr().err
 
 
-def test_a_sentence_is_no_markup(capsys: pytest.CaptureFixture[str]) -> None:
-    progress.tell("[red]a[/red] :smile: b.png")
+def test_a_message_is_not_markup(capsys: pytest.CaptureFixture[str]) -> None:
+    parallel.print_message("[red]a[/red] :smile: b.png")
     assert capsys.readouterr().err == "[red]a[/red] :smile: b.png\n"

@@ -1,4 +1,4 @@
-"""Parquet: rows that hold images, as the Hugging Face Hub has them."""
+"""Images in the rows of Parquet files, as on the Hugging Face Hub."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from .containers import hub_table, listing, pixels, write_parquet
 FILES = photo_files()
 
 
-def test_plain_bytes_are_images_too(tmp_path: Path) -> None:
+def test_columns_of_bytes_are_images(tmp_path: Path) -> None:
     path = write_parquet(pa.table({"picture": list(FILES.values())}), tmp_path / "x.parquet")
     found = listing(path, tmp_path)
     assert [entry.name for entry in found.entries] == [f"x.parquet#{row}" for row in range(4)]
@@ -44,7 +44,7 @@ def test_columns_of_text_and_numbers_describe_the_images(tmp_path: Path) -> None
     assert listing(write_parquet(table, tmp_path / "x.parquet"), tmp_path).columns == columns
 
 
-def test_files_with_different_columns_leave_gaps(tmp_path: Path) -> None:
+def test_missing_columns_are_filled_with_none(tmp_path: Path) -> None:
     one, two = list(FILES.values())[:2]
     write_parquet(pa.table({"image": [one], "a": [1]}), tmp_path / "x" / "0.parquet")
     write_parquet(pa.table({"image": [two, one], "b": ["x", "y"]}), tmp_path / "x" / "1.parquet")
@@ -54,7 +54,7 @@ def test_files_with_different_columns_leave_gaps(tmp_path: Path) -> None:
     assert [entry.read() for entry in found.entries] == [one, two, one, two]
 
 
-def test_a_class_number_without_a_name_says_nothing(tmp_path: Path) -> None:
+def test_a_class_index_without_a_name_is_missing(tmp_path: Path) -> None:
     table = hub_table(FILES, ["cat", "dog"]).set_column(1, "label", pa.array([-1, 0, 1, 2]))
     assert listing(write_parquet(table, tmp_path / "x.parquet"), tmp_path).columns == {
         "label": [None, "cat", "dog", None]
@@ -64,12 +64,12 @@ def test_a_class_number_without_a_name_says_nothing(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "metadata", ["no JSON", "[]", '{"info": 3}', '{"info": {"features": {"label": 1}}}', '{"info": {"features": []}}']
 )
-def test_a_schema_that_says_nothing_of_classes_leaves_numbers(metadata: str, tmp_path: Path) -> None:
+def test_a_schema_without_class_names_keeps_the_indices(metadata: str, tmp_path: Path) -> None:
     table = hub_table(FILES, ["cat", "dog"]).replace_schema_metadata({"huggingface": metadata})
     assert listing(write_parquet(table, tmp_path / "x.parquet"), tmp_path).columns == {"label": [0, 0, 1, 1]}
 
 
-def test_rows_without_an_image_are_refused_one_by_one(tmp_path: Path) -> None:
+def test_rows_without_an_image_are_rejected(tmp_path: Path) -> None:
     table = pa.table({"image": [png(noise(4, 4, 3)), None, b""]})
     first, *others = listing(write_parquet(table, tmp_path / "x.parquet"), tmp_path).entries
     assert np.array_equal(pixels([first])[0], noise(4, 4, 3))
@@ -86,21 +86,21 @@ def test_rows_without_an_image_are_refused_one_by_one(tmp_path: Path) -> None:
         (pa.table({"a": [{"path": "x"}]}), r"has no columns of images"),
     ],
 )
-def test_a_table_without_a_single_column_of_images_is_refused(table: pa.Table, message: str, tmp_path: Path) -> None:
+def test_a_table_needs_exactly_one_image_column(table: pa.Table, message: str, tmp_path: Path) -> None:
     with pytest.raises(DataError, match=message):
         listing(write_parquet(table, tmp_path / "x.parquet"), tmp_path)
 
 
 @pytest.mark.parametrize("share", [0, 0.1, 0.5, 0.99])
-def test_a_part_of_a_file_is_refused(share: float, tmp_path: Path) -> None:
+def test_a_truncated_file_is_rejected(share: float, tmp_path: Path) -> None:
     path = write_parquet(hub_table(FILES, ["cat", "dog"]), tmp_path / "x.parquet")
     whole = path.read_bytes()
     path.write_bytes(whole[: int(share * len(whole))])
-    with pytest.raises(DataError, match=r"x\.parquet is not a Parquet file, or only a part of one"):
+    with pytest.raises(DataError, match=r"x\.parquet is not a Parquet file, or it is truncated"):
         listing(path, tmp_path)
 
 
-def test_damage_within_a_file_is_told_wherever_it_lies(tmp_path: Path) -> None:
+def test_damage_within_a_file_is_reported(tmp_path: Path) -> None:
     path = write_parquet(hub_table(FILES, ["cat", "dog"]), tmp_path / "x.parquet")
     whole, outcomes = path.read_bytes(), set()
     for place in range(4, len(whole), 150):
@@ -113,7 +113,7 @@ def test_damage_within_a_file_is_told_wherever_it_lies(tmp_path: Path) -> None:
     assert DataError in outcomes
 
 
-def test_a_broken_link_among_the_files_is_named(tmp_path: Path) -> None:
+def test_a_broken_link_among_the_files_is_reported(tmp_path: Path) -> None:
     (tmp_path / "x").mkdir()
     (tmp_path / "x" / "gone.parquet").symlink_to(tmp_path / "nowhere")
     source = open_source(tmp_path / "x")
@@ -123,7 +123,7 @@ def test_a_broken_link_among_the_files_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("change", ["add", "replace", "remove"])
-def test_the_signature_of_a_folder_tells_every_change(tmp_path: Path, change: str) -> None:
+def test_the_signature_of_a_folder_detects_every_change(tmp_path: Path, change: str) -> None:
     folder = tmp_path / "x"
     for number in range(2):
         write_parquet(hub_table(FILES, ["cat", "dog"]), folder / f"{number}.parquet")
@@ -138,7 +138,7 @@ def test_the_signature_of_a_folder_tells_every_change(tmp_path: Path, change: st
     assert ParquetSource(folder).signature() != before
 
 
-def test_without_pyarrow_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_pyarrow_suggests_the_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = write_parquet(hub_table(FILES, ["cat", "dog"]), tmp_path / "x.parquet")
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     with pytest.raises(DataError, match=r'without pyarrow\. Install it: pip install "sfumato\[hub\]"'):

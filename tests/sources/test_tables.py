@@ -1,4 +1,4 @@
-"""Tables beside the images that are not called `metadata`: found by the column that names the images."""
+"""Tables with other names than `metadata`, found by the column that names the images."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ IMAGE = png(noise(4, 4, 3))
 
 
 def of(path: Path, images: str, **tables: str | bytes) -> Listing:
-    """The listing of a folder of these images and tables, whose names end as "_csv" for ".csv"."""
+    """Listing of a folder of these images and tables; "_csv" at the end of a name means ".csv"."""
     named = {f"{name[: name.rindex('_')]}.{name[name.rindex('_') + 1 :]}": content for name, content in tables.items()}
     content = {name: text.encode() if isinstance(text, str) else text for name, text in named.items()}
     return listing(write(path / "x", dict.fromkeys(images.split(), IMAGE) | content), path)
@@ -42,7 +42,7 @@ def told(found: Listing, topic: str = "table") -> list[str]:
         *[("a.png", False, False), ("csv", False, False), ("metadata", False, False), ("a.csv/b", False, False)],
     ],
 )
-def test_tables_are_known_by_their_extension(name: str, table: bool, metadata: bool) -> None:
+def test_tables_are_recognised_by_their_extension(name: str, table: bool, metadata: bool) -> None:
     assert (is_table(name), is_metadata(name)) == (table, metadata)
 
 
@@ -70,24 +70,24 @@ def test_tables_are_known_by_their_extension(name: str, table: bool, metadata: b
         ("a.png b.png", "image,x,size\na.png,5,1\na.png,6,1\nb.png,7,2\n"),
     ],
 )
-def test_the_column_of_images_is_the_one_that_names_most(images: str, table: str, tmp_path: Path) -> None:
+def test_the_column_that_matches_most_images_is_used(images: str, table: str, tmp_path: Path) -> None:
     assert of(tmp_path, images, labels_csv=table).columns["size"] == [1, 2]
 
 
 @pytest.mark.parametrize("pack", ["folder", "zip", "tar"])
 @pytest.mark.parametrize("name", ["labels.csv", "LABELS.CSV", "Metadata.csv", "all/train.csv", "labels.tsv"])
-def test_every_container_may_have_such_a_table(name: str, pack: str, tmp_path: Path) -> None:
+def test_every_container_can_have_a_table(name: str, pack: str, tmp_path: Path) -> None:
     separator = "\t" if name.endswith("tsv") else ","
     rows = separator.join(["image", "age"]) + "\n" + separator.join(["a.png", '"0,5"']) + "\n"
     files = {"all/a.png": IMAGE, "all/b.png": IMAGE, name: rows.encode()}
     made = {"folder": write, "zip": zipped, "tar": tarred}[pack](tmp_path / "x", files)
-    found = listing(made, tmp_path / "spool")
+    found = listing(made, tmp_path / "scratch")
     assert found.columns == {"age": [0.5, None]}
     assert told(found, "columns") == ["age: decimal comma."]
 
 
 @pytest.mark.parametrize("name", ["labels_jsonl", "labels_ndjson", "labels_parquet"])
-def test_values_with_types_keep_them(name: str, tmp_path: Path) -> None:
+def test_typed_values_are_kept(name: str, tmp_path: Path) -> None:
     rows = [{"image_id": 7, "size": 1, "code": "12"}, {"image_id": 8, "size": 2, "code": "13"}]
     content = io.BytesIO()
     parquet.write_table(pa.Table.from_pylist(rows), content)
@@ -96,7 +96,7 @@ def test_values_with_types_keep_them(name: str, tmp_path: Path) -> None:
     assert found.columns == {"size": [1, 2], "code": ["12", "13"]}
 
 
-def test_what_was_used_and_what_did_not_match_is_said(tmp_path: Path) -> None:
+def test_used_tables_and_unmatched_rows_are_reported(tmp_path: Path) -> None:
     table = "Image,a\na.png,1\nb.png,2\n" + "".join(f"gone{index},3\n" for index in range(2)) + ",4\n"
     found = of(tmp_path, "a.png b.png c.png d.png", labels_csv=table)
     assert [(notice.text, notice.matters) for notice in found.notices] == [
@@ -122,7 +122,7 @@ def test_what_was_used_and_what_did_not_match_is_said(tmp_path: Path) -> None:
         (b"image,y\n\x81\x98,1\n", "other.csv is not text"),
     ],
 )
-def test_a_table_of_other_things_is_reported_and_not_used(table: str | bytes, says: str, tmp_path: Path) -> None:
+def test_an_unrelated_table_is_reported_and_not_used(table: str | bytes, says: str, tmp_path: Path) -> None:
     images = "a.png 0.png 1.png 2.png 3.png"
     found = of(tmp_path, images, other_csv=table, metadata_csv="file_name,a\na.png,1\n")
     assert found.columns == {"a": [None, None, None, None, 1]}
@@ -136,20 +136,20 @@ def test_a_table_without_a_header_is_read(tmp_path: Path) -> None:
     assert told(found) == ['train.csv describes 2 of 2 images, by its column "column1".']
 
 
-def test_the_images_of_a_split_are_meant_where_names_are_ambiguous(tmp_path: Path) -> None:
+def test_a_table_of_a_split_matches_the_images_of_the_split(tmp_path: Path) -> None:
     images = "train/1.png train/2.png test/1.png test/2.png"
     tables = {"train_labels_csv": "id,age\n1,7\n2,8\n", "test_csv": "id,age\n1,9\n"}
     assert of(tmp_path, images, **tables).columns == {"age": [9, None, 7, 8]}
 
 
-def test_metadata_may_name_its_column_of_images_otherwise(tmp_path: Path) -> None:
+def test_metadata_can_have_another_column_of_images(tmp_path: Path) -> None:
     for index, table in enumerate(
         ["image,a\na.png,1\nb.png,2\n", "file_name,a\na,1\nb,2\n", "file_name,a\nx/a.png,1\nb,2\n"]
     ):
         found = of(tmp_path / str(index), "a.png b.png", metadata_csv=table)
         assert found.columns == {"a": [1, 2]}
         assert told(found)[0].startswith("metadata.csv describes 2 of 2 images, by its column ")
-    with pytest.raises(DataError, match=r"line 3 of metadata\.csv says something else of a\.png"):
+    with pytest.raises(DataError, match=r"line 3 of metadata\.csv differs from an earlier row for a\.png"):
         of(tmp_path / "y", "a.png b.png", metadata_csv="image,a\na.png,1\na,2\n")
 
 
@@ -161,7 +161,7 @@ def test_encodings(encoding: str, tmp_path: Path) -> None:
     assert found.columns == {"who": ["Zoë €", "ñ"]}
     windows = [text for text in told(found) if "is not UTF-8" in text]
     assert bool(windows) == (encoding == "cp1252")
-    assert not windows or windows[0].startswith("labels.csv is not UTF-8, and is read as cp1252, such as ")
+    assert not windows or windows[0].startswith("labels.csv is not UTF-8. It is read as cp1252, for example ")
 
 
 @pytest.mark.parametrize(
@@ -177,13 +177,11 @@ def test_encodings(encoding: str, tmp_path: Path) -> None:
         ("cp1252", ["“quoted”", "…"]),
     ],
 )
-def test_tables_that_are_not_utf8_are_read_in_the_most_plausible_encoding(
-    encoding: str, words: list[str], tmp_path: Path
-) -> None:
+def test_tables_with_other_encodings_are_decoded(encoding: str, words: list[str], tmp_path: Path) -> None:
     content = f"image,label\na.png,{words[0]}\nb.png,{words[1]}\n".encode(encoding)
     found = of(tmp_path, "a.png b.png", labels_csv=content)
     assert found.columns == {"label": words}
-    assert f"is read as {encoding}, such as " in told(found)[0]
+    assert f"is read as {encoding}, for example " in told(found)[0]
 
 
 @pytest.mark.parametrize("labels", ['[["00/a.png", 7], ["00/b.png", 0]]', '{"00/a.png": 7, "00/b.png": 0}'])
@@ -201,28 +199,28 @@ def test_another_dataset_json_is_not_used(content: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("cells", [("A.PNG", "B.Png"), ("a.jpg", "b.jpeg"), ("A.JPG", "B")])
-def test_case_and_extension_may_differ_from_those_of_the_files(cells: tuple[str, str], tmp_path: Path) -> None:
+def test_case_and_extension_can_differ_from_the_files(cells: tuple[str, str], tmp_path: Path) -> None:
     found = of(tmp_path, "a.png b.png", labels_csv=f"image,label\n{cells[0]},cat\n{cells[1]},dog\n")
     assert found.columns == {"label": ["cat", "dog"]}
 
 
-def test_names_that_differ_in_case_alone_are_told_apart(tmp_path: Path) -> None:
+def test_names_that_differ_only_in_case_are_distinguished(tmp_path: Path) -> None:
     found = of(tmp_path, "a.png A.png b.png", labels_csv="image,label\na.png,cat\nA.png,dog\nB.PNG,owl\n")
     assert found.columns == {"label": ["dog", "cat", "owl"]}
 
 
-def test_columns_whose_rows_differ_are_not_used(tmp_path: Path) -> None:
+def test_columns_with_contradicting_rows_are_not_used(tmp_path: Path) -> None:
     boxes = "image,kind,left\na.png,cat,1\na.png,cat,2\nb.png,dog,3\n"
     found = of(tmp_path, "a.png b.png", annotations_csv=boxes)
     assert found.columns == {"kind": ["cat", "dog"]}
-    assert told(found)[1:] == ["Column left: not used, as rows of one image differ (1 times)."]
+    assert told(found)[1:] == ["Column left: not used, since rows differ (1 times)."]
 
 
-def test_metadata_is_kept_where_another_table_differs(tmp_path: Path) -> None:
+def test_metadata_has_priority_over_other_tables(tmp_path: Path) -> None:
     tables = {"metadata_csv": "file_name,a\na.png,1\nb.png,\n", "extra_csv": "image,a,b\na.png,5,6\nb.png,7,8\n"}
     found = of(tmp_path, "a.png b.png", **tables)
     assert found.columns == {"a": [1, 7], "b": [6, 8]}
-    assert told(found)[-1] == "Column a: metadata is kept where other tables differ (1 times)."
+    assert told(found)[-1] == "Column a: values of metadata are kept where other tables differ (1 times)."
 
 
 @pytest.mark.parametrize(
@@ -233,7 +231,7 @@ def test_metadata_is_kept_where_another_table_differs(tmp_path: Path) -> None:
         ({"1": "0,5", "2": '"1,000"'}, [0.5, 1.0]),
     ],
 )
-def test_a_column_of_several_tables_is_decided_on_all_its_cells(
+def test_a_column_of_several_tables_has_one_type(
     tables: Mapping[str, str], expected: Sequence[Cell], tmp_path: Path
 ) -> None:
     content = {f"{name}/metadata.csv": f"file_name;age\na.png;{cell}\n".encode() for name, cell in tables.items()}
@@ -241,7 +239,7 @@ def test_a_column_of_several_tables_is_decided_on_all_its_cells(
     assert found.columns == {"age": expected}
 
 
-def test_a_folder_of_parquet_files_may_have_tables_beside_them(tmp_path: Path) -> None:
+def test_a_folder_of_parquet_files_can_have_tables(tmp_path: Path) -> None:
     folder = write(tmp_path / "x", {"statistics.csv": b"a,b\n1,2\n"})
     parquet.write_table(pa.table({"image": [IMAGE, IMAGE]}), folder / "train.parquet")
     assert len(listing(folder, tmp_path).entries) == 2

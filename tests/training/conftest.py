@@ -1,4 +1,4 @@
-"""A dozen tiny images in two classes, a network that learns them in milliseconds, and ways to stop it anywhere."""
+"""A dozen tiny images in two classes, a small network, and functions to stop a run at any step."""
 
 from __future__ import annotations
 
@@ -12,22 +12,16 @@ import pytest
 import torch
 
 from sfumato.data import load_images
-from sfumato.diffusion import loss as objective
+from sfumato.diffusion import losses as objective
 from sfumato.diffusion.denoiser import PreconditionedDenoiser
-from sfumato.diffusion.loss import NoiseLevels
-from sfumato.models import build
+from sfumato.diffusion.losses import NoiseLevels
+from sfumato.models import Model
 from sfumato.training.architecture import model_for
-from sfumato.training.config import (
-    DataConfig,
-    DiffusionConfig,
-    MonitoringConfig,
-    NetworkConfig,
-    OptimizationConfig,
-    TrainConfig,
-)
-from sfumato.training.loop import NullReporter, train
-from sfumato.training.run_directory import Run
-from sfumato.training.runs import DataRecord
+from sfumato.training.checkpoints import Run
+from sfumato.training.config import DiffusionConfig, MonitoringConfig, NetworkConfig, OptimizationConfig, TrainConfig
+from sfumato.training.data_config import DataConfig
+from sfumato.training.loop import NullReporter, run_training
+from sfumato.training.run_directory import DataRecord
 from sfumato.training.state import KIND, TrainingState
 from sfumato.utils.files import read_tensors
 
@@ -90,7 +84,7 @@ def go() -> Train:
 
     def run(config: TrainConfig, out: Path, steps: int = 10**9) -> TrainingState:
         stop = StopAfter(steps)
-        return train(config, out, device="cpu", reporter=stop, should_stop=stop).state
+        return run_training(config, out, device="cpu", reporter=stop, should_stop=stop).state
 
     return run
 
@@ -114,7 +108,7 @@ def new_state() -> NewState:
 
     def state(config: TrainConfig) -> TrainingState:
         torch.manual_seed(config.optimization.seed)
-        model = build(model_for(config, load_images(config.source, labels=config.data.labels)))
+        model = Model(model_for(config, load_images(config.source, labels=config.data.labels)))
         return TrainingState(model, config.optimization)
 
     return state
@@ -149,7 +143,7 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> Calls:
     def watched(module: ModuleType) -> list[LossCall]:
         seen: list[LossCall] = []
         times: list[torch.Tensor] = []
-        (name,) = {"simple_loss", "weighted_loss"} & vars(module).keys()
+        (name,) = {"squared_error", "weighted_loss"} & vars(module).keys()
         asked = getattr(module, name)
 
         def noise_levels(model: PreconditionedDenoiser, t: torch.Tensor, *rest: Any) -> NoiseLevels:  # noqa: ANN401

@@ -1,4 +1,4 @@
-"""Augmentation in training: a function of seed and position, told to the network, and not to be seen in samples."""
+"""Augmentation in training depends on seed and position, is an input of the network, and does not appear in samples."""
 
 from __future__ import annotations
 
@@ -10,16 +10,24 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from sfumato.data import Batch, Purpose, flipped, nonleaking, translated, uniform
+from sfumato.data import Batch, Purpose, augmented, flipped, translated, uniform
+from sfumato.data import augmentation as augmentation_module
+from sfumato.data.augmentation import (
+    AUGMENTATION_FEATURES,
+    apply_transforms,
+    augmentation_labels,
+    draw_transforms,
+)
 from sfumato.diffusion.denoiser import PreconditionedDenoiser, predict_data
-from sfumato.diffusion.schedules import schedule_for
+from sfumato.diffusion.schedules import build_schedule
 from sfumato.models import load
 from sfumato.sampling.sampler import sample
-from sfumato.training import augmentation, step, validation
-from sfumato.training.augmentation import augmented
-from sfumato.training.config import DataConfig, OptimizationConfig, TrainConfig
+from sfumato.training import step, validation
+from sfumato.training.config import OptimizationConfig, TrainConfig
+from sfumato.training.data_config import DataConfig
 from sfumato.training.state import TrainingState
 from sfumato.training.step import training_step
+from sfumato.utils.shapes import AugmentationLabels
 
 from .conftest import Calls, NewState, Settings, Train
 
@@ -29,19 +37,24 @@ KINDS = [DataConfig(flip=True), DataConfig(translate=2), DataConfig(augment=0.3)
 IMAGES = torch.linspace(-1, 1, 24 * 3 * 8 * 8).reshape(24, 3, 8, 8)
 
 
-def test_nothing_is_done_unless_asked() -> None:
-    images, told = augmented(IMAGES, DataConfig(), seed=0, start=0)
+def augment(images: Tensor, config: DataConfig, seed: int, start: int) -> tuple[Tensor, AugmentationLabels | None]:
+    """Augments the images as the settings request it."""
+    return augmented(images, config.flip, config.translate, config.augment or 0.0, seed, start)
+
+
+def test_nothing_is_done_by_default() -> None:
+    images, told = augment(IMAGES, DataConfig(), seed=0, start=0)
     assert images is IMAGES
     assert told is None
 
 
 @pytest.mark.parametrize("config", KINDS)
 def test_a_batch_cut_in_two_is_augmented_as_the_whole(config: DataConfig) -> None:
-    images, told = augmented(IMAGES, config, seed=3, start=1000)
+    images, told = augment(IMAGES, config, seed=3, start=1000)
     assert not torch.equal(images, IMAGES)
     (first, told_first), (second, told_second) = (
-        augmented(IMAGES[:7], config, seed=3, start=1000),
-        augmented(IMAGES[7:], config, seed=3, start=1007),
+        augment(IMAGES[:7], config, seed=3, start=1000),
+        augment(IMAGES[7:], config, seed=3, start=1007),
     )
     assert torch.equal(torch.cat([first, second]), images)
     assert (told is None) == (config.augment == 0)
@@ -53,22 +66,22 @@ def test_a_batch_cut_in_two_is_augmented_as_the_whole(config: DataConfig) -> Non
 def test_seeds_and_positions_have_augmentations_of_their_own_and_torchs_generator_has_no_part(
     config: DataConfig,
 ) -> None:
-    found = [augmented(IMAGES, config, seed, start)[0] for seed, start in ((0, 0), (0, 24), (1, 0))]
+    found = [augment(IMAGES, config, seed, start)[0] for seed, start in ((0, 0), (0, 24), (1, 0))]
     assert len({image.numpy().tobytes() for image in found}) == 3
     torch.manual_seed(99)
     state = torch.random.get_rng_state()
-    assert torch.equal(augmented(IMAGES, config, 0, 0)[0], found[0])
+    assert torch.equal(augment(IMAGES, config, 0, 0)[0], found[0])
     assert torch.equal(torch.random.get_rng_state(), state)
 
 
 def test_flip_translation_and_the_rest_follow_one_another_with_draws_of_their_own() -> None:
-    images, told = augmented(IMAGES, EVERYTHING, seed=3, start=1000)
+    images, told = augment(IMAGES, EVERYTHING, seed=3, start=1000)
     draws = {p: uniform(3, p, 1000, 24, {"FLIP": 1, "TRANSLATION": 2, "NONLEAKING": 12}[p.name]) for p in Purpose}
     expected = translated(flipped(IMAGES, draws[Purpose.FLIP][:, 0]), draws[Purpose.TRANSLATION], 2)
-    transforms = nonleaking.draw_transforms(draws[Purpose.NONLEAKING], 0.3)
-    assert torch.equal(images, nonleaking.apply_transforms(expected, transforms))
+    transforms = draw_transforms(draws[Purpose.NONLEAKING], 0.3)
+    assert torch.equal(images, apply_transforms(expected, transforms))
     assert told is not None
-    assert torch.equal(told, nonleaking.augmentation_labels(transforms))
+    assert torch.equal(told, augmentation_labels(transforms))
 
 
 def test_a_step_learns_from_what_belongs_to_the_images_seen_and_tells_it(
@@ -79,19 +92,19 @@ def test_a_step_learns_from_what_belongs_to_the_images_seen_and_tells_it(
     for batch in (IMAGES[:4], IMAGES[4:]):
         seen = state.counters.images_seen
         training_step(state, Batch(batch, None), config)
-        images, told = augmented(batch, config.data, config.optimization.seed, seen)
+        images, told = augment(batch, config.data, config.optimization.seed, seen)
         assert torch.equal(asked[-1].x_0, images)
         assert told is not None
         assert torch.equal(asked[-1].told, told)
     assert state.counters.images_seen == 24
 
 
-def test_the_network_is_made_to_be_told_where_it_is(settings: Settings, new_state: NewState) -> None:
-    for augment, numbers in ((0.0, 0), (0.1, nonleaking.AUGMENTATION_FEATURES)):
-        assert new_state(settings(augment=augment)).model.network.config.augmentation == numbers
+def test_the_network_is_made_to_be_reported_where_it_is(settings: Settings, new_state: NewState) -> None:
+    for probability, numbers in ((0.0, 0), (0.1, AUGMENTATION_FEATURES)):
+        assert new_state(settings(augment=probability)).model.network.config.augmentation == numbers
 
 
-def test_held_out_images_and_previews_are_as_they_are_and_a_saved_model_samples(
+def test_validation_images_and_previews_are_as_they_are_and_a_saved_model_samples(
     settings: Settings, go: Train, calls: Calls, tmp_path: Path
 ) -> None:
     plain, asked = settings(images=8, flip=False), calls(validation)
@@ -108,7 +121,7 @@ class Perceptron(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        first, last = nn.Linear(64 + 1 + nonleaking.AUGMENTATION_FEATURES, 256), nn.Linear(256, 64)
+        first, last = nn.Linear(64 + 1 + AUGMENTATION_FEATURES, 256), nn.Linear(256, 64)
         self.layers = nn.Sequential(first, nn.SiLU(), nn.Linear(256, 256), nn.SiLU(), last)
 
     def forward(
@@ -116,21 +129,21 @@ class Perceptron(nn.Module):
     ) -> Tensor:
         """The clean image."""
         del labels
-        told = x.new_zeros(len(x), nonleaking.AUGMENTATION_FEATURES) if augmentation is None else augmentation
+        told = x.new_zeros(len(x), AUGMENTATION_FEATURES) if augmentation is None else augmentation
         seen = torch.cat([x.flatten(1), times[:, None] / 1000, told], dim=1)
         return self.layers(seen).view_as(x)  # type: ignore[no-any-return]
 
 
 @pytest.mark.parametrize("is_told", [True, False])
-def test_samples_are_as_the_images_were_if_and_only_if_the_network_is_told(
+def test_samples_are_as_the_images_were_if_and_only_if_the_network_receives(
     is_told: bool, unchecked: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One image with one bright corner, seen anywhere and anyhow in training, is drawn with that corner bright."""
     del unchecked  # for speed
     if not is_told:
-        tell: Callable[..., Tensor] = nonleaking.augmentation_labels
+        tell: Callable[..., Tensor] = augmentation_labels
         monkeypatch.setattr(
-            augmentation.nonleaking, "augmentation_labels", lambda transforms: torch.zeros_like(tell(transforms))
+            augmentation_module, "augmentation_labels", lambda transforms: torch.zeros_like(tell(transforms))
         )
     image = torch.full((1, 1, 8, 8), -0.8)
     image[..., :3, :3] = 0.9
@@ -142,7 +155,7 @@ def test_samples_are_as_the_images_were_if_and_only_if_the_network_is_told(
     with torch.random.fork_rng():
         torch.manual_seed(0)
         state = TrainingState(
-            PreconditionedDenoiser(Perceptron(), schedule_for("cosine"), predict_data, (1, 8, 8)), config.optimization
+            PreconditionedDenoiser(Perceptron(), build_schedule("cosine"), predict_data, (1, 8, 8)), config.optimization
         )
         for _ in range(400):
             training_step(state, Batch(image.expand(128, 1, 8, 8), None), config)

@@ -1,4 +1,4 @@
-"""What the rules settle: networks, batches and augmentation that follow from the budget, the images and the device."""
+"""Automatic configuration: network, batch size and augmentation for the budget, the images and the device."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import torch
 from sfumato.data import ImageSet
 from sfumato.errors import ConfigError
 from sfumato.networks.convnet import ConvNetConfig
-from sfumato.training import autoconfig, runs
+from sfumato.training import autoconfig
 from sfumato.training.architecture import model_for
 from sfumato.training.autoconfig import (
     COARSE_WIDTHS,
@@ -25,10 +25,10 @@ from sfumato.training.autoconfig import (
     resolve_config,
     with_levels,
 )
+from sfumato.training.checkpoints import Run
 from sfumato.training.config import NetworkConfig, OptimizationConfig, TrainConfig
 from sfumato.training.presets import DEFAULT_BUDGETS, PRESETS, preset_for
-from sfumato.training.run_directory import Run
-from sfumato.training.runs import DataRecord, continued, has_other_budget
+from sfumato.training.run_directory import DataRecord, config_to_resume, has_other_budget
 
 CPU = torch.device("cpu")
 
@@ -139,7 +139,7 @@ def test_the_widest_network_is_chosen_that_sees_its_images(speed: Speed) -> None
     del speed
     settled = resolve_config(asked(), images(), CPU).config
     operations = autoconfig.forward_operations(replace(settled, network=replace(settled.network, width=128)), images())
-    wanted = autoconfig.IMAGES_A_GFLOP * operations / 1e9
+    wanted = autoconfig.IMAGES_PER_GFLOP * operations / 1e9
     minutes = wanted * 3 * operations / 2.5e14 / 60
     for share, width in ((1.01, 128), (0.99, 64)):
         assert resolve_config(asked(share * minutes), images(), CPU).config.network.width == width
@@ -178,7 +178,7 @@ def test_a_batch_leaves_enough_steps(seen: float, batch: int) -> None:
 def test_images_are_augmented_where_they_are_seen_very_often(count: int, augment: float) -> None:
     plan = resolve_config(asked(None, images=100_000), images(count, (3, 8, 8)), CPU)
     assert plan.config.data.augment == augment
-    assert any("augmented" in reason for reason in plan.reasons) == bool(augment)
+    assert any("augmentation" in reason for reason in plan.reasons) == bool(augment)
 
 
 def test_what_was_given_is_never_changed(speed: Speed) -> None:
@@ -195,7 +195,7 @@ def test_what_was_given_is_never_changed(speed: Speed) -> None:
     assert settled.monitoring == config.monitoring
 
 
-def test_a_plan_leaves_nothing_open_and_is_its_own_plan(speed: Speed, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_plan_sets_all_settings_and_is_its_own_plan(speed: Speed, monkeypatch: pytest.MonkeyPatch) -> None:
     del speed
     plan = resolve_config(asked(), images(), CPU)
     assert is_complete(plan.config)
@@ -222,14 +222,14 @@ def test_every_preset_has_its_usual_budget_unless_one_is_given(name: str) -> Non
         assert autoconfig.with_default_budget(config) == config
 
 
-def test_reasons_say_what_was_settled_and_warn_where_it_is_little(speed: Speed) -> None:
+def test_messages_report_the_chosen_values_and_warn_of_small_budgets(speed: Speed) -> None:
     del speed
     network, images_seen = resolve_config(asked(30.0), images(), CPU).reasons
     assert "levels 1 2 4, blocks 2 2 3:" in network
     assert network.endswith("at about 250 TFLOP/s.")
-    assert "in batches of 256." in images_seen
-    assert "patches of 2" in resolve_config(asked(), images(shape=(3, 64, 64)), CPU).reasons[0]
-    assert "That is little" in resolve_config(asked(1e-5), images(), CPU).warnings[-1]
+    assert "batch size 256." in images_seen
+    assert "patch size 2" in resolve_config(asked(), images(shape=(3, 64, 64)), CPU).reasons[0]
+    assert "The budget is small" in resolve_config(asked(1e-5), images(), CPU).warnings[-1]
 
 
 def test_operations_of_layers_are_two_for_each_multiply_add() -> None:
@@ -251,9 +251,9 @@ def test_operations_of_layers_are_two_for_each_multiply_add() -> None:
     assert counted == 2 * (16 * 9 * 3 * 5 + 2 * 16 * 16 * 5 + 5)
 
 
-def test_a_network_that_is_left_open_is_refused_and_a_settled_one_is_what_was_settled(speed: Speed) -> None:
+def test_a_network_that_is_unset_is_rejected_and_a_resolved_one_is_accepted(speed: Speed) -> None:
     del speed
-    with pytest.raises(ConfigError, match="leave the size of the network open"):
+    with pytest.raises(ConfigError, match="the size of the network is not set"):
         model_for(asked(), images())
     config = resolve_config(asked(), images(), CPU).config
     network = model_for(config, images()).network
@@ -273,42 +273,40 @@ def begun(speed: Speed, tmp_path: Path) -> TrainConfig:
     return config
 
 
-def test_the_same_command_goes_on_with_the_same_network_however_fast_the_device_is_now(
+def test_the_same_command_continues_with_the_same_network_however_fast_the_device_is_now(
     begun: TrainConfig, speed: Speed, tmp_path: Path
 ) -> None:
     speed(1e9)
     assert resolve_config(asked(), images(), CPU).config != begun
     for command in (asked(), asked(None)):
-        assert resolve_config(continued(command, tmp_path / "run"), images(), CPU).config == begun
+        assert resolve_config(config_to_resume(command, tmp_path / "run"), images(), CPU).config == begun
 
 
-def test_a_command_goes_on_with_a_budget_of_its_own_and_what_it_says_otherwise(
-    begun: TrainConfig, tmp_path: Path
-) -> None:
+def test_a_resumed_run_uses_the_new_budget_and_other_given_settings(begun: TrainConfig, tmp_path: Path) -> None:
     for budget in ({"minutes": 99.0, "images": None}, {"minutes": None, "images": 99}):
-        now = continued(asked(**budget), tmp_path / "run")
+        now = config_to_resume(asked(**budget), tmp_path / "run")
         assert now == replace(begun, optimization=replace(begun.optimization, **budget))
     narrower = replace(asked(), network=replace(OPEN, width=32, dropout=0.0))
-    assert continued(narrower, tmp_path / "run").network.width == 32
-    louder = continued(asked(optimizer="adam"), tmp_path / "run")
+    assert config_to_resume(narrower, tmp_path / "run").network.width == 32
+    louder = config_to_resume(asked(optimizer="adam"), tmp_path / "run")
     assert louder.optimization.optimizer == "adam"
 
 
-def test_a_network_that_the_budget_of_now_would_make_wider_stays_and_that_is_said(
+def test_a_network_that_the_budget_of_now_would_make_wider_stays_and_this_is_reported(
     begun: TrainConfig, speed: Speed
 ) -> None:
     speed(1e13)
     narrow = resolve_config(asked(0.1), images(), CPU).config
     (sentence,) = autoconfig.size_notice(asked(), narrow, images(), CPU)
     wanted = resolve_config(asked(), images(), CPU).config.network.width
-    size = f"of width {narrow.network.width} and patches of 2"
-    assert f"{size}; for 30 minutes of training the rules would now choose" in sentence
-    assert f"choose width {wanted} and patches of 1, which a new --out takes." in sentence
+    size = f"width {narrow.network.width} and patch size 2"
+    assert f"keeps {size}. A new run for 30 minutes of training would use" in sentence
+    assert f"use width {wanted} and patch size 1: choose another --out" in sentence
     given = replace(asked(), network=replace(OPEN, width=narrow.network.width, patch=2))
     assert autoconfig.size_notice(given, narrow, images(), CPU) == ()
     coarse = replace(narrow, network=replace(narrow.network, width=wanted, patch=2))
     (sentence,) = autoconfig.size_notice(asked(), coarse, images(), CPU)
-    assert f"of width {wanted} and patches of 2; for" in sentence
+    assert f"keeps width {wanted} and patch size 2." in sentence
     speed(5e14)
     assert autoconfig.size_notice(asked(), begun, images(), CPU) == ()
 
@@ -324,16 +322,16 @@ def test_a_budget_is_another_if_the_run_made_a_step_and_a_command_gives_another(
     assert not has_other_budget(asked(60.0), tmp_path / "nowhere")
 
 
-def test_a_run_that_never_made_a_step_is_sized_anew(begun: TrainConfig, tmp_path: Path) -> None:
+def test_a_run_that_never_made_a_step_is_sized_again(begun: TrainConfig, tmp_path: Path) -> None:
     (tmp_path / "run" / "model" / "model.safetensors").unlink()
-    again = continued(asked(None), tmp_path / "run")
+    again = config_to_resume(asked(None), tmp_path / "run")
     assert again.network == asked(None).network
     assert again.optimization.minutes == begun.optimization.minutes
 
 
 def test_where_no_run_is_nothing_is_taken_over(tmp_path: Path) -> None:
-    assert continued(asked(), tmp_path / "nowhere") == asked()
-    assert runs.continued(asked(None), tmp_path) == asked(None)
+    assert config_to_resume(asked(), tmp_path / "nowhere") == asked()
+    assert config_to_resume(asked(None), tmp_path) == asked(None)
 
 
 def test_a_tiny_budget_on_many_sizes_makes_the_smallest_network(speed: Speed) -> None:

@@ -1,4 +1,4 @@
-"""The best moment of a run: told by what was measured, kept as a model, the same after a stop."""
+"""The best model of a run: chosen by its measurements, saved, and the same after a resume."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ import torch
 from sfumato.data import load_images
 from sfumato.models import BEST, images_seen, load
 from sfumato.training.architecture import model_for
+from sfumato.training.checkpoints import BestModel
 from sfumato.training.config import TrainConfig
 from sfumato.training.measurements import Best, best_of, read_metrics
-from sfumato.training.run_directory import BestModel
-from sfumato.training.runs import kept_best, run_containing
+from sfumato.training.run_directory import kept_best, run_containing
 from sfumato.training.state import copied
 
 from .conftest import NewState, Settings, opened
@@ -41,26 +41,26 @@ def evaluated(images: int, distance: float | None, count: int = 100) -> dict[str
     ],
     ids=["nothing", "no look", "least loss", "the first of equals", "a distance", "no distance", "of the last kind"],
 )
-def test_best_is_the_least_distance_or_else_the_least_held_out_loss(
+def test_best_is_the_least_distance_or_else_the_least_validation_loss(
     measurements: list[dict[str, Any]], best: Best | None
 ) -> None:
     assert best_of(measurements) == best
 
 
-def test_a_moment_is_the_best_if_none_before_measured_better(config: TrainConfig, tmp_path: Path) -> None:
+def test_the_best_measurement_is_the_first_of_the_smallest(config: TrainConfig, tmp_path: Path) -> None:
     with opened(config, tmp_path / "run") as run:
         for images, distance, best in ((100, 3.0, True), (200, 4.0, False), (300, 2.0, True), (400, 2.5, False)):
-            run.measure(evaluated(images, distance))
+            run.add_measurement(evaluated(images, distance))
             assert run.is_best(images) == best
 
 
 def test_the_best_model_is_kept_beside_the_last_one(config: TrainConfig, new_state: NewState, tmp_path: Path) -> None:
     run_at, average = tmp_path / "run", new_state(config).average
     with opened(config, run_at) as run:
-        run.measure(evaluated(300, 2.0))
+        run.add_measurement(evaluated(300, 2.0))
         for images in (100, 300):
             torch.nn.init.constant_(next(average.network.parameters()), images)
-            run.keep_best(BestModel(copied(average.network.state_dict()), images))
+            run.save_best(BestModel(copied(average.network.state_dict()), images))
     best = load(run_at / BEST)
     assert next(best.network.parameters()).unique().tolist() == [300]
     assert images_seen(run_at / BEST) == 300
@@ -68,40 +68,40 @@ def test_the_best_model_is_kept_beside_the_last_one(config: TrainConfig, new_sta
     assert kept_best(run_at, best_of(read_metrics(run_at))) == run_at / BEST
 
 
-def test_what_was_best_is_remembered_after_a_stop(config: TrainConfig, new_state: NewState, tmp_path: Path) -> None:
+def test_what_was_best_is_in_its_state_after_a_stop(config: TrainConfig, new_state: NewState, tmp_path: Path) -> None:
     with opened(config, tmp_path / "run") as run:
-        run.measure(evaluated(4, 1.0))
+        run.add_measurement(evaluated(4, 1.0))
     with opened(config, tmp_path / "run") as run:
         run.resume(new_state(config))
-        run.measure(evaluated(12, 2.0))
+        run.add_measurement(evaluated(12, 2.0))
         assert run.is_best(4)
         assert not run.is_best(12)
 
 
-def test_a_model_whose_measurement_a_resume_forgot_is_not_taken_for_the_best(
+def test_a_model_whose_measurement_a_resume_discarded_is_not_taken_for_the_best(
     config: TrainConfig, new_state: NewState, tmp_path: Path
 ) -> None:
     run_at, state = tmp_path / "run", new_state(config)
     with opened(config, run_at) as run:
-        run.measure(evaluated(4, 2.0))
-        run.measure(evaluated(100, 1.0))
-        run.keep_best(BestModel(copied(state.average.network.state_dict()), 100))
+        run.add_measurement(evaluated(4, 2.0))
+        run.add_measurement(evaluated(100, 1.0))
+        run.save_best(BestModel(copied(state.average.network.state_dict()), 100))
     with opened(config, run_at) as run:
         run.resume(state)  # at 8 images
         best = best_of(read_metrics(run_at))
         assert best == Best(4, "distance", 2.0)
         assert kept_best(run_at, best) is None
-        run.measure(evaluated(100, 1.5))
+        run.add_measurement(evaluated(100, 1.5))
         assert run.is_best(100)
 
 
-def test_a_run_begun_anew_with_other_settings_has_no_best_of_before(
+def test_a_run_restarted_with_other_settings_has_no_previous_best_model(
     settings: Settings, new_state: NewState, tmp_path: Path
 ) -> None:
     config = settings()
     with opened(config, tmp_path / "run") as run:
         run.describe(model_for(config, load_images(config.source)))
-        run.keep_best(BestModel(copied(new_state(config).average.network.state_dict()), 4))
+        run.save_best(BestModel(copied(new_state(config).average.network.state_dict()), 4))
     with opened(settings(width=16), tmp_path / "run"):
         assert not any((tmp_path / "run" / BEST).iterdir())
 

@@ -1,4 +1,4 @@
-"""Budgets: what is spent of them, who ends the run, and that only training counts, however often it is stopped."""
+"""Training budgets: what counts, when a run ends, and the same result for any number of interruptions."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ import torch
 
 from sfumato.data import Batch
 from sfumato.models import images_seen
-from sfumato.training import engine, loop
-from sfumato.training.budget import Budget, rate_scale
+from sfumato.training import engine, loop, monitor
+from sfumato.training.checkpoints import Run
 from sfumato.training.config import OptimizationConfig, TrainConfig
 from sfumato.training.measurements import read_metrics
-from sfumato.training.run_directory import Run
-from sfumato.training.state import Counters, TrainingState
+from sfumato.training.monitor import TrainingProgress, ValidationSchedule
+from sfumato.training.optim import learning_rate_scale
+from sfumato.training.state import Budget, Counters, TrainingState
 from sfumato.training.step import StepResult
-from sfumato.training.validation_schedule import TrainingProgress, ValidationSchedule
 
 from .conftest import Saved, Settings, Train
 
@@ -49,8 +49,8 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
 
     takes(STEP, engine, "training_step")
     for of, name in [
-        *((loop._Loop, name) for name in ("measure_validation", "preview", "evaluate")),
-        *((Run, name) for name in ("save", "save_guidance_checkpoint", "keep_best", "resume")),
+        *((monitor.Monitor, name) for name in ("validate", "preview", "evaluate")),
+        *((Run, name) for name in ("save", "save_guidance_checkpoint", "save_best", "resume")),
         (loop, "engine_for"),
     ]:
         takes(OTHER_WORK, of, name)
@@ -95,7 +95,7 @@ def test_a_batch_is_as_usual_but_for_the_last_of_so_many_images() -> None:
     assert Budget(None, 1.0).batch(Counters(images_seen=10**9), 32) == 32
 
 
-def test_a_budget_says_what_it_is() -> None:
+def test_a_budget_as_text() -> None:
     assert str(Budget(2000, None)) == "2,000 images"
     assert str(Budget(None, 0.5)) == "0.5 minutes of training"
     assert str(Budget(2000, 30.0)) == "2,000 images or 30 minutes of training"
@@ -124,7 +124,7 @@ def test_the_first_budget_that_is_reached_ends_the_run(
     assert (counters.steps, counters.seconds) == (steps, seconds)
 
 
-def test_looks_evaluations_saves_and_preparations_are_no_training(
+def test_validation_evaluation_saving_and_preparation_do_not_count_as_training(
     clock: SimpleNamespace, minute: TrainConfig, go: Train, tmp_path: Path
 ) -> None:
     counters = go(minute, tmp_path / "run").counters
@@ -168,12 +168,12 @@ def test_every_step_has_the_rate_of_its_share_of_the_minutes(
     monkeypatch.setattr(engine, "training_step", watched)
     go(minute, tmp_path / "run")
     begun = [step / MINUTE_STEPS for step in range(MINUTE_STEPS)]
-    assert rates == pytest.approx([1e-2 * rate_scale(minute.optimization, share, share) for share in begun])
+    assert rates == pytest.approx([1e-2 * learning_rate_scale(minute.optimization, share, share) for share in begun])
     assert max(rates) == pytest.approx(8.25e-3)
     assert rates[-1] == pytest.approx(1e-2 / MINUTE_STEPS)
 
 
-def test_a_finished_budget_that_is_extended_goes_on_and_a_shorter_one_is_done(
+def test_a_finished_budget_that_is_extended_resumes_and_a_shorter_one_is_done(
     clock: SimpleNamespace, settings: Settings, go: Train, tmp_path: Path
 ) -> None:
     del clock
@@ -205,20 +205,20 @@ def looks_at(config: TrainConfig, steps: int, seconds: float = 0.0) -> list[int]
     return found
 
 
-def test_long_runs_are_looked_at_in_twentieths_and_before_the_first_at_doublings(settings: Settings) -> None:
+def test_long_runs_are_validated_in_twentieths_and_before_the_first_at_doublings(settings: Settings) -> None:
     found = looks_at(settings(images=40_000, batch=10, validate_every=None), 4000)
     assert found == [500, 1000, *range(2000, 40_001, 2000)]
 
 
-def test_runs_of_minutes_are_looked_at_once_a_minute_at_most(settings: Settings) -> None:
+def test_runs_of_minutes_are_validated_at_most_once_a_minute(settings: Settings) -> None:
     found = looks_at(settings(images=None, minutes=3.0, batch=1, validate_every=None), 360, seconds=0.5)
     assert found == [50, 100, 120, 240, 360]
 
 
-def test_short_runs_are_looked_at_after_fifty_batches_at_the_least(settings: Settings) -> None:
+def test_short_runs_are_validated_after_fifty_batches_at_the_least(settings: Settings) -> None:
     assert looks_at(settings(images=1500, batch=10, validate_every=None), 150) == [500, 1000, 1500]
     assert looks_at(settings(images=400, batch=10, validate_every=None), 40) == [400]
 
 
-def test_looks_are_as_often_as_asked(settings: Settings) -> None:
+def test_validations_are_as_often_as_requested(settings: Settings) -> None:
     assert looks_at(settings(images=400, batch=10, validate_every=150), 40) == [150, 300]

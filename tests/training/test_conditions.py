@@ -1,4 +1,4 @@
-"""A network learns what its columns say: what is asked is what is drawn, before and after saving and resuming."""
+"""Models with columns of conditions: training, sampling, saving and resuming."""
 
 from __future__ import annotations
 
@@ -15,10 +15,11 @@ from sfumato.diffusion.guidance import ClassifierFree
 from sfumato.errors import ConfigError, RunError
 from sfumato.models import load
 from sfumato.sampling.sampler import sample
-from sfumato.training import loop, runs, step
-from sfumato.training.config import DataConfig, DiffusionConfig, TrainConfig, differences
+from sfumato.training import loop, run_directory, step
+from sfumato.training.config import DiffusionConfig, TrainConfig, differences
+from sfumato.training.data_config import DataConfig
 from sfumato.training.presets import preset_for
-from sfumato.training.runs import read_record, training_images
+from sfumato.training.run_directory import read_record, training_images
 
 from .conftest import Calls, Saved, Settings, Train
 
@@ -28,7 +29,7 @@ COUNT = 400
 @pytest.fixture(autouse=True)
 def lit(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever is loaded are the images of `lit_halves`."""
-    monkeypatch.setattr(runs, "read_images", lambda *_, **__: lit_halves(COUNT))
+    monkeypatch.setattr(run_directory, "read_images", lambda *_, **__: lit_halves(COUNT))
 
 
 @pytest.fixture
@@ -55,8 +56,8 @@ def learned(tmp_path_factory: pytest.TempPathFactory) -> Denoiser:
     )
     run = tmp_path_factory.mktemp("runs") / "lit"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(runs, "read_images", lambda *_, **__: lit_halves(COUNT))
-        loop.train(config, run, device="cpu")
+        patch.setattr(run_directory, "read_images", lambda *_, **__: lit_halves(COUNT))
+        loop.run_training(config, run, device="cpu")
     return load(run)
 
 
@@ -73,7 +74,7 @@ def test_the_brightness_follows_the_number_and_the_half_the_category(scale: floa
     assert (drawn - wanted).abs().mean() < 0.06
 
 
-def test_what_is_not_asked_is_as_it_may_be(learned: Denoiser) -> None:
+def test_what_is_not_requested_is_as_it_may_be(learned: Denoiser) -> None:
     left, right = halves(sample(learned, 64, labels={"side": "left"}, steps=12))
     assert (left > right).all()
     assert left.std() > 0.1, "the light should vary"
@@ -85,7 +86,7 @@ def test_what_is_not_asked_is_as_it_may_be(learned: Denoiser) -> None:
     assert torch.maximum(left, right).std() > 0.1
 
 
-def test_a_run_says_what_it_learned_and_its_model_too(short: TrainConfig, go: Train, tmp_path: Path) -> None:
+def test_a_run_and_its_model_record_the_columns(short: TrainConfig, go: Train, tmp_path: Path) -> None:
     go(short, tmp_path / "run")
     light, side = load(tmp_path / "run").columns
     assert isinstance(light, Number)
@@ -114,7 +115,7 @@ def test_a_resumed_run_is_a_whole_run(
         torch.testing.assert_close(one._asdict(), other._asdict(), rtol=0, atol=0, equal_nan=True)
 
 
-def test_training_forgets_whole_rows(settings: Settings, go: Train, calls: Calls, tmp_path: Path) -> None:
+def test_training_drops_whole_rows(settings: Settings, go: Train, calls: Calls, tmp_path: Path) -> None:
     batches = calls(step)
     go(settings(images=400, label_dropout=0.5, condition=("light", "side")), tmp_path / "run")
     rows = torch.cat([call.labels for call in batches])
@@ -124,22 +125,22 @@ def test_training_forgets_whole_rows(settings: Settings, go: Train, calls: Calls
     assert 0.05 < rows[~rows.isnan().all(1)].isnan().float().mean() < 0.2, "cells that are not known are a tenth"
 
 
-def test_a_run_does_not_go_on_with_other_columns(
+def test_a_run_does_not_resume_with_other_columns(
     short: TrainConfig, settings: Settings, go: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     go(short, tmp_path / "run")
     with pytest.raises(RunError, match=r"--condition: \('light', 'side'\) -> \('light',\)"):
         go(settings(images=40, flip=False, condition=("light",)), tmp_path / "run")
-    monkeypatch.setattr(runs, "read_images", lambda *_, **__: lit_halves(COUNT, "light"))
+    monkeypatch.setattr(run_directory, "read_images", lambda *_, **__: lit_halves(COUNT, "light"))
     with pytest.raises(RunError, match=r"\(columns: light \(0.* to .*\), side \(left, right\) -> light \(0.* to .*\)"):
         go(short, tmp_path / "run")
 
 
 @pytest.mark.parametrize("requested", ["side", "side:class"])
-def test_one_category_alone_is_classes_whose_column_is_remembered(
+def test_one_category_alone_is_classes_whose_column_is_in_its_state(
     requested: str, settings: Settings, go: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(runs, "read_images", lambda *_, **__: lit_halves(COUNT, "side"))
+    monkeypatch.setattr(run_directory, "read_images", lambda *_, **__: lit_halves(COUNT, "side"))
     go(settings(images=40, condition=(requested,)), tmp_path / "run")
     assert read_record(tmp_path / "run").config.data.condition == (requested,)
     model = load(tmp_path / "run")
@@ -154,7 +155,7 @@ def test_columns_may_be_named_one_by_one_or_with_commas(written: tuple[str, ...]
     assert DataConfig(condition=written).condition == ("age", "species")
 
 
-def test_columns_may_be_said_to_be_numbers_or_classes(settings: Settings) -> None:
+def test_columns_may_be_declared_as_numbers_or_classes(settings: Settings) -> None:
     data = DataConfig(condition=("age:number,species:class", "a:b"))
     assert data.condition == ("age:number", "species:class", "a:b")
     found = differences(settings(condition=("side",)), settings(condition=("side:class",)))
@@ -170,6 +171,6 @@ def test_columns_may_be_said_to_be_numbers_or_classes(settings: Settings) -> Non
         (("age", "age:class"), "repeats a column"),
     ],
 )
-def test_columns_that_are_none_or_twice_the_same_are_refused(written: tuple[str, ...], message: str) -> None:
+def test_columns_that_are_none_or_twice_the_same_are_rejected(written: tuple[str, ...], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         DataConfig(condition=written)

@@ -1,21 +1,22 @@
-"""The averages against their definitions: the share that each step has in the end."""
+"""EMAs against their definitions: the weight of each step in the average."""
 
 from __future__ import annotations
 
 import pytest
 import torch
+from torch import nn
 
 from sfumato.errors import ConfigError
-from sfumato.training.ema import Average, ConstantDecay, PowerDecay, average_for
+from sfumato.training.ema import EMA, EMA_DECAYS, ConstantDecay, EMADecay, PowerDecay
 
 LENGTHS = [0.05, 0.1, 0.2]
 
 
-def shares(average: Average, steps: int) -> torch.Tensor:
+def shares(average: EMADecay, steps: int) -> torch.Tensor:
     """How much the weights after each step count in the average after the last one, by its recursion."""
-    pulls = torch.tensor([average.pull(step) for step in range(1, steps + 1)], dtype=torch.float64)
-    kept_after = torch.cat([(1 - pulls[1:]).flip(0).cumprod(0).flip(0), torch.ones(1, dtype=torch.float64)])
-    return pulls * kept_after
+    ema_rate = torch.tensor([average.rate(step) for step in range(1, steps + 1)], dtype=torch.float64)
+    kept_after = torch.cat([(1 - ema_rate[1:]).flip(0).cumprod(0).flip(0), torch.ones(1, dtype=torch.float64)])
+    return ema_rate * kept_after
 
 
 @pytest.mark.parametrize("length", LENGTHS)
@@ -29,7 +30,7 @@ def test_power_weighs_a_step_by_a_power_of_its_number(length: float) -> None:
 
 
 @pytest.mark.parametrize("length", LENGTHS)
-def test_the_standard_deviation_of_power_is_its_length_whatever_the_steps(length: float) -> None:
+def test_the_standard_deviation_of_power_is_its_length_for_any_steps(length: float) -> None:
     for steps in (500, 4000):
         times = (torch.arange(steps, dtype=torch.float64) + 0.5) / steps
         weights = shares(PowerDecay(length), steps)
@@ -51,23 +52,23 @@ def test_no_gamma_is_negative_and_short_averages_have_large_ones() -> None:
 
 
 @pytest.mark.parametrize("average", [PowerDecay(), PowerDecay(0.28), PowerDecay(0.001)])
-def test_power_forgets_the_untrained_weights_at_once_and_then_pulls_ever_less(average: Average) -> None:
-    pulls = [average.pull(step) for step in range(1, 200)]
-    assert pulls[0] == 1
-    assert pulls == sorted(pulls, reverse=True)
-    assert pulls[-1] > 0
+def test_power_decay_removes_the_untrained_weights_and_its_rate_decreases(average: EMADecay) -> None:
+    ema_rate = [average.rate(step) for step in range(1, 200)]
+    assert ema_rate[0] == 1
+    assert ema_rate == sorted(ema_rate, reverse=True)
+    assert ema_rate[-1] > 0
 
 
 def test_constant_keeps_its_decay_but_for_the_beginning() -> None:
     average = ConstantDecay(0.9)
-    assert [average.pull(step) for step in (1, 2, 3)] == pytest.approx([9 / 11, 9 / 12, 9 / 13])
-    assert [average.pull(step) for step in (80, 81, 10**9)] == pytest.approx([0.1, 0.1, 0.1])
+    assert [average.rate(step) for step in (1, 2, 3)] == pytest.approx([9 / 11, 9 / 12, 9 / 13])
+    assert [average.rate(step) for step in (80, 81, 10**9)] == pytest.approx([0.1, 0.1, 0.1])
 
 
-def test_averages_go_by_name_with_settings() -> None:
-    assert average_for("constant") == ConstantDecay(0.9999)
-    assert average_for("constant:decay=0.5") == ConstantDecay(0.5)
-    assert average_for("power:length=0.1") == PowerDecay(0.1)
+def test_emas_go_by_name_with_settings() -> None:
+    assert EMA_DECAYS.parse("constant") == ConstantDecay(0.9999)
+    assert EMA_DECAYS.parse("constant:decay=0.5") == ConstantDecay(0.5)
+    assert EMA_DECAYS.parse("power:length=0.1") == PowerDecay(0.1)
 
 
 @pytest.mark.parametrize(
@@ -75,12 +76,44 @@ def test_averages_go_by_name_with_settings() -> None:
     [
         ("mean", "constant, power"),
         ("power:decay=0.9", "decay"),
-        ("power:length=0", "cannot be over 0"),
-        ("power:length=0.29", "cannot be over 0.29"),
-        ("constant:decay=1", "cannot decay by 1"),
-        ("constant:decay=-0.1", "cannot decay by -0.1"),
+        ("power:length=0", "length is 0.0 of"),
+        ("power:length=0.29", "length is 0.29"),
+        ("constant:decay=1", "decay is 1.0"),
+        ("constant:decay=-0.1", "decay is -0.1"),
     ],
 )
-def test_averages_that_cannot_be_are_refused(name: str, message: str) -> None:
+def test_invalid_emas_are_rejected(name: str, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
-        average_for(name)
+        EMA_DECAYS.parse(name)
+
+
+def test_ema_follows_its_recursion_after_the_warm_up() -> None:
+    model = nn.Sequential(nn.Linear(3, 2), nn.BatchNorm1d(2))
+    ema = EMA(model, decay=0.9, warmup_steps=2)
+    expected = [parameter.detach().clone() for parameter in model.parameters()]
+    for step in range(1, 7):
+        for parameter in model.parameters():
+            parameter.data.normal_()
+        model(torch.randn(4, 3))
+        ema.update()
+        for old, parameter in zip(expected, model.parameters(), strict=True):
+            old.copy_(parameter.detach() if step <= 2 else 0.9 * old + 0.1 * parameter.detach())
+        torch.testing.assert_close(list(ema.model.parameters()), expected)
+    assert isinstance(ema.model[1], nn.BatchNorm1d)
+    torch.testing.assert_close(ema.model[1].running_mean, model[1].running_mean)
+    assert ema.model[1].num_batches_tracked == 6
+
+
+def test_ema_keeps_a_model_in_evaluation_mode_without_gradients() -> None:
+    model = nn.Linear(3, 2)
+    ema = EMA(model)
+    assert model.training
+    assert not ema.model.training
+    assert all(parameter.requires_grad for parameter in model.parameters())
+    assert not any(parameter.requires_grad for parameter in ema.model.parameters())
+
+
+@pytest.mark.parametrize(("decay", "warmup_steps", "message"), [(1.0, 0, "decay is 1.0"), (0.9, -1, "-1 warm-up")])
+def test_ema_rejects_settings_out_of_range(decay: float, warmup_steps: int, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        EMA(nn.Linear(3, 2), decay, warmup_steps)

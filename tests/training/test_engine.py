@@ -1,4 +1,4 @@
-"""Captured, compiled and eager steps, whole batches and batches in parts: all do the same sums."""
+"""Captured, compiled and eager steps, and microbatches, give the same results."""
 
 from __future__ import annotations
 
@@ -58,30 +58,28 @@ def assert_alike(one: list[StepResult], other: list[StepResult], tolerance: floa
         assert mine.finite == theirs.finite
 
 
-def test_a_batch_in_parts_is_the_batch(settings: Settings, new_state: NewState) -> None:
+def test_microbatches_give_the_result_of_the_batch(settings: Settings, new_state: NewState) -> None:
     config = settings(dropout=0.0, batch=10, **CONVNET)
     (batch,) = batches(config, 1)
     measured = []
     for microbatches in (1, 4, 10):
         state = new_state(config)
-        loss = gradients(state, prepare_inputs(state, batch, config), config.optimization, microbatches)
+        loss = gradients(state, prepare_inputs(state, batch, config), config, microbatches)
         measured.append([loss, *(p.grad for p in state.model.parameters())])
     for divided in measured[1:]:
         torch.testing.assert_close(divided, measured[0], rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_rehearsal_changes_nothing(kind: str, settings: Settings, new_state: NewState) -> None:
+def test_a_warm_up_step_changes_nothing(kind: str, settings: Settings, new_state: NewState) -> None:
     config = settings(**KINDS[kind])
     state = new_state(config)
     (batch,) = batches(config, 1)
     training_step(state, batch, config)
-    before, memory = weights(state), deepcopy([list(m.values()) for m in state.optimizer.memory().values()])
-    update(
-        state, prepare_inputs(state, batch, config), StepScales(*torch.tensor([1.0, 0.5, 0.0])), config.optimization, 1
-    )
+    before, memory = weights(state), deepcopy([list(m.values()) for m in state.optimizer.state().values()])
+    update(state, prepare_inputs(state, batch, config), StepScales(*torch.tensor([1.0, 0.5, 0.0])), config, 1)
     assert torch.equal(weights(state), before)
-    after = [list(m.values()) for m in state.optimizer.memory().values()]
+    after = [list(m.values()) for m in state.optimizer.state().values()]
     for old, new in zip(memory, after, strict=True):
         assert all(torch.equal(a, b) for a, b in zip(old, new, strict=True))
 
@@ -173,7 +171,7 @@ def hungry(network: nn.Module, most: int, monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(network, "forward", called)
 
 
-def test_a_batch_that_does_not_fit_goes_in_parts_and_says_so(
+def test_a_batch_that_does_not_fit_uses_microbatches_and_reports_it(
     settings: Settings, new_state: NewState, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = settings(batch=8, dropout=0.0)
@@ -188,7 +186,7 @@ def test_a_batch_that_does_not_fit_goes_in_parts_and_says_so(
     assert whole.counters == divided.counters
 
 
-def test_a_batch_of_which_no_single_image_fits_is_refused(
+def test_a_batch_of_which_no_single_image_fits_is_rejected(
     settings: Settings, new_state: NewState, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = settings(batch=2)
@@ -199,7 +197,7 @@ def test_a_batch_of_which_no_single_image_fits_is_refused(
 
 
 @CUDA
-def test_a_graph_of_a_batch_that_does_not_fit_goes_in_parts_and_says_so(
+def test_a_graph_of_a_batch_that_does_not_fit_uses_microbatches_and_reports_it(
     settings: Settings, new_state: NewState, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = settings(batch=8)

@@ -1,4 +1,4 @@
-"""A run that is killed at any write goes on and ends as one that was not: nothing lost, nothing twice."""
+"""A run that is killed at any write resumes and ends like an uninterrupted one."""
 
 from __future__ import annotations
 
@@ -9,12 +9,13 @@ import pytest
 import torch
 
 from kills import killed_at
-from sfumato.training import loop as trainer
+from sfumato.training import monitor
+from sfumato.training.checkpoints import LOCK, LOG
 from sfumato.training.measurements import METRICS, best_of, read_metrics
-from sfumato.training.run_directory import LOCK, LOG
-from sfumato.training.runs import checkpoints
+from sfumato.training.monitor import Monitor
+from sfumato.training.run_directory import checkpoints
 from sfumato.training.state import KIND
-from sfumato.training.validation import ValidationLoss
+from sfumato.training.validation import Validation, ValidationLoss
 from sfumato.utils.background import Background
 from sfumato.utils.files import read_tensors
 
@@ -61,16 +62,16 @@ def test_a_run_killed_at_any_write_ends_as_one_that_was_not(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def evaluate(loop: trainer._Loop) -> None:
-        seen = loop.state.counters.images_seen
+    def evaluate(self: Monitor) -> None:
+        seen = self.state.counters.images_seen
         measured = {"distance": DISTANCES[best][seen], "features": "pixels", "count": 4}
-        loop.run.measure({"kind": "evaluation", "images": seen, **measured})
+        self.run.add_measurement({"kind": "evaluation", "images": seen, **measured})
 
-    monkeypatch.setattr(trainer._Loop, "evaluate", evaluate)
+    monkeypatch.setattr(Monitor, "evaluate", evaluate)
     if save_minutes:  # nothing is written in the background, so that each write has its place
         monkeypatch.setattr(Background, "begin", Background._do)
-    monkeypatch.setattr(trainer, "sample", lambda *_, **__: torch.zeros(1, 3, 4, 4))  # neither is what is tested
-    monkeypatch.setattr(trainer.Validation, "loss", lambda *_, **__: ValidationLoss(1.0, {}))
+    monkeypatch.setattr(monitor, "sample", lambda *_, **__: torch.zeros(1, 3, 4, 4))  # neither is what is tested
+    monkeypatch.setattr(Validation, "loss", lambda *_, **__: ValidationLoss(1.0, {}))
     config = settings(
         images=12, validate_every=4, eval_every=4, eval_count=4, preview_count=1, preview_steps=3, autoguidance_at=0.4,
         save_minutes=save_minutes, keep=1,

@@ -1,4 +1,4 @@
-"""Combinations of schedule, parametrization, times and weight learn what can be known exactly, and do as told."""
+"""Combinations of schedule, parametrization, time density and loss weight, with known solutions."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ from torch import Tensor, nn
 from sfumato.data import Batch, ImageSet
 from sfumato.diffusion import analytic
 from sfumato.diffusion.denoiser import PARAMETRIZATIONS, PreconditionedDenoiser
-from sfumato.diffusion.loss import WEIGHTS, independent, simple_loss, stratified, times_for
-from sfumato.diffusion.schedules import schedule_for
+from sfumato.diffusion.losses import WEIGHTS, squared_error
+from sfumato.diffusion.schedules import build_schedule
+from sfumato.diffusion.time_densities import TIME_DENSITIES, independent, stratified
 from sfumato.models import checked_schedule, load
 from sfumato.sampling.sampler import sample
 from sfumato.training import step, validation
@@ -91,7 +92,9 @@ def test_a_run_of_any_combination_trains_measures_previews_and_loads(
     config, trained, measured = replace(settings(images=8), diffusion=asked), calls(step), calls(validation)
     go(config, tmp_path / "run")
     model = load(tmp_path / "run")
-    assert model.schedule == schedule_for(asked.schedule, zero_terminal_snr=asked.zero_terminal_snr, shift=asked.shift)
+    assert model.schedule == build_schedule(
+        asked.schedule, zero_terminal_snr=asked.zero_terminal_snr, shift=asked.shift
+    )
     assert model.parametrization is PARAMETRIZATIONS[asked.parametrization]
     assert sample(model, 1, steps=5).isfinite().all()
     for call in trained:
@@ -106,7 +109,7 @@ def test_a_run_of_any_combination_trains_measures_previews_and_loads(
 
 @pytest.mark.parametrize(("is_stratified", "draw"), [(False, independent), (True, stratified)])
 @pytest.mark.parametrize("times", ["uniform", "log-normal:mean=-0.5", "logit-normal"])
-def test_a_step_draws_its_times_as_it_was_told(
+def test_a_step_draws_its_times_as_configured(
     times: str,
     is_stratified: bool,
     draw: Callable[[int], Tensor],
@@ -119,12 +122,12 @@ def test_a_step_draws_its_times_as_it_was_told(
     training_step(state, Batch(torch.zeros(9, 3, 8, 8), None), config)
     with torch.random.fork_rng():
         torch.manual_seed(step_seed(0, 0))
-        expected = times_for(times)(state.model.schedule, draw(9))
+        expected = TIME_DENSITIES.parse(times)(state.model.schedule, draw(9))
     assert torch.equal(asked[0].t, expected)
 
 
 @pytest.mark.parametrize("weight", WEIGHTS)
-def test_a_step_minimises_the_weighted_loss_and_held_out_images_cost_the_plain_one(
+def test_a_step_minimises_the_weighted_loss_and_validation_images_cost_the_plain_one(
     weight: str, settings: Settings, new_state: NewState, calls: Calls
 ) -> None:
     config = settings(parametrization="velocity", weight=weight, dropout=0.0)
@@ -132,12 +135,12 @@ def test_a_step_minimises_the_weighted_loss_and_held_out_images_cost_the_plain_o
     result = training_step(state, Batch(torch.rand(9, 3, 8, 8), None), config)
     (call,) = asked
     weights = WEIGHTS[weight](fresh.schedule, call.t, fresh.parametrization(fresh.schedule, call.t))
-    plain = simple_loss(fresh, call.x_0, call.t, call.noise)
+    plain = squared_error(fresh, call.x_0, call.t, call.noise)
     assert result.loss == pytest.approx((weights * plain).mean().item(), rel=1e-5)
 
     kept = ImageSet.of(torch.zeros(1, 3, 8, 8, dtype=torch.uint8))
     measured = validation.Validation(kept, 10, seed=0)
     with torch.no_grad():
         t = fresh.schedule.nearest_step((torch.arange(10, dtype=torch.float64) + 0.5) / 10)
-        plain = simple_loss(fresh.eval(), -torch.ones(10, 3, 8, 8), t, measured.noise)
+        plain = squared_error(fresh.eval(), -torch.ones(10, 3, 8, 8), t, measured.noise)
     assert measured.loss(fresh).mean == pytest.approx(plain.mean().item(), rel=1e-5)

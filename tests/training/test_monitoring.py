@@ -1,4 +1,4 @@
-"""What a run keeps besides its last model: the early self that guides it, and the best by small evaluations."""
+"""The guidance checkpoint of a run, and the best model by quick evaluations."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from sfumato.data import Batch
 from sfumato.diffusion.denoiser import PreconditionedDenoiser
 from sfumato.diffusion.guidance import AutoGuided, ClassifierFree, WithinLevels
 from sfumato.errors import RunError, SamplingError
-from sfumato.models import BEST, GUIDE, images_seen, load, load_guidance_checkpoint
-from sfumato.sampling.solvers import solver_for
-from sfumato.training import engine, loop
+from sfumato.models import BEST, GUIDANCE_WEIGHTS, images_seen, load, load_guidance_checkpoint
+from sfumato.sampling.solvers import SOLVERS
+from sfumato.training import engine, loop, monitor
+from sfumato.training.checkpoints import BestModel
 from sfumato.training.config import TrainConfig
 from sfumato.training.measurements import best_of, read_metrics
 from sfumato.training.quick_evaluation import QuickEvaluation
-from sfumato.training.run_directory import BestModel
-from sfumato.training.runs import kept_best
+from sfumato.training.run_directory import kept_best
 from sfumato.training.state import TrainingState
 from sfumato.training.step import StepResult, training_step
 from sfumato.training.validation import Validation, ValidationLoss
@@ -39,7 +39,7 @@ def weights(model: PreconditionedDenoiser | None) -> torch.Tensor:
 
 def guide_seen(run: Path) -> int:
     """The images that the guide of a run had seen."""
-    return int(read_tensors(run / "model" / GUIDE, "sfumato-model")[1]["images_seen"])
+    return int(read_tensors(run / "model" / GUIDANCE_WEIGHTS, "sfumato-model")[1]["images_seen"])
 
 
 @pytest.fixture
@@ -49,7 +49,9 @@ def guided(settings: Settings, go: Train, tmp_path: Path) -> Path:
     return tmp_path / "run"
 
 
-def test_the_guide_is_the_average_of_its_moment(settings: Settings, go: Train, guided: Path, tmp_path: Path) -> None:
+def test_the_guidance_checkpoint_is_the_ema_at_its_step(
+    settings: Settings, go: Train, guided: Path, tmp_path: Path
+) -> None:
     go(settings(), tmp_path / "stopped", steps=5)
     assert guide_seen(guided) == images_seen(tmp_path / "stopped") == 20
     assert torch.equal(weights(load_guidance_checkpoint(guided)), weights(load(tmp_path / "stopped")))
@@ -60,7 +62,7 @@ def test_the_guide_is_the_average_of_its_moment(settings: Settings, go: Train, g
 
 
 @pytest.mark.parametrize("pieces", [(4, 1), (5, 3), (6,)], ids=str)
-def test_the_guide_is_the_same_however_the_run_was_stopped(
+def test_the_guidance_checkpoint_is_the_same_after_a_resume(
     pieces: tuple[int, ...], settings: Settings, go: Train, guided: Path, tmp_path: Path
 ) -> None:
     for steps in (*pieces, 10**9):
@@ -68,7 +70,9 @@ def test_the_guide_is_the_same_however_the_run_was_stopped(
     assert torch.equal(weights(load_guidance_checkpoint(tmp_path / "parts")), weights(load_guidance_checkpoint(guided)))
 
 
-def test_no_guide_is_kept_unless_asked_or_before_its_moment(settings: Settings, go: Train, tmp_path: Path) -> None:
+def test_no_guidance_checkpoint_is_saved_by_default_or_before_its_share(
+    settings: Settings, go: Train, tmp_path: Path
+) -> None:
     go(settings(), tmp_path / "never")
     assert load_guidance_checkpoint(tmp_path / "never") is None
     go(settings(autoguidance_at=0.25), tmp_path / "early", steps=4)
@@ -76,7 +80,7 @@ def test_no_guide_is_kept_unless_asked_or_before_its_moment(settings: Settings, 
 
 
 @pytest.mark.parametrize(("least", "is_kept"), [(5, True), (6, False)])
-def test_a_model_of_too_few_steps_is_no_guide(
+def test_a_model_of_too_few_steps_has_no_guidance_checkpoint(
     least: int, is_kept: bool, settings: Settings, go: Train, tmp_path: Path
 ) -> None:
     """The guide's moment is after 5 steps."""
@@ -84,7 +88,7 @@ def test_a_model_of_too_few_steps_is_no_guide(
     assert (load_guidance_checkpoint(tmp_path / "run") is not None) == is_kept
 
 
-def test_a_guide_is_kept_though_its_moment_passes_while_the_run_saves(
+def test_a_guidance_checkpoint_is_saved_though_its_step_is_during_a_save(
     settings: Settings, go: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Of a budget in minutes, time goes on until the steps that were launched are done."""
@@ -106,7 +110,7 @@ def test_a_guide_is_kept_though_its_moment_passes_while_the_run_saves(
     assert guide_seen(tmp_path / "run") == 8
 
 
-def test_a_run_begun_anew_with_other_settings_has_no_guide_of_before(
+def test_a_run_restarted_with_other_settings_has_no_previous_guidance_checkpoint(
     settings: Settings, go: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = tmp_path / "run"
@@ -115,15 +119,15 @@ def test_a_run_begun_anew_with_other_settings_has_no_guide_of_before(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(loop._Loop, "save", killed)
+        patch.setattr(loop.TrainingLoop, "save", killed)
         with pytest.raises(KeyboardInterrupt):
             go(settings(images=8, autoguidance_at=0.5), run)
-    assert (run / "model" / GUIDE).exists()
+    assert (run / "model" / GUIDANCE_WEIGHTS).exists()
     go(settings(images=8, width=16), run)
     assert load_guidance_checkpoint(run) is None
 
 
-def test_a_model_is_guided_by_its_early_self_unless_told_otherwise(
+def test_a_model_is_guided_by_its_guidance_checkpoint_by_default(
     guided: Path, settings: Settings, go: Train, tmp_path: Path
 ) -> None:
     model = load(guided)
@@ -138,21 +142,21 @@ def test_a_model_is_guided_by_its_early_self_unless_told_otherwise(
     go(settings(images=8), tmp_path / "plain")
     plain = load(tmp_path / "plain")
     assert GuidanceOptions().guided(plain, tmp_path / "plain", "cpu") is plain
-    idle_settings = GuidanceOptions(guidance_rescale=0.5), GuidanceOptions(autoguide=guided)
-    for idle in (*idle_settings, GuidanceOptions(guidance=1.0, autoguide=tmp_path / "nowhere")):
-        with pytest.raises(SamplingError, match="its scale is 1"):
+    idle_settings = GuidanceOptions(guidance_rescale=0.5), GuidanceOptions(autoguidance=guided)
+    for idle in (*idle_settings, GuidanceOptions(guidance=1.0, autoguidance=tmp_path / "nowhere")):
+        with pytest.raises(SamplingError, match="guidance scale is 1"):
             idle.guided(plain, tmp_path / "plain", "cpu")
 
 
 @pytest.mark.parametrize("part", ["", "model", BEST])
 @pytest.mark.parametrize("named", ["", "model", BEST])
-def test_a_run_named_as_its_own_guide_means_its_early_self(
+def test_a_run_given_for_autoguidance_of_itself_means_its_guidance_checkpoint(
     part: str, named: str, guided: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with opened(settings(autoguidance_at=0.25), guided) as run:
-        run.keep_best(BestModel(load(guided).network.state_dict(), 24))
+        run.save_best(BestModel(load(guided).network.state_dict(), 24))
     monkeypatch.chdir(guided.parent)
-    asked = GuidanceOptions(guidance=3.0, autoguide=Path("run") / named)
+    asked = GuidanceOptions(guidance=3.0, autoguidance=Path("run") / named)
     by_name = asked.guided(load(guided / part), guided / part, "cpu")
     assert isinstance(by_name, AutoGuided)
     assert by_name.scale == 3
@@ -160,31 +164,31 @@ def test_a_run_named_as_its_own_guide_means_its_early_self(
     assert torch.equal(weights(by_name.guide), weights(load_guidance_checkpoint(guided)))
 
 
-def test_a_copied_model_and_a_link_to_it_are_their_own_guides_too(guided: Path, tmp_path: Path) -> None:
+def test_a_copied_model_and_a_link_to_it_have_the_same_guidance_checkpoint(guided: Path, tmp_path: Path) -> None:
     copy, link = tmp_path / "copy", tmp_path / "link"
     shutil.copytree(guided / "model", copy / "model")
     link.symlink_to(copy / "model")
     for part, named in ((copy, copy / "model"), (copy / "model", link), (link, copy)):
-        by_name = GuidanceOptions(guidance=3.0, autoguide=named).guided(load(part), part, "cpu")
+        by_name = GuidanceOptions(guidance=3.0, autoguidance=named).guided(load(part), part, "cpu")
         assert isinstance(by_name, AutoGuided)
         assert isinstance(by_name.guide, PreconditionedDenoiser)
         assert torch.equal(weights(by_name.guide), weights(load_guidance_checkpoint(guided)))
 
 
-def test_a_run_named_as_its_own_guide_guides_as_it_would_unnamed_and_must_have_kept_one(
+def test_a_run_given_for_autoguidance_of_itself_guides_as_it_would_unnamed_and_must_have_kept_one(
     guided: Path, settings: Settings, go: Train, tmp_path: Path
 ) -> None:
-    unnamed = GuidanceOptions(autoguide=guided).guided(load(guided), guided, "cpu")
+    unnamed = GuidanceOptions(autoguidance=guided).guided(load(guided), guided, "cpu")
     assert isinstance(unnamed, AutoGuided)
     assert unnamed.scale == 1.5
     plain = tmp_path / "plain"
     go(settings(images=8), plain)
-    with pytest.raises(RunError, match="kept no early self"):
-        GuidanceOptions(guidance=3.0, autoguide=plain).guided(load(plain), plain, "cpu")
+    with pytest.raises(RunError, match="has no guidance checkpoint"):
+        GuidanceOptions(guidance=3.0, autoguidance=plain).guided(load(plain), plain, "cpu")
 
 
 @pytest.mark.parametrize(("classes", "scale"), [(True, 1.5), (False, 2)])
-def test_a_model_that_knows_classes_is_guided_less_by_its_early_self(
+def test_a_model_that_knows_classes_is_guided_less_by_its_guidance_checkpoint(
     classes: bool, scale: float, settings: Settings, go: Train, tmp_path: Path
 ) -> None:
     go(settings(autoguidance_at=0.25, labels=classes), tmp_path / "run")
@@ -193,7 +197,7 @@ def test_a_model_that_knows_classes_is_guided_less_by_its_early_self(
     assert by_itself.scale == scale
 
 
-def test_a_model_guided_by_a_weaker_one_takes_another_route_unless_told_otherwise(guided: Path) -> None:
+def test_a_model_guided_by_a_weaker_one_uses_another_sampler_by_default(guided: Path) -> None:
     model = load(guided)
     by_itself = GuidanceOptions().guided(model, guided, "cpu")
     limited = GuidanceOptions(guidance_interval=(0.2, 5)).guided(model, guided, "cpu")
@@ -202,28 +206,28 @@ def test_a_model_guided_by_a_weaker_one_takes_another_route_unless_told_otherwis
         taken = SamplerOptions(steps=5).sampler(denoiser)
         assert taken.solver == asked.solver
         assert torch.equal(taken.timesteps, asked.timesteps)
-    assert SamplerOptions().sampler(model).solver == solver_for("dpm-2m-sde")
-    assert SamplerOptions(solver="heun").sampler(by_itself).solver == solver_for("heun")
+    assert SamplerOptions().sampler(model).solver == SOLVERS.parse("dpm-2m-sde")
+    assert SamplerOptions(solver="heun").sampler(by_itself).solver == SOLVERS.parse("heun")
     logsnr = SamplerOptions(solver="dpm-2m", steps=5).sampler(model)
     for settings in (SamplerOptions(time_grid="logsnr", steps=5), SamplerOptions(solver="dpm-2m", steps=5)):
         assert torch.equal(settings.sampler(by_itself).timesteps, logsnr.timesteps)
 
 
 @pytest.mark.parametrize(("best_at", "is_guided"), [(16, False), (20, False), (24, True)])
-def test_the_best_model_is_guided_by_the_runs_early_self_if_that_was_kept_before(
+def test_the_best_model_is_guided_by_the_runs_guidance_checkpoint_if_that_was_kept_before(
     best_at: int, is_guided: bool, settings: Settings, guided: Path
 ) -> None:
     """The guide is of 20 images."""
     config = settings(autoguidance_at=0.25)
     with opened(config, guided) as run:
-        run.keep_best(BestModel(load(guided).network.state_dict(), best_at))
+        run.save_best(BestModel(load(guided).network.state_dict(), best_at))
     guide = load_guidance_checkpoint(guided / BEST)
     assert (guide is not None) == is_guided
     if guide is not None:
         assert torch.equal(weights(guide), weights(load_guidance_checkpoint(guided)))
 
 
-def test_a_run_that_went_back_behind_its_guide_is_not_guided_by_its_later_self(
+def test_a_run_that_went_back_before_its_guidance_checkpoint_is_not_guided_by_its_later_weights(
     settings: Settings, go: Train, tmp_path: Path
 ) -> None:
     run, config = tmp_path / "run", settings(autoguidance_at=0.25, save_minutes=0, keep=9)
@@ -236,7 +240,7 @@ def test_a_run_that_went_back_behind_its_guide_is_not_guided_by_its_later_self(
     assert load_guidance_checkpoint(run) is None
 
 
-def test_small_evaluations_are_as_often_as_asked_and_the_best_is_kept(
+def test_quick_evaluations_are_as_often_as_requested_and_the_best_is_kept(
     settings: Settings, go: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run, distances = tmp_path / "run", iter([3.0, 1.0, 2.0, 4.0])
@@ -256,7 +260,7 @@ def test_small_evaluations_are_as_often_as_asked_and_the_best_is_kept(
     assert torch.equal(weights(load(run)), taken[3])
 
 
-def test_evaluations_measure_what_was_asked(settings: Settings, go: Train, tmp_path: Path) -> None:
+def test_evaluations_measure_the_requested_samples(settings: Settings, go: Train, tmp_path: Path) -> None:
     go(settings(images=40, eval_every=16, eval_count=3), tmp_path / "run")
     lines = [m for m in read_metrics(tmp_path / "run") if m["kind"] == "evaluation"]
     assert [(m["images"], m["features"], m["count"]) for m in lines] == [(i, "pixels", 3) for i in (16, 32, 40)]
@@ -277,7 +281,7 @@ def test_the_last_model_too_may_be_the_best(
     assert images_seen(tmp_path / "run" / BEST) == 16
 
 
-def test_a_stopped_run_keeps_its_best_and_going_on_does_too(settings: Settings, go: Train, tmp_path: Path) -> None:
+def test_a_stopped_run_keeps_its_best_and_resuming_does_too(settings: Settings, go: Train, tmp_path: Path) -> None:
     run, config = tmp_path / "run", settings(images=80, validate_every=8)
     go(config, run, steps=5)
     best = best_of(read_metrics(run))
@@ -290,8 +294,8 @@ def test_a_stopped_run_keeps_its_best_and_going_on_does_too(settings: Settings, 
     assert images_seen(run / BEST) == best.images
 
 
-@pytest.mark.parametrize("interruption", [loop._Stopped, torch.OutOfMemoryError])
-def test_a_look_given_up_after_it_measured_the_best_keeps_it(
+@pytest.mark.parametrize("interruption", [monitor._Stopped, torch.OutOfMemoryError])
+def test_an_interrupted_validation_after_it_measured_the_best_keeps_it(
     interruption: type[Exception], settings: Settings, go: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run, losses, previews = tmp_path / "run", iter([3.0, 1.0]), iter([torch.zeros(1, 3, 4, 4)])
@@ -303,14 +307,14 @@ def test_a_look_given_up_after_it_measured_the_best_keeps_it(
         return preview
 
     monkeypatch.setattr(Validation, "loss", lambda *_, **__: ValidationLoss(next(losses), {}))
-    monkeypatch.setattr(loop, "sample", given_up_later)
+    monkeypatch.setattr(monitor, "sample", given_up_later)
     go(settings(images=16, validate_every=8), run)
     assert kept_best(run, best_of(read_metrics(run))) == run / BEST
     assert images_seen(run / BEST) == 16
 
 
 @pytest.mark.parametrize("given_up_in", ["validation", "sample"])
-def test_what_was_given_up_to_stop_is_repeated_when_the_run_goes_on(
+def test_what_was_given_up_to_stop_is_repeated_when_the_run_continues(
     given_up_in: str, settings: Settings, go: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """In the second of four observations, by Ctrl-C."""
@@ -322,19 +326,19 @@ def test_what_was_given_up_to_stop_is_repeated_when_the_run_goes_on(
 
     config = settings(images=40, validate_every=8, eval_every=16, eval_count=4)
     go(config, tmp_path / "whole")
-    owner, name = (Validation, "loss") if given_up_in == "validation" else (loop, "sample")
+    owner, name = (Validation, "loss") if given_up_in == "validation" else (monitor, "sample")
     original, calls = getattr(owner, name), iter(range(100))
     wish = [False]
 
     def interrupted(*arguments: object, **named: object) -> object:
         if next(calls) == 1:
             wish[0] = True
-            raise loop._Stopped
+            raise monitor._Stopped
         return original(*arguments, **named)
 
     with monkeypatch.context() as patch:
         patch.setattr(owner, name, interrupted)
-        loop.train(config, tmp_path / "run", device="cpu", progress=False, should_stop=lambda: wish[0])
+        loop.run_training(config, tmp_path / "run", device="cpu", progress=False, should_stop=lambda: wish[0])
     assert images_seen(tmp_path / "run") == 16
     go(config, tmp_path / "run")
     assert left(tmp_path / "run") == left(tmp_path / "whole")
@@ -353,12 +357,12 @@ def test_watching_changes_nothing_that_is_learned(settings: Settings, go: Train,
     assert torch.equal(weights(one.average), weights(other.average))
 
 
-def test_a_look_that_does_not_fit_into_memory_is_said_and_training_goes_on(
+def test_a_validation_that_does_not_fit_into_memory_is_reported_and_training_continues(
     settings: Settings, go: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(*_: object, **__: object) -> None:
         raise torch.OutOfMemoryError
 
-    monkeypatch.setattr(loop, "sample", full)
+    monkeypatch.setattr(monitor, "sample", full)
     assert go(settings(images=16, validate_every=8), tmp_path / "run").counters.images_seen == 16
-    assert (tmp_path / "run" / "log.txt").read_text().count("There is no memory left to look at the model") == 2
+    assert (tmp_path / "run" / "log.txt").read_text().count("Validation does not fit into memory") == 2

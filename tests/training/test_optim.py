@@ -1,4 +1,4 @@
-"""The optimizers against their definitions, written out slowly; which weights each changes; and their memory."""
+"""Optimizers against plain implementations of their definitions; the parameters of each rule; their state."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from torch import Tensor, nn
 from sfumato.data import Batch, load_images
 from sfumato.errors import ConfigError
 from sfumato.training.optim import (
+    OPTIMIZERS,
     AdamConfig,
     AdamRule,
     MuonConfig,
     MuonRule,
     UpdateRule,
     from_matrix,
-    optimizer_for,
     orthogonalize,
     to_matrix,
 )
@@ -175,30 +175,30 @@ def test_a_convolution_is_a_matrix_whose_rows_are_its_outputs_channels_last_and_
 
 @pytest.mark.parametrize("kind", [AdamRule, MuonRule])
 @pytest.mark.parametrize("value", [1.0, float("nan"), float("inf")])
-def test_an_unsound_step_changes_no_weight_and_nothing_remembered(kind: type[UpdateRule], value: float) -> None:
+def test_a_disabled_step_changes_neither_weights_nor_state(kind: type[UpdateRule], value: float) -> None:
     weights = parameters()
     rule = AdamRule(weights, 0.1, (0.9, 0.99)) if kind is AdamRule else MuonRule(weights, 0.1, 0.9)
     give_gradients(weights, 0)
     rule.step(ON, ON)
-    before = deepcopy([weights, [list(m.values()) for m in rule.memory().values()]])
+    before = deepcopy([weights, [list(m.values()) for m in rule.state().values()]])
     for weight in weights:
         weight.grad = torch.full_like(weight, value)
     rule.step(ON, OFF)
-    after = [weights, [list(m.values()) for m in rule.memory().values()]]
+    after = [weights, [list(m.values()) for m in rule.state().values()]]
     torch.testing.assert_close(after, before, rtol=0, atol=0)
 
 
 @pytest.mark.parametrize("backbone", ["unet", "convnet"])
 @pytest.mark.parametrize(("optimizer", "count"), [("adam", 1), ("muon", 2)])
-def test_every_parameter_is_in_exactly_one_rule_and_remembered(
+def test_every_parameter_is_in_exactly_one_rule_and_in_its_state(
     backbone: str, optimizer: str, count: int, settings: Settings, new_state: NewState
 ) -> None:
     state = new_state(settings(backbone=backbone, optimizer=optimizer, multipliers=(1, 2), attention=(4,), augment=0.1))
     rules = state.optimizer.rules
-    changed = [id(p) for rule in rules for p in rule.memory()]
+    changed = [id(p) for rule in rules for p in rule.state()]
     assert len(rules) == count
     assert sorted(changed) == sorted(id(p) for p in state.model.network.parameters())
-    assert len(state.optimizer.memory()) == len(changed)
+    assert len(state.optimizer.state()) == len(changed)
 
 
 def test_muon_takes_the_matrices_inside_and_adam_what_meets_the_image_or_is_no_matrix(
@@ -209,22 +209,15 @@ def test_muon_takes_the_matrices_inside_and_adam_what_meets_the_image_or_is_no_m
     assert isinstance(adam, AdamRule)
     assert isinstance(muon, MuonRule)
     names = {id(p): name for name, p in state.model.network.named_parameters()}
-    by_muon = {names[id(p)] for p in muon.memory()}
-    by_adam = {names[id(p)] for p in adam.memory()}
+    by_muon = {names[id(p)] for p in muon.state()}
+    by_adam = {names[id(p)] for p in adam.state()}
     assert all(name.split(".")[0] in ("down_levels", "middle", "up_levels") for name in by_muon)
     assert {name.split(".")[0] for name in by_adam} >= {"stem", "head", "embedding"}
     assert (adam.rate, muon.rate, muon.decay) == (1e-2, 0.02, 0.95)
 
 
 def test_a_network_without_matrices_inside_is_adams_alone() -> None:
-    class Flat(nn.Module):
-        """A stem and nothing else."""
-
-        def __init__(self) -> None:
-            super().__init__()
-            self.stem = nn.Linear(2, 2)
-
-    (rule,) = MuonConfig().built(Flat(), 1e-3).rules
+    (rule,) = MuonConfig().built(nn.Linear(2, 2), 1e-3, [torch.zeros(1, 2)]).rules
     assert isinstance(rule, AdamRule)
 
 
@@ -245,10 +238,11 @@ def test_a_run_by_muon_that_was_stopped_is_a_whole_one(
 
 
 def test_optimizers_go_by_name_with_settings() -> None:
-    assert optimizer_for("adam") == AdamConfig(0.9, 0.999)
-    assert optimizer_for("muon:rate=0.01,momentum=0.9") == MuonConfig(rate=0.01, momentum=0.9)
-    network = nn.ModuleDict({"body": nn.Linear(2, 2)})
-    adam, muon = optimizer_for("muon:rate=0.5,momentum=0.7,beta2=0.8").built(network, 1e-3).rules
+    assert OPTIMIZERS.parse("adam") == AdamConfig(0.9, 0.999)
+    assert OPTIMIZERS.parse("muon:rate=0.01,momentum=0.9") == MuonConfig(rate=0.01, momentum=0.9)
+    network = nn.Sequential(*(nn.Linear(2, 2) for _ in range(3)))
+    choice = OPTIMIZERS.parse("muon:rate=0.5,momentum=0.7,beta2=0.8")
+    adam, muon = choice.built(network, 1e-3, [torch.zeros(1, 2)]).rules
     assert isinstance(adam, AdamRule)
     assert isinstance(muon, MuonRule)
     assert (adam.rate, adam.adam.defaults["betas"]) == (1e-3, (0.9, 0.8))
@@ -260,13 +254,13 @@ def test_optimizers_go_by_name_with_settings() -> None:
     [
         ("sgd", "adam, muon"),
         ("adam:rate=1", "rate"),
-        ("adam:beta1=1", "not decays"),
-        ("adam:beta2=-0.1", "not decays"),
-        ("muon:rate=0", "learns nothing"),
-        ("muon:rate=-1", "learns nothing"),
-        ("muon:momentum=1", "not decays"),
+        ("adam:beta1=1", "decay rates .* are out of range"),
+        ("adam:beta2=-0.1", "decay rates .* are out of range"),
+        ("muon:rate=0", "learning rate of Muon is"),
+        ("muon:rate=-1", "learning rate of Muon is"),
+        ("muon:momentum=1", "decay rates .* are out of range"),
     ],
 )
-def test_optimizers_that_cannot_be_are_refused(name: str, message: str) -> None:
+def test_invalid_optimizers_are_rejected(name: str, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
-        optimizer_for(name)
+        OPTIMIZERS.parse(name)

@@ -1,4 +1,4 @@
-"""The small evaluation: the distance that `eval` would find, for less, always of the same samples, and of no effect."""
+"""Quick evaluation: the distance of `eval` with the same samples each time, without an effect on training."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from torch import Tensor
 from sfumato.data import ImageSet
 from sfumato.diffusion import analytic
 from sfumato.diffusion.denoiser import Denoiser
-from sfumato.diffusion.schedules import LinearBeta, schedule_for
+from sfumato.diffusion.schedules import LinearBeta, build_schedule
 from sfumato.errors import ConfigError
-from sfumato.evaluation.drawing import drawn
+from sfumato.evaluation.samples import generate_to_disk
 from sfumato.metrics import Moments, features_for, frechet_distance
 from sfumato.training import quick_evaluation
 from sfumato.training.quick_evaluation import QuickEvaluation, quick_sampler_config
@@ -49,7 +49,7 @@ def distance_of(images: Tensor) -> float:
 
 def test_it_is_the_distance_of_samples_as_files_would_hold_them(tmp_path: Path) -> None:
     found = evaluation(seed=3).measure(GREY)
-    samples = drawn(GREY, IMAGES.depth, 50, quick_sampler_config(GREY.schedule), tmp_path, seed=3)
+    samples = generate_to_disk(GREY, IMAGES.depth, 50, quick_sampler_config(GREY.schedule), tmp_path, seed=3)
     assert found["distance"] == pytest.approx(distance_of(samples.floats()), rel=1e-9)
     assert {name: found[name] for name in ("features", "count")} == {"features": "pixels", "count": 50}
     assert found["seconds"] > 0
@@ -68,7 +68,7 @@ def test_the_same_model_has_the_same_distance_and_generators_are_left_alone() ->
     assert evaluation(seed=1).measure(EXACT)["distance"] != first
 
 
-def test_the_yardstick_is_of_as_many_held_out_images_or_is_none() -> None:
+def test_the_yardstick_is_of_as_many_validation_images_or_is_none() -> None:
     expected = distance_of(HELD_OUT.floats()[:50])
     assert evaluation(50).measure(EXACT)["held_out"] == pytest.approx(expected, rel=1e-6)
     assert evaluation(61).measure(EXACT)["held_out"] is None
@@ -102,7 +102,7 @@ def test_what_on_step_raises_ends_it_and_it_hears_of_every_step() -> None:
         evaluation().measure(EXACT, stop)
 
 
-def test_classes_are_asked_as_often_as_the_images_have_them(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_classes_are_requested_as_often_as_the_images_have_them(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[str] = []
     real = quick_evaluation.sample_batches
 
@@ -117,11 +117,11 @@ def test_classes_are_asked_as_often_as_the_images_have_them(monkeypatch: pytest.
 
 
 @pytest.mark.parametrize("timesteps", [3, 7, 1000])
-def test_short_schedules_have_a_route_too(timesteps: int) -> None:
-    schedule = schedule_for(f"cosine:timesteps={timesteps}")
+def test_short_schedules_have_a_sampler(timesteps: int) -> None:
+    schedule = build_schedule(f"cosine:timesteps={timesteps}")
     assert len(quick_sampler_config(schedule).timesteps) == 1 + min(timesteps, quick_evaluation.STEPS)
 
 
-def test_unknown_features_are_refused_before_training() -> None:
+def test_unknown_features_are_rejected_before_training() -> None:
     with pytest.raises(ConfigError, match="beauty"):
         QuickEvaluation(IMAGES, HELD_OUT, 50, "beauty", 0)

@@ -1,4 +1,4 @@
-"""A run that was stopped, killed or crashed goes on as if nothing had happened, bit for bit on a CPU."""
+"""A run that was stopped, killed or crashed resumes bit for bit on a CPU."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import torch
 from sfumato.data import Batch
 from sfumato.errors import DeviceError, RunError
 from sfumato.models import images_seen, load
-from sfumato.training import engine, loop, run_directory, step
+from sfumato.training import checkpoints, engine, loop, step
 from sfumato.training.config import TrainConfig
 from sfumato.training.measurements import read_metrics
 from sfumato.training.state import Checkpoint, TrainingState
@@ -104,7 +104,7 @@ def test_every_image_is_counted_and_the_last_batch_may_be_small(
     assert (state.counters.images_seen, state.counters.steps, state.counters.skipped) == (23, 3, 0)
 
 
-def test_a_longer_run_goes_on_from_a_finished_one(settings: Settings, go: Train, saved: Saved, tmp_path: Path) -> None:
+def test_a_longer_run_resumes_from_a_finished_one(settings: Settings, go: Train, saved: Saved, tmp_path: Path) -> None:
     go(settings(images=40, warmup=0.0), tmp_path / "whole")
     go(settings(images=20, warmup=0.0), tmp_path / "parts")
     go(settings(images=40, warmup=0.0), tmp_path / "parts")
@@ -127,7 +127,7 @@ def test_a_kill_between_the_two_files_of_a_save_leaves_a_model_that_becomes_the_
     go(config, tmp_path / "whole")
     go(config, tmp_path / "parts", steps=2)
 
-    for home, name in ((Checkpoint, "save"), (run_directory, "save_weights")):
+    for home, name in ((Checkpoint, "save"), (checkpoints, "save_weights")):
         with monkeypatch.context() as patch:
             patch.setattr(home, name, killed)
             with pytest.raises(KeyboardInterrupt):
@@ -137,18 +137,18 @@ def test_a_kill_between_the_two_files_of_a_save_leaves_a_model_that_becomes_the_
     assert_equal_saves(saved, tmp_path / "whole", tmp_path / "parts")
 
 
-def test_a_run_that_goes_on_for_a_larger_budget_says_once_that_its_network_stays(
+def test_a_run_resumed_with_a_larger_budget_reports_once_that_its_network_stays(
     settings: Settings, go: Train, tmp_path: Path
 ) -> None:
     run = tmp_path / "run"
     said = []
     for images in (8, 10**7, 10**7):
         go(settings(width=None, images=images), run, steps=2)
-        said.append((run / "log.txt").read_text().count("The network stays the one that the run began with, of width"))
+        said.append((run / "log.txt").read_text().count("The network keeps width"))
     assert said == [0, 1, 1]
 
 
-def test_a_run_whose_device_failed_goes_on(
+def test_a_run_can_be_resumed_after_a_device_failure(
     settings: Settings, go: Train, saved: Saved, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = settings(images=20, save_minutes=0)
@@ -184,11 +184,11 @@ def test_a_run_that_crashed_after_measuring_has_every_measurement_once(
     settings: Settings, go: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = settings(images=48, validate_every=8)
-    monkeypatch.setattr(loop, "STEPS_A_LINE", 3)
+    monkeypatch.setattr(loop, "STEPS_PER_LINE", 3)
     go(config, tmp_path / "whole")
     go(config, tmp_path / "parts", steps=5)
     with monkeypatch.context() as patch:
-        patch.setattr(run_directory, "save_weights", killed)
+        patch.setattr(checkpoints, "save_weights", killed)
         with pytest.raises(KeyboardInterrupt):
             go(config, tmp_path / "parts")
     with (tmp_path / "parts" / "metrics.jsonl").open("a") as file:
@@ -213,7 +213,7 @@ def test_a_line_of_measurements_is_the_mean_of_its_steps_and_never_empty(
         return result
 
     monkeypatch.setattr(engine, "training_step", recorded)
-    monkeypatch.setattr(loop, "STEPS_A_LINE", 2)
+    monkeypatch.setattr(loop, "STEPS_PER_LINE", 2)
     go(settings(images=16, warmup=1.0), tmp_path / "run")
     lines = [m for m in read_metrics(tmp_path / "run") if m["kind"] == "train"]
     assert [m["loss"] for m in lines] == pytest.approx([sum(losses[:2]) / 2, sum(losses[2:]) / 2])
@@ -227,7 +227,7 @@ def test_the_newest_checkpoints_are_kept(settings: Settings, go: Train, tmp_path
     assert [int(name) for name in kept] == [16, 20, 24]
 
 
-def test_a_broken_checkpoint_gives_way_to_the_one_before_and_is_said(
+def test_a_broken_checkpoint_gives_way_to_the_one_before_and_is_reported(
     settings: Settings, go: Train, saved: Saved, tmp_path: Path
 ) -> None:
     config = settings(images=24, save_minutes=0.0, keep=2)
@@ -237,8 +237,8 @@ def test_a_broken_checkpoint_gives_way_to_the_one_before_and_is_said(
     newest.write_bytes(newest.read_bytes()[:-100])
     assert go(config, tmp_path / "parts", steps=1).counters.images_seen == 12
     log = (tmp_path / "parts" / "log.txt").read_text()
-    assert f"Passed over a checkpoint: {newest} is truncated" in log
-    assert "Going on after 8 images" in log
+    assert f"Skipped a checkpoint: {newest} is truncated" in log
+    assert "Resumed after 8 images" in log
     assert before.exists()
     go(config, tmp_path / "parts")
     assert_equal_saves(saved, tmp_path / "whole", tmp_path / "parts")
@@ -254,16 +254,16 @@ def test_a_broken_checkpoint_does_not_push_out_a_good_one(settings: Settings, go
     assert [path.stem for path in (run / "checkpoints").iterdir()] == ["000000000014"]
 
 
-def test_without_a_good_checkpoint_nothing_is_begun_anew(settings: Settings, go: Train, tmp_path: Path) -> None:
+def test_without_a_good_checkpoint_nothing_is_restarted(settings: Settings, go: Train, tmp_path: Path) -> None:
     config, run = settings(images=24, save_minutes=0.0), tmp_path / "run"
     go(config, run, steps=3)
     for path in (run / "checkpoints").iterdir():
         path.write_bytes(path.read_bytes()[:1000])
-    with pytest.raises(RunError, match=r"no checkpoint of .*run can be used: .*000000000012.safetensors is truncated"):
+    with pytest.raises(RunError, match=r"no checkpoint of .*run can be read: .*000000000012.safetensors is truncated"):
         go(config, run)
 
 
-def test_a_checkpoint_of_another_network_is_refused(
+def test_a_checkpoint_of_another_network_is_rejected(
     settings: Settings, go: Train, new_state: NewState, tmp_path: Path
 ) -> None:
     config, run = settings(images=8), tmp_path / "run"
@@ -272,12 +272,12 @@ def test_a_checkpoint_of_another_network_is_refused(
         new_state(settings(width=16)).load(run / "checkpoints" / "000000000008.safetensors")
 
 
-def test_a_checkpoint_without_the_optimizers_memory_is_refused(
+def test_a_checkpoint_without_the_optimizers_memory_is_rejected(
     settings: Settings, new_state: NewState, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     state = new_state(settings())
-    forgotten = state.optimizer.memory() | {next(state.model.parameters()): {}}
-    monkeypatch.setattr(state.optimizer, "memory", lambda: forgotten)
+    forgotten = state.optimizer.state() | {next(state.model.parameters()): {}}
+    monkeypatch.setattr(state.optimizer, "state", lambda: forgotten)
     state.checkpoint().save(tmp_path / "a.safetensors")
     with pytest.raises(RunError, match=r"a.safetensors lacks tensor .*exp_avg"):
         new_state(settings()).load(tmp_path / "a.safetensors")
@@ -291,7 +291,7 @@ DAMAGES: dict[str, Callable[[Path], object]] = {
 
 
 @pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES.keys())
-def test_a_lost_or_broken_model_is_written_anew_from_the_checkpoint(
+def test_a_lost_or_broken_model_is_written_again_from_the_checkpoint(
     damage: Callable[[Path], object], settings: Settings, go: Train, tmp_path: Path
 ) -> None:
     run, config = tmp_path / "run", settings(images=8)
@@ -301,15 +301,15 @@ def test_a_lost_or_broken_model_is_written_anew_from_the_checkpoint(
     torch.testing.assert_close(load(run).state_dict(), state.average.state_dict(), rtol=0, atol=0)
 
 
-def test_a_run_whose_checkpoints_were_deleted_is_not_begun_anew_over_its_model(
+def test_a_run_whose_checkpoints_were_deleted_is_not_restarted_over_its_model(
     settings: Settings, go: Train, tmp_path: Path
 ) -> None:
     go(settings(images=8), tmp_path / "run")
     for path in (tmp_path / "run" / "checkpoints").iterdir():
         path.unlink()
-    with pytest.raises(RunError, match=r"checkpoints of .* are gone.*model can still sample"):
+    with pytest.raises(RunError, match=r"cannot be resumed.* no checkpoints.*model can still be sampled"):
         go(settings(images=16), tmp_path / "run")
-    with pytest.raises(RunError, match="begun with other settings"):
+    with pytest.raises(RunError, match="contains a run with other settings"):
         go(settings(width=16), tmp_path / "run")
     load(tmp_path / "run")
     assert images_seen(tmp_path / "run") == 8
@@ -320,7 +320,7 @@ def test_a_run_that_never_made_a_step_does_not_hold_its_settings(settings: Setti
     assert go(settings(images=8, batch=2, width=16), tmp_path / "run").counters.steps == 4
 
 
-def test_a_last_look_that_was_killed_is_made_up(settings: Settings, go: Train, tmp_path: Path) -> None:
+def test_a_last_validation_that_was_killed_is_repeated(settings: Settings, go: Train, tmp_path: Path) -> None:
     go(settings(images=8), tmp_path / "run")
     preview = tmp_path / "run" / "samples" / "000000000008.png"
     preview.unlink()
@@ -332,7 +332,7 @@ FOREIGN = ['{"kind":"train","images":5}', '{"kind":"validation","images":"x","lo
 
 
 @pytest.mark.parametrize("line", FOREIGN)
-def test_foreign_lines_among_the_measurements_are_passed_over(
+def test_foreign_lines_among_the_measurements_are_skipped(
     line: str, settings: Settings, go: Train, tmp_path: Path
 ) -> None:
     go(settings(images=8), tmp_path / "run")

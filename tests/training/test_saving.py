@@ -1,4 +1,4 @@
-"""A run is saved while it goes on: what is written is the state of the moment, and a failure is told."""
+"""Saving in the background: it writes the state at its start, and its errors are reported."""
 
 import time
 from pathlib import Path
@@ -10,9 +10,9 @@ from torch import nn
 
 from sfumato.errors import OutOfMemoryError, RunError
 from sfumato.models import BEST, images_seen, save_weights
-from sfumato.training import run_directory
+from sfumato.training import checkpoints
+from sfumato.training.checkpoints import BestModel, Run
 from sfumato.training.config import TrainConfig
-from sfumato.training.run_directory import BestModel, Run
 from sfumato.training.state import Checkpoint, TrainingState, copied
 from sfumato.utils.background import Background
 
@@ -35,11 +35,11 @@ def fill(module: nn.Module, value: float) -> None:
 
 def measure_for_some_seconds(run: Run) -> None:
     for _ in range(1000):
-        run.measure({"kind": "train", "images": 12})
+        run.add_measurement({"kind": "train", "images": 12})
         time.sleep(0.01)
 
 
-def test_what_is_saved_is_the_state_of_that_moment_though_training_goes_on(
+def test_a_save_contains_the_state_at_its_start_though_training_continues(
     config: TrainConfig, state: TrainingState, saved: Saved, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     went_on = Event()
@@ -48,7 +48,7 @@ def test_what_is_saved_is_the_state_of_that_moment_though_training_goes_on(
         assert went_on.wait(10)
         save_weights(*arguments)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(run_directory, "save_weights", slow)
+    monkeypatch.setattr(checkpoints, "save_weights", slow)
     fill(state.model, 0.25)
     fill(state.average, 0.5)
     with opened(config, tmp_path / "run") as run:
@@ -64,7 +64,7 @@ def test_what_is_saved_is_the_state_of_that_moment_though_training_goes_on(
     assert [path.stem for path in (tmp_path / "run" / "checkpoints").iterdir()] == ["000000000012"]
 
 
-def test_a_save_that_failed_is_told_at_the_next_measurement_and_what_was_there_is_kept(
+def test_a_save_that_failed_is_reported_at_the_next_measurement_and_what_was_there_is_kept(
     config: TrainConfig, state: TrainingState, saved: Saved, tmp_path: Path
 ) -> None:
     before = saved(tmp_path / "run")
@@ -95,7 +95,7 @@ def test_where_a_checkpoint_cannot_be_written_the_best_model_stays_that_of_the_o
     assert images_seen(tmp_path / "run" / BEST) == 8
 
 
-def test_memory_that_is_full_in_the_last_save_is_told_with_a_remedy(
+def test_memory_that_is_full_in_the_last_save_is_reported_with_a_remedy(
     settings: Settings, go: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(checkpoint: Checkpoint, path: Path) -> None:
@@ -137,7 +137,7 @@ def test_a_copy_is_contiguous_and_in_memory_of_its_own(
     assert copy.data_ptr() != weights.data_ptr()
 
 
-def test_a_save_that_failed_is_told_at_the_end_of_a_run(
+def test_a_save_that_failed_is_reported_at_the_end_of_a_run(
     config: TrainConfig, state: TrainingState, tmp_path: Path
 ) -> None:
     fill(state.average, torch.nan)

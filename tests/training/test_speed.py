@@ -1,4 +1,4 @@
-"""How fast a device trains is found by real steps, of as many images as take about a second."""
+"""Training speed is measured by steps of about one second."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One step: what it changes, what it leaves alone when a number is not finite, and what its randomness depends on."""
+"""One step: what it changes, what it does not change if a value is not finite, and its random numbers."""
 
 from __future__ import annotations
 
@@ -12,17 +12,19 @@ from safetensors import safe_open
 from torch import nn
 
 from sfumato.data import Batch, load_images
-from sfumato.diffusion import loss as objective
+from sfumato.diffusion import losses as objective
+from sfumato.diffusion import time_densities
 from sfumato.diffusion.denoiser import PreconditionedDenoiser
-from sfumato.diffusion.loss import LogNormalTimes, MinSNR, NoiseLevels, weighted_loss
+from sfumato.diffusion.losses import MinSNR, NoiseLevels, weighted_loss
+from sfumato.diffusion.time_densities import LogNormalTimes
 from sfumato.errors import RunError, TrainingError
 from sfumato.training import ema, step
-from sfumato.training.budget import rate_scale
 from sfumato.training.config import DiffusionConfig, OptimizationConfig, TrainConfig
 from sfumato.training.ema import ConstantDecay, update_average
-from sfumato.training.optim import AdamRule
+from sfumato.training.optim import AdamRule, learning_rate_scale
 from sfumato.training.state import Counters, TrainingState
 from sfumato.training.step import StepResult, step_seed, training_step
+from sfumato.utils.registry import Registry
 from sfumato.utils.shapes import UNLABELLED
 
 from .conftest import Calls, NewState, Saved, Settings, Train
@@ -81,20 +83,19 @@ def test_what_is_given_by_name_is_not_parsed_again_at_every_step(
     def parsed(_: object, text: str, *__: object) -> None:
         raise AssertionError(f"{text} is parsed again")
 
-    for module in (objective, ema):
-        monkeypatch.setattr(module, "parse_part", parsed)
+    monkeypatch.setattr(Registry, "parse", parsed)
     one_step(state, config)
 
 
 def test_a_name_means_the_part_that_the_table_has_now(monkeypatch: pytest.MonkeyPatch) -> None:
     for mean in (1.0, -1.0):
-        monkeypatch.setitem(objective.TIMES, "mine", LogNormalTimes(mean))
+        monkeypatch.setitem(time_densities.TIME_DENSITIES, "mine", LogNormalTimes(mean))
         monkeypatch.setitem(objective.WEIGHTS, "mine", MinSNR(2 + mean))
-        monkeypatch.setitem(ema.AVERAGES, "mine", ConstantDecay(0.5 + mean / 4))
+        monkeypatch.setitem(ema.EMA_DECAYS, "mine", ConstantDecay(0.5 + mean / 4))
         diffusion, optimization = DiffusionConfig(times="mine:std=2", weight="mine"), OptimizationConfig(ema="mine")
         assert diffusion.time_density == LogNormalTimes(mean, 2.0)
         assert diffusion.loss_weight == MinSNR(2 + mean)
-        assert optimization.average == ConstantDecay(0.5 + mean / 4)
+        assert optimization.ema_decay == ConstantDecay(0.5 + mean / 4)
 
 
 @pytest.mark.parametrize("factor", [NAN, INFINITY, -INFINITY])
@@ -172,7 +173,7 @@ def test_a_state_that_is_not_finite_is_never_saved(
     state.checkpoint().save(path)
     before = path.read_bytes()
     parameter = next(getattr(state, "model" if part == "optimizer" else part).parameters())
-    poisoned = state.optimizer.memory()[parameter]["exp_avg"] if part == "optimizer" else parameter.data
+    poisoned = state.optimizer.state()[parameter]["exp_avg"] if part == "optimizer" else parameter.data
     poisoned.flatten()[0] = NAN
     with pytest.raises(RunError, match=rf"state.safetensors was not written, because {part}.* is no longer finite"):
         state.checkpoint().save(path)
@@ -200,13 +201,13 @@ def test_a_run_whose_weights_are_no_longer_finite_keeps_its_files(
 
 
 @pytest.mark.parametrize("decay", [0.0, 0.5, 0.9, 0.9999])
-def test_the_average_forgets_faster_at_first(decay: float) -> None:
+def test_the_ema_decays_faster_at_first(decay: float) -> None:
     model, average = nn.Linear(3, 2, bias=False), nn.Linear(3, 2, bias=False)
     expected = average.weight.detach().double()
     for number in range(1, 40):
         with torch.no_grad():
             model.weight.add_(torch.full((2, 3), 0.1 * number))
-        update_average(average, model, torch.tensor(ConstantDecay(decay).pull(number)))
+        update_average(average, model, torch.tensor(ConstantDecay(decay).rate(number)))
         d = min(decay, (1 + number) / (10 + number))
         expected = d * expected + (1 - d) * model.weight.detach().double()
     torch.testing.assert_close(average.weight.detach().double(), expected, rtol=1e-5, atol=1e-5)
@@ -245,13 +246,13 @@ def test_the_learning_rate_rises_over_the_warmup_and_falls_to_zero_over_the_deca
     warmup: float, decay: float, share: float, expected: float
 ) -> None:
     settings = OptimizationConfig(warmup=warmup, decay=decay)
-    assert rate_scale(settings, share, share) == pytest.approx(expected)
+    assert learning_rate_scale(settings, share, share) == pytest.approx(expected)
 
 
 def test_the_first_step_and_the_last_both_learn() -> None:
     settings = OptimizationConfig(warmup=0.5, decay=0.5)
-    assert rate_scale(settings, 0.0, 0.1) == pytest.approx(0.2)
-    assert rate_scale(settings, 0.9, 1.0) == pytest.approx(0.2)
+    assert learning_rate_scale(settings, 0.0, 0.1) == pytest.approx(0.2)
+    assert learning_rate_scale(settings, 0.9, 1.0) == pytest.approx(0.2)
 
 
 def test_a_step_uses_the_learning_rate_of_the_image_it_ends_at(settings: Settings, new_state: NewState) -> None:
@@ -270,7 +271,7 @@ def test_large_gradients_are_scaled_down(settings: Settings, new_state: NewState
     config = settings(clip_gradient=1e-3)
     state = new_state(config)
     norm = one_step(state, config).gradient_norm
-    moments = [memory["exp_avg"] / 0.1 for memory in state.optimizer.memory().values()]
+    moments = [memory["exp_avg"] / 0.1 for memory in state.optimizer.state().values()]
     assert norm > 1e-3
     assert torch.cat([m.flatten() for m in moments]).norm().item() == pytest.approx(1e-3, rel=1e-3)
 
@@ -285,7 +286,7 @@ def test_the_seed_of_a_step_is_a_function_of_the_seed_and_the_images_seen_and_st
     assert len(seeds) == 2000
 
 
-def test_labels_are_hidden_at_their_rate_and_dropout_is_on(
+def test_labels_are_dropped_at_their_rate_and_dropout_is_on(
     settings: Settings, new_state: NewState, calls: Calls
 ) -> None:
     config, asked = settings(label_dropout=0.3, batch=12), calls(step)
@@ -298,7 +299,9 @@ def test_labels_are_hidden_at_their_rate_and_dropout_is_on(
 
 
 @pytest.mark.parametrize("flip", [True, False])
-def test_images_are_mirrored_only_when_asked(flip: bool, settings: Settings, new_state: NewState, calls: Calls) -> None:
+def test_images_are_mirrored_only_if_requested(
+    flip: bool, settings: Settings, new_state: NewState, calls: Calls
+) -> None:
     config, asked = settings(flip=flip), calls(step)
     state = new_state(config)
     for _ in range(4):

@@ -1,4 +1,4 @@
-"""The random numbers of a step: a function of the seed and the images seen, and none of them used for two things."""
+"""The random numbers of a step depend on the seed and the images seen, and are used only once."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor
 
 from sfumato.data import Batch
 from sfumato.diffusion.denoiser import PreconditionedDenoiser
-from sfumato.diffusion.loss import NoiseLevels
+from sfumato.diffusion.losses import NoiseLevels
 from sfumato.diffusion.schedules import Flow
 from sfumato.training import step
 from sfumato.training.config import TrainConfig
@@ -81,7 +81,7 @@ def after(state: TrainingState, **counters: int) -> TrainingState:
 def many_draws(state: TrainingState, config: TrainConfig) -> None:
     """What many steps draw, one after the other, without the optimizer, which takes most of a step."""
     for _ in range(STEPS):
-        gradients(state, prepare_inputs(state, batch(), config), config.optimization, 1)
+        gradients(state, prepare_inputs(state, batch(), config), config, 1)
         count_launched(state, COUNT)
 
 
@@ -112,7 +112,7 @@ def test_a_step_draws_by_the_images_seen_and_not_by_its_number(
     assert seen.seeds == [step_seed(0, images) for images in (100, 100, 100, 0, 96, 104)]
 
 
-def test_a_step_seeds_once_and_goes_on_in_that_stream(
+def test_a_step_seeds_once_and_continues_in_that_stream(
     config: TrainConfig, new_state: NewState, seen: Drawn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Times, hidden labels, noise and dropout then are different parts of one stream."""
@@ -153,7 +153,9 @@ def test_a_skipped_step_does_not_repeat_its_draws(config: TrainConfig, new_state
         assert not any((noise == other).any() for other in seen.noise[:i])
 
 
-def test_parts_of_a_batch_have_the_numbers_of_the_whole(config: TrainConfig, new_state: NewState, seen: Drawn) -> None:
+def test_microbatches_use_the_random_numbers_of_the_batch(
+    config: TrainConfig, new_state: NewState, seen: Drawn
+) -> None:
     whole = Drawn()
     training_step(after(new_state(config), images_seen=20), batch(), config, microbatches=3)
     microbatches = [torch.cat(part) for part in (seen.noise, seen.sigma, seen.hidden, seen.images)]
@@ -204,7 +206,7 @@ def test_nothing_that_a_step_draws_tells_of_anything_else(
 
 
 @pytest.mark.parametrize("stratified", [True, False])
-def test_times_are_stratified_where_asked_and_each_place_of_the_batch_has_all_of_them(
+def test_times_are_stratified_where_requested_and_each_place_of_the_batch_has_all_of_them(
     stratified: bool, settings: Settings, new_state: NewState, seen: Drawn
 ) -> None:
     """On the flow sigma is t, uniform from the earliest time on: each quarter once a step, or as chance has it."""

@@ -1,4 +1,4 @@
-"""The held-out loss: fixed images, fixed noise, fixed levels, so that only the model moves it."""
+"""The validation loss: fixed images, noise and levels."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def test_the_noise_is_the_same_each_time_and_another_for_another_seed(
 
 
 @pytest.mark.parametrize(("count", "expected"), [(1, 10), (10, 10), (25, 25), (150, 150)])
-def test_at_least_one_evaluation_a_level_is_made_and_each_is_told(
+def test_at_least_one_evaluation_a_level_is_made_and_each_is_reported(
     count: int, expected: int, images: ImageSet, knowing: Callable[[float], PreconditionedDenoiser]
 ) -> None:
     told: list[int] = []
@@ -94,7 +94,7 @@ def test_at_least_one_evaluation_a_level_is_made_and_each_is_told(
     assert sum(told) == expected
 
 
-def test_images_take_turns_at_all_levels_with_their_own_labels(
+def test_images_are_repeated_in_turn_at_all_levels_with_their_own_labels(
     calls: Calls, settings: Settings, go: Train, tmp_path: Path
 ) -> None:
     config, asked = settings(images=8, validation_share=0.3, validation_count=40), calls(validation)
@@ -107,7 +107,7 @@ def test_images_take_turns_at_all_levels_with_their_own_labels(
     assert torch.equal(call.labels, kept.labels.repeat_interleave(10))
 
 
-def test_held_out_images_are_never_trained_on(calls: Calls, settings: Settings, go: Train, tmp_path: Path) -> None:
+def test_validation_images_are_never_trained_on(calls: Calls, settings: Settings, go: Train, tmp_path: Path) -> None:
     asked = [calls(step), calls(validation)]
     go(settings(images=60, validation_share=0.25, validation_count=30, flip=False), tmp_path / "run")
     trained, kept = ({image.numpy().tobytes() for call in part for image in call.x_0} for part in asked)

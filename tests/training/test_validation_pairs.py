@@ -1,4 +1,4 @@
-"""Which image meets which noise at which level in the held-out loss: each pair its own, and the same at every look."""
+"""The pairs of images, noise and levels of the validation loss: all different, and the same each time."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def look(fixed: Validation, monkeypatch: pytest.MonkeyPatch, loss: float = 0.0) 
         calls.append(Asked(x_0, t, noise, labels))
         return (loss * t).float()
 
-    monkeypatch.setattr(validation, "simple_loss", asked)
+    monkeypatch.setattr(validation, "squared_error", asked)
     fixed.loss(PreconditionedDenoiser(nn.Linear(1, 1), LinearBeta(100), predict_noise, (1, 4, 4), ("a", "b", "c")))
     return Asked(*(torch.cat(part) for part in zip(*calls, strict=True)))
 

@@ -1,4 +1,4 @@
-"""Work in the background: in order, beside the caller, and never silently lost."""
+"""Background tasks run in order, and their exceptions are raised."""
 
 from collections.abc import Callable, Iterator
 from threading import Event
@@ -10,14 +10,14 @@ from sfumato.utils.background import Background
 
 @pytest.fixture
 def background() -> Iterator[Background]:
-    """One that is closed at the end."""
+    """A background thread that is closed at the end."""
     made = Background()
     yield made
     made.close()
 
 
 def failing(text: str) -> Callable[[], None]:
-    """Work that fails."""
+    """A task that fails."""
 
     def fail() -> None:
         raise OSError(text)
@@ -25,7 +25,7 @@ def failing(text: str) -> Callable[[], None]:
     return fail
 
 
-def test_the_caller_goes_on_while_work_is_done_in_its_order(background: Background) -> None:
+def test_tasks_run_in_order_while_the_caller_continues(background: Background) -> None:
     done: list[int] = []
     caller_went_on = Event()
     background.begin(lambda: done.append(int(caller_went_on.wait(10))))
@@ -37,7 +37,7 @@ def test_the_caller_goes_on_while_work_is_done_in_its_order(background: Backgrou
     assert done == [1, 2]
 
 
-def test_what_failed_is_raised_once_and_nothing_after_it_is_done(background: Background) -> None:
+def test_an_exception_is_raised_once_and_later_tasks_are_not_run(background: Background) -> None:
     done: list[int] = []
     background.begin(lambda: done.append(1))
     background.begin(failing("full"))
@@ -48,7 +48,7 @@ def test_what_failed_is_raised_once_and_nothing_after_it_is_done(background: Bac
     assert done == [1]
 
 
-def test_a_check_raises_what_has_failed_by_now(background: Background) -> None:
+def test_a_check_raises_the_exception_of_a_completed_task(background: Background) -> None:
     background.begin(failing("full"))
     background.close()
     with pytest.raises(OSError, match="full"):
@@ -56,7 +56,7 @@ def test_a_check_raises_what_has_failed_by_now(background: Background) -> None:
     background.check()
 
 
-def test_closing_waits_and_raises_nothing(background: Background) -> None:
+def test_closing_waits_and_raises_no_exception(background: Background) -> None:
     done: list[int] = []
     background.begin(lambda: done.append(1))
     background.begin(failing("full"))

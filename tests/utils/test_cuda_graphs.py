@@ -1,4 +1,4 @@
-"""Graphs and what they share: PyTorch's bookkeeping of cuBLAS workspaces, played on the CPU."""
+"""Workspaces of CUDA graphs, with a simulation of the cuBLAS workspace cache of PyTorch on the CPU."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from sfumato.utils.cuda_graphs import captured
 
 
 class Device:
-    """As much of PyTorch's CUDA as decides from whose memory a graph's workspace is."""
+    """Simulation of the parts of torch.cuda that determine the memory of a workspace."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.workspaces: dict[str, object] = {}
@@ -22,13 +22,15 @@ class Device:
             monkeypatch.setattr(torch.cuda, name, lambda _: nullcontext())
         for name in ("Stream", "current_stream"):
             monkeypatch.setattr(torch.cuda, name, Stream)
+        monkeypatch.setattr(torch.cuda, "get_sync_debug_mode", lambda: 0)
+        monkeypatch.setattr(torch.cuda, "set_sync_debug_mode", lambda _: None)
         monkeypatch.setattr(torch.cuda, "CUDAGraph", Graph)
         monkeypatch.setattr(torch.cuda, "graph", self.capture)
         monkeypatch.setattr(torch._C, "_cuda_clearCublasWorkspaces", self.workspaces.clear, raising=False)
 
     @contextmanager
     def capture(self, graph: Graph) -> Iterator[None]:
-        """All captures are on one stream, as PyTorch has it."""
+        """All captures use one stream, as in PyTorch."""
         self.stream, self.capturing = "of all captures", graph
         self.graphs.append(graph)
         try:
@@ -37,7 +39,7 @@ class Device:
             self.stream, self.capturing = "current", None
 
     def product(self) -> None:
-        """A matrix product: its workspace is the stream's, or else new, from a capture's own memory within one."""
+        """A matrix product: uses the workspace of the stream, or allocates one, during a capture in its memory."""
         owner = self.workspaces.setdefault(self.stream, self.capturing)
         if self.capturing is not None:
             self.capturing.workspace_of = owner
@@ -51,7 +53,7 @@ class Stream:
 
 
 class Graph:
-    """Remembers from whose memory its workspace is."""
+    """Records the memory of its workspace."""
 
     workspace_of: object = None
 
@@ -59,16 +61,16 @@ class Graph:
         """Does nothing."""
 
 
-def test_no_graph_writes_to_another_ones_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_graphs_do_not_write_to_the_memory_of_other_graphs(monkeypatch: pytest.MonkeyPatch) -> None:
     device = Device(monkeypatch)
-    device.workspaces["of all captures"] = "a graph that somebody else captured"
+    device.workspaces["of all captures"] = "a graph that another capture created"
     for _ in range(2):
         captured(device.product, torch.device("cuda"))
     assert [graph.workspace_of for graph in device.graphs] == device.graphs
     assert not device.workspaces
 
 
-def test_a_capture_that_fails_leaves_the_next_no_workspace(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_capture_leaves_no_workspace_to_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
     device = Device(monkeypatch)
 
     def too_large() -> None:

@@ -1,4 +1,4 @@
-"""The arithmetic that `auto` means on each device, and how fast a device is measured to be."""
+"""Precision of `auto` on each device, measured speed, and errors of a device."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from sfumato.utils.devices import LARGE, Precision, convolution_rate, device_fai
 
 
 @pytest.mark.parametrize(
-    ("asked", "device", "has_bfloat16", "parameters", "meant"),
+    ("requested", "device", "has_bfloat16", "parameters", "expected"),
     [
         ("float32", "cuda", True, LARGE, "float32"),
         ("bfloat16", "cpu", False, 1, "bfloat16"),
@@ -25,23 +25,23 @@ from sfumato.utils.devices import LARGE, Precision, convolution_rate, device_fai
         ("auto", "mps", True, LARGE, "float32"),
     ],
 )
-def test_auto_is_bfloat16_where_it_is_faster(
-    asked: Precision,
+def test_auto_is_bfloat16_if_it_is_faster(
+    requested: Precision,
     device: str,
     has_bfloat16: bool,
     parameters: int,
-    meant: Precision,
+    expected: Precision,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda **_: has_bfloat16)
     for units in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"):
         for other in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"):
             monkeypatch.setattr(torch.cpu, other, lambda found=has_bfloat16 and units == other: found)
-        assert precision_for(asked, torch.device(device), parameters) == meant
+        assert precision_for(requested, torch.device(device), parameters) == expected
 
 
-def test_a_rate_is_operations_by_the_time_that_they_take(monkeypatch: pytest.MonkeyPatch) -> None:
-    """With a clock that moves 1/8 second a convolution."""
+def test_the_rate_is_operations_per_second(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a clock that advances by 1/8 second per convolution."""
     clock, convolve = SimpleNamespace(now=0.0), torch.nn.functional.conv2d
     clock.perf_counter = lambda: clock.now
 
@@ -56,14 +56,14 @@ def test_a_rate_is_operations_by_the_time_that_they_take(monkeypatch: pytest.Mon
     assert clock.now == 0.125 * (1 + 2 + 4)
 
 
-def test_a_failure_of_the_device_is_said_in_its_own_words() -> None:
+def test_a_device_failure_is_reported_with_its_message() -> None:
     failure = torch.AcceleratorError("CUDA error: unspecified launch failure\nSearch for `cudaErrorLaunchFailure'")
-    with pytest.raises(DeviceError) as said, device_failures("Try again."):
+    with pytest.raises(DeviceError) as raised, device_failures("Try again."):
         raise failure
-    assert str(said.value) == "the device failed: CUDA error: unspecified launch failure. Try again."
+    assert str(raised.value) == "the device failed: CUDA error: unspecified launch failure. Try again."
 
 
 @pytest.mark.parametrize("error", [torch.OutOfMemoryError, RuntimeError])
-def test_other_errors_are_no_failures_of_the_device(error: type[Exception]) -> None:
+def test_other_errors_are_not_device_failures(error: type[Exception]) -> None:
     with pytest.raises(error), device_failures("Try again."):
         raise error

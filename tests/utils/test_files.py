@@ -1,4 +1,4 @@
-"""Files are written whole or not at all, and nothing that was read was ever executed."""
+"""Files are written atomically, and reading executes no code."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from sfumato.utils.files import read_notes, read_tensors, read_text, write_tenso
 SOURCES = sorted(Path(sfumato.__file__).parent.rglob("*.py"))
 
 
-def test_what_is_written_replaces_what_was_there(tmp_path: Path) -> None:
+def test_a_file_is_replaced(tmp_path: Path) -> None:
     path = tmp_path / "new" / "folder" / "file"
     for content in (b"first, and longer", b"second"):
         write_whole(path, content)
@@ -33,7 +33,7 @@ def test_what_is_written_replaces_what_was_there(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("call", ["fsync", "replace", "close"])
 @pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "No space left on device"), KeyboardInterrupt()])
-def test_a_crash_while_writing_leaves_the_old_file_and_no_other(
+def test_a_crash_while_writing_leaves_only_the_old_file(
     call: str, error: BaseException, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "file"
@@ -50,7 +50,7 @@ def test_a_crash_while_writing_leaves_the_old_file_and_no_other(
     assert [entry.name for entry in tmp_path.iterdir()] == ["file"]
 
 
-def test_tensors_half_written_leave_the_old_file_and_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_write_of_tensors_leaves_only_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "file"
     write_tensors(path, {"x": torch.ones(4)}, "kind", {})
 
@@ -65,7 +65,7 @@ def test_tensors_half_written_leave_the_old_file_and_no_other(tmp_path: Path, mo
     assert [entry.name for entry in tmp_path.iterdir()] == ["file"]
 
 
-def test_the_content_is_on_disk_before_it_takes_the_name_and_the_name_after(
+def test_the_content_is_flushed_before_the_rename_and_the_folder_after(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     calls: list[str] = []
@@ -80,7 +80,7 @@ def test_the_content_is_on_disk_before_it_takes_the_name_and_the_name_after(
     assert calls == ["fsync", "replace", "fsync"]
 
 
-def test_a_full_disk_is_told_with_a_remedy_and_loses_nothing(tmp_path: Path) -> None:
+def test_a_full_disk_is_reported_and_loses_nothing(tmp_path: Path) -> None:
     path = tmp_path / "a.safetensors"
     write_tensors(path, {"x": torch.ones(4)}, "kind", {})
     script = """
@@ -95,16 +95,18 @@ try:
 except RunError as error:
     print(error)
 """
-    said = subprocess.run([sys.executable, "-c", script, str(path)], capture_output=True, text=True, check=True).stdout
-    assert said.startswith(f"{path} could not be written: File too large. Free space")
+    printed = subprocess.run(
+        [sys.executable, "-c", script, str(path)], capture_output=True, text=True, check=True
+    ).stdout
+    assert printed.startswith(f"{path} could not be written: File too large. Free disk space")
     assert torch.equal(read_tensors(path, "kind")[0]["x"], torch.ones(4))
     assert [entry.name for entry in tmp_path.iterdir()] == ["a.safetensors"]
 
 
 @pytest.mark.parametrize("place", ["file/below", "."])
-def test_a_place_that_cannot_be_written_is_told(place: str, tmp_path: Path) -> None:
+def test_a_path_that_cannot_be_written_is_reported(place: str, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(RunError, match=r"could not be written: .* Free space or choose a folder"):
+    with pytest.raises(RunError, match=r"could not be written: .* Free disk space or choose a writable folder"):
         write_whole(tmp_path / place, b"content")
 
 
@@ -129,7 +131,7 @@ def written(tmp_path: Path) -> Path:
     return path
 
 
-def test_tensors_and_notes_come_back(written: Path) -> None:
+def test_tensors_and_notes_are_restored(written: Path) -> None:
     tensors, notes = read_tensors(written, "kind")
     assert notes == read_notes(written, "kind") == {"images_seen": 640}
     assert tensors.keys() == TENSORS.keys()
@@ -140,13 +142,13 @@ def test_tensors_and_notes_come_back(written: Path) -> None:
 
 @pytest.mark.parametrize("read", READERS)
 @pytest.mark.parametrize("length", [0, 1, 7, 8, 9, 100, 300, -1, -10, -24])
-def test_a_truncated_file_is_refused(length: int, read: Reader, written: Path) -> None:
+def test_a_truncated_file_is_rejected(length: int, read: Reader, written: Path) -> None:
     written.write_bytes(written.read_bytes()[:length])
     with pytest.raises(RunError, match=r"a.safetensors is truncated or not a safetensors file"):
         read(written, "kind")
 
 
-def test_every_flipped_byte_is_found(written: Path) -> None:
+def test_each_flipped_byte_is_detected(written: Path) -> None:
     content = written.read_bytes()
     for place in range(len(content)):
         flipped = bytearray(content)
@@ -160,19 +162,19 @@ def test_every_flipped_byte_is_found(written: Path) -> None:
 
 @pytest.mark.parametrize("read", READERS)
 @pytest.mark.parametrize("metadata", [None, {"other": "thing"}, {"format": "pt"}])
-def test_a_foreign_safetensors_file_is_refused(metadata: dict[str, str] | None, read: Reader, tmp_path: Path) -> None:
-    save_file({"x": torch.ones(2)}, tmp_path / "foreign.safetensors", metadata=metadata)
-    with pytest.raises(RunError, match=r"foreign.safetensors is a safetensors file of another kind: .*, not kind"):
-        read(tmp_path / "foreign.safetensors", "kind")
+def test_another_safetensors_file_is_rejected(metadata: dict[str, str] | None, read: Reader, tmp_path: Path) -> None:
+    save_file({"x": torch.ones(2)}, tmp_path / "other.safetensors", metadata=metadata)
+    with pytest.raises(RunError, match=r"other.safetensors is a safetensors file of another kind: .*, not kind"):
+        read(tmp_path / "other.safetensors", "kind")
 
 
-def test_a_file_of_the_right_kind_without_a_digest_is_refused(tmp_path: Path) -> None:
+def test_a_file_without_a_digest_is_rejected(tmp_path: Path) -> None:
     save_file({"x": torch.ones(2)}, tmp_path / "a.safetensors", metadata={"format": "kind"})
     with pytest.raises(RunError, match="its digest does not match"):
         read_tensors(tmp_path / "a.safetensors", "kind")
 
 
-def test_a_pickle_by_another_name_is_refused_and_not_executed(tmp_path: Path) -> None:
+def test_a_pickle_is_rejected_and_not_executed(tmp_path: Path) -> None:
     class Bomb:
         def __reduce__(self) -> tuple[object, tuple[str]]:
             return os.mkdir, (str(tmp_path / "exploded"),)
@@ -185,22 +187,22 @@ def test_a_pickle_by_another_name_is_refused_and_not_executed(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("notes", [None, "", "{"])
-def test_notes_that_are_not_json_are_refused(notes: str | None, tmp_path: Path) -> None:
+def test_notes_that_are_not_json_are_rejected(notes: str | None, tmp_path: Path) -> None:
     header = {"format": "kind"} if notes is None else {"format": "kind", "notes": notes}
     save_file({"x": torch.ones(2)}, tmp_path / "a.safetensors", metadata=header)
-    with pytest.raises(RunError, match=r"a.safetensors is not JSON that sfumato wrote"):
+    with pytest.raises(RunError, match=r"a.safetensors is not valid JSON"):
         read_notes(tmp_path / "a.safetensors", "kind")
 
 
 @pytest.mark.parametrize("read", READERS)
 @pytest.mark.parametrize("name", ["missing", "."])
-def test_a_file_that_is_not_there_is_told(name: str, read: Reader, tmp_path: Path) -> None:
+def test_a_missing_file_is_reported(name: str, read: Reader, tmp_path: Path) -> None:
     with pytest.raises(RunError, match="could not be read"):
         read(tmp_path / name, "kind")
 
 
 @pytest.mark.parametrize(("content", "reason"), [(None, "No such file"), (b"\xff\xfe", "not UTF-8")])
-def test_a_text_that_cannot_be_read_is_told(content: bytes | None, reason: str, tmp_path: Path) -> None:
+def test_an_unreadable_text_is_reported(content: bytes | None, reason: str, tmp_path: Path) -> None:
     if content is not None:
         (tmp_path / "text").write_bytes(content)
     with pytest.raises(RunError, match=rf"text could not be read: .*{reason}"):
@@ -208,7 +210,7 @@ def test_a_text_that_cannot_be_read_is_told(content: bytes | None, reason: str, 
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
-def test_a_value_that_is_not_finite_is_never_written(value: float, written: Path) -> None:
+def test_values_that_are_not_finite_are_not_written(value: float, written: Path) -> None:
     before = written.read_bytes()
     with pytest.raises(RunError, match=r"a.safetensors was not written, because x is no longer finite"):
         write_tensors(written, {"x": torch.tensor([1.0, value])}, "kind", {})
@@ -216,7 +218,7 @@ def test_a_value_that_is_not_finite_is_never_written(value: float, written: Path
 
 
 @pytest.mark.parametrize("source", SOURCES, ids=lambda path: path.name)
-def test_nothing_here_can_unpickle(source: Path) -> None:
+def test_no_source_file_unpickles(source: Path) -> None:
     assert not set(pickling(source.read_text()))
 
 
@@ -232,12 +234,12 @@ def test_nothing_here_can_unpickle(source: Path) -> None:
         "import numpy\nnumpy.load('a', allow_pickle=True)",
     ],
 )
-def test_every_way_to_unpickle_is_seen(code: str) -> None:
+def test_each_call_that_unpickles_is_found(code: str) -> None:
     assert set(pickling(code))
 
 
 def is_restricted(call: ast.AST) -> bool:
-    """Whether a call is `torch.load(..., weights_only=True)`, which reads published weights, and no programs."""
+    """Whether a call is `torch.load(..., weights_only=True)`, which executes no code."""
     match call:
         case ast.Call(func=ast.Attribute(value=ast.Name(id="torch"), attr="load"), keywords=keywords):
             return any(ast.unparse(keyword) == "weights_only=True" for keyword in keywords)
@@ -245,7 +247,7 @@ def is_restricted(call: ast.AST) -> bool:
 
 
 def pickling(code: str) -> list[str]:
-    """The places where code could unpickle."""
+    """Calls that could unpickle."""
     found = []
     tree = ast.parse(code)
     restricted = {node.func for node in ast.walk(tree) if isinstance(node, ast.Call) and is_restricted(node)}

@@ -1,4 +1,4 @@
-"""Files are flushed, replaced and removed where folders cannot be opened and files in use stay."""
+"""Flushing, replacing and removing files on systems that cannot open folders or replace open files."""
 
 import errno
 import os
@@ -17,7 +17,7 @@ LINUX = pytest.mark.skipif(sys.platform != "linux", reason="it asks /proc which 
 
 
 @LINUX
-def test_a_file_is_written_where_folders_cannot_be_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_is_written_on_systems_that_cannot_open_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     play_windows(monkeypatch)
     write_whole(tmp_path / "made" / "a", b"content")
     assert (tmp_path / "made" / "a").read_bytes() == b"content"
@@ -25,12 +25,12 @@ def test_a_file_is_written_where_folders_cannot_be_opened(tmp_path: Path, monkey
 
 
 @LINUX
-def test_a_file_that_stays_in_use_is_kept_and_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    refused = play_windows(monkeypatch)
+def test_a_file_that_remains_open_is_kept_and_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    failed = play_windows(monkeypatch)
     (tmp_path / "a").write_bytes(b"former")
     with (tmp_path / "a").open("rb"), pytest.raises(RunError, match="a could not be written"):
         write_whole(tmp_path / "a", b"later")
-    assert refused == [str(tmp_path / "a")] * (len(filesystem.PAUSES) + 1)
+    assert failed == [str(tmp_path / "a")] * (len(filesystem.PAUSES) + 1)
     assert (tmp_path / "a").read_bytes() == b"former"
     assert [path.name for path in tmp_path.iterdir()] == ["a"]
 
@@ -39,7 +39,7 @@ def test_a_file_that_stays_in_use_is_kept_and_named(tmp_path: Path, monkeypatch:
     ("on_windows", "failures", "attempts", "is_replaced"),
     [(True, 0, 1, True), (True, 2, 3, True), (True, 9, 4, False), (False, 0, 1, True), (False, 1, 1, False)],
 )
-def test_a_file_in_use_is_replaced_once_it_is_free_on_windows_alone(
+def test_an_open_file_is_replaced_after_it_is_closed_on_windows_only(
     on_windows: bool,
     failures: int,
     attempts: int,
@@ -47,11 +47,11 @@ def test_a_file_in_use_is_replaced_once_it_is_free_on_windows_alone(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    asked, replace = [], Path.replace
+    attempted, replace = [], Path.replace
 
     def busy(source: Path, target: Path) -> Path:
-        asked.append(target)
-        if len(asked) <= failures:
+        attempted.append(target)
+        if len(attempted) <= failures:
             raise PermissionError(errno.EACCES, "in use")
         return replace(source, target)
 
@@ -64,11 +64,11 @@ def test_a_file_in_use_is_replaced_once_it_is_free_on_windows_alone(
     else:
         with pytest.raises(PermissionError):
             replace_file(tmp_path / "new", tmp_path / "old")
-    assert (len(asked), (tmp_path / "old").exists()) == (attempts, is_replaced)
+    assert (len(attempted), (tmp_path / "old").exists()) == (attempts, is_replaced)
 
 
 @pytest.mark.parametrize(("on_windows", "is_silent"), [(True, True), (False, False)])
-def test_a_file_in_use_stays_on_windows(
+def test_an_open_file_is_not_removed_on_windows(
     on_windows: bool, is_silent: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def busy(*_: object, **__: object) -> None:
@@ -84,7 +84,7 @@ def test_a_file_in_use_stays_on_windows(
             remove_file(tmp_path / "a")
 
 
-def test_a_folder_is_flushed_where_it_can_be_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_folder_is_flushed_if_it_can_be_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     flushed: list[int] = []
     monkeypatch.setattr(os, "fsync", flushed.append)
     flush_folder(tmp_path)

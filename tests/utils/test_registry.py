@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import pytest
 
 from sfumato.errors import SamplingError
-from sfumato.utils.registry import parse_part, settings_of
+from sfumato.utils.registry import Registry, settings_of
 
 
 @dataclass(frozen=True)
@@ -24,11 +24,13 @@ class Bare:
     """No settings."""
 
 
-TABLE = {"part": Part(), "loud-part": Part(loud=True), "bare": Bare()}
+TABLE: Registry[object] = Registry(
+    "thing", SamplingError, {"part": Part(), "loud-part": Part(loud=True), "bare": Bare()}
+)
 
 
 def part(text: str) -> object:
-    return parse_part(TABLE, text, "thing", SamplingError)
+    return TABLE.parse(text)
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The command line: each verb is a few lines over the Python API."""
+"""Command line interface: parses arguments and runs one verb."""
 
 import argparse
 import errno
@@ -14,27 +14,34 @@ import tyro
 from tyro.constructors import MISSING_NONPROP
 
 import sfumato
-from sfumato.cli.looking import Eval, Explain, Inspect, Show
-from sfumato.cli.making import Interpolate, Sample, Train
+from sfumato.cli.evaluate import Eval
+from sfumato.cli.explain import Explain
+from sfumato.cli.inspect import Inspect
+from sfumato.cli.interpolate import Interpolate
+from sfumato.cli.sample import Sample
+from sfumato.cli.show import Show
 from sfumato.cli.suggestions import check
+from sfumato.cli.train import Train
 from sfumato.errors import ConfigError, DeviceError, SfumatoError
 from sfumato.training.config import TrainConfig
 from sfumato.training.presets import preset_for
 from sfumato.utils.filesystem import ON_WINDOWS
 from sfumato.utils.flags import PARAGRAPHS
+from sfumato.utils.signals import INTERRUPTED
 
 USER_ERROR = 2
-READER_LEFT = 141
-"""What a shell tells of a program that SIGPIPE ended."""
+BROKEN_PIPE = 141
+"""Exit code of a program ended by SIGPIPE (128 + 13)."""
 
 Verb = Inspect | Train | Sample | Interpolate | Show | Eval | Explain
 
 DESCRIPTION = """Train, sample and explain diffusion models on your own images:
-  sfumato inspect photos/             look at the images first
-  sfumato train photos/ --size 64     learn from images (or the word: digits)
-  sfumato sample runs/photos          draw new ones
-  sfumato interpolate runs/photos     go from one to the next
-  sfumato train --help                all flags of a command
+  sfumato inspect photos/             inspect a data set
+  sfumato train photos/ --size 64     train a model
+  sfumato train digits                train on the built-in digits
+  sfumato sample runs/photos          sample new images
+  sfumato interpolate runs/photos     interpolate between images
+  sfumato train --help                list all flags of a command
   sfumato --version
 """
 
@@ -42,21 +49,25 @@ DESCRIPTION = """Train, sample and explain diffusion models on your own images:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command and returns its exit code.
 
-    It is 0 if done, 2 after a mistake that the message explains, 130 if interrupted, 141 if nobody reads the output any
-    more (1 where rich notices it first). After a failure of the device it leaves the process with code 2 at once.
+    Args:
+        arguments: without the name of the program; None: those of the process.
+
+    Returns:
+        0: success; 2: an error in the arguments, the data or the system; 130: interrupted; 141: the reader of the
+        output closed it (1 if rich detects it first). A device failure ends the process with code 2.
     """
-    os.environ.setdefault("GOMP_SPINCOUNT", "2000")  # idle threads soon sleep; see benchmarks/idle_threads.py
+    os.environ.setdefault("GOMP_SPINCOUNT", "2000")  # lets idle threads sleep soon; see benchmarks/idle_threads.py
     try:
         return _run(list(sys.argv[1:] if arguments is None else arguments))
     except OSError as error:
-        if not _is_reader_gone(error):
+        if not _is_broken_pipe(error):
             raise
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what Python flushes as it ends
-        return READER_LEFT
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for the final flush of Python
+        return BROKEN_PIPE
 
 
-def _is_reader_gone(error: OSError) -> bool:
-    """Whether the output was closed by its reader; Windows reports that as an invalid argument, without a file name."""
+def _is_broken_pipe(error: OSError) -> bool:
+    """Whether the reader closed the output. Windows reports it as EINVAL without a file name."""
     is_invalid = error.errno == errno.EINVAL and error.filename is None
     return isinstance(error, BrokenPipeError) or (ON_WINDOWS and is_invalid)
 
@@ -72,38 +83,37 @@ def _run(arguments: list[str]) -> int:
 
         print_sentence(f"sfumato: {error}", stderr=True)
         if isinstance(error, DeviceError):
-            _leave_at_once(USER_ERROR)
+            _exit_without_cleanup(USER_ERROR)
         return USER_ERROR
     except KeyboardInterrupt as interruption:
         print("sfumato: interrupted", *interruption.args, sep=". ", file=sys.stderr)
-        return 130
+        return INTERRUPTED
     finally:
-        if sys.stdout is not None:  # as it is where a program closed it
+        if sys.stdout is not None:  # None if the parent process closed it
             sys.stdout.flush()
 
 
-def _leave_at_once(code: int) -> None:
-    """Ends the process and frees nothing: once a device has failed, PyTorch aborts where it frees pinned memory."""
+def _exit_without_cleanup(code: int) -> None:
+    """Ends the process. After a device failure, PyTorch would abort when it frees pinned memory."""
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)
 
 
 def parse(arguments: list[str]) -> Verb:
-    """The verb with its flags; `train` begins from the preset that is named, or else that suits the data."""
+    """Parses the verb and its flags. `train` starts from the given preset, or from the default one for the data."""
     check(arguments, get_args(Verb))
     for flag, example in (("--label", "cat dog"), ("--condition", "age=30 colour=red")):
         if sum(argument == flag or argument.startswith(f"{flag}=") for argument in arguments) > 1:
-            raise ConfigError(f"{flag} was given more than once", f"Give all names after one: {flag} {example}.")
-    named = _named_preset(arguments)
-    verb = _parse_with(arguments, preset_for("", named))
-    if isinstance(verb, Train) and named is None:
-        suited = preset_for(verb.config.source)
-        return _parse_with(arguments, suited)
+            raise ConfigError(f"{flag} was given more than once", f"Give it once with all values: {flag} {example}.")
+    name = _preset_name(arguments)
+    verb = _parse_with(arguments, preset_for("", name))
+    if isinstance(verb, Train) and name is None:
+        return _parse_with(arguments, preset_for(verb.config.source))
     return verb
 
 
-def _named_preset(arguments: list[str]) -> str | None:
+def _preset_name(arguments: list[str]) -> str | None:
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     parser.add_argument("--preset", nargs="?")
     known, _ = parser.parse_known_args(arguments)
@@ -132,7 +142,7 @@ def _parse_with(arguments: list[str], preset: TrainConfig) -> Verb:
 
 
 def _described(arguments: list[str], verb: type[Verb], default: object = MISSING_NONPROP) -> object:
-    """A verb under its name: told by its whole docstring if it is the one that is called, else by the first line."""
+    """The subcommand of a verb. Its description is the docstring in its own help, otherwise the first line."""
     name, text = verb.__name__.lower(), getdoc(verb) or ""
-    told = text if arguments[:1] == [name] else text.partition("\n")[0]
-    return tyro.conf.subcommand(name, default=default, description=told)
+    description = text if arguments[:1] == [name] else text.partition("\n")[0]
+    return tyro.conf.subcommand(name, default=default, description=description)

@@ -1,5 +1,6 @@
-"""How samples are drawn, written once: the flags that `sfumato sample` and `sfumato interpolate` share."""
+"""Flags that several verbs share: the run, the conditioning, the sampler and guidance."""
 
+import math
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,71 +20,88 @@ if TYPE_CHECKING:
     from sfumato.diffusion.denoiser import Denoiser, PreconditionedDenoiser
     from sfumato.sampling.sampler import SamplerConfig
 
+Run = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN", help="Run directory.")]
+
+Backbone = Annotated[
+    str | None,
+    tyro.conf.arg(
+        metavar="PATH",
+        help="Import path of the network's class, for a model that was trained with one: path/file.py:Class. Its code "
+        "is run; no code runs because a file of RUN names it.",
+        help_behavior_hint="(default: none)",
+    ),
+]
+
 
 @dataclass(frozen=True)
 class ConditionOptions:
-    """What the images are to be, of a model that was trained with --condition."""
+    """Conditioning of a model that was trained with --condition."""
 
-    condition: Annotated[tuple[str, ...], optional_flag("COLUMN=VALUE [...]", "none")] = ()
-    """A value for each column that matters, such as: age=30 species=cat. Columns that are left out may be anything."""
+    condition: Annotated[tuple[str, ...], optional_flag("COLUMN=VALUE [...]", "unconditional")] = ()
+    """Values of the condition columns, such as: age=30 species=cat. Columns without a value stay unconditional. Several
+    values of one column alternate between the images."""
 
-    def asked(self) -> dict[str, list[str]]:
-        """The values of each column that is named.
+    def parse(self) -> dict[str, list[str]]:
+        """The values of each column.
 
         Raises:
-            LabelError: a condition that is not written as COLUMN=VALUE.
+            LabelError: a condition is not written as COLUMN=VALUE.
         """
-        asked: dict[str, list[str]] = {}
+        values: dict[str, list[str]] = {}
         for given in self.condition:
             name, equals, value = given.partition("=")
             if not (name and equals and value):
-                raise LabelError(f"the condition {given!r} is not written as COLUMN=VALUE", "Write, say, age=30.")
-            asked.setdefault(name, []).append(value)
-        return asked
+                raise LabelError(
+                    f"the condition {given!r} is not written as COLUMN=VALUE", "Write, for example, age=30."
+                )
+            values.setdefault(name, []).append(value)
+        return values
 
-    def wanted(self, model: "Denoiser", labels: Sequence[str]) -> Sequence[str] | dict[str, list[str]]:
-        """The labels, or else the conditions; says on stderr which numbers lie beyond the training images.
+    def resolve(self, model: "Denoiser", labels: Sequence[str]) -> Sequence[str] | dict[str, list[str]]:
+        """The class labels if there are any, otherwise the conditions.
+
+        Prints a notice on stderr for each number outside the range of the training images.
 
         Raises:
-            LabelError: both were given; columns or values that the model does not know.
+            LabelError: both are given, or the model does not know a column or value.
         """
         from sfumato.data.conditions import beyond
 
-        asked = self.asked()
-        if labels and asked:
+        conditions = self.parse()
+        if labels and conditions:
             raise LabelError("--label and --condition were both given", "Give one of them.")
-        for notice in beyond(model.known_columns, asked):
+        for notice in beyond(model.known_columns, conditions):
             print(f"sfumato: {printable(notice)}", file=sys.stderr)
-        return labels or asked
+        return labels or conditions
 
 
 @dataclass(frozen=True)
 class SamplerOptions:
-    """The way from noise to images."""
+    """Solver, time grid and number of steps."""
 
-    solver: Annotated[str | None, optional_flag("NAME", "dpm-2m-sde; for a model guided by a weaker one, dpm-2m")] = (
-        None
-    )
-    """The step rule, such as ddpm, ddim, heun, dpm-2m, dpm-2m-sde, unipc-3 or adaptive; any other word lists them all.
+    solver: Annotated[str | None, optional_flag("NAME", "dpm-2m-sde; with autoguidance dpm-2m")] = None
+    """Solver, such as ddpm, ddim, heun, dpm-2m, dpm-2m-sde, unipc-3 or adaptive; an unknown name lists all of them.
     Settings follow a colon: ddim:eta=0.5."""
     time_grid: Annotated[
         str | None,
-        optional_flag(
-            "NAME", "logsnr, or uniform for ddpm; without --solver, for a model guided by a weaker one, karras"
-        ),
+        optional_flag("NAME", "logsnr; uniform with --solver ddpm; karras with autoguidance and no --solver"),
     ] = None
-    """Where it stops: uniform, trailing, leading or linspace in time; karras or logsnr by noise level. Settings
-    follow a colon: karras:rho=5."""
-    steps: Annotated[int | None, optional_flag("INT", "what suits the solver: 20; heun 10, ddpm 1000")] = None
-    """Steps from noise to image."""
+    """Spacing of the timesteps: uniform, trailing, leading or linspace in time; karras or logsnr in noise level.
+    Settings follow a colon: karras:rho=5."""
+    steps: Annotated[int | None, optional_flag("INT", "20; 10 with heun, 1000 with ddpm")] = None
+    """Number of sampling steps."""
     clip: Annotated[str, tyro.conf.arg(metavar="NAME")] = defaults.CLIP
-    """How estimates keep to the range of images: static (cut off), dynamic (scaled down, for strong guidance), none."""
+    """Clipping of the predicted image: static (to the range of pixels), dynamic (rescales it, for a high guidance
+    scale) or none."""
 
     def sampler(self, model: "Denoiser") -> "SamplerConfig":
-        """The route that suits a model, guided as it is going to be.
+        """Builds the sampler configuration.
+
+        Args:
+            model: with its guidance, on which the defaults depend.
 
         Raises:
-            SamplingError: an unknown name or setting, or a combination that cannot be; lists what is possible.
+            SamplingError: unknown name or setting, or an invalid combination; lists the valid ones.
         """
         from sfumato.sampling.sampler import default_sampler
 
@@ -92,41 +110,49 @@ class SamplerOptions:
 
 @dataclass(frozen=True)
 class GuidanceOptions:
-    """What steers the model: towards a class, or away from mistakes."""
+    """Classifier-free guidance, or autoguidance with a weaker model."""
 
     guidance: Annotated[
         float | None,
-        optional_flag("FLOAT", "1; away from the model's own early self, if that was kept, 2, or 1.5 with classes"),
+        optional_flag("FLOAT", "1; if the run has a guidance checkpoint 2, or 1.5 for a conditional model"),
     ] = None
-    """How far to go beyond the model: 1 is no guidance, 2 to 4 make the class more pronounced and the images less
-    varied (classifier-free guidance), 0 ignores the class, below 0 goes away from it; with --autoguide, how far away
-    from the weaker model."""
+    """Guidance scale. 1: no guidance. Above 1, such as 2 to 4: samples match their class more closely and vary less
+    (classifier-free guidance). 0: the class is ignored. Below 0: away from the class. With --autoguidance: the scale
+    of the extrapolation from the weaker model to this model."""
     guidance_rescale: float = 0.0
-    """0 to 1: how much of the contrast that guidance adds is taken back."""
-    guidance_interval: Annotated[tuple[float, float] | None, optional_flag("FLOAT FLOAT", "all levels")] = None
-    """Guide only between two noise levels (sigma / alpha), such as 0.2 5; faster, and more varied images."""
-    autoguide: Annotated[Path | None, optional_flag("RUN", "none, but see --guidance")] = None
-    """A weaker model of the same images (smaller, or trained less): guide away from its mistakes instead of towards
-    the class (autoguidance). The model's own RUN (or its model or best) means its early self."""
+    """0 to 1: share of the contrast added by guidance that is removed again."""
+    guidance_interval: Annotated[tuple[float, float] | None, optional_flag("FLOAT FLOAT", "all noise levels")] = None
+    """Apply guidance only between two noise levels (sigma / alpha), such as 0.2 5. Faster, and samples vary more."""
+    autoguidance: Annotated[
+        Path | None, optional_flag("RUN", "off; on if the run has a guidance checkpoint and there is no --guidance")
+    ] = None
+    """Run of a weaker model of the same images (smaller, or trained for less time). Guidance then extrapolates from
+    that model to this one, and not from the unconditional prediction. The RUN that is sampled stands for its own
+    guidance checkpoint: the EMA weights from early in its training."""
 
     def guided(self, model: "Denoiser", path: Path, device: str) -> "Denoiser":
-        """The model that was loaded from `path`, with the guidance around it.
+        """Wraps a model in guidance.
+
+        Args:
+            model: as loaded from `path`.
+            path: run or model folder.
+            device: of the weaker model.
 
         Raises:
-            LabelError: guidance towards a class of a model that knows none, or a guide of other classes or columns.
-            SamplingError: a number out of range, a guide of another image size, or settings of a guidance that was
-                not asked.
-            RunError: the guide cannot be loaded, or is to be an early self that was not kept.
+            LabelError: classifier-free guidance of an unconditional model, or a weaker model of other columns.
+            SamplingError: a number out of range, a weaker model of another image size, or guidance settings at
+                scale 1.
+            RunError: the weaker model cannot be loaded, or the run has no guidance checkpoint.
         """
         from sfumato.diffusion.guidance import AutoGuided, ClassifierFree, Extrapolated, WithinLevels
         from sfumato.utils.devices import choose_device
 
-        weaker, scale = self._guide(model, path, choose_device(device))
+        weaker, scale = self._weaker_model(model, path, choose_device(device))
         if scale == 1:
             self._check_unused_settings()
             return model
         if scale < 1:
-            print(f"sfumato: {describe_guidance(scale, has_guide=weaker is not None)}", file=sys.stderr)
+            print(f"sfumato: {describe_guidance(scale, is_autoguidance=weaker is not None)}", file=sys.stderr)
         guided: Extrapolated
         if weaker is None:
             guided = ClassifierFree(model, scale, self.guidance_rescale)
@@ -134,79 +160,91 @@ class GuidanceOptions:
             guided = AutoGuided(model, weaker, scale, self.guidance_rescale)
         return guided if self.guidance_interval is None else WithinLevels(guided, *self.guidance_interval)
 
-    def _guide(
+    def _weaker_model(
         self, model: "Denoiser", path: Path, device: "torch.device"
     ) -> "tuple[PreconditionedDenoiser | None, float]":
-        """The weaker model that guides the one from `path`, if one does, and how far to go beyond the model.
+        """The weaker model of autoguidance, or None, and the guidance scale.
 
         Raises:
-            RunError: it cannot be loaded, or is to be an early self that was not kept.
+            RunError: it cannot be loaded, or the run has no guidance checkpoint.
         """
         from sfumato.models import load, load_guidance_checkpoint
 
-        if self.guidance == 1 or (self.guidance is not None and self.autoguide is None):
+        if self.guidance == 1 or (self.guidance is not None and self.autoguidance is None):
             return None, self.guidance
-        if self.autoguide is not None and not _is_same_run(self.autoguide, path):
-            return (None, 1.0) if self.guidance is None else (load(self.autoguide, device), self.guidance)
-        early_self = load_guidance_checkpoint(path, device)
-        if early_self is None and self.autoguide is not None:
+        if self.autoguidance is not None and not _is_same_run(self.autoguidance, path):
+            return (None, 1.0) if self.guidance is None else (load(self.autoguidance, device), self.guidance)
+        checkpoint = load_guidance_checkpoint(path, device)
+        if checkpoint is None and self.autoguidance is not None:
             raise RunError(
-                f"{self.autoguide} is the run of the model itself, which kept no early self from before this model",
-                "Name a weaker model of the same images, sample the run instead of its best, or train longer "
+                f"--autoguidance {self.autoguidance} names the run of this model, which has no guidance checkpoint "
+                "from before this model",
+                "Name the run of a weaker model, sample the run instead of its best model, or train longer "
                 "(`sfumato train --help`: --autoguidance-at and --autoguidance-min-steps).",
             )
-        if early_self is None:
+        if checkpoint is None:
             return None, 1.0
-        return early_self, _reported_scale(model, path) if self.guidance is None else self.guidance
+        return checkpoint, _reported_scale(model, path) if self.guidance is None else self.guidance
 
     def _check_unused_settings(self) -> None:
-        if self.autoguide is not None or self.guidance_interval is not None or self.guidance_rescale:
+        if self.autoguidance is not None or self.guidance_interval is not None or self.guidance_rescale:
             raise SamplingError(
-                "settings of guidance were given, but its scale is 1, which is none", "Add --guidance 2, for example."
+                "guidance settings were given, but the guidance scale is 1, which means no guidance",
+                "Set another scale, for example --guidance 2, or omit these settings.",
             )
 
 
-def describe_guidance(scale: float, has_guide: bool) -> str:
-    """What guidance below 1 does, in a sentence.
+def describe_guidance(scale: float, is_autoguidance: bool) -> str:
+    """Explains the effect of a guidance scale below 1.
 
     Args:
-        scale: of the guidance.
-        has_guide: whether a weaker model guides, instead of the class or condition.
+        scale: guidance scale.
+        is_autoguidance: the weaker prediction is that of another model, not the unconditional one.
     """
     weak, strong = (
-        ("the weaker model", "the model") if has_guide else ("the model without a class", "the model with its class")
+        ("the weaker model", "the model") if is_autoguidance else ("the unconditional model", "the conditional model")
     )
     if scale < 0:
-        aim = "the model, towards more mistakes" if has_guide else "the class that was named"
-        return f"guidance {scale:g} is negative: it goes away from {aim}. For more of it, choose above 1."
+        effect = (
+            "samples have more errors than those of the weaker model"
+            if is_autoguidance
+            else "samples avoid their class"
+        )
+        return f"guidance {scale:g} is negative: {effect}. For guidance, choose a scale above 1."
     if scale == 0:
-        return f"guidance 0 draws by {weak} alone. For {strong}, choose 1; for more, above 1."
-    return f"guidance {scale:g} lies between {weak} (0) and {strong} (1). For more than that, choose above 1."
+        return f"guidance 0 uses {weak} alone. Choose 1 for {strong}, or above 1 for guidance."
+    return f"guidance {scale:g} interpolates between {weak} (0) and {strong} (1). For guidance, choose a scale above 1."
 
 
 def default_autoguidance_scale(model: "Denoiser") -> float:
-    """How far a model is guided away from its early self, if nothing else is asked."""
+    """Guidance scale with the guidance checkpoint of a run, if no scale is given."""
     return defaults.CONDITIONAL_AUTOGUIDANCE_SCALE if model.is_conditional else defaults.AUTOGUIDANCE_SCALE
 
 
 def _reported_scale(model: "Denoiser", path: Path) -> float:
-    """The same of the model from `path`, which is said on stderr."""
+    """Prints the default scale on stderr and returns it."""
     scale = default_autoguidance_scale(model)
     print(
-        f"sfumato: guided by the model's early self at a scale of {scale:g}, with two evaluations a step. The model "
-        f"alone: --guidance 1 and no --autoguide; another scale: --guidance 3 --autoguide {printable(str(path))}",
+        f"sfumato: autoguidance with the guidance checkpoint of the run, at scale {scale:g}: two network evaluations "
+        "per step. To turn it off: --guidance 1. For another scale, such as 3: "
+        f"--guidance 3 --autoguidance {printable(str(path))}",
         file=sys.stderr,
     )
     return scale
 
 
 def _is_same_run(one: Path, other: Path) -> bool:
-    """Whether two folders are of one run or copied model: the run itself, its model or its best.
+    """Whether two folders belong to one run or copied model: the run, its model or its best model.
 
     Raises:
-        RunError: one holds no model.
+        RunError: one has no model.
     """
     from sfumato.models import BEST, MODEL, model_folder
 
     folders = [model_folder(path).resolve() for path in (one, other)]
     return len({folder.parent if folder.name in (MODEL, BEST) else folder for folder in folders}) == 1
+
+
+def period(labels: Sequence[str] | dict[str, list[str]]) -> int:
+    """Number of images after which the labels or conditions repeat."""
+    return math.lcm(*map(len, labels.values())) if isinstance(labels, dict) else len(labels)

@@ -1,4 +1,4 @@
-"""Mistakes in a command line, found before it is parsed and explained in a sentence: a misspelt name, a wrong value."""
+"""Checks a command line before parsing, for error messages with suggestions: misspelt names and invalid values."""
 
 import types
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -12,77 +12,78 @@ import tyro
 from sfumato.errors import ConfigError
 
 NUMBERS: dict[Any, tuple[Callable[[str], object], str, str]] = {
-    int: (int, "a whole number", "20"),
+    int: (int, "an integer", "20"),
     float: (float, "a number", "0.5"),
 }
-"""How a number is read, what it is called, and an example."""
+"""Parser, description and example of each type of number."""
 
-EVERYWHERE = ("-h", "--help", "--version")
-"""Flags that need no command."""
+GLOBAL_FLAGS = ("-h", "--help", "--version")
+"""Flags without a command."""
 
 
 def check(arguments: Sequence[str], verbs: Sequence[type]) -> None:
-    """Raises `ConfigError` for the first mistake in a command line; what is not known here is left to the parser.
+    """Checks the arguments as far as the types of the flags allow; the parser finds all other errors.
 
     Args:
-        arguments: as they were typed, without the name of the program.
-        verbs: the dataclasses of the commands.
+        arguments: command line without the name of the program.
+        verbs: dataclasses of the commands.
+
+    Raises:
+        ConfigError: the first error, with a suggestion.
     """
     known = {verb.__name__.lower(): verb for verb in verbs}
-    name = arguments[0] if arguments else EVERYWHERE[0]
-    if name in EVERYWHERE or name.startswith("--tyro-"):
+    name = arguments[0] if arguments else GLOBAL_FLAGS[0]
+    if name in GLOBAL_FLAGS or name.startswith("--tyro-"):
         return
     if name.startswith("-"):
-        remedy = (
-            f"{_suggestion(name, EVERYWHERE)}Write: sfumato COMMAND, and flags behind it; sfumato --help lists all."
-        )
-        raise ConfigError(f"the flag {name} stands before a command", remedy)
+        remedy = f"{_suggestion(name, GLOBAL_FLAGS)}Usage: sfumato COMMAND [FLAGS]. sfumato --help lists the commands."
+        raise ConfigError(f"the flag {name} was given before a command", remedy)
     if name not in known:
         remedy = f"{_suggestion(name, known)}The commands are: {', '.join(known)}."
-        raise ConfigError(f"there is no command {name!r}", remedy)
-    leaves = list(_leaves(known[name]))
-    _check_words(name, arguments[1:], [kind for _, kind, is_word in leaves if is_word])
-    settings = {flag: kind for flag, kind, is_word in leaves if not is_word}
-    for flag, values in _flags(arguments[1:]):
-        _check_flag(name, flag, values, settings)
+        raise ConfigError(f"unknown command {name!r}", remedy)
+    settings = list(_settings(known[name]))
+    _check_positionals(name, arguments[1:], [kind for _, kind, is_positional in settings if is_positional])
+    flags = {flag: kind for flag, kind, is_positional in settings if not is_positional}
+    for flag, values in _given_flags(arguments[1:]):
+        _check_flag(name, flag, values, flags)
 
 
 def _suggestion(word: str, known: Iterable[str]) -> str:
-    """Did you mean one of these? Empty if nothing is near."""
-    near = get_close_matches(word, list(known), n=2, cutoff=0.6)
-    return f"Did you mean {' or '.join(near)}? " if near else ""
+    """A question with the closest known words, or an empty string."""
+    close = get_close_matches(word, list(known), n=2, cutoff=0.6)
+    return f"Did you mean {' or '.join(close)}? " if close else ""
 
 
-def _leaves(table: type) -> Iterator[tuple[str, Any, bool]]:
-    """The settings of a dataclass and those in it: each one's flag, its type, and whether it is a word without flag."""
+def _settings(table: type) -> Iterator[tuple[str, Any, bool]]:
+    """Yields flag, type and whether it is positional, for each setting of a dataclass and of its nested ones."""
     hints = get_type_hints(table, include_extras=True)
     for field in fields(table):
         kind, marks = _bare(hints[field.name])
         if is_dataclass(kind) and isinstance(kind, type):
-            yield from _leaves(kind)
+            yield from _settings(kind)
         else:
             yield f"--{field.name.replace('_', '-')}", kind, tyro.conf.Positional in marks
 
 
-def _check_words(verb: str, arguments: Sequence[str], kinds: list[Any]) -> None:
-    """Raises `ConfigError` if there are more words before the flags than the verb takes."""
+def _check_positionals(verb: str, arguments: Sequence[str], kinds: list[Any]) -> None:
+    """Raises `ConfigError` if there are too many positional arguments before the flags."""
     words = list(takewhile(lambda word: not word.startswith("-"), arguments))
     if len(words) > len(kinds) and not any(get_origin(kind) is tuple for kind in kinds):
-        extra = " ".join(words[len(kinds) :])
-        remedy = f"Put a path with spaces in quotes. What it takes: sfumato {verb} --help."
-        raise ConfigError(f"sfumato {verb} was given {extra!r} besides {' '.join(words[: len(kinds)])!r}", remedy)
+        extra, expected = " ".join(words[len(kinds) :]), " ".join(words[: len(kinds)])
+        remedy = f"Quote a path with spaces. For usage: sfumato {verb} --help."
+        raise ConfigError(f"sfumato {verb}: unexpected argument {extra!r} after {expected!r}", remedy)
 
 
 def _bare(kind: Any) -> tuple[Any, tuple[Any, ...]]:  # noqa: ANN401 (any type)
-    """A type and what annotates it."""
+    """A type and its annotations."""
     if get_origin(kind) is not Annotated:
         return kind, ()
     inner, *marks = get_args(kind)
     return inner, tuple(marks)
 
 
-def _flags(arguments: Sequence[str]) -> Iterator[tuple[str, list[str]]]:
-    """Each flag with the words behind it, which for a flag of one value are not all its own."""
+def _given_flags(arguments: Sequence[str]) -> Iterator[tuple[str, list[str]]]:
+    """Yields each flag with all words up to the next flag, some of which may be positional arguments."""
     current: tuple[str, list[str]] | None = None
     for argument in arguments:
         if argument.startswith("--") and len(argument) > 2:
@@ -96,13 +97,13 @@ def _flags(arguments: Sequence[str]) -> Iterator[tuple[str, list[str]]]:
         yield current
 
 
-def _check_flag(verb: str, flag: str, values: list[str], settings: dict[str, Any]) -> None:
-    """Raises `ConfigError` if the verb has no such flag, or the values are not of its type."""
+def _check_flag(verb: str, flag: str, values: list[str], flags: dict[str, Any]) -> None:
+    """Raises `ConfigError` if the verb does not have the flag, or a value has another type."""
     if flag == "--help":
         return
-    known = settings | {f"--no-{name[2:]}": bool for name, kind in settings.items() if kind is bool}
+    known = flags | {f"--no-{name[2:]}": bool for name, kind in flags.items() if kind is bool}
     if flag not in known:
-        remedy = f"{_suggestion(flag, known)}All of them: sfumato {verb} --help."
+        remedy = f"{_suggestion(flag, known)}For all flags: sfumato {verb} --help."
         raise ConfigError(f"sfumato {verb} has no flag {flag}", remedy)
     kind = known[flag]
     options = _options(kind)
@@ -113,39 +114,39 @@ def _check_flag(verb: str, flag: str, values: list[str], settings: dict[str, Any
 
 
 def _options(kind: Any) -> tuple[Any, ...]:  # noqa: ANN401 (any type)
-    """The types of a union, or the one type."""
+    """The members of a union, or the type itself."""
     return get_args(kind) if get_origin(kind) in (Union, types.UnionType) else (kind,)
 
 
 def _check_values(flag: str, values: list[str], kind: Any) -> None:  # noqa: ANN401 (any type)
-    """Raises `ConfigError` unless the values begin with those that a flag of this type takes."""
+    """Raises `ConfigError` unless the first values match the type of the flag."""
     if get_origin(kind) is Literal:
         _check_choice(flag, values, get_args(kind))
         return
     items = get_args(kind) if get_origin(kind) is tuple else (kind,)
-    read, called, example = NUMBERS.get(items[0], (str, "a value", ""))
+    parse, description, example = NUMBERS.get(items[0], (str, "a value", ""))
     if Ellipsis in items:
-        needed, takes, own = 0, f"{called} or several", values
+        needed, takes, own = 0, f"one or more values, each {description}", values
     else:
         needed, own = len(items), values[: len(items)]
-        takes = called if needed == 1 else f"{needed} values, each {called}"
+        takes = description if needed == 1 else f"{needed} values, each {description}"
     such_as = f", such as {flag} {example}" if example and needed < 2 else ""
     remedy = f"It takes {takes}{such_as}."
     if len(own) < needed:
         raise ConfigError(
-            f"{flag} {' '.join(own)} lacks a value" if own else f"{flag} was given without a value", remedy
+            f"{flag} {' '.join(own)} is missing a value" if own else f"{flag} was given without a value", remedy
         )
     for value in own:
         try:
-            read(value)
+            parse(value)
         except ValueError as error:
-            raise ConfigError(f"{flag} {value} is not {called}", remedy) from error
+            raise ConfigError(f"{flag} {value} is not {description}", remedy) from error
 
 
 def _check_choice(flag: str, values: list[str], choices: tuple[str, ...]) -> None:
-    """Raises `ConfigError` unless the first value is one of the choices."""
+    """Raises `ConfigError` unless the first value is a valid choice."""
     if not values:
         raise ConfigError(f"{flag} was given without a value", f"Choose among: {', '.join(choices)}.")
     if values[0] not in choices:
         remedy = f"{_suggestion(values[0], choices)}Choose among: {', '.join(choices)}."
-        raise ConfigError(f"{flag} {values[0]} is not one of its values", remedy)
+        raise ConfigError(f"{flag} {values[0]} is not a valid choice", remedy)

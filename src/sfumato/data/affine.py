@@ -1,4 +1,4 @@
-"""Images under an affine map, in one resampling: enlarged, looked up, and shrunk without aliasing."""
+"""Antialiased resampling of images under affine maps: upsample, interpolate, downsample."""
 
 from __future__ import annotations
 
@@ -10,35 +10,35 @@ from jaxtyping import Float, Float64
 from torch import Tensor
 
 ENLARGED = 4
-"""Samples a pixel, each way, between which an image is interpolated linearly."""
+"""Upsampling factor per axis before linear interpolation."""
 
 SUPERSAMPLED = 2
-"""Samples a pixel, each way, that are looked up and averaged into the new pixel: so an image may shrink by as much."""
+"""Samples per output pixel and axis that are averaged: images can shrink by this factor without aliasing."""
 
 LOBES = 5
-"""Of Lanczos's kernel. With these three numbers, at least 97 % of every frequency up to 0.7 of the highest is kept."""
+"""Lobes of the Lanczos kernel. With these three values, at least 97 % of each frequency up to 0.7 Nyquist is kept."""
 
 
-def resampled(images: Float[Tensor, "n c h w"], sources: Float64[Tensor, "n 2 3"]) -> Float[Tensor, "n c h w"]:
-    """Images, each moved by an affine map of its own; beyond its borders an image goes on as its mirror image.
+def affine_resample(images: Float[Tensor, "n c h w"], sources: Float64[Tensor, "n 2 3"]) -> Float[Tensor, "n c h w"]:
+    """Applies one affine map to each image; the border is extended by reflection.
 
     Args:
-        images: in [-1, 1], on any device; nothing is read back from it.
-        sources: from where a pixel goes to where it comes from, both (x, y) in pixels from the centre of the image, x
-            to the right and y down; on the CPU.
+        images: in [-1, 1], on any device; causes no device-to-host copy.
+        sources: maps from output to input coordinates on the CPU; coordinates are (x, y) in pixels from the image
+            centre, x to the right and y down.
 
     Returns:
-        The moved images, clamped to [-1, 1].
+        The resampled images, clamped to [-1, 1].
     """
     height, width = images.shape[2:]
     larger = _weighted(images, _enlarging(height), _enlarging(width))
     places = _places(sources.to(images.dtype).to(images.device, non_blocking=True), height, width)
-    looked_up = F.grid_sample(larger, places, mode="bilinear", padding_mode="reflection", align_corners=False)
-    return _weighted(looked_up, _shrinking(height), _shrinking(width)).clamp(-1, 1)
+    interpolated = F.grid_sample(larger, places, mode="bilinear", padding_mode="reflection", align_corners=False)
+    return _weighted(interpolated, _shrinking(height), _shrinking(width)).clamp(-1, 1)
 
 
 def _places(sources: Float[Tensor, "n 2 3"], height: int, width: int) -> Float[Tensor, "n _ _ 2"]:
-    """Where each sample comes from, borders at -1 and 1; samples reach `LOBES` pixels beyond the borders."""
+    """Input coordinates of each sample, scaled so that the borders are -1 and 1; includes `LOBES` pixels of padding."""
     x, y = (_samples(size, SUPERSAMPLED, LOBES).to(sources) + (1 - size) / 2 for size in (width, height))
     goals = torch.stack([x.expand(len(y), -1), y[:, None].expand(-1, len(x))], dim=-1)
     linear, shift = sources[:, None, None, :, :2], sources[:, None, None, :, 2]
@@ -48,14 +48,14 @@ def _places(sources: Float[Tensor, "n 2 3"], height: int, width: int) -> Float[T
 def _weighted(
     images: Float[Tensor, "n c h w"], rows: Float64[Tensor, "_ h"], columns: Float64[Tensor, "_ w"]
 ) -> Float[Tensor, "n c _ _"]:
-    """Weighted sums of pixels: each new row of the old ones, each new column of the old ones."""
+    """Multiplies the pixels by weight matrices along the rows and along the columns."""
     rows, columns = (weights.to(images.dtype).to(images.device, non_blocking=True) for weights in (rows, columns))
     return rows @ images @ columns.T
 
 
 @lru_cache(maxsize=8)
 def _enlarging(size: int) -> Float64[Tensor, "_ {size}"]:
-    """What each of `ENLARGED` times as many samples takes of `size` pixels and their mirror images."""
+    """Weights that upsample `size` pixels, extended by reflection, by the factor `ENLARGED`."""
     pixels = torch.arange(-LOBES, size + LOBES)
     mirrored = torch.minimum(pixels % (2 * size), -(pixels + 1) % (2 * size))
     weights = _lanczos(_samples(size, ENLARGED, 0)[:, None] - pixels)
@@ -64,16 +64,16 @@ def _enlarging(size: int) -> Float64[Tensor, "_ {size}"]:
 
 @lru_cache(maxsize=8)
 def _shrinking(size: int) -> Float64[Tensor, "{size} _"]:
-    """What each of `size` pixels takes of the samples in and around the image."""
+    """Weights that downsample the samples in and around the image to `size` pixels."""
     return _lanczos(torch.arange(size)[:, None] - _samples(size, SUPERSAMPLED, LOBES))
 
 
 def _samples(size: int, times: int, beyond: int) -> Float64[Tensor, " _"]:
-    """Where samples lie, `times` a pixel, from `beyond` pixels before the first of `size` pixels to as many behind."""
+    """Positions of `times` samples per pixel, from `beyond` pixels before the first to `beyond` after the last one."""
     return (torch.arange(times * (size + 2 * beyond), dtype=torch.float64) + 0.5) / times - 0.5 - beyond
 
 
 def _lanczos(distances: Float64[Tensor, "m k"]) -> Float64[Tensor, "m k"]:
-    """Lanczos's kernel sinc(x) sinc(x / lobes) at distances in pixels, scaled so that each row adds up to 1."""
+    """Lanczos kernel sinc(x) sinc(x / lobes) at distances in pixels, normalised so that each row sums to 1."""
     kernel = torch.sinc(distances) * torch.sinc(distances / LOBES) * (distances.abs() < LOBES)
     return kernel / kernel.sum(1, keepdim=True)

@@ -1,8 +1,8 @@
-"""What a model may be told of an image beside a class: columns of a table, encoded as the rows of a tensor.
+"""Conditioning on the columns of a table, encoded as the rows of a tensor.
 
-A column of text is a `Category`, one of floats a `Number`, and one of integers either: see `has_numbers`. A row (k,) of
-k columns holds the index of each category and each number standardised to the training images; NaN stands for what is
-not known.
+A column of text is a `Category` and a column of floats is a `Number`; a column of integers is one of them, see
+`has_numbers`. A row (k,) of k columns holds the index of each category and each number, standardised with the mean and
+standard deviation of the training images. Unknown values are NaN.
 """
 
 import math
@@ -16,48 +16,48 @@ import torch
 from torch import Tensor
 
 from sfumato.errors import ConfigError, DataError, LabelError
-from sfumato.utils.natural_sort import natural_key
 from sfumato.utils.shapes import UNLABELLED, Classes, Labels, Rows
+from sfumato.utils.text import natural_key
 
 Cell = str | int | float | bool | None
-"""A cell of a table; None: the image has none."""
+"""A cell of a table; None if it is empty."""
 
 Value = str | int | float | bool
-"""What a person asks of a column. Numbers may be written as text, and categories as the integers that they are."""
+"""A requested value of a column. Numbers may be text, and categories may be integers."""
 
 RequestedColumns = Mapping[str, Value | Sequence[Value]]
-"""A value for each column that is named, or several that take turns from image to image."""
+"""A value, or several values that are repeated over the images, for each column."""
 
 MOST_VALUES = 1000
-"""A column of text with more values tells images apart, but says nothing of them."""
+"""Largest number of different values of a category."""
 
 FEW_INTEGERS = 20
 """A column with at most this many different integers is a category."""
 
 IMAGES_AN_INTEGER = 10
-"""With fewer images for each of its integers, a column is numbers: a class of its own would be learned from too few."""
+"""A column with fewer images per integer is numeric: there are too few images to learn each class."""
 
 LARGEST = 1e30
-"""Of the numbers in a column; beyond lies little that float32 can hold."""
+"""Largest absolute number in a column; larger ones are close to the limit of float32."""
 
 FARTHEST = 1e6
-"""Deviations from the mean at which a number may be asked."""
+"""Largest number of standard deviations from the mean of a requested number."""
 
 MOST_SHOWN = 8
-"""Values of a category that are shown where it is described."""
+"""Number of values that the description of a category lists."""
 
 
 @dataclass(frozen=True)
 class Category:
-    """A column whose values are classes.
+    """A categorical column.
 
     Attributes:
-        name: of the column.
-        values: in the order of their indices.
-        kind: tells it from a `Number` in a file.
+        name: name of the column.
+        values: names of the classes, in the order of their indices.
+        kind: distinguishes categories from numbers in files.
 
     Raises:
-        ConfigError: no values, or some that are the same.
+        ConfigError: there are no values, or a value is repeated.
     """
 
     __pydantic_config__: ClassVar = {"extra": "forbid"}
@@ -68,7 +68,10 @@ class Category:
 
     def __post_init__(self) -> None:
         if not self.values or len(set(self.values)) < len(self.values):
-            raise ConfigError(f"the values {self.values} of {self.name} are none or not all different", "Change them.")
+            raise ConfigError(
+                f"{self.name} has no values or repeated values: {self.values}",
+                "Give at least one value, and each once.",
+            )
 
     def __str__(self) -> str:
         more = len(self.values) - MOST_SHOWN
@@ -76,16 +79,16 @@ class Category:
 
     @property
     def size(self) -> int:
-        """How many values there are."""
+        """Number of values."""
         return len(self.values)
 
     def code(self, value: Value) -> float:
-        """The index of a value.
+        """Index of a value.
 
         Raises:
-            LabelError: it is not known; lists those that are.
+            LabelError: the value is unknown; the message lists the known values.
         """
-        text = _spelled(value)
+        text = _as_text(value)
         if text not in self._indices:
             raise LabelError(
                 f"the model does not know the {self.name} {text!r}", f"It knows: {', '.join(self.values)}."
@@ -93,11 +96,11 @@ class Category:
         return float(self._indices[text])
 
     def value(self, code: float) -> str:
-        """The value of an index."""
+        """Value of an index."""
         return self.values[round(code)]
 
     def admits(self, codes: Tensor) -> bool:
-        """Whether each of the codes (n,) is the index of a value."""
+        """Whether all codes (n,) are valid indices."""
         return bool(((codes == codes.round()) & (codes >= 0) & (codes < self.size)).all())
 
     @cached_property
@@ -107,18 +110,18 @@ class Category:
 
 @dataclass(frozen=True)
 class Number:
-    """A column of numbers, which the network sees as deviations from their mean.
+    """A numeric column, which the network receives standardised.
 
     Attributes:
-        name: of the column.
-        mean: of the training images.
-        deviation: the standard deviation of the training images; 1 where all are the same.
-        low: the least number of a training image.
-        high: the greatest.
-        kind: tells it from a `Category` in a file.
+        name: name of the column.
+        mean: mean over the training images.
+        deviation: standard deviation over the training images; 1 if all values are equal.
+        low: smallest value of a training image.
+        high: largest value of a training image.
+        kind: distinguishes numbers from categories in files.
 
     Raises:
-        ConfigError: numbers that cannot be those of a column.
+        ConfigError: the statistics are not valid.
     """
 
     __pydantic_config__: ClassVar = {"extra": "forbid"}
@@ -131,25 +134,25 @@ class Number:
     kind: Literal["number"] = "number"
 
     size: ClassVar[int] = 0
-    """It has no values to be counted."""
+    """Number of classes; a number has none."""
 
     def __post_init__(self) -> None:
         finite = all(map(math.isfinite, (self.mean, self.deviation, self.low, self.high)))
         if not (finite and self.deviation > 0 and self.low <= self.high):
             raise ConfigError(
-                f"{self.name} of mean {self.mean}, deviation {self.deviation} and range {self.low} to {self.high} "
-                "cannot be",
-                "Give finite numbers, a deviation above 0 and a range that rises.",
+                f"{self.name} with mean {self.mean}, standard deviation {self.deviation} and range {self.low} to "
+                f"{self.high} is not valid",
+                "Give finite numbers, a standard deviation above 0 and low <= high.",
             )
 
     def __str__(self) -> str:
         return f"{self.name} ({self.low:g} to {self.high:g})"
 
     def code(self, value: Value) -> float:
-        """The deviations from the mean.
+        """Number of standard deviations from the mean.
 
         Raises:
-            LabelError: it is no number, or beyond all that could make sense.
+            LabelError: the value is not a number, or is too far from the mean.
         """
         try:
             code = (float(value) - self.mean) / self.deviation
@@ -163,15 +166,15 @@ class Number:
         return code
 
     def value(self, code: float) -> float:
-        """The number of a code, to as many digits as float32 leaves."""
+        """Value of a code, rounded to the precision of float32."""
         return round(self.mean + code * self.deviation, 5 - math.floor(math.log10(self.deviation)))
 
     def admits(self, codes: Tensor) -> bool:
-        """Whether each of the codes (n,) stands for a number."""
+        """Whether all codes (n,) are valid."""
         return bool((codes.abs() <= FARTHEST).all())
 
     def holds(self, value: Value) -> bool:
-        """Whether a number lies among those of the training images."""
+        """Whether a number is in the range of the training images."""
         return self.low <= float(value) <= self.high
 
 
@@ -179,12 +182,12 @@ Column = Category | Number
 
 
 class Encoded(NamedTuple):
-    """What is learned of images, as data sets and models take it.
+    """Labels in the form that data sets and models use.
 
     Attributes:
-        labels: class indices (n,) where the only column is a category, else rows (n, k).
-        label_names: the classes; empty for rows.
-        columns: those of the rows; empty for classes.
+        labels: class indices (n,) if the only column is a category, else rows (n, k).
+        label_names: names of the classes; empty for rows.
+        columns: columns of the rows; empty for classes.
     """
 
     labels: Labels
@@ -193,7 +196,7 @@ class Encoded(NamedTuple):
 
 
 def encoded(cells: Mapping[str, Sequence[Cell]]) -> Encoded:
-    """The columns of a table, each what its cells make it, as labels.
+    """Encodes the columns of a table as labels.
 
     >>> encoded({"species": ["cat", None, "dog"]})
     Encoded(labels=tensor([ 0, -1,  1]), label_names=('cat', 'dog'), columns=())
@@ -202,10 +205,10 @@ def encoded(cells: Mapping[str, Sequence[Cell]]) -> Encoded:
             [ 1.,  1.]])
 
     Args:
-        cells: by the name of the column, a cell an image; at least one column.
+        cells: cells of each column by its name, one for each image; at least one column.
 
     Raises:
-        DataError: a column without a cell, with numbers that are not finite, or with too many values for classes.
+        DataError: a column has no cell, a number that is not finite, or too many values for classes.
     """
     columns = tuple(column_of(name, column) for name, column in cells.items())
     rows = encode(columns, cells)
@@ -216,38 +219,38 @@ def encoded(cells: Mapping[str, Sequence[Cell]]) -> Encoded:
 
 
 def column_of(name: str, cells: Sequence[Cell]) -> Column:
-    """A `Number` where `has_numbers` says so, else a `Category` of all texts in natural order.
+    """A `Number` if `has_numbers` is true, else a `Category` of all values in natural order.
 
     Raises:
-        DataError: no cell is filled, a number is not finite, or a category would have more than `MOST_VALUES` values.
+        DataError: no cell is filled, a number is not finite, or there are more than `MOST_VALUES` classes.
     """
     known = [cell for cell in cells if cell is not None]
     if not known:
-        raise DataError(f"the column {name} has no filled cell", "Fill it in, or name another.")
+        raise DataError(f"the column {name} has no filled cell", "Fill it in, or choose another column.")
     numbers = [cell for cell in known if not isinstance(cell, str)]
     are_codes = not has_numbers(known) and not any(isinstance(cell, float) for cell in numbers)
-    strange = [cell for cell in numbers if not (are_codes or abs(cell) <= LARGEST)]
-    if strange:
+    invalid = [cell for cell in numbers if not (are_codes or abs(cell) <= LARGEST)]
+    if invalid:
         raise DataError(
-            f"the column {name} has the number {strange[0]}", "Leave such cells empty; an image may lack a number."
+            f"the column {name} has the number {invalid[0]}", "Leave such cells empty; values may be missing."
         )
     if has_numbers(known):
         floats = [float(cell) for cell in numbers]
         return Number(name, mean(floats), pstdev(floats) or 1.0, min(floats), max(floats))
-    values = {_spelled(cell) for cell in known}
+    values = {_as_text(cell) for cell in known}
     if len(values) > MOST_VALUES:
         raise DataError(
-            f"the column {name} has {len(values):,} different values, of which a network would learn nothing",
-            f"Name one with at most {MOST_VALUES:,}, or take it as numbers: --condition {name}:number.",
+            f"the column {name} has {len(values):,} different values, which are too many for classes",
+            f"Choose a column with at most {MOST_VALUES:,}, or use it as numbers: --condition {name}:number.",
         )
     return Category(name, tuple(sorted(values, key=natural_key)))
 
 
 def has_numbers(cells: Sequence[Cell]) -> bool:
-    """Whether a column is numbers and not classes, by its filled cells.
+    """Whether the filled cells of a column are numbers and not classes.
 
-    It is if it has floats and no text; also if it has integers, of which more than 20 are different with fewer than ten
-    images for each, or more than 1000: ages, say, whose neighbours tell of each other.
+    They are numbers if there are floats and no text. Integers are numbers if there are more than 20 different ones with
+    fewer than ten images each, or more than 1000 different ones. Ages are an example.
     """
     known = [cell for cell in cells if cell is not None]
     kinds = set(map(type, known))
@@ -259,17 +262,17 @@ def has_numbers(cells: Sequence[Cell]) -> bool:
 
 
 def encode(columns: Sequence[Column], cells: Mapping[str, Sequence[Cell]]) -> Rows:
-    """The rows (n, k) of a table, NaN where a cell is None.
+    """Encodes a table as rows (n, k); None becomes NaN.
 
     Raises:
-        LabelError: a value that its column does not know.
+        LabelError: a column has no code for a value.
     """
     codes = [[math.nan if cell is None else column.code(cell) for cell in cells[column.name]] for column in columns]
     return torch.tensor(codes, dtype=torch.float32).T.contiguous()
 
 
-def requested_rows(columns: Sequence[Column], asked: RequestedColumns, count: int) -> Rows:
-    """The rows (count, k) that a person asks for; columns that are not named are not known.
+def requested_rows(columns: Sequence[Column], requested: RequestedColumns, count: int) -> Rows:
+    """Encodes requested values as rows (count, k); columns without a value are NaN.
 
     >>> colour = Category("colour", ("blue", "red"))
     >>> requested_rows([colour, Number("age", 30.0, 10.0, 18.0, 90.0)], {"colour": ["red", "blue"]}, 3)
@@ -278,32 +281,32 @@ def requested_rows(columns: Sequence[Column], asked: RequestedColumns, count: in
             [1., nan]])
 
     Raises:
-        LabelError: a column or a value that is not known, or a column without a value; lists what is known.
+        LabelError: a column or a value is unknown, or a column has no value; the message lists the known ones.
     """
     rows = torch.full((count, len(columns)), math.nan)
-    for index, values in _named(columns, asked).items():
+    for index, values in _named(columns, requested).items():
         codes = torch.tensor([columns[index].code(value) for value in values], dtype=torch.float32)
         rows[:, index] = codes[torch.arange(count) % len(codes)]
     return rows
 
 
-def beyond(columns: Sequence[Column], asked: RequestedColumns) -> list[str]:
-    """Sentences about the numbers that are asked though no training image comes near them.
+def beyond(columns: Sequence[Column], requested: RequestedColumns) -> list[str]:
+    """Warnings about requested numbers that are outside the range of the training images.
 
     Raises:
-        LabelError: as `requested_rows`.
+        LabelError: see `requested_rows`.
     """
-    requested_rows(columns, asked, 1)
+    requested_rows(columns, requested, 1)
     return [
         f"{column.name}={value} lies beyond the training images, which have {column.low:g} to {column.high:g}."
-        for index, values in _named(columns, asked).items()
+        for index, values in _named(columns, requested).items()
         for value in values
         if isinstance(column := columns[index], Number) and not column.holds(value)
     ]
 
 
 def spelled(columns: Sequence[Column], labels: Labels) -> list[dict[str, str | float]]:
-    """Of each image the values that are known, by the names of their columns; classes are those of one column."""
+    """Known values of each image by column name; class indices are rows of one column."""
     rows = as_rows(labels) if labels.ndim == 1 else labels
     return [
         {column.name: column.value(code) for column, code in zip(columns, row, strict=True) if not math.isnan(code)}
@@ -312,7 +315,7 @@ def spelled(columns: Sequence[Column], labels: Labels) -> list[dict[str, str | f
 
 
 def check_rows(columns: Sequence[Column], rows: Labels) -> None:
-    """Raises `LabelError` unless the rows are of these columns."""
+    """Raises `LabelError` unless the rows belong to these columns."""
     if rows.ndim != 2 or rows.shape[1] != len(columns):
         raise LabelError(
             f"labels of shape {tuple(rows.shape)} were given to a model of {len(columns)} columns",
@@ -320,24 +323,24 @@ def check_rows(columns: Sequence[Column], rows: Labels) -> None:
         )
     for column, codes in zip(columns, rows.T, strict=True):
         if not column.admits(codes[~codes.isnan()]):
-            raise LabelError(f"rows were given whose {column.name} the model cannot read", f"It knows: {column}.")
+            raise LabelError(f"the rows have an invalid code for {column.name}", f"Valid values: {column}.")
 
 
 def as_classes(rows: Rows) -> Classes:
-    """The class indices (n,) of rows (n, 1) of a category."""
+    """Class indices (n,) of rows (n, 1) of a category."""
     return rows[:, 0].nan_to_num(UNLABELLED).long()
 
 
 def as_rows(classes: Classes) -> Rows:
-    """The rows (n, 1) of class indices (n,)."""
+    """Rows (n, 1) of class indices (n,)."""
     return classes[:, None].float().masked_fill(classes[:, None] == UNLABELLED, math.nan)
 
 
-def _named(columns: Sequence[Column], asked: RequestedColumns) -> dict[int, Sequence[Value]]:
-    """The values that are asked, by the index of their column."""
+def _named(columns: Sequence[Column], requested: RequestedColumns) -> dict[int, Sequence[Value]]:
+    """Requested values by the index of their column."""
     names = [column.name for column in columns]
     found: dict[int, Sequence[Value]] = {}
-    for name, given in asked.items():
+    for name, given in requested.items():
         values = [given] if isinstance(given, Value) else given
         if not values:
             raise LabelError(f"no value was given for the column {name!r}", "Give one, or leave the column out.")
@@ -351,6 +354,6 @@ def _named(columns: Sequence[Column], asked: RequestedColumns) -> dict[int, Sequ
     return found
 
 
-def _spelled(value: Value) -> str:
-    """A value of a category as text; truth as 0 or 1, as tables have it."""
+def _as_text(value: Value) -> str:
+    """A value of a category as text; booleans become 0 or 1."""
     return str(int(value)) if isinstance(value, bool) else str(value)

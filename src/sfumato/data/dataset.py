@@ -1,4 +1,4 @@
-"""A set of images of one shape, with what is known of each."""
+"""A set of images of one shape with their labels."""
 
 from __future__ import annotations
 
@@ -10,12 +10,11 @@ from dataclasses import asdict, dataclass, field, replace
 import numpy as np
 import torch
 
-from sfumato.data.cache.digest import digest_of
-from sfumato.data.cache.pixels import ArrayPixels, Pixels
-from sfumato.data.cache.values import DEFAULT_RANGES
+from sfumato.data.cache.image_arrays import ArrayPixels, Pixels, digest_of
+from sfumato.data.cache.pixel_statistics import DEFAULT_RANGES
 from sfumato.data.conditions import Column
 from sfumato.data.sources import Notice
-from sfumato.data.sources.frame import RGBA
+from sfumato.data.sources.resizing import RGBA
 from sfumato.errors import ConfigError, DataError
 from sfumato.utils.depth import EIGHT_BITS, Depth
 
@@ -24,19 +23,19 @@ MOST_HELD_OUT = 1024
 
 @dataclass(frozen=True, eq=False)
 class ImageSet:
-    """Images of one shape, in memory or on disk.
+    """Images of one shape, in memory or on disk, with their labels.
 
     Attributes:
-        pixels: Where the images are, perhaps among others.
-        rows: Which of `pixels` belong to this set, in its order; int64, (N,).
-        depth: How their pixels are written.
-        labels: int64, (N,), indices into `label_names`, -1 where an image has none; or float32, (N, K), rows of
-            `columns`, NaN where a value is not known; None when the images are unlabelled.
-        label_names: The names of the classes.
-        columns: The columns of the rows, instead of classes.
-        notices: What was decided: what was skipped, converted, not used.
-        digests: A hash of each of `pixels`; uint8, (rows, 16).
-        others: The images of the other splits of the same source, by "validation" and "test".
+        pixels: Storage of the images; it may hold further images.
+        rows: Indices into `pixels` of the images of this set, in order; int64, (N,).
+        depth: Dtype and value range of the pixels.
+        labels: int64, (N,), indices into `label_names`, -1 for images without a label; or float32, (N, K), rows of
+            `columns`, NaN for unknown values; None if the images have no labels.
+        label_names: Names of the classes.
+        columns: Columns of the rows; empty for classes.
+        notices: Notices about skipped and converted images and other decisions.
+        digests: Hash of each image of `pixels`; uint8, (rows, 16).
+        others: Images of the other splits of the source, with the keys "validation" and "test".
     """
 
     pixels: Pixels
@@ -57,14 +56,14 @@ class ImageSet:
         columns: tuple[Column, ...] = (),
         depth: Depth = EIGHT_BITS,
     ) -> ImageSet:
-        """Images that are in memory.
+        """Creates a set from images in memory.
 
         Args:
             images: uint8, uint16 or float32, (N, C, H, W).
             labels: int64 (N,), float32 (N, K), or None.
-            label_names: The names of the classes.
-            columns: The columns of the rows, instead of classes.
-            depth: How the pixels are written.
+            label_names: Names of the classes.
+            columns: Columns of the rows; empty for classes.
+            depth: Dtype and value range of the pixels.
         """
         array = np.ascontiguousarray(images.numpy())
         digests = np.stack([digest_of(image) for image in array])
@@ -75,32 +74,37 @@ class ImageSet:
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
-        """(C, H, W) of every image."""
+        """Shape (C, H, W) of each image."""
         _, channels, height, width = self.pixels.shape
         return channels, height, width
 
     @property
     def images(self) -> torch.Tensor:
-        """All of the images, read into memory: uint8, uint16 or float32, (N, C, H, W)."""
+        """All images, read into memory: uint8, uint16 or float32, (N, C, H, W)."""
         return torch.from_numpy(self.pixels.take(self.rows))
 
     def floats(self) -> torch.Tensor:
-        """All of the images, read into memory: float32 in [-1, 1], (N, C, H, W)."""
+        """All images, read into memory: float32 in [-1, 1], (N, C, H, W)."""
         return self.depth.to_float(self.images)
 
     def viewable(self) -> torch.Tensor:
-        """The images as a person can see them: as `floats`, of four channels without opacity the first three."""
+        """All images for display: as `floats`, but only the first three of four channels without opacity."""
         return self.depth.viewable(self.floats())
 
     def select(self, indices: torch.Tensor) -> ImageSet:
-        """The images at `indices` (int64, (M,)), in that order, with their labels; nothing is read."""
+        """Selects images by index (int64, (M,)), with their labels; reads no pixels."""
         labels = None if self.labels is None else self.labels[indices]
         return replace(self, rows=self.rows[indices.numpy()], labels=labels, others={})
 
-    def fingerprint(self) -> str:
-        """A SHA-256 of shape, depth, names, columns, pixels and labels: 64 hexadecimal digits, the same everywhere.
+    def without_labels(self) -> ImageSet:
+        """The same images, without labels and conditions, in all splits."""
+        others = {name: images.without_labels() for name, images in self.others.items()}
+        return replace(self, labels=None, label_names=(), columns=(), others=others)
 
-        Images for validation are part of it. It is taken from the images' digests, so that no pixel is read.
+    def fingerprint(self) -> str:
+        """SHA-256 of shape, depth, names, columns, pixels and labels: 64 hexadecimal digits, the same on every machine.
+
+        It includes the validation images. It uses the digests of the images and reads no pixels.
         """
         columns = [asdict(column) for column in self.columns]
         header: list[object] = [len(self), *self.image_shape, self.depth.dtype, self.label_names, columns]
@@ -118,37 +122,37 @@ class ImageSet:
 
 
 def first(images: ImageSet, count: int) -> ImageSet:
-    """The first images, or all if there are fewer."""
+    """The first `count` images, or all if there are fewer."""
     return images.select(torch.arange(min(count, len(images))))
 
 
 def split(images: ImageSet, holdout: float, seed: int) -> tuple[ImageSet, ImageSet]:
-    """Divide images into those to train on and those held out, which are those for validation where there are any.
+    """Splits images into a training set and a validation set.
 
-    Others are divided at random, whatever their labels.
+    Uses the validation images of the source if it has any. Otherwise splits at random, independent of the labels.
 
     Args:
-        images: At least 2.
-        holdout: The fraction to hold out, between 0 and 1. The count is rounded, but at least 1 image and at most 1024
-            are held out, and at least 1 is left for training.
-        seed: From 0; the same seed divides the same images the same way.
+        images: At least 2 images.
+        holdout: Fraction of validation images, between 0 and 1. The count is rounded and limited to 1 to 1024, and at
+            least 1 training image remains.
+        seed: From 0; the same seed gives the same split.
 
     Returns:
-        The images to train on, and those held out.
+        The training images and the validation images.
 
     Raises:
-        ConfigError: `holdout` is no fraction.
+        ConfigError: `holdout` is not between 0 and 1.
         DataError: There are fewer than 2 images.
     """
     if not 0 < holdout < 1:
         raise ConfigError(
-            f"The fraction to hold out is {holdout}, but must lie between 0 and 1", "Choose one such as 0.1."
+            f"The fraction of validation images is {holdout}, but must lie between 0 and 1", "Choose one such as 0.1."
         )
     if "validation" in images.others:
         return replace(images, others={}), images.others["validation"]
     count = len(images)
     if count < 2:
-        raise DataError(f"{count} image(s) cannot be divided into two sets", "Give at least 2 images.")
+        raise DataError(f"{count} image(s) cannot be split into two sets", "Give at least 2 images.")
     held_out = min(max(round(holdout * count), 1), MOST_HELD_OUT, count - 1)
     order = torch.from_numpy(np.random.Generator(np.random.Philox(seed)).permutation(count))
     return images.select(order[held_out:]), images.select(order[:held_out])

@@ -1,4 +1,4 @@
-"""Which images of a set are the same picture: pixel by pixel, or nearly so (another encoding, size or brightness)."""
+"""Search for duplicates: images with equal pixels, and near-duplicates (other encoding, size or brightness)."""
 
 from collections.abc import Callable
 
@@ -7,43 +7,42 @@ import torch
 from torch import Tensor
 
 from sfumato.data import ImageSet
-from sfumato.data.hashes import near_pairs
-from sfumato.data.thumbnails import perceptual_hashes, thumbnails
+from sfumato.data.perceptual_hashes import near_pairs, perceptual_hashes, thumbnails
 
 MOST_BITS = 10
-"""Of 64, that may differ between the hashes of nearly equal images; they are compared by their pixels then."""
+"""Largest number of different bits, of 64, between the hashes of near-duplicates; their pixels are compared next."""
 
 MOST_DIFFERENCE = 0.05
-"""Root mean square difference of nearly equal thumbnails, in a range of 1."""
+"""Largest root mean square difference between the thumbnails of near-duplicates, for values in [0, 1]."""
 
 CLEAREST = 0.3
-"""The same, as a share of the contrast of the thumbnails: flat images are not all alike."""
+"""Largest difference as a fraction of the contrast of the thumbnails; it separates images with little contrast."""
 
 HASHED = 1024
-"""Images hashed at a time."""
+"""Images that are hashed at a time."""
 
 PIECE = 256
-"""Pairs of thumbnails compared at a time."""
+"""Pairs of thumbnails that are compared at a time."""
 
 Groups = list[list[int]]
-"""Places in a set, those of the same picture together, the largest groups first."""
+"""Groups of indices of duplicates, the largest groups first."""
 
 
-def same_pixels(images: ImageSet) -> Groups:
-    """Groups of images whose pixels are equal."""
+def exact_duplicates(images: ImageSet) -> Groups:
+    """Groups of images with equal pixels."""
     _, labels = np.unique(images.digests[images.rows], axis=0, return_inverse=True)
     return _largest_first(labels.ravel())
 
 
-def nearly_same(images: ImageSet, on_images: Callable[[int], None] = lambda _: None) -> Groups:
-    """Groups of nearly equal images, equal ones included.
+def near_duplicates(images: ImageSet, on_images: Callable[[int], None] = lambda _: None) -> Groups:
+    """Groups of near-duplicates, including images with equal pixels.
 
-    Two images belong together if their perceptual hashes (the signs of the lowest frequencies of a cosine transform)
-    differ in few bits, and their thumbnails little. All such pairs are found. Thumbnails are computed again when they
-    are compared, so that only hashes stay in memory.
+    Two images are near-duplicates if their perceptual hashes (signs of the lowest DCT frequencies) differ in few bits
+    and the difference of their thumbnails is small. The search is exhaustive. Thumbnails are computed again for each
+    comparison, so that only the hashes are kept in memory.
 
     Args:
-        images: of any size.
+        images: images of any size.
         on_images: called with the number of images hashed since the last call.
     """
     hashes = np.empty(len(images), np.uint64)
@@ -57,12 +56,12 @@ def nearly_same(images: ImageSet, on_images: Callable[[int], None] = lambda _: N
 
 
 def _joined(images: ImageSet, hashes: np.ndarray) -> np.ndarray:
-    """One place that stands for the group of each image, int64, (N,); the hashes, (N,), are sorted."""
+    """Index of the representative of each image's group, int64, (N,); the hashes, (N,), must be sorted."""
     values, starts, counts = np.unique(hashes, return_index=True, return_counts=True)
     groups = _Groups(images)
 
     def places_of(some: np.ndarray) -> np.ndarray:
-        """The images with these hashes."""
+        """Indices of the images with these hashes."""
         return np.concatenate([np.arange(starts[value], starts[value] + counts[value]) for value in some])
 
     for value in np.flatnonzero(counts > 1).tolist():
@@ -78,10 +77,10 @@ def _joined(images: ImageSet, hashes: np.ndarray) -> np.ndarray:
 
 
 class _Groups:
-    """Groups of images, joined as pairs of nearly equal images are found: a union-find structure.
+    """Union-find structure for groups of near-duplicates.
 
     Args:
-        images: in any order; at first each is a group of its own.
+        images: in any order; initially each image is its own group.
     """
 
     def __init__(self, images: ImageSet) -> None:
@@ -89,7 +88,7 @@ class _Groups:
         self._parents = np.arange(len(images))
 
     def roots(self, places: np.ndarray) -> np.ndarray:
-        """One place that stands for the group of each."""
+        """Indices of the representatives of the groups."""
         found: np.ndarray = self._parents[places]
         while (self._parents[found] != found).any():
             found = self._parents[found]
@@ -97,7 +96,7 @@ class _Groups:
         return found
 
     def join_pairs(self, one: np.ndarray, other: np.ndarray) -> None:
-        """Joins the groups of the images of each pair, (n,) and (n,), if they are nearly equal."""
+        """Joins the groups of the two images of each pair, (n,) and (n,), if they are near-duplicates."""
         for start in range(0, len(one), PIECE):
             pairs = np.stack([one[start : start + PIECE], other[start : start + PIECE]])
             pairs = pairs[:, self.roots(pairs[0]) != self.roots(pairs[1])]
@@ -108,7 +107,7 @@ class _Groups:
                 self._parents[first] = second
 
     def join_all(self, places: np.ndarray) -> None:
-        """Joins the groups of all nearly equal images among these."""
+        """Joins the groups of all near-duplicates among these images."""
         for index, place in enumerate(places.tolist()):
             roots = self.roots(places)
             if (roots == roots[0]).all():
@@ -116,7 +115,7 @@ class _Groups:
             self.join(place, places[index + 1 :])
 
     def join(self, place: int, others: np.ndarray) -> None:
-        """Joins the group of an image with those of the others that are nearly equal to it."""
+        """Joins the group of an image with the groups of its near-duplicates among the others."""
         root = self.roots(np.array([place]))[0]
         others = others[self.roots(others) != root]
         for start in range(0, len(others), PIECE):
@@ -129,14 +128,14 @@ class _Groups:
 
 
 def _by_first(one: np.ndarray, other: np.ndarray) -> list[tuple[int, np.ndarray]]:
-    """The second elements of all pairs with the same first element, by that element."""
+    """Groups pairs by their first element."""
     order = np.argsort(one, kind="stable")
     firsts, starts = np.unique(one[order], return_index=True)
     return list(zip(firsts.tolist(), np.split(other[order], starts[1:]), strict=False))
 
 
 def _nearly_equal(ones: Tensor, others: Tensor) -> np.ndarray:
-    """Whether thumbnails (n, 1024) differ little from others, or from a single one, brightness apart; bool, (n,)."""
+    """Whether thumbnails (n, 1024) are close to others or to a single one, regardless of brightness; bool, (n,)."""
     ones, others = (each - each.mean(1, keepdim=True) for each in (ones, others))
     difference = (ones - others).square().mean(1).sqrt()
     contrast = torch.minimum(ones.square().mean(1), others.square().mean(1)).sqrt()
@@ -145,7 +144,7 @@ def _nearly_equal(ones: Tensor, others: Tensor) -> np.ndarray:
 
 
 def _largest_first(labels: np.ndarray) -> Groups:
-    """The places that share a label, (N,), with at least one other, the largest groups first."""
+    """Groups of indices that share a label, (N,), of at least two, the largest groups first."""
     order = np.argsort(labels, kind="stable")
     starts = np.flatnonzero(np.diff(labels[order], prepend=-1))
     sizes = np.diff(starts, append=len(order))

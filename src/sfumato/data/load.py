@@ -1,25 +1,23 @@
-"""From what a person names to a set of images."""
+"""Loads the images of a source as an `ImageSet`."""
 
 from __future__ import annotations
 
-import codecs
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal, get_args
 
 import numpy as np
 import torch
 
-from sfumato.data.cache import Size, Store, open_store, parsed_size
-from sfumato.data.cache.convert import converted
+from sfumato.data.cache import Store, open_store
+from sfumato.data.cache.convert import convert
 from sfumato.data.cache.index import Index
-from sfumato.data.cache.survey import Kind, Layout
-from sfumato.data.cache.values import Range, range_notice
+from sfumato.data.cache.pixel_statistics import range_notice
+from sfumato.data.cache.target_format import ChannelMode, TargetFormat
 from sfumato.data.conditions import Category, Column, as_classes, encode
 from sfumato.data.dataset import ImageSet
 from sfumato.data.digits import DIGITS, load_digits
+from sfumato.data.in_memory import IN_MEMORY, SOURCES
 from sfumato.data.labels import (
     LABEL,
     Labelling,
@@ -29,17 +27,27 @@ from sfumato.data.labels import (
     label_by_table,
     requested_columns,
 )
-from sfumato.data.sources import DEFAULT_OPTIONS, Cell, ChannelChoice, Fit, Frame, PageChoice, ReadOptions, open_source
-from sfumato.data.sources.decode import opened, reason_of
+from sfumato.data.sources import (
+    DEFAULT_OPTIONS,
+    Cell,
+    ChannelChoice,
+    Fit,
+    Frame,
+    PageChoice,
+    RangeChoice,
+    ReadOptions,
+    Size,
+    checked_options,
+    open_source,
+)
+from sfumato.data.sources.decode import failure_reason, open_image
 from sfumato.data.sources.entry import FileEntry
-from sfumato.data.splits import divided
-from sfumato.errors import ConfigError, DataError, LabelError
+from sfumato.data.splits import select_split
+from sfumato.errors import DataError, LabelError
 from sfumato.utils.depth import EIGHT_BITS, SIXTEEN_BITS, Depth
 
-RangeChoice = Range | Literal["auto"]
-
 WHOLE_DEPTHS = {"uint8": EIGHT_BITS, "uint16": SIXTEEN_BITS}
-"""What is known of pixels by their dtype alone."""
+"""Value range of integer pixels by dtype."""
 
 
 def load_images(
@@ -57,36 +65,37 @@ def load_images(
     condition: Sequence[str] = (),
     cache: Path | None = None,
 ) -> ImageSet:
-    """Open every readable image of a source, in an order that depends on the names alone.
+    """Opens every readable image of a source; the order depends only on the file names.
 
-    The first time, the images are decoded into a store in the cache, by all cores; after that they are there at once.
+    On first use, the images are decoded into the cache on all cores. Later calls open the cache.
 
     Args:
-        source: A folder, searched recursively; a zip or tar of one; an `.npz`, `.npy` or `.parquet` file; `hf:NAME`; or
-            the word "digits" for scikit-learn's digits. A folder of that name is reached as "./digits".
-        size: What images are brought to, at least 4 pixels a side. None keeps the size they share.
-        fit: "crop" cuts off what is too long, "pad" adds borders, "resize" stretches.
-        channels: "grey", "rgb" or "rgba"; "bands" are plain channels, none of which is opacity; "auto" is what most of
-            the images are. The others are converted.
-        pages: Whether the pages of a file are "images" or "channels", or only the "first" one is used; "auto" is what
-            the file says, and files that do not say it are skipped.
-        split: "auto" takes training images only, where folders or files are named as splits, and keeps the others in
-            `ImageSet.others`; "all" takes every image; "none" takes the names of splits for classes; or a split.
-        range: The values that are black and white; "auto" finds them in the data.
-        nodata: The value of pixels without data, beside NaN and what files declare. They get the mean of the others.
-        name_encoding: The encoding of the names in a zip or tar; None detects it.
-        labels: Whether the column `label`, or else the first level of sub-folders, are classes.
-        condition: The columns to learn instead, of metadata.csv or of the source's own table; "age:number" and
-            "age:class" say what a column is taken as.
-        cache: The folder of all stores; None: SFUMATO_CACHE, or the user's cache.
+        source: A folder, searched recursively; a zip or tar archive; an `.npz`, `.npy` or `.parquet` file; `hf:NAME`;
+            or "digits" for scikit-learn's digits. A folder with this name is opened with "./digits".
+        size: Size of the images, at least 4 pixels a side. None keeps the common size.
+        fit: "crop" crops the longer side, "pad" adds borders, "resize" changes the aspect ratio.
+        channels: "grey", "rgb" or "rgba"; "bands" keeps all channels and treats none as opacity; "auto" uses the most
+            common channels. Other images are converted.
+        pages: Whether the pages of a file are "images" or "channels", or only the "first" one is used; "auto" uses the
+            metadata of the file, and skips files without them.
+        split: "auto" loads the training images if folders or files are named as splits, and keeps the other splits in
+            `ImageSet.others`; "all" loads every image; "none" uses names of splits as classes; or the name of a split.
+        range: Pixel values of black and white; "auto" takes them from the data.
+        nodata: Pixel value of missing data, in addition to NaN and to the value that a file declares. Missing pixels
+            are replaced by the mean of the others.
+        name_encoding: Encoding of the file names in a zip or tar archive; None detects it.
+        labels: Whether to use the column `label`, or else the first level of sub-folders, as classes.
+        condition: Columns of metadata.csv, or of the table of the source, to use as labels instead; "age:number" and
+            "age:class" set the type of a column.
+        cache: Folder of the cache; None uses SFUMATO_CACHE or the cache folder of the user.
 
     Returns:
-        The images, with notices about everything that was decided, skipped or converted.
+        The images, with notices about all decisions, skipped images and conversions.
 
     Raises:
-        ConfigError: An argument makes no sense.
-        DataError: There is no such source, too few images can be read, they differ in size while `size` is None, a
-            class has a single image, a column or split is not there, or the store cannot be written.
+        ConfigError: An argument is not valid.
+        DataError: The source does not exist, too few images can be read, their sizes differ while `size` is None, a
+            class has only one image, a column or split does not exist, or the cache cannot be written.
     """
     options = checked_options(size, fit, channels, pages, split, range, nodata, name_encoding)
     return read_images(source, options, labels, condition, cache)
@@ -99,13 +108,19 @@ def read_images(
     condition: Sequence[str] = (),
     cache: Path | None = None,
 ) -> ImageSet:
-    """The images of a source; see `load_images`."""
+    """Loads the images of a source; see `load_images`."""
     if source == DIGITS:
         digits = load_digits(options)
         wanted = condition or ([LABEL] if labels else [])
         names = [str(label) for label in digits.labels.tolist()]
         labelling = label_by_columns(requested_columns({LABEL: names}, wanted), wanted) if wanted else Labelling()
         return ImageSet.of(digits.images, labelling.labels, labelling.names)
+    if source == IN_MEMORY:
+        raise DataError("the run was trained on images in memory, which are gone", "Name the images (DATA).")
+    prefix, _, name = str(source).partition(":")
+    if prefix in SOURCES:
+        images = SOURCES[prefix](name)
+        return images if labels else images.without_labels()
     found = open_source(source, options)
     return image_set(open_store(found, options, cache), found.title, options, labels, condition)
 
@@ -113,9 +128,9 @@ def read_images(
 def image_set(
     store: Store, title: str, options: ReadOptions = DEFAULT_OPTIONS, labels: bool = True, condition: Sequence[str] = ()
 ) -> ImageSet:
-    """The images of a store, with what is to be learned of them; arguments and errors are those of `read_images`."""
+    """Creates a data set from a cache entry; see `read_images` for arguments and errors."""
     index = store.index
-    division = divided(title, index.splits, options.split)
+    division = select_split(title, index.splits, options.split)
     table = _at(index.columns, division.learned)
     labelling, columns = _labelling(index, division.learned, title, labels, condition)
     read = column_notices(table, labelling.learned, index.notices)
@@ -141,13 +156,13 @@ def image_set(
 
 
 Columns = Mapping[str, Sequence[Cell]]
-"""The columns that are learned, with a cell for every image of a store."""
+"""Columns that are used as labels, with a cell for every image of the cache entry."""
 
 
 def _labelling(
     index: Index, learned: Sequence[int], title: str, labels: bool, condition: Sequence[str]
 ) -> tuple[Labelling, Columns]:
-    """What is learned of the images at `learned`: columns on request, else the table's own labels, else the folders."""
+    """Labels of the images at `learned`: requested columns, else the column `label`, else the folders."""
     folders = [index.folders[place] for place in learned]
     if condition:
         every = requested_columns(index.columns, condition, index.folders if None not in folders else ())
@@ -163,12 +178,12 @@ def _labelling(
 
 
 def _at(columns: Columns, places: Sequence[int]) -> dict[str, list[Cell]]:
-    """The cells of some images."""
+    """Cells of some of the images."""
     return {name: [cells[place] for place in places] for name, cells in columns.items()}
 
 
 def _labels_as(labelling: Labelling, columns: Columns, places: Sequence[int]) -> torch.Tensor | None:
-    """The labels of the images at `places`, encoded as those that are learned; values that are not are unknown."""
+    """Encodes the images at `places` as the training images; values that the encoding does not have are unknown."""
     if labelling.labels is None:
         return None
     encoders = labelling.columns or (Category(next(iter(columns)), labelling.names),)
@@ -189,20 +204,20 @@ def _known(column: Column, cell: Cell) -> Cell:
 
 
 def depth_of(index: Index, options: ReadOptions) -> Depth:
-    """How the pixels of a store are written."""
+    """Dtype and value range of the pixels of a cache entry."""
     return Depth(index.dtype, *(options.range or index.values.range), opacity=index.opacity)
 
 
 def load_files(
     paths: Sequence[Path], image_shape: tuple[int, int, int], depth: Depth, options: ReadOptions = DEFAULT_OPTIONS
 ) -> torch.Tensor:
-    """Load image files for a model of images of one shape.
+    """Loads image files as inputs of a model.
 
     Args:
-        paths: The files.
-        image_shape: (C, H, W), which images are brought to.
-        depth: How its pixels are written. Files of another dtype have the black and white of their dtype.
-        options: How the images that it learned from were read, but for their size and range.
+        paths: Image files.
+        image_shape: (C, H, W) of the model; images are resized and converted to it.
+        depth: Dtype and value range of the model. Files of another dtype use the full range of their dtype.
+        options: Options with which the training images were read; size and range are ignored.
 
     Returns:
         float32 in [-1, 1], (n, C, H, W).
@@ -211,51 +226,22 @@ def load_files(
         DataError: A file cannot be read.
     """
     channels, height, width = image_shape
-    kind = Kind(channels, depth.opacity)
+    kind = ChannelMode(channels, depth.opacity)
     options = options if kind.is_viewable else replace(options, channels="bands")
-    layout = Layout(Frame(width, height, options.fit), kind, depth.dtype)
-    return torch.stack([_floats_of(path, layout, depth, options) for path in paths])
+    target = TargetFormat(Frame(width, height, options.fit), kind, depth.dtype)
+    return torch.stack([_floats_of(path, target, depth, options) for path in paths])
 
 
-def _floats_of(path: Path, layout: Layout, depth: Depth, options: ReadOptions) -> torch.Tensor:
-    """One image file for a model; one of another dtype, of which one is of integers, has their whole range."""
+def _floats_of(path: Path, target: TargetFormat, depth: Depth, options: ReadOptions) -> torch.Tensor:
+    """Loads one image file; if its dtype differs from the model's, it uses the full range of the integer dtype."""
     try:
-        picture = opened(FileEntry(path.name, path).read(), options)
-        if picture.shape.dtype != depth.dtype:
-            depth = WHOLE_DEPTHS.get(depth.dtype) or WHOLE_DEPTHS[picture.shape.dtype]
-        layout = replace(layout, dtype=depth.dtype)
-        pixels = converted(picture, picture.pixels(layout.frame), layout, options).pixels
-    except Exception as error:  # decoders meet broken data with whatever their code runs into
-        raise DataError(f"{path} cannot be read: {reason_of(error)}", "Name an image that Pillow reads.") from error
+        picture = open_image(FileEntry(path.name, path).read(), options)
+        if picture.info.dtype != depth.dtype:
+            depth = WHOLE_DEPTHS.get(depth.dtype) or WHOLE_DEPTHS[picture.info.dtype]
+        target = replace(target, dtype=depth.dtype)
+        pixels = convert(picture, picture.pixels(target.frame), target, options).pixels
+    except Exception as error:  # broken files raise many types of exceptions
+        raise DataError(
+            f"{path} cannot be read: {failure_reason(error)}", "Give an image file in a supported format."
+        ) from error
     return depth.to_float(torch.from_numpy(np.array(pixels)))
-
-
-def checked_options(
-    size: Size = None,
-    fit: Fit = "crop",
-    channels: ChannelChoice = "auto",
-    pages: PageChoice = "auto",
-    split: str = "auto",
-    range: RangeChoice = "auto",
-    nodata: float | None = None,
-    name_encoding: str | None = None,
-) -> ReadOptions:
-    """The options, if they make sense; see `load_images`.
-
-    Raises:
-        ConfigError: They do not.
-    """
-    for name, given, choice in (("channels", channels, ChannelChoice), ("fit", fit, Fit), ("pages", pages, PageChoice)):
-        if given not in get_args(choice):
-            raise ConfigError(f"--{name} {given} is unknown", f"Choose one of {', '.join(get_args(choice))}.")
-    if name_encoding is not None:
-        try:
-            codecs.lookup(name_encoding)
-        except (LookupError, ValueError) as error:
-            raise ConfigError(
-                f"--name-encoding {name_encoding} is unknown", "Give one such as utf-8 or cp932."
-            ) from error
-    found = None if range == "auto" else range
-    if found is not None and not (found[0] < found[1] and all(map(math.isfinite, found))):
-        raise ConfigError(f"--range {found[0]:g} {found[1]:g} does not rise", "Give two finite numbers, LOW < HIGH.")
-    return ReadOptions(parsed_size(size), fit, channels, pages, split, found, nodata, name_encoding)

@@ -1,31 +1,32 @@
-"""Batches for training, on the device before they are asked for."""
+"""Loaders: shuffled batches of training images on the device."""
 
 from __future__ import annotations
 
 import time
 from abc import ABC, abstractmethod
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import lru_cache
 from typing import NamedTuple
 
+import numpy as np
 import psutil
 import torch
 
 from sfumato.data.dataset import ImageSet
-from sfumato.data.epochs import batch_indices
 
 LARGEST_SHARE = 0.25
-"""Of the free memory, that a resident data set may take; the rest is the network's."""
+"""Largest fraction of the free memory for a data set that is kept in memory."""
 
 PIECE = 4096
-"""Images moved to the device at a time."""
+"""Images copied to the device at a time."""
 
 
 class Batch(NamedTuple):
-    """Images to train on.
+    """A batch of training images.
 
     Attributes:
         images: float32 in [-1, 1], (n, C, H, W), on the device.
-        labels: (n,) or (n, k), on the device; None when the images are unlabelled.
+        labels: (n,) or (n, k), on the device; None if the images have no labels.
     """
 
     images: torch.Tensor
@@ -33,15 +34,15 @@ class Batch(NamedTuple):
 
 
 class Loader(ABC):
-    """The endless stream of shuffled epochs, a batch at a time. A batch depends on the seed and its place alone.
+    """Endless stream of shuffled epochs. A batch depends only on the seed and its position.
 
     Args:
-        images: The images to learn.
-        seed: Of the order.
-        device: Where batches are wanted.
+        images: Training images.
+        seed: Seed of the order.
+        device: Device of the batches.
 
     Attributes:
-        seconds: Spent waiting for batches.
+        seconds: Time spent waiting for batches.
     """
 
     def __init__(self, images: ImageSet, seed: int, device: torch.device) -> None:
@@ -51,7 +52,7 @@ class Loader(ABC):
         self.seconds = 0.0
 
     def batch(self, start: int, count: int) -> Batch:
-        """The images at the positions from `start` on."""
+        """The batch of `count` images from position `start`."""
         begun = time.perf_counter()
         batch = self._batch(start, count)
         self.seconds += time.perf_counter() - begun
@@ -59,14 +60,14 @@ class Loader(ABC):
 
     @abstractmethod
     def _batch(self, start: int, count: int) -> Batch:
-        """The batch."""
+        """Loads the batch."""
 
     def _order(self, start: int, count: int) -> torch.Tensor:
         return batch_indices(len(self.images), self.seed, start, count)
 
 
 class HostLoader(Loader):
-    """All of the images are in memory, and the device is the processor: a batch is one gather, by NumPy (faster)."""
+    """Keeps all images in memory, for training on the CPU; gathers batches with NumPy, which is faster."""
 
     def __init__(self, images: ImageSet, seed: int, device: torch.device) -> None:
         super().__init__(images, seed, device)
@@ -80,7 +81,7 @@ class HostLoader(Loader):
 
 
 class DeviceLoader(Loader):
-    """All of the images are in the device's memory, and a batch is one gather there."""
+    """Keeps all images in the memory of the device and gathers batches there."""
 
     def __init__(self, images: ImageSet, seed: int, device: torch.device) -> None:
         super().__init__(images, seed, device)
@@ -94,11 +95,11 @@ class DeviceLoader(Loader):
 
 
 class StreamingLoader(Loader):
-    """Images come from the store while the device computes: the next batch is read in the background."""
+    """Reads images from disk; prefetches the next batch in the background."""
 
     def __init__(self, images: ImageSet, seed: int, device: torch.device) -> None:
         super().__init__(images, seed, device)
-        self._reader = ThreadPoolExecutor(1, "sfumato-feed")
+        self._reader = ThreadPoolExecutor(1, "sfumato-loader")
         self._expected: tuple[int, int] | None = None
         self._next: Future[Batch] | None = None
 
@@ -120,7 +121,7 @@ class StreamingLoader(Loader):
 
 
 def make_loader(images: ImageSet, seed: int, device: torch.device) -> Loader:
-    """A feed of images in memory if they take at most a quarter of what is free there, else of streamed ones."""
+    """A loader that keeps the images in memory if they need at most a quarter of the free memory, else streams them."""
     size = len(images) * images.pixels.bytes_an_image
     if size > LARGEST_SHARE * free_memory(device):
         return StreamingLoader(images, seed, device)
@@ -128,7 +129,7 @@ def make_loader(images: ImageSet, seed: int, device: torch.device) -> Loader:
 
 
 def free_memory(device: torch.device) -> int:
-    """Bytes that are free on the device."""
+    """Free memory of the device in bytes."""
     if device.type == "cuda":
         free, _ = torch.cuda.mem_get_info(device)
         return free
@@ -136,7 +137,7 @@ def free_memory(device: torch.device) -> int:
 
 
 def _on_device(images: ImageSet, device: torch.device) -> torch.Tensor:
-    """The pixels of the set, piece by piece."""
+    """Copies the pixels to the device in pieces."""
     dtype = _signed(images.select(torch.arange(1)).images).dtype
     pixels = torch.empty((len(images), *images.image_shape), dtype=dtype, device=device)
     for rows in torch.arange(len(images)).split(PIECE):
@@ -145,10 +146,50 @@ def _on_device(images: ImageSet, device: torch.device) -> torch.Tensor:
 
 
 def _signed(pixels: torch.Tensor) -> torch.Tensor:
-    """Pixels as they travel: 16 bits as signed ones, for not every device knows the others."""
+    """Reinterprets uint16 as int16, which all devices support."""
     return pixels.view(torch.int16) if pixels.dtype == torch.uint16 else pixels
 
 
 def _unsigned(pixels: torch.Tensor) -> torch.Tensor:
-    """The numbers that pixels stood for before they travelled."""
+    """Inverse of `_signed`."""
     return pixels.to(torch.int32) & 0xFFFF if pixels.dtype == torch.int16 else pixels
+
+
+@lru_cache(maxsize=2)
+def epoch_order(count: int, seed: int, epoch: int) -> np.ndarray:
+    """Order of the images in one epoch.
+
+    It sorts the raw output of the generator, which is the same in all versions of NumPy.
+
+    Args:
+        count: Number of images, from 1.
+        seed: 0 to 2**64 - 1.
+        epoch: 0 to 2**64 - 1.
+
+    Returns:
+        A read-only permutation of 0 .. count - 1; int64, (count,).
+    """
+    generator = np.random.Philox(key=np.array([seed, epoch], dtype=np.uint64))
+    order = np.argsort(generator.random_raw(count), kind="stable")
+    order.setflags(write=False)
+    return order
+
+
+def batch_indices(count: int, seed: int, start: int, batch: int) -> torch.Tensor:
+    """Indices of the images at positions `start` to `start + batch` of the endless stream of epochs.
+
+    A batch may span epochs, so that no image is left out, and may be larger than the data set.
+
+    Args:
+        count: Number of images, from 1.
+        seed: 0 to 2**64 - 1.
+        start: First position, from 0.
+        batch: Number of positions, from 1.
+
+    Returns:
+        Indices of images; int64, (batch,).
+    """
+    first, skipped = divmod(start, count)
+    last = (start + batch - 1) // count
+    stream = np.concatenate([epoch_order(count, seed, epoch) for epoch in range(first, last + 1)])
+    return torch.from_numpy(stream[skipped : skipped + batch])

@@ -1,4 +1,4 @@
-"""Random numbers that belong to a place in the stream of images, whichever batch, worker or device asks for them."""
+"""Random numbers as a function of the position in the stream of images, independent of batches and devices."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from jaxtyping import Float64
 from torch import Tensor
 
 WORDS = 4
-"""Numbers of 64 bits that a step of Philox's counter gives."""
+"""64-bit words per step of the Philox counter."""
 
 BITS = 52
-"""As many as leave room, in a float64, for the half that keeps a draw off 0 and off 1."""
+"""Random bits per number; they leave room in a float64 for the offset of 1/2 that excludes 0 and 1."""
 
 
 class Purpose(IntEnum):
-    """What numbers are drawn for: each purpose has its own. The values are part of every run, and stay."""
+    """Use of random numbers; each use has an independent stream. The values must not change, for reproducibility."""
 
     FLIP = 1
     TRANSLATION = 2
@@ -25,21 +25,21 @@ class Purpose(IntEnum):
 
 
 def uniform(seed: int, purpose: Purpose, start: int, count: int, width: int) -> Float64[Tensor, "{count} {width}"]:
-    """Numbers between 0 and 1, both excluded, for positions of the endless stream of epochs.
+    """Uniform random numbers in (0, 1) for positions of the endless stream of epochs.
 
-    Philox (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", 2011) makes them from a key and a counter
-    alone. The key is the seed; the counter is the position, with the purpose in its highest word, which neither the
-    order of the epochs nor the noise of samples ever reaches.
+    Philox (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", 2011) computes them from a key and a counter.
+    The key is the seed. The counter is the position, with the purpose in its highest word, which the order of the
+    epochs and the noise of samples do not use.
 
     Args:
         seed: 0 to 2**64 - 1.
-        purpose: what they are for.
-        start: the first position, from 0: how many images were seen before.
-        count: positions.
-        width: numbers a position.
+        purpose: use of the numbers.
+        start: first position, from 0: number of images seen before.
+        count: number of positions.
+        width: numbers per position.
 
     Returns:
-        A row for each position, the same whatever `start` and `count` it is asked with; on the CPU.
+        A row for each position, independent of `start` and `count`; on the CPU.
     """
     steps = -(-width // WORDS)
     counter = (int(purpose) << 192) + start * steps

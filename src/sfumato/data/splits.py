@@ -1,4 +1,4 @@
-"""Which images of a source are learned, where it is divided into training, validation and test images."""
+"""Selects the training, validation and test images of a source."""
 
 from __future__ import annotations
 
@@ -7,22 +7,22 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from sfumato.data.sources import Notice
-from sfumato.data.sources.layout import TEST, TRAIN, VALIDATION, canonical_split
+from sfumato.data.sources.folder_labels import TEST, TRAIN, VALIDATION, canonical_split
 from sfumato.errors import DataError
 
 UNDIVIDED = ("all", "none")
-"""Words for `split` that use every image."""
+"""Values of `split` that use every image."""
 
-USES = {TRAIN: "are learned", VALIDATION: "are for validation", TEST: "are kept for sfumato eval"}
+SPLIT_USES = {TRAIN: "are used for training", VALIDATION: "are for validation", TEST: "are kept for sfumato eval"}
 
 
 class Division(NamedTuple):
-    """The places of images among all those of a source.
+    """Indices of the images of each split.
 
     Attributes:
-        learned: Those to learn.
-        others: Those of the other splits that have a use, by "validation" and "test".
-        notices: What was decided.
+        learned: Indices of the training images.
+        others: Indices of the validation and test images, with the keys "validation" and "test".
+        notices: Notices about the splits.
     """
 
     learned: list[int]
@@ -30,17 +30,17 @@ class Division(NamedTuple):
     notices: tuple[Notice, ...] = ()
 
 
-def divided(title: str, splits: Sequence[str | None], wanted: str) -> Division:
-    """Divides images by their splits.
+def select_split(title: str, splits: Sequence[str | None], wanted: str) -> Division:
+    """Selects images by their splits.
 
     Args:
-        title: Of the source, for messages.
-        splits: Of each image; None where it is in none.
-        wanted: "auto" learns the training images, and validates by those for validation; "all" and "none" learn every
-            image; any other text learns the images of that split alone.
+        title: Name of the source for messages.
+        splits: Split of each image; None if it has none.
+        wanted: "auto" uses the training images, and the validation images for validation; "all" and "none" use every
+            image for training; any other text is the name of the split to train on.
 
     Raises:
-        DataError: There is no such split, or none for training.
+        DataError: The split does not exist, or there are no training images.
     """
     counts = Counter(split for split in splits if split is not None)
     if wanted in UNDIVIDED or (wanted == "auto" and not counts):
@@ -51,13 +51,15 @@ def divided(title: str, splits: Sequence[str | None], wanted: str) -> Division:
         problem = f"{title} has the splits {known}, but none for training"
         raise DataError(problem, "Choose one with --split NAME, or all with --split all.")
     if wanted != "auto" and wanted not in counts:
-        raise DataError(f"{title} has no split {wanted!r}, but: {known}", "Choose another --split, or --split all.")
+        raise DataError(
+            f"{title} has no split {wanted!r}; its splits are: {known}", "Choose another --split, or --split all."
+        )
     if wanted != "auto":
         return Division(_places(splits, wanted), {})
     others = {name: _places(splits, name) for name in (VALIDATION, TEST) if name in counts}
-    uses = [f"{count:,} in {name} {USES.get(name, 'are not used')}" for name, count in counts.items()]
-    if beside := len(splits) - counts.total():
-        uses.append(f"{beside:,} in none of them are not used")
+    uses = [f"{count:,} in {name} {SPLIT_USES.get(name, 'are not used')}" for name, count in counts.items()]
+    if unsplit := len(splits) - counts.total():
+        uses.append(f"{unsplit:,} without a split are not used")
     notice = Notice("split", f"Splits: {'; '.join(uses)}.", "--split NAME|all|none")
     return Division(_places(splits, TRAIN), others, (notice,))
 

@@ -1,1 +1,1 @@
-"""The mathematics: schedules, denoisers, parametrizations, losses, guidance, analytic denoisers."""
+"""Mathematics of diffusion: noise schedules, denoisers, parametrizations, losses, guidance, analytic denoisers."""

@@ -1,6 +1,6 @@
-"""Four ways to say the same of x_t: the data, the noise, the velocity or flow behind it, and the score.
+"""Conversions between predictions: data, noise, velocity, flow and score.
 
-Each is tied to x_t = alpha x_0 + sigma noise by one linear relation, whose coefficients are finite everywhere:
+Each quantity q satisfies a linear relation with x_t = alpha x_0 + sigma noise, whose coefficients are always finite:
 
     noisy * x_t + data * x_0 + quantity * q = 0
 """
@@ -18,7 +18,7 @@ Quantity = Literal["data", "noise", "velocity", "flow", "score"]
 
 
 class Relation(NamedTuple):
-    """The weights of x_t, x_0 and the quantity, whose weighted sum is 0."""
+    """Coefficients of x_t, x_0 and the quantity in a sum that is 0."""
 
     noisy: Times
     data: Times
@@ -36,12 +36,12 @@ def _noise(alpha: Times, sigma: Times) -> Relation:
 
 
 def _velocity(alpha: Times, sigma: Times) -> Relation:
-    """v = alpha noise - sigma x_0, times sigma. Progressive distillation (arXiv 2202.00512), appendix D."""
+    """v = alpha noise - sigma x_0, multiplied by sigma. Progressive distillation (arXiv 2202.00512), appendix D."""
     return Relation(alpha, -(alpha**2 + sigma**2), -sigma)
 
 
 def _flow(alpha: Times, sigma: Times) -> Relation:
-    """q = noise - x_0, times sigma. Rectified flow (arXiv 2209.03003), eq. 1."""
+    """q = noise - x_0, multiplied by sigma. Rectified flow (arXiv 2209.03003), eq. 1."""
     return Relation(torch.ones_like(alpha), -(alpha + sigma), -sigma)
 
 
@@ -60,18 +60,15 @@ RELATIONS: dict[Quantity, Callable[[Times, Times], Relation]] = {
 
 
 def convert(value: Images, x_t: Images, t: Times, schedule: Schedule, source: Quantity, target: Quantity) -> Images:
-    """One quantity as another.
+    """Converts one quantity to another.
 
     Args:
-        value: the quantity `source` of x_t, (n, C, H, W).
-        x_t: the noisy images, (n, C, H, W).
-        t: their times, shape () or (n,), in (0, 1].
-        schedule: signal and noise over time.
-        source: what `value` is.
-        target: what is wanted.
-
-    Returns:
-        (n, C, H, W). Not finite where x_t has no signal and the source does not tell the data.
+        value: (n, C, H, W) value of the quantity `source`.
+        x_t: (n, C, H, W) noisy images.
+        t: () or (n,) times of the images, in (0, 1].
+        schedule: noise schedule.
+        source: quantity of `value`.
+        target: quantity to compute.
 
     Raises:
         ConfigError: an unknown quantity.
@@ -86,5 +83,5 @@ def convert(value: Images, x_t: Images, t: Times, schedule: Schedule, source: Qu
 
 
 def noise_in(x_t: Images, x0_hat: Images, alpha: Times, sigma: Times) -> Images:
-    """The noise that an estimate of the data implies: (x_t - alpha x0_hat) / sigma."""
+    """The noise for an estimate of the data: (x_t - alpha x0_hat) / sigma."""
     return (x_t - over(alpha, x_t) * x0_hat) / over(sigma, x_t)

@@ -1,34 +1,36 @@
-"""E[x_0 | x_t]: what every sampler asks and every network learns.
+"""Denoisers, which estimate E[x_0 | x_t], and parametrizations.
 
-A network F becomes a denoiser through a parametrization, four coefficients of time and nothing more (EDM, arXiv
-2206.00364, eq. 7):
+A parametrization is four coefficients that turn a network F into a denoiser (EDM, arXiv 2206.00364, eq. 7):
 
     x0_hat = c_skip(t) x_t + c_out(t) F(c_in(t) x_t, c_noise(t))
 """
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from copy import copy
 from typing import NamedTuple
 
 import torch
-from torch import nn
+from jaxtyping import Float32
+from torch import Tensor, nn
 
 from sfumato.data.conditions import Category, Column
 from sfumato.diffusion.schedules import Schedule
 from sfumato.errors import ConfigError
 from sfumato.utils.depth import EIGHT_BITS, Depth
-from sfumato.utils.shapes import Images, Labels, Times, for_each, over
+from sfumato.utils.registry import Registry
+from sfumato.utils.shapes import AugmentationLabels, Images, Labels, Times, for_each, over
 
 
 class Denoiser(nn.Module, ABC):
-    """The best guess at the clean image, E[x_0 | x_t], under a schedule.
+    """Base class of denoisers: the expected clean image E[x_0 | x_t] under a noise schedule.
 
     Attributes:
-        schedule: signal and noise over time.
+        schedule: noise schedule.
         image_shape: (C, H, W) of one image.
-        label_names: the classes that it knows, in the order of their indices; empty if it knows none.
-        columns: the conditions that it knows instead, in the order of a row; empty if it knows classes or nothing.
-        label_column: what the classes are classes of.
+        label_names: names of the classes in the order of their indices; empty for a model without classes.
+        columns: columns of conditions in the order of a row; empty for a model with classes or without conditions.
+        label_column: name of the column of the classes.
     """
 
     def __init__(
@@ -48,21 +50,35 @@ class Denoiser(nn.Module, ABC):
 
     @property
     def known_columns(self) -> tuple[Column, ...]:
-        """All that it can be told of an image: its columns, the only one being that of its classes if it has such."""
+        """The columns of conditions; for a model with classes, the column of the classes."""
         return (Category(self.label_column, self.label_names),) if self.label_names else self.columns
 
     @property
     def is_conditional(self) -> bool:
-        """Whether it can be told anything."""
+        """Whether the model has classes or columns."""
         return bool(self.known_columns)
+
+    @property
+    def device(self) -> torch.device:
+        """Device of the parameters, otherwise of the buffers, otherwise the CPU."""
+        return next((tensor.device for tensor in (*self.parameters(), *self.buffers())), torch.device("cpu"))
 
     @abstractmethod
     def forward(self, x_t: Images, t: Times, labels: Labels | None = None) -> Images:
-        """E[x_0 | x_t], of all images where `labels` is None or says nothing, else of those that are so labelled."""
+        """Estimates E[x_0 | x_t].
+
+        Args:
+            x_t: (n, C, H, W) noisy images.
+            t: () or (n,) times in [0, 1], float64.
+            labels: (n,) class indices (-1: none) or (n, k) rows of conditions (NaN: unknown); None: unconditional.
+
+        Returns:
+            (n, C, H, W) estimates of the clean images.
+        """
 
 
 class Preconditioning(NamedTuple):
-    """A parametrization at some times; each of shape () or (n,), float64."""
+    """Coefficients c_skip, c_out, c_in and c_noise of a parametrization at some times; each () or (n,), float64."""
 
     skip: Times
     out: Times
@@ -74,13 +90,13 @@ Parametrization = Callable[[Schedule, Times], Preconditioning]
 
 
 def predict_noise(schedule: Schedule, t: Times) -> Preconditioning:
-    """F estimates the noise: x0_hat = (x_t - sigma F) / alpha. DDPM eq. 15; formula 10 of the article."""
+    """F predicts the noise: x0_hat = (x_t - sigma F) / alpha. DDPM eq. 15."""
     alpha, sigma = schedule.alpha(t), schedule.sigma(t)
     return Preconditioning(1 / alpha, -sigma / alpha, _to_unit_variance(alpha, sigma), schedule.network_time(t))
 
 
 def predict_data(schedule: Schedule, t: Times) -> Preconditioning:
-    """F estimates the image: x0_hat = F. Progressive distillation (arXiv 2202.00512), section 4."""
+    """F predicts the clean image: x0_hat = F. Progressive distillation (arXiv 2202.00512), section 4."""
     alpha, sigma = schedule.alpha(t), schedule.sigma(t)
     return Preconditioning(
         torch.zeros_like(t), torch.ones_like(t), _to_unit_variance(alpha, sigma), schedule.network_time(t)
@@ -88,7 +104,7 @@ def predict_data(schedule: Schedule, t: Times) -> Preconditioning:
 
 
 def predict_velocity(schedule: Schedule, t: Times) -> Preconditioning:
-    """F estimates v = alpha noise - sigma x_0, of x_t scaled to alpha^2 + sigma^2 = 1 where that does not hold.
+    """F predicts v = alpha noise - sigma x_0, with alpha and sigma scaled to alpha^2 + sigma^2 = 1.
 
     Progressive distillation (arXiv 2202.00512), section 4; TrigFlow (2410.11081), section 3.
     """
@@ -100,72 +116,105 @@ def predict_velocity(schedule: Schedule, t: Times) -> Preconditioning:
 
 
 def predict_flow(schedule: Schedule, t: Times) -> Preconditioning:
-    """F estimates noise - x_0, the direction of rectified flow (arXiv 2209.03003), whatever the schedule."""
+    """F predicts noise - x_0, the velocity of rectified flow (arXiv 2209.03003), for any schedule."""
     alpha, sigma = schedule.alpha(t), schedule.sigma(t)
     total = alpha + sigma
     return Preconditioning(1 / total, -sigma / total, 1 / total, schedule.network_time(t))
 
 
 DATA_DEVIATION = 0.5
-"""EDM's sigma_data: the standard deviation that images in [-1, 1] have."""
+"""EDM's sigma_data: standard deviation of images in [-1, 1]."""
 
-MOST_LOGSNR = 40.0
-"""Where EDM's c_noise stops, so that it is finite even without signal."""
+MAX_LOGSNR = 40.0
+"""Limit of the absolute log-SNR in c_noise, which keeps it finite."""
 
 
 def predict_edm(schedule: Schedule, t: Times) -> Preconditioning:
-    """F has unit variance at input and target (EDM, table 1), here for any alpha; c_noise = log(sigma / alpha) / 4."""
+    """Input and target of F have unit variance (EDM, table 1), for any alpha; c_noise = log(sigma / alpha) / 4."""
     alpha, sigma = schedule.alpha(t), schedule.sigma(t)
     power = (alpha * DATA_DEVIATION) ** 2 + sigma**2
-    told = -schedule.logsnr(t).clamp(-MOST_LOGSNR, MOST_LOGSNR) / 8
-    return Preconditioning(
-        alpha * DATA_DEVIATION**2 / power, sigma * DATA_DEVIATION / power.sqrt(), power.rsqrt(), told
-    )
+    out = sigma * DATA_DEVIATION / power.sqrt()
+    return Preconditioning(alpha * DATA_DEVIATION**2 / power, out, power.rsqrt(), log_noise_time(schedule, t))
 
 
 def _to_unit_variance(alpha: Times, sigma: Times) -> Times:
-    """1 where the variance is preserved; elsewhere what makes x_t as large as there."""
+    """1 / sqrt(alpha^2 + sigma^2), which is 1 for variance-preserving schedules."""
     return (alpha**2 + sigma**2).rsqrt()
 
 
-PARAMETRIZATIONS: dict[str, Parametrization] = {
-    "noise": predict_noise,
-    "data": predict_data,
-    "velocity": predict_velocity,
-    "flow": predict_flow,
-    "edm": predict_edm,
-}
+PARAMETRIZATIONS: Registry[Parametrization] = Registry(
+    "parametrization",
+    ConfigError,
+    {
+        "noise": predict_noise,
+        "data": predict_data,
+        "velocity": predict_velocity,
+        "flow": predict_flow,
+        "edm": predict_edm,
+    },
+)
+
+
+def step_time(schedule: Schedule, t: Times) -> Times:
+    """1000 t: the timestep 1 to 1000 of DDPM's schedule."""
+    del schedule
+    return 1000 * t
+
+
+def log_noise_time(schedule: Schedule, t: Times) -> Times:
+    """EDM's c_noise, log(sigma / alpha) / 4 (table 1)."""
+    return -schedule.logsnr(t).clamp(-MAX_LOGSNR, MAX_LOGSNR) / 8
+
+
+TIME_INPUTS: Registry[Callable[[Schedule, Times], Times]] = Registry(
+    "time input", ConfigError, {"step": step_time, "log-noise": log_noise_time}
+)
+"""Time scales of custom networks."""
+
+
+def with_time_input(parametrization: Parametrization, name: str) -> Parametrization:
+    """The parametrization with c_noise on a scale of `TIME_INPUTS`, for any schedule.
+
+    Raises:
+        ConfigError: an unknown name; lists the valid ones.
+    """
+    time_input = TIME_INPUTS.parse(name)
+
+    def preconditioning(schedule: Schedule, t: Times) -> Preconditioning:
+        return parametrization(schedule, t)._replace(noise=time_input(schedule, t))
+
+    return preconditioning
 
 
 def check_parametrization(schedule: Schedule, parametrization: str) -> None:
-    """Raises `ConfigError` if the parametrization is unknown, or says nothing of the image at t = 1."""
-    if parametrization not in PARAMETRIZATIONS:
-        raise ConfigError(
-            f"the parametrization {parametrization!r} is unknown", f"Choose among: {', '.join(PARAMETRIZATIONS)}."
-        )
+    """Raises `ConfigError` if the parametrization is unknown, or does not determine the image at t = 1."""
+    PARAMETRIZATIONS.parse(parametrization)
     one = torch.ones((), dtype=torch.float64)
-    seeing = [name for name, known in PARAMETRIZATIONS.items() if known(schedule, one).out.isfinite()]
-    if parametrization not in seeing:
+    valid = [name for name, known in PARAMETRIZATIONS.items() if known(schedule, one).out.isfinite()]
+    if parametrization not in valid:
         raise ConfigError(
-            f"a network that predicts {parametrization!r} says nothing of the image at the end of this schedule, "
-            "where no signal is left",
-            f"Choose among: {', '.join(seeing)}.",
+            f"the parametrization {parametrization!r} cannot be used with this schedule, which has zero SNR at the "
+            "last timestep",
+            f"Choose among: {', '.join(valid)}.",
         )
 
 
 class PreconditionedDenoiser(Denoiser):
-    """A network, seen through a parametrization.
+    """A denoiser made of a network and a parametrization.
+
+    Attributes:
+        is_custom: whether the network is from outside the package.
 
     Args:
-        network: called with (images (n, C, H, W), times (n,) float32, labels (n,) or (n, k) or None), and in training
-            with augmentation also with what it is told of that (n, a); gives (n, C, H, W).
-        schedule: signal and noise over time.
-        parametrization: what the network's output means.
-        image_shape: (C, H, W).
-        label_names: the classes that the network was made for.
-        columns: the conditions that it was made for instead.
-        label_column: what the classes are classes of.
-        depth: how the pixels of the images that it learned from are written, and those of its samples should be.
+        network: called with images (n, C, H, W), times (n,) float32, and labels (n,), (n, k) or None; in training with
+            augmentation also with its description (n, a). Returns (n, C, H, W).
+        schedule: noise schedule.
+        parametrization: prediction target of the network.
+        image_shape: (C, H, W) of one image.
+        label_names: names of the classes.
+        columns: columns of conditions, instead of classes.
+        label_column: name of the column of the classes.
+        depth: pixel type of the training images and the samples.
     """
 
     def __init__(
@@ -181,6 +230,7 @@ class PreconditionedDenoiser(Denoiser):
     ) -> None:
         super().__init__(schedule, image_shape, label_names, columns, label_column)
         self.depth = depth
+        self.is_custom = False
         self.network = network
         self.parametrization = parametrization
 
@@ -190,29 +240,56 @@ class PreconditionedDenoiser(Denoiser):
         output: Images = self.network(over(c.input, x_t) * x_t, for_each(c.noise, x_t), labels)
         return over(c.skip, x_t) * x_t + over(c.out, x_t) * output.to(x_t.dtype)
 
+    def example_inputs(self) -> tuple[Images, Float32[Tensor, " one"], Labels | None]:
+        """Example arguments of the network: one image, on the device of the network."""
+        with self.device:
+            image, time = torch.zeros(1, *self.image_shape), torch.zeros(1)
+            if self.columns:
+                return image, time, torch.zeros(1, len(self.columns))
+            return image, time, torch.zeros(1, dtype=torch.int64) if self.label_names else None
+
+    def with_augmentation(self, augmentation: AugmentationLabels) -> "PreconditionedDenoiser":
+        """A copy whose network also receives the description of the augmentation, (n, a)."""
+        twin = copy(self)
+        twin._modules = {"network": _Augmented(self.network, augmentation)}
+        return twin
+
     def target(self, x_0: Images, noise: Images, t: Times) -> Images:
-        """What F should have said: (x_0 - c_skip x_t) / c_out with x_t = alpha x_0 + sigma noise put in."""
+        """Training target of the network: (x_0 - c_skip x_t) / c_out with x_t = alpha x_0 + sigma noise."""
         of_data, of_noise = self.target_factors(t)
         return over(of_data, x_0) * x_0 + over(of_noise, x_0) * noise
 
     def target_factors(self, t: Times) -> tuple[Times, Times]:
-        """How much of x_0 and how much of the noise is in what F should have said.
+        """Coefficients of x_0 and of the noise in the training target.
 
-        Taken together in float64, so that F = noise is met exactly for DDPM.
+        Computed in float64, so that the target is exactly the noise for DDPM.
         """
         c = self.parametrization(self.schedule, t)
         of_data = (1 - c.skip * self.schedule.alpha(t)) / c.out
         return of_data, -c.skip * self.schedule.sigma(t) / c.out
 
 
-class Rescheduled(Denoiser):
-    """A denoiser as it answers under another schedule: the same estimate at the same log-SNR, of a rescaled x_t.
+class _Augmented(nn.Module):
+    """A network that receives the description of the augmentation of a batch as a further argument."""
 
-    So any model is sampled along any path (EDM, section 3 and appendix C), or guides a model of another schedule.
+    def __init__(self, network: nn.Module, augmentation: AugmentationLabels) -> None:
+        super().__init__()
+        self.network, self.augmentation = network, augmentation
+
+    def forward(self, x: Images, times: Float32[Tensor, " n"], labels: Labels | None) -> Images:
+        output: Images = self.network(x, times, labels, self.augmentation)
+        return output
+
+
+class Rescheduled(Denoiser):
+    """A denoiser under another noise schedule: evaluates the inner denoiser at the same log-SNR with a rescaled x_t.
+
+    With it a model can be sampled along another path (EDM, section 3 and appendix C), or guide a model with another
+    schedule.
 
     Args:
-        inner: the denoiser.
-        schedule: the one to see it under.
+        inner: denoiser to wrap.
+        schedule: new noise schedule.
     """
 
     def __init__(self, inner: Denoiser, schedule: Schedule) -> None:
@@ -220,7 +297,7 @@ class Rescheduled(Denoiser):
         self.inner = inner
 
     def forward(self, x_t: Images, t: Times, labels: Labels | None = None) -> Images:
-        """E[x_0 | x_t], asked at the inner schedule's time of the same log-SNR, or its earliest."""
+        """E[x_0 | x_t], evaluated at the time of the inner schedule with the same log-SNR, at least its `earliest`."""
         own = self.inner.schedule
         inner_t = own.time_at(self.schedule.logsnr(t)).clamp(min=own.earliest)
         scale = _size(own, inner_t) / _size(self.schedule, t)

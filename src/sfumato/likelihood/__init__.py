@@ -1,10 +1,10 @@
-"""How probable a model holds images to be, in bits per dimension: two ways, of which the lower number is the better.
+"""Likelihoods in bits per dimension, by two methods that both give upper bounds on average; lower is better.
 
-`variational_bound` is never below the truth on average, and says where the bits go. `flow_likelihood` follows the
-probability-flow ODE, whose density is exact to its tolerances, in fewer evaluations.
+`variational_bound` is DDPM's bound, with its terms. `flow_likelihood` integrates the probability-flow ODE to a
+tolerance, with fewer evaluations.
 
-Both ask the denoiser as it is. What a sampler does to its estimates, such as clipping, is asked for by a wrapper
-(`guidance.Clipped(model)`). A guided denoiser has no density: its numbers mean nothing.
+Both use the denoiser without clipping; wrap it in `guidance.Clipped` for the likelihood of a sampler that clips. A
+guided denoiser has no density, so that its results have no meaning.
 """
 
 from sfumato.likelihood.bound import VariationalBound, variational_bound

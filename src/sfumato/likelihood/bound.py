@@ -1,8 +1,8 @@
-"""DDPM's variational bound on the negative log-likelihood, over any time grid. DDPM (arXiv 2006.11239), eq. 5:
+"""DDPM's variational bound on the negative log-likelihood, for any timesteps. DDPM (arXiv 2006.11239), eq. 5:
 
     KL(q(x_T | x_0) || p(x_T)) + sum over steps of KL(q(x_s | x_t, x_0) || p(x_s | x_t)) - log p(x_0 | x_t),
 
-where the sum is over the steps from t to s that end before the data, and the last one, which ends there, is decoded.
+with the sum over the steps from t to s > 0; the last step, to s = 0, is the decoder.
 """
 
 import math
@@ -20,7 +20,7 @@ from sfumato.diffusion.denoiser import Denoiser
 from sfumato.diffusion.schedules import Schedule
 from sfumato.errors import ConfigError
 from sfumato.likelihood.batches import measured
-from sfumato.likelihood.pixels import check_depth, log_probability
+from sfumato.likelihood.discrete_pixels import check_depth, log_probability
 from sfumato.sampling.sampler import ImageNoise
 from sfumato.sampling.timesteps import LogSNR, Timesteps, Uniform
 from sfumato.utils.shapes import Images, Labels, Times
@@ -30,13 +30,13 @@ Variance = Literal["small", "large"]
 
 @dataclass(frozen=True)
 class VariationalBound:
-    """The bound of each image and its parts, all in bits per dimension.
+    """The variational bound of each image and its terms, in bits per dimension.
 
     Attributes:
-        timesteps: the times of the grid, falling from t = 1 to 0.
-        prior: KL(q(x_T | x_0) || p(x_T)), (n,).
-        terms: (n, steps); column i is the step from stops[i] to stops[i + 1]. The last one is the decoder,
-            -log p(x_0 | x_t), all others are KL(q(x_s | x_t, x_0) || p(x_s | x_t)).
+        timesteps: (steps + 1,) decreasing times from 1 to 0.
+        prior: (n,) KL(q(x_T | x_0) || p(x_T)).
+        terms: (n, steps); column i is the step from timesteps[i] to timesteps[i + 1]:
+            KL(q(x_s | x_t, x_0) || p(x_s | x_t)), and -log p(x_0 | x_t), the decoder, in the last column.
     """
 
     timesteps: Timesteps
@@ -45,7 +45,7 @@ class VariationalBound:
 
     @property
     def total(self) -> Float64[Tensor, " n"]:
-        """The bound: at least -log2 p(x_0) per dimension, on average over the noise."""
+        """(n,) the bound: at least -log2 p(x_0) per dimension, on average over the noise."""
         return self.prior + self.terms.sum(1)
 
 
@@ -60,30 +60,30 @@ def variational_bound(
     batch: int = 64,
     on_step: Callable[[int], None] | None = None,
 ) -> VariationalBound:
-    """The bound of the model that `solvers.Ancestral(variance)` draws from along `timesteps`, ended by DDPM's decoder.
+    """The variational bound of the sampler `solvers.DDPM(variance)` with these timesteps and DDPM's decoder.
 
-    Each step is measured at one x_t ~ q(x_t | x_0), so that a bound over N steps costs N evaluations an image.
+    Each step is estimated with one x_t ~ q(x_t | x_0), so that N steps need N network evaluations per image.
 
     Args:
-        denoiser: the model, not guided; wrap it in `guidance.Clipped` to measure what a sampler that clips draws from.
-        images: (n, C, H, W) in [-1, 1], of the 256 levels of 8-bit images.
-        labels: (n,) classes or (n, k) rows of the images; None: of no class in particular.
-        timesteps: falling times that end at 0, as a grid of `grids` makes them; None: all steps of a discrete schedule,
-            1000 strides in log-SNR for any other.
-        variance: that of p(x_s | x_t), as in `solvers.Ancestral`.
-        seed: the noise of image i is a function of (seed, i) alone, whatever the batch.
-        batch: images at a time.
-        on_step: told after every step how many images took it; for progress bars.
+        denoiser: model without guidance; wrap it in `guidance.Clipped` for a sampler that clips.
+        images: (n, C, H, W) in [-1, 1], with the 256 values of 8-bit images.
+        labels: (n,) class indices or (n, k) rows of conditions of the images; None: unconditional.
+        timesteps: decreasing times that end at 0, such as those of `timesteps.Uniform`; None: all timesteps of a
+            discrete schedule, otherwise 1000 equal steps in log-SNR.
+        variance: variance of p(x_s | x_t), as in `solvers.DDPM`.
+        seed: random seed; the noise of image i depends only on (seed, i).
+        batch: batch size.
+        on_step: called after every step with the batch size; for progress bars.
 
     Raises:
-        ConfigError: an unknown variance, stops that are no grid of at least 2 steps, a batch below 1, or labels that
-            are not one an image.
-        DataError: images of another shape than the model's, or not of 256 levels.
+        ConfigError: an unknown variance, invalid timesteps, or a batch size below 1.
+        LabelError: not one label per image, or labels that the model does not have.
+        DataError: images with another shape than the model's, or with other than the 256 values.
     """
     if variance not in ("small", "large"):
         raise ConfigError(f"the variance {variance!r} is unknown", "Choose small or large.")
     timesteps = _default_times(denoiser.schedule) if timesteps is None else timesteps
-    _check_grid(timesteps)
+    _check_timesteps(timesteps)
     check_depth(images)
     measure = partial(_nats, timesteps=timesteps, variance=variance, on_step=on_step or (lambda _: None))
     bits = measured(measure, denoiser, images, labels, seed, batch) / math.log(2)
@@ -99,7 +99,7 @@ def _nats(
     variance: Variance,
     on_step: Callable[[int], None],
 ) -> Float64[Tensor, "n terms"]:
-    """The prior, each step and the decoder, in nats per dimension."""
+    """(n, 1 + steps): the prior and all terms, in nats per dimension."""
     schedule = denoiser.schedule
     terms = [_mean(x_0.square()) * schedule.logsnr(timesteps[0]).exp() / 2]
     for t, s in pairwise(timesteps):
@@ -118,12 +118,13 @@ def _step_divergence(
 ) -> Float64[Tensor, " n"]:
     """KL(q(x_s | x_t, x_0) || p(x_s | x_t)) per dimension, from the mean squared error of x0_hat.
 
-    The means differ by alpha_s (1 - SNR_t / SNR_s) (x_0 - x0_hat), and q's variance is sigma_s^2 (1 - SNR_t / SNR_s),
-    that of "small"; "large" has sigma_t^2 (1 - SNR_t / SNR_s). With the ratio r of q's variance to p's,
+    The difference of the means is alpha_s (1 - SNR_t / SNR_s) (x_0 - x0_hat). The variance of q, and of p for "small",
+    is sigma_s^2 (1 - SNR_t / SNR_s); for "large", that of p is sigma_t^2 (1 - SNR_t / SNR_s). With the ratio r of the
+    variance of q to that of p,
 
         KL = (r - 1 - log r + r (SNR_s - SNR_t) error) / 2,
 
-    which for r = 1 is (SNR_s - SNR_t) error / 2, as in VDM (arXiv 2107.00630), eq. 13.
+    which is (SNR_s - SNR_t) error / 2 for r = 1: VDM (arXiv 2107.00630), eq. 13.
     """
     ratio = (schedule.sigma(s) / schedule.sigma(t)) ** 2 if variance == "large" else torch.ones_like(t)
     snr_fall = schedule.logsnr(s).exp() * schedule.snr_lost(s, t)
@@ -131,16 +132,16 @@ def _step_divergence(
 
 
 def _decoder_deviation(schedule: Schedule, t: Times) -> Times:
-    """The standard deviation of p(x_0 | x_t) at the last step, which begins at t.
+    """Standard deviation of p(x_0 | x_t) in the last step, which starts at t.
 
-    The posterior's has none there, and DDPM's code takes that of the step before, whose length is the same: for a
-    discrete schedule and all its steps, sqrt(beta_tilde_2).
+    The posterior variance is 0 there. DDPM's code uses that of the previous step, of the same length: for all timesteps
+    of a discrete schedule, sqrt(beta_tilde_2).
     """
     return schedule.sigma(t) * schedule.snr_lost(t, (2 * t).clamp(max=1)).sqrt()
 
 
 def _mean(values: Images) -> Float64[Tensor, " n"]:
-    """Over each image. The cast comes after the move, since not every device knows float64."""
+    """Mean over each image; cast on the CPU, because not all devices support float64."""
     return values.flatten(1).mean(1).cpu().double()
 
 
@@ -148,10 +149,10 @@ def _default_times(schedule: Schedule) -> Timesteps:
     return LogSNR()(schedule, 1000) if schedule.timesteps is None else Uniform()(schedule, schedule.timesteps)
 
 
-def _check_grid(timesteps: Timesteps) -> None:
-    """Raises `ConfigError` unless the stops fall, from at most 1 to 0, in at least 2 steps."""
+def _check_timesteps(timesteps: Timesteps) -> None:
+    """Raises `ConfigError` unless the timesteps decrease from at most 1 to 0 in at least 2 steps."""
     if not (len(timesteps) >= 3 and timesteps[0] <= 1 and timesteps[-1] == 0 and bool((timesteps.diff() < 0).all())):
         raise ConfigError(
-            f"the {len(timesteps)} stops given are no way from noise to data",
-            "Give falling times from 1 to 0 with at least 2 steps, such as grids.Uniform()(schedule, 100).",
+            f"the {len(timesteps)} timesteps do not decrease from noise to data",
+            "Give decreasing times from 1 to 0 with at least 2 steps, such as timesteps.Uniform()(schedule, 100).",
         )

@@ -1,9 +1,9 @@
-"""The density of the probability-flow ODE, by the instantaneous change of variables.
+"""Likelihood by the probability-flow ODE and the instantaneous change of variables.
 
-Papers: Score SDE (arXiv 2011.13456), section 4.3 and appendix D.2; FFJORD (1810.01367), whose estimator of the
-divergence is Hutchinson's.
+Papers: Score SDE (arXiv 2011.13456), section 4.3 and appendix D.2; FFJORD (1810.01367), with Hutchinson's estimator of
+the divergence.
 
-Along dz/da = f(z), log p(z) changes by -div f. So log p at the data is log p at the noise plus the integral of div f.
+Along dz/da = f(z), log p(z) changes by -div f: log p of the data is log p of the noise plus the integral of div f.
 """
 
 import math
@@ -17,14 +17,14 @@ from sfumato.diffusion.denoiser import Denoiser
 from sfumato.diffusion.gaussian import Gaussian
 from sfumato.errors import ConfigError
 from sfumato.likelihood.batches import measured
-from sfumato.likelihood.pixels import BITS_OF_BIN, check_depth, dequantized
+from sfumato.likelihood.discrete_pixels import BITS_OF_BIN, check_depth, dequantized
 from sfumato.sampling.ode import check_tolerances, integrate
 from sfumato.sampling.sampler import ImageNoise
 from sfumato.sampling.solvers.adaptive import angle, flow
 from sfumato.utils.shapes import Images, Labels
 
 State = Float[Tensor, "n 2 c h w"]
-"""The images z, and what each of their pixels has gained for the log density."""
+"""Images z, and the change of the log density by pixel."""
 
 
 def log_density(
@@ -38,28 +38,32 @@ def log_density(
     batch: int = 64,
     on_batch: Callable[[int], None] | None = None,
 ) -> Float64[Tensor, " n"]:
-    """The log density, in nats, of real-valued images under the model.
+    """Log density of real-valued images under the model, in nats.
 
-    The path ends at the schedule's `earliest` time, beyond which no network was trained. So the density is that of
-    x_0 plus noise of the standard deviation sigma / alpha there (0.01 for "linear", 0.002 for "edm"), which is a
-    density too, and on average below the data's own by an amount of the order of the noise's variance squared.
+    The integration ends at the schedule's `earliest` time. The result is therefore the log density of x_0 plus noise
+    with standard deviation sigma / alpha at this time (0.01 for "linear", 0.002 for "edm"). On average it is below that
+    of the data, by an amount of the order of the squared variance of the noise.
 
     Args:
-        denoiser: the model, not guided.
-        images: (n, C, H, W) in the scale of the data, float32 or float64, in which all is computed.
-        labels: (n,) classes or (n, k) rows of the images; None: of no class in particular.
-        probes: how many random directions estimate the divergence. The estimate of the log density is unbiased with
-            any number; more cost more backward passes, and lower its variance.
-        tolerance: relative and absolute, in a step and for each pixel, of the integrator. The images of a batch share
-            their steps, so within the tolerance they depend on each other.
-        seed: the directions of image i are a function of (seed, i) alone, and the same all along its path.
-        batch: images at a time.
-        on_batch: told after every batch how many images it had.
+        denoiser: model without guidance.
+        images: (n, C, H, W) in the scale of the data, float32 or float64; computed in this dtype.
+        labels: (n,) class indices or (n, k) rows of conditions of the images; None: unconditional.
+        probes: number of random directions of the divergence estimator. The estimate of the log density is unbiased for
+            any number; each further one costs a backward pass per evaluation and lowers the variance.
+        tolerance: relative and absolute tolerance per step and pixel. The images of a batch share their steps, so that
+            within the tolerance results depend on the batch.
+        seed: random seed; the directions of image i depend only on (seed, i), and are constant along the path.
+        batch: batch size.
+        on_batch: called after every batch with its size.
+
+    Returns:
+        (n,) float64 log densities.
 
     Raises:
-        ConfigError: fewer than 1 probe, a batch below 1, or labels that are not one an image.
-        DataError: images of another shape than the model's.
-        SamplingError: a tolerance that is not positive, or cannot be met.
+        ConfigError: fewer than 1 probe, or a batch size below 1.
+        LabelError: not one label per image, or labels that the model does not have.
+        DataError: images with another shape than the model's.
+        SamplingError: a tolerance that is not positive or cannot be reached.
     """
     return _densities(lambda x_0, _: x_0, denoiser, images, labels, probes, tolerance, seed, batch, on_batch)
 
@@ -75,23 +79,26 @@ def flow_likelihood(
     batch: int = 64,
     on_batch: Callable[[int], None] | None = None,
 ) -> Float64[Tensor, " n"]:
-    """Bits per dimension of 8-bit images, by uniform dequantisation: at least -log2 of their probability, on average.
+    """Bits per dimension of 8-bit images, by uniform dequantization: on average at least -log2 of their probability.
 
-    Each image is moved to a random place in its bin, as wide as the levels are apart and centred on them, and has there
-    the density of `log_density`, whose arguments and errors these are.
+    Adds uniform noise of the width of a level to the images, and computes the `log_density`, with its arguments and
+    errors.
 
     Args:
-        denoiser: the model, not guided.
-        images: (n, C, H, W) in [-1, 1], of the 256 levels of 8-bit images.
-        labels: (n,) classes or (n, k) rows of the images; None: of no class in particular.
-        probes: how many random directions estimate the divergence.
-        tolerance: of the integrator.
-        seed: place and directions of image i are functions of (seed, i) alone.
-        batch: images at a time.
-        on_batch: told after every batch how many images it had.
+        denoiser: model without guidance.
+        images: (n, C, H, W) in [-1, 1], with the 256 values of 8-bit images.
+        labels: (n,) class indices or (n, k) rows of conditions of the images; None: unconditional.
+        probes: number of random directions of the divergence estimator.
+        tolerance: tolerance of the integrator.
+        seed: random seed; the noise and directions of image i depend only on (seed, i).
+        batch: batch size.
+        on_batch: called after every batch with its size.
+
+    Returns:
+        (n,) float64 bits per dimension.
 
     Raises:
-        DataError: also images that are not of 256 levels.
+        DataError: images with other than the 256 values, or as for `log_density`.
     """
     check_depth(images)
     nats = _densities(_moved, denoiser, images, labels, probes, tolerance, seed, batch, on_batch)
@@ -113,32 +120,33 @@ def _densities(
     batch: int,
     on_batch: Callable[[int], None] | None,
 ) -> Float64[Tensor, " n"]:
-    """The log density where `place` puts each image; what it draws is independent of the directions drawn after it."""
+    """Log density of the images after `place`, whose random numbers are independent of the directions."""
     if probes < 1:
-        raise ConfigError(f"{probes} probes of the divergence were asked", "Choose at least 1.")
+        raise ConfigError(f"the number of probes is {probes}", "Choose at least 1.")
     check_tolerances(tolerance, tolerance)
 
-    def measure(settled: Denoiser, x_0: Images, noise: ImageNoise) -> Float64[Tensor, " n"]:
+    def measure(labelled: Denoiser, x_0: Images, noise: ImageNoise) -> Float64[Tensor, " n"]:
         x = place(x_0, noise)
-        found = _along_the_flow(settled, x, [_direction(noise, x) for _ in range(probes)], tolerance)
+        densities = _along_the_flow(labelled, x, [_direction(noise, x) for _ in range(probes)], tolerance)
         if on_batch is not None:
             on_batch(len(x))
-        return found
+        return densities
 
     return measured(measure, denoiser, images, labels, seed, batch)
 
 
 def _direction(noise: ImageNoise, x: Images) -> Images:
-    """1 or -1 in each pixel, equally likely (Rademacher), of the dtype of x."""
+    """1 or -1 in each pixel with equal probability (Rademacher), with the dtype of x."""
     return torch.where(noise() < 0, -1.0, 1.0).to(x.dtype)
 
 
 def _along_the_flow(
     denoiser: Denoiser, x_0: Images, directions: Sequence[Images], tolerance: float
 ) -> Float64[Tensor, " n"]:
-    """Log density of x_0: that of its noise, and what the path to it gains.
+    """Log density of x_0: that of the noise plus the change along the path.
 
-    At the angle a, z = cos(a) x_0 + sin(a) noise; x_0 is put at cos(a) x_0 of the earliest angle, and volume with it.
+    At the angle a, z = cos(a) x_0 + sin(a) noise. The path starts at cos(a) x_0 with the earliest angle a, and the
+    density is corrected for this scale.
     """
     schedule = denoiser.schedule
     earliest, last = (angle(schedule, torch.tensor(t, dtype=torch.float64)) for t in (schedule.earliest, 1.0))
@@ -150,10 +158,10 @@ def _along_the_flow(
 
 
 def _with_gain(denoiser: Denoiser, directions: Sequence[Images]) -> Callable[[float, State], State]:
-    """dz/da, and the divergence of it, pixel by pixel: the mean over directions e of e * (e^T df/dz).
+    """dz/da and its divergence by pixel: the mean over directions e of e * (e^T df/dz).
 
-    Its sum over the pixels is Hutchinson's e^T (df/dz) e. It is kept apart by pixels so that the integrator weighs its
-    error as it does that of the images.
+    The sum over the pixels is Hutchinson's estimator e^T (df/dz) e. It is computed by pixel so that the integrator
+    controls its error like that of the images.
     """
 
     def field(a: float, state: State) -> State:

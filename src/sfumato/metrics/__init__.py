@@ -1,7 +1,11 @@
-"""How good images are, measured on features: distances between distributions, fidelity, coverage, neighbours."""
+"""Metrics of generated images.
+
+Frechet distance (FID), kernel distance (KID), precision, recall, density, coverage, drift and memorization, computed
+on features of images.
+"""
 
 from sfumato.metrics.features import Features, NetworkOutput, features_for
-from sfumato.metrics.frechet import Interval, Limit, frechet_distance, frechet_interval, frechet_limit
+from sfumato.metrics.frechet import FrechetInterval, FrechetLimit, frechet_distance, frechet_interval, frechet_limit
 from sfumato.metrics.kid import KernelDistance, kernel_distance
 from sfumato.metrics.moments import Moments, moments_of
 from sfumato.metrics.neighbours import Neighbours, nearest
@@ -11,9 +15,9 @@ from sfumato.metrics.reference import features_of, reference_moments
 __all__ = [
     "DensityCoverage",
     "Features",
-    "Interval",
+    "FrechetInterval",
+    "FrechetLimit",
     "KernelDistance",
-    "Limit",
     "Moments",
     "Neighbours",
     "NetworkOutput",

@@ -1,4 +1,4 @@
-"""Which classes samples are asked to be of, so that they have them as often as the images do."""
+"""Class labels for samples, in the class proportions of a set of images."""
 
 from __future__ import annotations
 
@@ -7,21 +7,21 @@ import torch
 from sfumato.data import ImageSet
 
 GOLDEN = (5**0.5 - 1) / 2
-"""Its multiples, without their whole parts, fill [0, 1) evenly, however many they are."""
+"""The fractional parts of its multiples are evenly distributed in [0, 1), for any number of multiples."""
 
 
 def classes_as_in(images: ImageSet, count: int) -> list[str]:
-    """A class for each of `count` samples, in the proportions of the images; that of sample i is the same in any count.
+    """Class names for samples, in the class proportions of the images.
 
-    Distances compare whole sets, so that equally many samples of rare and frequent classes would be far from the images
-    however good each sample is.
+    Distances compare whole sets: with equal numbers of rare and frequent classes, even perfect samples would be far
+    from the images. The class of sample i does not depend on `count`.
 
     Args:
-        images: With or without classes; those of no class are left out.
-        count: From 0.
+        images: Images with or without labels. Unlabelled images are ignored.
+        count: Number of samples.
 
     Returns:
-        Names; none where there are no classes.
+        One class name per sample; empty if the images have no classes.
     """
     if not images.label_names or images.labels is None:
         return []

@@ -1,9 +1,10 @@
-"""Do samples have the colours, the contrast and the detail of the data? Differences, each with its sampling error."""
+"""Drift: differences in colour, contrast and detail between samples and data, with their standard errors."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import pairwise
 from math import sqrt
 from statistics import NormalDist
 
@@ -12,29 +13,35 @@ from jaxtyping import Float, Float64
 from torch import Tensor
 
 from sfumato.errors import DataError
-from sfumato.metrics.spectrum import BANDS, band_powers
 
 SURE = 0.01
-"""A drift is significant if sets of one law show one of such a size, in any quantity, less often than this."""
+"""Significance level: probability that sets of one distribution have a significant change in any quantity."""
 
 ROUNDING = 1e-9
-"""A change that is no change."""
+"""Change that is attributed to rounding."""
 
 CHANNELS = {1: ("",), 3: (" in red", " in green", " in blue"), 4: (" in red", " in green", " in blue", " in channel 4")}
-"""What channels are called after "darker"."""
+"""Names of channels in sentences, such as "darker in red"."""
+
+
+BANDS = ("coarse structure", "structure", "detail", "fine detail")
+"""Octaves of spatial frequency: up to 1/16, 1/8, 1/4 and all cycles per pixel. The first has all lower frequencies."""
+
+BAND_EDGES = (0.0, 1 / 16, 1 / 8, 1 / 4, 1.0)
+"""Cycles per pixel."""
 
 
 @dataclass(frozen=True)
 class Appearance:
-    """What is measured of each image of a set. Black is 0 and white 1.
+    """Measured values of each image of a set. Black is 0 and white is 1.
 
     Attributes:
         image_shape: (C, H, W).
-        means: Of each channel.
-        squares: The mean square of each channel.
-        contrast: The standard deviation of the grey image, the mean of the colours.
-        saturation: The mean of the largest less the smallest colour of a pixel (HSV's chroma); only of RGB and RGBA.
-        powers: Of the grey image, its mean power in each band of `spectrum.BANDS`.
+        means: Mean of each channel.
+        squares: Mean square of each channel.
+        contrast: Standard deviation of the grey image, which is the mean of the colours.
+        saturation: Mean over pixels of the largest minus the smallest colour (chroma of HSV); None unless RGB or RGBA.
+        powers: Mean power of the grey image in each band of `BANDS`.
     """
 
     image_shape: tuple[int, int, int]
@@ -50,16 +57,16 @@ class Appearance:
 
 @dataclass(frozen=True)
 class Change:
-    """One quantity of samples beside that of the data.
+    """Change of one quantity from data to samples.
 
     Attributes:
-        quantity: Such as "brightness in blue".
-        samples: Its value.
-        data: Its value.
-        change: Of brightness and saturation, the difference; of all else, the difference as a share of the data's.
-        error: The standard error of `change`, as both sets are finite.
-        significant: Whether chance is unlikely to give it, all quantities considered.
-        words: What samples do, such as "are 4.0 % darker in blue".
+        quantity: Name, such as "brightness in blue".
+        samples: Value of the samples.
+        data: Value of the data.
+        change: Difference for brightness and saturation; for other quantities, difference divided by the data's value.
+        error: Standard error of `change`, from the sampling of both sets.
+        significant: Whether the change is significant, with the level shared by all quantities.
+        words: Description, such as "are 4.0 % darker in blue".
     """
 
     quantity: str
@@ -73,7 +80,7 @@ class Change:
 
 @dataclass(frozen=True)
 class Drift:
-    """How samples differ from the data, as `dataclasses.asdict` makes it JSON: each quantity, and a sentence."""
+    """All changes from data to samples, and a sentence. `dataclasses.asdict` converts it to JSON."""
 
     changes: tuple[Change, ...]
     sentence: str
@@ -81,43 +88,43 @@ class Drift:
 
 @dataclass(frozen=True)
 class _Estimate:
-    """A value of a set, and how much each image moves it (its influence, of mean 0)."""
+    """Value of a set, and the influence of each image on it, with mean 0."""
 
     value: float
     influence: Float64[Tensor, " n"]
 
     @property
     def variance(self) -> float:
-        """Of the value, over sets of as many images."""
+        """Sampling variance of the value."""
         count = len(self.influence)
         return self.influence.square().sum().item() / (count * (count - 1))
 
 
 @dataclass(frozen=True)
 class _Quantity:
-    """What is compared, and how its change is told.
+    """Compared quantity.
 
     Attributes:
-        name: In a table.
-        words: With a gap for how much, and one for which way.
-        ways: The words for less and for more.
-        relative: Whether the change is a share of the data's value.
+        name: Name in the table.
+        words: Format string for the amount and the direction of the change.
+        directions: Words for a decrease and an increase.
+        relative: Whether the change is divided by the data's value.
     """
 
     name: str
     words: str
-    ways: tuple[str, str] = ("less", "more")
+    directions: tuple[str, str] = ("less", "more")
     relative: bool = True
 
 
 def appearance(batches: Iterable[Float[Tensor, "_ _ _ _"]]) -> Appearance:
-    """Measures images, a batch at a time, in float64; a few numbers of each image are kept.
+    """Measures the appearance of images, batch by batch, in float64.
 
     Args:
-        batches: Images in [-1, 1], all of one shape. Of 2 channels or more than 4, all count as colours.
+        batches: Images in [-1, 1] of equal shape. All channels are colours, except the fourth of four.
 
     Raises:
-        DataError: There are fewer than 2 images, they differ in shape, or hold NaN or infinities.
+        DataError: There are fewer than 2 images, their shapes differ, or they are NaN or infinite.
     """
     shapes, parts = set(), []
     for images in batches:
@@ -126,18 +133,19 @@ def appearance(batches: Iterable[Float[Tensor, "_ _ _ _"]]) -> Appearance:
     count = sum(len(part[0]) for part in parts)
     if count < 2 or len(shapes) > 1:
         raise DataError(
-            f"{count} image(s) of {len(shapes)} shape(s) have no common spread", "Give at least 2 images of one shape."
+            f"{count} image(s) of {len(shapes)} shape(s) cannot be measured together",
+            "Give at least 2 images of one shape.",
         )
     means, squares, contrast, saturation, powers = (torch.cat(each) for each in zip(*parts, strict=True))
     if not squares.isfinite().all():
-        raise DataError("The images hold NaN or infinities", "Look at what made them.")
+        raise DataError("The images contain NaN or infinite values", "Check the program that generated them.")
     ((channels, height, width),) = shapes
     coloured = saturation if channels in (3, 4) else None
     return Appearance((channels, height, width), means, squares, contrast, coloured, powers)
 
 
 def _measured(images: Float64[Tensor, "n c h w"]) -> tuple[Tensor, ...]:
-    """The columns of `Appearance`, of images in [0, 1]."""
+    """The tensors of `Appearance` for images in [0, 1]."""
     colours = images[:, :3]
     grey = colours.mean(1)
     return (
@@ -149,21 +157,37 @@ def _measured(images: Float64[Tensor, "n c h w"]) -> tuple[Tensor, ...]:
     )
 
 
-def drift(samples: Appearance, data: Appearance) -> Drift:
-    """How samples differ from the data in brightness, spread, contrast, saturation and detail.
+def band_powers(grey: Float64[Tensor, "n h w"]) -> Float64[Tensor, "n bands"]:
+    """Mean power of each frequency band of images, without their mean; 0 if an image is too small for a band.
 
-    The errors are those of the central limit theorem, by the influence of each image on each value (the delta method).
-    A change is significant if it exceeds its error by what `SURE`, shared by all quantities (Bonferroni), allows. A
-    quantity that the data lack, as constant images lack contrast, is left out unless its change is a difference.
+    By Parseval's theorem, the variance of an image is the sum over its bands.
+    """
+    height, width = grey.shape[1:]
+    power = torch.fft.fft2(grey).abs().square() / (height * width) ** 2
+    frequency = torch.hypot(torch.fft.fftfreq(height)[:, None], torch.fft.fftfreq(width)).to(grey)
+    pairs = pairwise(BAND_EDGES)
+    return torch.stack([power[:, (frequency > low) & (frequency <= high)].sum(1) for low, high in pairs], 1)
+
+
+def drift(samples: Appearance, data: Appearance) -> Drift:
+    """Compares samples with data in brightness, spread, contrast, saturation and detail.
+
+    Standard errors follow from the influence of each image on each value (delta method, central limit theorem). The
+    significance level `SURE` is shared by all quantities (Bonferroni). A relative quantity that is 0 in the data, such
+    as the contrast of constant images, is left out.
+
+    Args:
+        samples: Appearance of the samples.
+        data: Appearance of the data.
 
     Raises:
-        DataError: The two are of different sizes or channels.
+        DataError: The image shapes differ.
     """
     if samples.image_shape != data.image_shape:
         one, other = ("x".join(map(str, each.image_shape)) for each in (samples, data))
         raise DataError(
-            f"Samples of {one} (channels, height, width) are compared with data of {other}",
-            "Bring both to the same size and channels.",
+            f"Samples of shape {one} (channels, height, width) are compared with data of shape {other}",
+            "Convert both to the same size and channels.",
         )
     found, expected = _estimates(samples), _estimates(data)
     compared = [what for what in expected if expected[what].value > 0 or not what.relative]
@@ -193,7 +217,7 @@ def _mean(values: Float64[Tensor, " n"]) -> _Estimate:
 
 
 def _deviation(means: Float64[Tensor, " n"], squares: Float64[Tensor, " n"]) -> _Estimate:
-    """The standard deviation of all pixels of all images, from each image's mean and mean square."""
+    """Standard deviation over all pixels of all images, from the mean and mean square of each image."""
     mean = means.mean()
     value = (squares.mean() - mean.square()).clamp(min=0).item()
     return _root(_Estimate(value, squares - squares.mean() - 2 * mean * (means - mean)))
@@ -211,7 +235,7 @@ def _change(what: _Quantity, samples: _Estimate, data: _Estimate, bound: float) 
         change = ratio - 1
         variance = (samples.variance + ratio**2 * data.variance) / data.value**2
     error = sqrt(variance)
-    words = what.words.format(_percent(change), what.ways[change > 0])
+    words = what.words.format(_percent(change), what.directions[change > 0])
     significant = abs(change) > bound * error + ROUNDING
     return Change(what.name, samples.value, data.value, change, error, significant, words)
 

@@ -1,4 +1,4 @@
-"""The kernel distance: the squared maximum mean discrepancy of two sets of features, without bias."""
+"""Kernel distance (KID): unbiased squared maximum mean discrepancy between two sets of features."""
 
 from __future__ import annotations
 
@@ -11,23 +11,26 @@ from jaxtyping import Float, Float64
 from torch import Tensor
 
 from sfumato.errors import TooFewImagesError
-from sfumato.metrics.widths import check_widths
+from sfumato.metrics.moments import check_widths
 
 BLOCK = 1000
+"""Maximum number of images per block."""
+
 FEWEST_BLOCKS = 10
-"""Small sets are cut into smaller blocks, since the error of a mean is not to be had from a few."""
+"""Minimum number of blocks. Small sets have smaller blocks, since a standard error needs several estimates."""
 
 SMALLEST_BLOCK = 10
+"""Minimum number of images per block."""
 
 
 class KernelDistance(NamedTuple):
-    """The mean of unbiased estimates, which may be below 0.
+    """Kernel distance, the mean of unbiased estimates. It can be negative.
 
     Attributes:
-        distance: The squared discrepancy.
-        error: Its standard error.
-        blocks: How many estimates there are.
-        block: How many images of either set each is made of.
+        distance: Squared maximum mean discrepancy.
+        error: Standard error of the distance.
+        blocks: Number of estimates.
+        block: Number of images of each set per estimate.
     """
 
     distance: float
@@ -42,29 +45,28 @@ def kernel_distance(
     seed: int = 0,
     on_blocks: Callable[[int], None] = lambda _: None,
 ) -> KernelDistance:
-    """The squared maximum mean discrepancy under the kernel (x.y / d + 1)^3, estimated without bias.
+    """Unbiased squared maximum mean discrepancy with the kernel (x.y / d + 1)^3.
 
-    With Inception's features this is the KID of Binkowski et al. (arXiv 1801.01401, section 4). Both sets are put in
-    random order and cut into as many blocks of one size, at most 1,000; each pair of blocks gives one estimate. No
-    image is in two blocks, so that the estimates are independent and the standard error of their mean is honest; the
-    paper's overlapping subsets would make it too small. Images beyond as many blocks as the smaller set fills are not
-    used.
+    With Inception features this is the KID of Binkowski et al. (arXiv 1801.01401, section 4). Both sets are shuffled
+    and divided into equal numbers of blocks of at most 1,000 images; each pair of blocks gives one estimate. The
+    blocks do not overlap, so that the estimates are independent and the standard error of their mean is correct; with
+    the overlapping subsets of the paper it would be too small. Surplus images of the larger set are not used.
 
     Args:
         one: Features, in any order.
         other: Features of the same width, on the same device.
-        seed: Of the order.
-        on_blocks: Told how many more blocks are done.
+        seed: Random seed of the order.
+        on_blocks: Called with the number of blocks completed since the last call.
 
     Raises:
-        TooFewImagesError: There are fewer than 100 images in a set.
+        TooFewImagesError: A set has fewer than 100 images.
         DataError: The features differ in width.
     """
     fewest = min(len(one), len(other))
     if fewest < FEWEST_BLOCKS * SMALLEST_BLOCK:
         raise TooFewImagesError(
-            f"{fewest} images are too few for a kernel distance with an error",
-            f"Give at least {FEWEST_BLOCKS * SMALLEST_BLOCK} of each kind.",
+            f"{fewest} images are too few for a kernel distance",
+            f"Give at least {FEWEST_BLOCKS * SMALLEST_BLOCK} of each set.",
         )
     check_widths(one, other)
     block = min(BLOCK, fewest // FEWEST_BLOCKS)
@@ -80,16 +82,16 @@ def kernel_distance(
 
 
 def discrepancy(x: Float64[Tensor, "m d"], y: Float64[Tensor, "n d"]) -> float:
-    """The U-statistic of the squared discrepancy (Gretton et al., JMLR 13, 2012, eq. 3): no image meets itself.
+    """U-statistic of the squared discrepancy (Gretton et al., JMLR 13, 2012, eq. 3).
 
     Args:
-        x: At least 2 images.
-        y: At least 2.
+        x: Features of at least 2 images.
+        y: Features of at least 2 images.
     """
     within = [(kernel.sum() - kernel.trace()) / (len(kernel) * (len(kernel) - 1)) for kernel in (_of(x, x), _of(y, y))]
     return float(within[0] + within[1] - 2 * _of(x, y).mean())
 
 
 def _of(x: Float64[Tensor, "m d"], y: Float64[Tensor, "n d"]) -> Float64[Tensor, "m n"]:
-    """The kernel of every pair."""
+    """Kernel of each pair."""
     return (x @ y.T / x.shape[1] + 1).pow(3)

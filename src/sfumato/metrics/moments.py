@@ -1,4 +1,4 @@
-"""Mean and covariance of features that pass by in batches, in float64."""
+"""Mean and covariance of features, accumulated over batches in float64."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from torch import Tensor
 from sfumato.errors import DataError, TooFewImagesError
 
 PIECE = 2048
-"""Rows that are multiplied at once: small batches are gathered first."""
+"""Number of rows per matrix product; smaller batches are concatenated first."""
 
 
 @dataclass(frozen=True, eq=False)
 class Moments:
-    """What a Gaussian knows of a set of features, on the CPU.
+    """Mean and covariance of a set of features, on the CPU.
 
     Attributes:
-        count: How many rows there were, from 1.
-        mean: Of the rows.
-        scatter: The sum of (row - mean) (row - mean)^T.
+        count: Number of rows, at least 1.
+        mean: Mean of the rows.
+        scatter: Sum of (row - mean) (row - mean)^T over the rows.
     """
 
     count: int
@@ -32,19 +32,19 @@ class Moments:
 
     @staticmethod
     def of(features: Float[Tensor, "n d"]) -> Moments:
-        """The moments of features that are at hand, from 1 row.
+        """Moments of a tensor of features.
 
         Raises:
-            DataError: There are none.
+            DataError: There are no rows.
         """
         return moments_of([features])
 
     @cached_property
     def covariance(self) -> Float64[Tensor, "d d"]:
-        """The unbiased estimate, scatter / (count - 1).
+        """Unbiased estimate of the covariance, scatter / (count - 1).
 
         Raises:
-            TooFewImagesError: There is but one row.
+            TooFewImagesError: There is only one row.
         """
         if self.count < 2:
             raise TooFewImagesError(f"{self.count} image(s) have no covariance", "Give at least 2.")
@@ -53,17 +53,17 @@ class Moments:
 
     @cached_property
     def root(self) -> Float64[Tensor, "d rank"]:
-        """A matrix R with R R^T = covariance, and as many columns as its rank."""
+        """Matrix R with R R^T = covariance; the number of columns is the rank."""
         values, vectors = torch.linalg.eigh(self.covariance)
         kept = above_rounding(values)
         root: Tensor = vectors[:, kept] * values[kept].sqrt()
         return root
 
     def __add__(self, other: Moments) -> Moments:
-        """The moments of both sets together.
+        """Moments of the union of both sets.
 
         Chan, Golub and LeVeque, "Updating formulae and a pairwise algorithm for computing sample variances" (1979),
-        for vectors.
+        generalised to vectors.
         """
         count = self.count + other.count
         apart = other.mean - self.mean
@@ -72,18 +72,18 @@ class Moments:
 
 
 def above_rounding(eigenvalues: Float64[Tensor, " d"]) -> Bool[Tensor, " d"]:
-    """Which of the ascending eigenvalues of a covariance cannot be zeros that were rounded."""
-    greatest = eigenvalues[-1:].sum()  # 0 where there are none
+    """Mask of the eigenvalues of a covariance, in ascending order, that are larger than rounding errors of zero."""
+    greatest = eigenvalues[-1:].sum()  # 0 if there are none
     return eigenvalues > len(eigenvalues) * torch.finfo(eigenvalues.dtype).eps * greatest
 
 
 def moments_of(batches: Iterable[Float[Tensor, "_ d"]]) -> Moments:
-    """The moments of all rows of all batches; only `PIECE` rows and the moments are ever held.
+    """Moments of all rows of all batches, with constant memory.
 
-    How rows are cut into batches changes the moments by rounding alone.
+    The batch sizes change the moments only by rounding.
 
     Args:
-        batches: Features of one width; on any device.
+        batches: Features of equal width, on any device.
 
     Raises:
         DataError: There are no rows.
@@ -95,12 +95,12 @@ def moments_of(batches: Iterable[Float[Tensor, "_ d"]]) -> Moments:
         piece = Moments(len(rows), mean, centred.T @ centred)
         total = piece if total is None else total + piece
     if total is None:
-        raise DataError("There are no features to take moments of", "Give at least 2 images.")
+        raise DataError("There are no features to compute moments of", "Give at least 2 images.")
     return total
 
 
 def _pieces(batches: Iterable[Tensor]) -> Iterable[Float64[Tensor, "_ d"]]:
-    """The same rows, in float64 on the CPU, `PIECE` at a time."""
+    """The same rows in float64 on the CPU, `PIECE` at a time."""
     waiting: list[Tensor] = []
     for batch in batches:
         waiting.append(batch.cpu())
@@ -111,3 +111,12 @@ def _pieces(batches: Iterable[Tensor]) -> Iterable[Float64[Tensor, "_ d"]]:
     left = torch.cat(waiting) if waiting else torch.empty(0, 0)
     if len(left):
         yield left.double()
+
+
+def check_widths(one: Tensor, other: Tensor) -> None:
+    """Raises `DataError` unless two sets of features, or their means, have the same width."""
+    if one.shape[-1] != other.shape[-1]:
+        raise DataError(
+            f"Features of width {one.shape[-1]} are compared with features of width {other.shape[-1]}",
+            "Compute both with the same network.",
+        )

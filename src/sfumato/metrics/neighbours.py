@@ -1,4 +1,4 @@
-"""The nearest neighbours of many points among many, in blocks: products find candidates, differences rank them."""
+"""Exact nearest neighbours, computed in blocks: matrix products find candidates, differences rank them."""
 
 from __future__ import annotations
 
@@ -10,25 +10,25 @@ from jaxtyping import Float, Float32, Int64
 from torch import Tensor
 
 from sfumato.errors import DataError, TooFewImagesError
-from sfumato.metrics.widths import check_widths
+from sfumato.metrics.moments import check_widths
 
 QUERIES = 2048
 BASE = 4096
-"""The sides of a block: of queries that share a pass over the base, and of the base that is compared at once."""
+"""Number of queries and of base points per block."""
 
 SPARE = 8
-"""Candidates beyond the k wanted, so that the rounding of products seldom loses a neighbour."""
+"""Number of extra candidates, so that rounding of the products rarely loses a neighbour."""
 
 RANKED = 1 << 24
-"""Numbers that are held at once while candidates are ranked."""
+"""Maximum number of elements of a tensor while candidates are ranked."""
 
 
 class Neighbours(NamedTuple):
-    """The nearest points of each query, the nearest first.
+    """Nearest neighbours of each query, sorted by distance.
 
     Attributes:
-        distances: Euclidean.
-        indices: Of the points within the base; of equally near ones the first.
+        distances: Euclidean distances.
+        indices: Indices of the neighbours in the base. Of equal distances, the smaller index comes first.
     """
 
     distances: Float32[Tensor, "m k"]
@@ -42,30 +42,30 @@ def nearest(
     exclude_self: bool = False,
     on_queries: Callable[[int], None] = lambda _: None,
 ) -> Neighbours:
-    """The k points of the base that are nearest to each query.
+    """The k nearest neighbours of each query among the base points.
 
-    Candidates are found by |b|^2 - 2 q.b, centred, in float32; their distances are then those of direct differences,
-    in which nothing cancels. So distances are those of the indices to rounding, and a neighbour can only be missed for
-    others whose squared distance is within some 1e-6 of |q|^2 + |b|^2 (centred) of its own, more than `SPARE` of them.
+    Candidates are found by |b|^2 - 2 q.b in float32, with b and q centred; their distances are computed from
+    differences, without cancellation. A neighbour can be missed only if more than `SPARE` other points have a squared
+    distance that differs from its own by less than about 1e-6 (|q|^2 + |b|^2).
 
     Args:
-        queries: float32, on any device.
-        base: As wide, on the same device.
-        k: From 1 to n, or to n - 1 without oneself.
-        exclude_self: Queries and base are the same points, and none is its own neighbour.
-        on_queries: Told how many more queries are done.
+        queries: float32 points, on any device.
+        base: Points of the same width, on the same device.
+        k: Number of neighbours, 1 to n, or to n - 1 if `exclude_self`.
+        exclude_self: Whether queries and base are the same points, and a point is not its own neighbour.
+        on_queries: Called with the number of queries completed since the last call.
 
     Raises:
         TooFewImagesError: There are too few points.
-        DataError: They differ in width, hold NaN or infinities, or are too far apart for float32.
+        DataError: The widths differ, or points are NaN, infinite, or too far apart for float32.
     """
     candidates = min(k + SPARE, len(base) - exclude_self)
     _check(queries, base, k, candidates)
     centre = base.mean(0)
     squares = torch.cat([(part - centre).square().sum(1) for part in base.split(BASE)])
     if not (squares.isfinite().all() and queries.isfinite().all()):
-        problem = "The points hold NaN or infinities, or are too far apart for float32"
-        raise DataError(problem, "Look at what made them.")
+        problem = "Points are NaN, infinite, or too far apart for float32"
+        raise DataError(problem, "Check the network or program that computed them.")
     found = []
     for start in range(0, len(queries), QUERIES):
         part = queries[start : start + QUERIES]
@@ -78,9 +78,9 @@ def nearest(
 def _check(queries: Tensor, base: Tensor, k: int, most: int) -> None:
     if not 1 <= k <= most:
         kind = DataError if k < 1 else TooFewImagesError
-        raise kind(f"{k} nearest neighbours are asked for among {most} points", f"Choose 1 to {max(most, 1)}.")
+        raise kind(f"{k} nearest neighbours were requested among {most} points", f"Choose 1 to {max(most, 1)}.")
     if not len(queries):
-        raise TooFewImagesError("There are no points to find the neighbours of", "Give at least one.")
+        raise TooFewImagesError("There are no query points", "Give at least one.")
     check_widths(queries, base)
 
 
@@ -92,15 +92,15 @@ def _candidates(
     count: int,
     own: int | None,
 ) -> Int64[Tensor, "m count"]:
-    """Which points of the base are nearest to queries that are centred, but for rounding.
+    """Indices of the nearest base points of each query, except for rounding.
 
     Args:
-        queries: Centred.
-        base: Not centred.
-        centre: What to subtract from the base.
-        squares: The squared norms of the centred base.
-        count: How many are found.
-        own: The index in the base of the first query, whose next ones follow; None where queries are not of the base.
+        queries: Centred points.
+        base: Points that are not centred.
+        centre: Vector to subtract from the base.
+        squares: Squared norms of the centred base.
+        count: Number of candidates per query.
+        own: Index in the base of the first query, if the queries are consecutive base points to exclude; else None.
     """
     scores = queries.new_empty(len(queries), 0)
     indices = torch.empty(len(queries), 0, dtype=torch.int64, device=queries.device)
@@ -120,8 +120,8 @@ def _candidates(
 def _ranked(
     queries: Float[Tensor, "m d"], base: Float[Tensor, "n d"], indices: Int64[Tensor, "m count"], k: int
 ) -> Neighbours:
-    """The k nearest of the candidates, by direct differences."""
-    indices = indices.sort(1).values  # so that of equally near points the first comes first
+    """The k nearest candidates, by distances computed from differences."""
+    indices = indices.sort(1).values  # of equal distances, the smaller index comes first
     rows = max(1, RANKED // (indices.shape[1] * base.shape[1]))
     parts = zip(queries.split(rows), indices.split(rows), strict=True)
     distances = torch.cat([torch.linalg.vector_norm(base[some] - part[:, None], dim=2) for part, some in parts])

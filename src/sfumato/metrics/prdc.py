@@ -1,6 +1,7 @@
-"""How much of what is generated is real, and how much of what is real is generated, by balls around images.
+"""Precision, recall, density and coverage (PRDC).
 
-The ball of an image reaches to its k-th nearest neighbour in its own set; the balls of a set stand for its manifold.
+The manifold of a set of images is estimated by balls: the ball around an image has the distance to its k-th nearest
+neighbour in the same set as its radius.
 """
 
 from __future__ import annotations
@@ -12,22 +13,22 @@ import torch
 from jaxtyping import Float, Float32, Int64
 from torch import Tensor
 
+from sfumato.metrics.moments import check_widths
 from sfumato.metrics.neighbours import BASE, QUERIES, RANKED, nearest
-from sfumato.metrics.widths import check_widths
 
 UNSURE = 1e-5
-"""Of the squared norms of two points: how well products know the squared distance between them."""
+"""Relative error of squared distances computed by products, as a share of the squared norms of both points."""
 
 LEEWAY = 1 + 1e-6
-"""Of a radius, so that rounding leaves no image out of a ball that it is on the edge of."""
+"""Factor of radii, so that rounding does not exclude an image on the surface of a ball."""
 
 
 class PrecisionRecall(NamedTuple):
-    """Shares, 0 to 1.
+    """Precision and recall, 0 to 1.
 
     Attributes:
-        precision: Of the generated images, that lie within balls of real ones.
-        recall: Of the real images, that lie within balls of generated ones.
+        precision: Share of generated images inside balls of real images.
+        recall: Share of real images inside balls of generated images.
     """
 
     precision: float
@@ -35,12 +36,12 @@ class PrecisionRecall(NamedTuple):
 
 
 class DensityCoverage(NamedTuple):
-    """What precision and recall are, counted around real images alone.
+    """Density and coverage, which use balls around real images only.
 
     Attributes:
-        density: Balls of real images that a generated one lies in, on average, over k: from 0, and 1 on average for
-            images of the same distribution.
-        coverage: The share of real images in whose balls a generated one lies, 0 to 1.
+        density: Mean number of balls of real images that contain a generated image, divided by k. At least 0; its
+            expected value is 1 for images of the same distribution.
+        coverage: Share of real images whose balls contain a generated image, 0 to 1.
     """
 
     density: float
@@ -56,15 +57,16 @@ def precision_recall(
     """Improved precision and recall (Kynkaanniemi et al., arXiv 1904.06991), with closed balls as there.
 
     Args:
-        real: Features, at least k + 1 images.
-        generated: Features of the same width, on the same device, at least k + 1 images. Recall grows with their
-            number and precision with that of real ones, so take as many of both, the paper's 50,000 if there are.
-        k: Neighbours that a ball reaches to.
-        on_images: Told how many more images are done, 2 m + 2 n in all.
+        real: Features of at least k + 1 images.
+        generated: Features of the same width, on the same device, of at least k + 1 images. Recall increases with
+            their number, and precision with the number of real images, so use equal numbers, if possible the 50,000 of
+            the paper.
+        k: Index of the nearest neighbour that defines the radius of a ball.
+        on_images: Called with the number of images completed since the last call, 2 m + 2 n in total.
 
     Raises:
-        TooFewImagesError: There are too few.
-        DataError: They differ in width, hold NaN or infinities, or are too far apart for float32.
+        TooFewImagesError: There are too few images.
+        DataError: The widths differ, or features are NaN, infinite, or too far apart for float32.
     """
     return PrecisionRecall(
         precision=_share(balls_around(generated, real, _radii(real, k, on_images), on_images) > 0),
@@ -80,19 +82,19 @@ def density_coverage(
 ) -> DensityCoverage:
     """Density and coverage (Naeem et al., arXiv 2002.09797).
 
-    For images of the same distribution the expected density is 1 and the expected coverage is
-    1 - (m-1)...(m-k) / ((m+n-1)...(m+n-k)). Balls are closed, as in `precision_recall`, where the
-    authors' code (prdc) leaves out their edges; so a perfect copy of the real set has density 1 + 1/k and coverage 1.
+    For images of the same distribution the expected density is 1, and the expected coverage is
+    1 - (m-1)...(m-k) / ((m+n-1)...(m+n-k)). The balls are closed, as in `precision_recall`, while those of the authors'
+    code (prdc) are open. So an exact copy of the real set has density 1 + 1/k and coverage 1.
 
     Args:
-        real: Features, at least k + 1 images.
-        generated: Features of the same width, on the same device, at least 1 image.
-        k: Neighbours that a ball reaches to.
-        on_images: Told how many more images are done, 2 m + n in all.
+        real: Features of at least k + 1 images.
+        generated: Features of the same width, on the same device, of at least 1 image.
+        k: Index of the nearest neighbour that defines the radius of a ball.
+        on_images: Called with the number of images completed since the last call, 2 m + n in total.
 
     Raises:
-        TooFewImagesError: There are too few.
-        DataError: They differ in width, hold NaN or infinities, or are too far apart for float32.
+        TooFewImagesError: There are too few images.
+        DataError: The widths differ, or features are NaN, infinite, or too far apart for float32.
     """
     radii = _radii(real, k, on_images)
     counts = balls_around(generated, real, radii, on_images)
@@ -114,18 +116,18 @@ def balls_around(
     radii: Float32[Tensor, " n"],
     on_points: Callable[[int], None] = lambda _: None,
 ) -> Int64[Tensor, " m"]:
-    """How many of the closed balls each point lies in.
+    """Number of closed balls that contain each point.
 
-    Distances come from products, in blocks; where those are too round to tell, from direct differences.
+    Distances are computed from products, in blocks; where rounding could change the result, from differences.
 
     Args:
-        points: On any device.
-        centres: Of the balls.
-        radii: Of the balls.
-        on_points: Told how many more points are done.
+        points: Points, on any device.
+        centres: Centres of the balls.
+        radii: Radii of the balls.
+        on_points: Called with the number of points completed since the last call.
 
     Raises:
-        DataError: The points differ in width from the centres.
+        DataError: The widths of points and centres differ.
     """
     check_widths(points, centres)
     middle = centres.mean(0)
@@ -144,7 +146,7 @@ def balls_around(
 def _counted(
     points: Float[Tensor, "m d"], centres: Float[Tensor, "n d"], reach: Float32[Tensor, " n"], middle: Tensor
 ) -> Int64[Tensor, " m"]:
-    """How many balls of one block each point lies in; `reach` is their squared radius."""
+    """Number of balls of one block that contain each point; `reach` is their squared radius."""
     p, c = points - middle, centres - middle
     norms = p.square().sum(1)[:, None] + c.square().sum(1)
     beyond = torch.addmm(norms - reach, p, c.T, alpha=-2)

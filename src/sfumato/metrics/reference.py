@@ -1,6 +1,6 @@
-"""What a set of images is in features: computed as it streams by, and kept in the cache for the next time.
+"""Features and moments of real images, cached on disk.
 
-CACHE/features/NAME/FINGERPRINT.KIND.safetensors    NAME is the features', FINGERPRINT the images', KIND rows or moments
+CACHE/features/NAME/FINGERPRINT.KIND.safetensors    name of the features, fingerprint of the images, rows or moments
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from sfumato.metrics.moments import Moments, moments_of
 from sfumato.utils.files import read_tensors, write_tensors
 
 VERSION = 1
-"""Raised when features of former versions, or how images are brought to them, no longer count."""
+"""Version of the cache. Increase it when features or the preprocessing of images change."""
 
 BATCH = 256
 
@@ -32,18 +32,18 @@ def features_of(
     cache: Path | None = None,
     on_images: Callable[[int], None] = lambda _: None,
 ) -> Float32[Tensor, "n d"]:
-    """The features of all images, on the CPU; from the cache if they are there.
+    """Features of all images, on the CPU, read from the cache if present.
 
     Args:
-        images: From 1.
-        features: Which.
-        device: Where they are computed.
-        cache: The folder of all that is kept; None: SFUMATO_CACHE, or the user's cache.
-        on_images: Told how many more images are done.
+        images: At least one image.
+        features: Feature extractor.
+        device: Device on which features are computed.
+        cache: Cache folder; None: SFUMATO_CACHE, or the user's cache.
+        on_images: Called with the number of images completed since the last call.
 
     Raises:
         DataError: There are no images, or their features are not finite.
-        RunError: The network fails, or the cache cannot be written.
+        RunError: The network fails, or the cache could not be written.
     """
     place = _place(images, features, "rows", cache)
     kept = _kept(place, {"rows"})
@@ -62,7 +62,7 @@ def reference_moments(
     cache: Path | None = None,
     on_images: Callable[[int], None] = lambda _: None,
 ) -> Moments:
-    """The moments of the features of all images, which are never held together; arguments and errors are the same."""
+    """Moments of the features of all images, with constant memory; arguments and errors as for `features_of`."""
     place = _place(images, features, "moments", cache)
     kept = _kept(place, {"mean", "scatter"})
     if kept is not None:
@@ -77,7 +77,7 @@ def _streamed(
     images: ImageSet, features: Features, device: torch.device | str, on_images: Callable[[int], None]
 ) -> Iterator[Float32[Tensor, "_ d"]]:
     if not len(images):
-        raise DataError("There are no images to take features of", "Give at least one.")
+        raise DataError("There are no images to compute features of", "Give at least one.")
     for places in torch.arange(len(images)).split(BATCH):
         yield features(images.select(places).floats().to(device)).cpu()
         on_images(len(places))
@@ -92,7 +92,7 @@ def _format() -> str:
 
 
 def _kept(place: Path, names: set[str]) -> dict[str, Tensor] | None:
-    """What is kept there; None where there is nothing, or nothing that is whole."""
+    """Cached tensors; None if the file is missing or invalid."""
     try:
         tensors, _ = read_tensors(place, _format())
     except RunError:

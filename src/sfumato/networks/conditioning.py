@@ -1,4 +1,4 @@
-"""What a network is told of images besides their times: which labels it takes, and rows of conditions as a vector."""
+"""Conditioning of networks: checks of labels, and embeddings of rows of conditions."""
 
 import torch
 from jaxtyping import Float, Int64
@@ -8,37 +8,50 @@ from sfumato.errors import ConfigError, LabelError
 from sfumato.networks.layers import Embedding
 
 Labels = Int64[Tensor, " n"] | Float[Tensor, "n columns"]
-"""Class indices (-1: none), or rows of conditions (NaN: not known)."""
+"""Class indices (-1: none), or rows of conditions (NaN: unknown)."""
 
 Codes = Float[Tensor, " n"]
-"""One column of some rows: indices of a category's values, or standardised numbers; NaN where it is not known."""
+"""One column of rows of conditions: indices of categories, or standardized numbers; NaN: unknown."""
+
+
+MAX_CHANNELS, MAX_BLOCKS = 2**14, 10**3
+"""Maximum number of channels of a level, and of blocks of all levels."""
+
+
+def check_size(channels: int, blocks: int) -> None:
+    """Raises `ConfigError` if the network exceeds `MAX_CHANNELS` or `MAX_BLOCKS`."""
+    if channels > MAX_CHANNELS or blocks > MAX_BLOCKS:
+        raise ConfigError(
+            f"a network of {channels:,} channels and {blocks:,} blocks is too large",
+            f"Choose at most {MAX_CHANNELS:,} channels and {MAX_BLOCKS:,} blocks.",
+        )
 
 
 def check_conditions(classes: int, columns: tuple[int, ...], augmentation: int) -> None:
-    """Raises `ConfigError` if no network can be made for so many classes, columns of so many values, or numbers."""
+    """Raises `ConfigError` unless the numbers of classes, values of the columns and augmentation features are valid."""
     if augmentation < 0:
-        raise ConfigError(f"augmentation is told in {augmentation} numbers", "Choose 0 or more.")
+        raise ConfigError(f"the number of augmentation features is {augmentation}", "Choose 0 or more.")
     if min(classes, *columns, 0) < 0 or (classes and columns):
         raise ConfigError(
-            f"{classes} classes and columns of {columns} values do not go together",
-            "Choose classes, or columns of 0 or more values.",
+            f"{classes} classes and columns of {columns} values cannot be combined",
+            "Choose either classes or columns, of 0 or more values.",
         )
 
 
 def check_labels(labels: Labels, classes: int, columns: int) -> None:
-    """Raises `LabelError` if the labels are not of the kind that a network of so many classes or columns is for."""
+    """Raises `LabelError` if the labels do not have the shape for this number of classes or columns."""
     if not classes and not columns:
-        raise LabelError("labels were given to a network made for no classes", "Call it without labels.")
+        raise LabelError("labels were given to a network without classes", "Call it without labels.")
     if labels.shape[1:] != ((columns,) if columns else ()):
         raise LabelError(
-            f"labels of shape {tuple(labels.shape)} were given to a network made for "
+            f"labels of shape {tuple(labels.shape)} were given to a network with "
             + (f"{columns} columns" if columns else f"{classes} classes"),
             f"Give rows (n, {columns})." if columns else "Give class indices (n,).",
         )
 
 
 class CategoryEmbedding(nn.Embedding):
-    """A vector for each value of a category; row 0 of the table stands for a value that is not known."""
+    """Embedding of a categorical column; row 0 of the table is for unknown values."""
 
     def __init__(self, values: int, features: int) -> None:
         super().__init__(values + 1, features)
@@ -49,22 +62,22 @@ class CategoryEmbedding(nn.Embedding):
 
 
 class NumberEmbedding(nn.Linear):
-    """A vector that grows with a number from where its mean is; a number that is not known adds nothing."""
+    """Linear embedding of a numeric column, with a bias; zero for unknown values."""
 
     def __init__(self, features: int) -> None:
         super().__init__(2, features, bias=False)
 
     def forward(self, codes: Codes) -> Embedding:
-        """(n,) to (n, features), linear in the number and in whether it is known."""
+        """(n,) to (n, features): linear in the number, and in 1 for a known and 0 for an unknown number."""
         return super().forward(torch.stack([codes.nan_to_num(0), ~codes.isnan()], 1).to(self.weight.dtype))
 
 
 class RowEmbedding(nn.Module):
-    """The sum of the embeddings of all columns.
+    """Embedding of rows of conditions: the sum of the embeddings of the columns.
 
     Args:
-        columns: of each column how many values it has, 0 for a number.
-        features: of an embedding.
+        columns: number of values of each column; 0 for a numeric column.
+        features: size of the embedding.
     """
 
     def __init__(self, columns: tuple[int, ...], features: int) -> None:

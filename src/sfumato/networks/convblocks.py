@@ -1,6 +1,6 @@
-"""The blocks of the ConvNet, written for tensor cores: no gains, no concatenations, few passes over memory.
+"""Blocks of the ConvNet, for tensor cores: no gains, no concatenations, few passes over memory.
 
-Features are contiguous (n, h, w, c) at the border of every block, which is compiled on its own.
+Inputs and outputs of a block are contiguous features (n, h, w, c). Each block is a region that is compiled separately.
 """
 
 import math
@@ -17,22 +17,22 @@ from sfumato.networks.region import Region
 Images = Float[Tensor, "n k height width"]
 Features = Float[Tensor, "n h w c"]
 OtherFeatures = Float[Tensor, "n _ _ _"]
-"""Of the same images as `Features` beside it, but of other channels or another size."""
+"""Features with another number of channels or another size than `Features` in the same signature."""
 
 HEAD = 64
-"""Channels of an attention head, where there are as many."""
+"""Channels of an attention head, or all channels if there are fewer."""
 
 WAVES = 128
-"""Sines and cosines in which a time is told."""
+"""Number of sines and cosines of the time embedding."""
 
 Periods = tuple[float, float]
-"""The shortest and the longest of the waves in which times are told."""
+"""Shortest and longest period of the sines and cosines of the time embedding."""
 
 LOG_NOISE_PERIODS: Periods = (1 / 8, 4.0)
-"""For times of order 1 on a logarithmic scale: EDM's c_noise, log(sigma) / 4."""
+"""Periods for EDM's c_noise, log(sigma) / 4."""
 
 STEP_PERIODS: Periods = (2 * math.pi, 2e4 * math.pi)
-"""For times that count steps to some thousands: those of DDPM's network."""
+"""Periods for timesteps, as in DDPM."""
 
 
 def linear(features_in: int, features_out: int) -> nn.Linear:
@@ -41,7 +41,7 @@ def linear(features_in: int, features_out: int) -> nn.Linear:
 
 
 def rms_norm(x: Float[Tensor, "*_ c"]) -> Float[Tensor, "*_ c"]:
-    """x by the root mean square of its last dimension, in float32 or better. RMSNorm, arXiv 1910.07467, eq. 4."""
+    """RMSNorm without gain over the last dimension, at least in float32. arXiv 1910.07467, eq. 4."""
     precise = x.to(torch.promote_types(x.dtype, torch.float32))
     return (precise * torch.rsqrt(precise.square().mean(-1, keepdim=True) + 1e-6)).to(x.dtype)
 
@@ -53,19 +53,20 @@ class Conv(nn.Conv2d):
         super().__init__(channels_in, channels_out, 3, padding=1, bias=False)
 
     def forward(self, x: Features) -> Float[Tensor, "n h w _"]:
-        """The same memory seen as channels-last, there and back."""
+        """Applies the convolution to a channels-last view."""
         return super().forward(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
 
 
 class Conditioning(Region):
-    """Times and what is known of the images to (n, features): waves through two layers, and tables beside them.
+    """Embedding of times, labels and augmentation, of size (n, features).
 
     Args:
-        periods: of the waves.
-        features: of the result.
+        periods: shortest and longest period of the sines and cosines.
+        features: size of the embedding.
         classes: number of classes; 0 for none.
-        columns: of each column of conditions how many values it has, 0 for a number.
-        augmentation: numbers in which augmentation is told; EDM adds a linear map of them to the waves.
+        columns: number of values of each column of conditions; 0 for a numeric column.
+        augmentation: number of features that describe the augmentation; a linear map of them is added to the sines and
+            cosines (EDM).
     """
 
     def __init__(
@@ -82,7 +83,7 @@ class Conditioning(Region):
     def forward(
         self, times: Float[Tensor, " n"], labels: Labels | None, augmentation: Float[Tensor, "n a"] | None
     ) -> Embedding:
-        """Times (n,), labels (n,) or (n, k), and augmentation (n, a), None for nothing, to (n, features)."""
+        """Times (n,), labels (n,), (n, k) or None, and augmentation (n, a) or None, to (n, features)."""
         shortest, longest = self.periods
         waves = sinusoidal(times * (2 * math.pi / shortest), WAVES, longest / shortest).to(self.expand.weight.dtype)
         if self.augmentation is not None and augmentation is not None:
@@ -98,7 +99,7 @@ class Conditioning(Region):
 
 
 class Attention(nn.Module):
-    """Multi-head self-attention with normalised queries and keys (QK norm, arXiv 2302.05442, section 2)."""
+    """Multi-head self-attention with normalized queries and keys (QK norm, arXiv 2302.05442, section 2)."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -107,7 +108,7 @@ class Attention(nn.Module):
         self.project = zero_init(linear(channels, channels))
 
     def forward(self, x: Features) -> Features:
-        """(n, h, w, c) to the same, to be added."""
+        """(n, h, w, c) to (n, h, w, c), without the residual connection."""
         heads = self.query_key_value(x).flatten(1, 2).unflatten(2, (3, -1, self.head))
         query, key, value = heads.transpose(1, 3).unbind(2)
         attended = F.scaled_dot_product_attention(rms_norm(query), rms_norm(key), value)
@@ -116,9 +117,9 @@ class Attention(nn.Module):
 
 
 class ConvBlock(Region):
-    """Norm, 3x3, norm, modulation by time and labels, dropout, 3x3, beside the identity; then attention, if any.
+    """Residual block: norm, 3x3, norm, modulation by the embedding, dropout, 3x3; then optional self-attention.
 
-    Modulation is ADM's adaptive group normalisation (arXiv 2105.05233, section 3.1) with the norm above.
+    Modulation is ADM's adaptive group normalization (arXiv 2105.05233, section 3.1) with `rms_norm`.
     """
 
     def __init__(self, channels: int, embedding: int, dropout: float, attends: bool) -> None:
@@ -130,7 +131,7 @@ class ConvBlock(Region):
         self.attention = Attention(channels) if attends else None
 
     def forward(self, x: Features, embedding: Embedding) -> Features:
-        """(n, h, w, c) to the same."""
+        """(n, h, w, c) to (n, h, w, c)."""
         scale, shift = self.condition(embedding)[:, None, None].chunk(2, dim=-1)
         h = self.conv_in(F.silu(rms_norm(x)))
         h = F.silu(rms_norm(h) * (1 + scale) + shift)
@@ -139,10 +140,10 @@ class ConvBlock(Region):
 
 
 class SkipBlock(Region):
-    """A block that mixes in a skip connection first.
+    """A block that first adds a skip connection.
 
-    A linear map of each is the same as one of both side by side, and needs no concatenation; so all 3x3s of a level
-    have one shape.
+    Linear maps of both inputs are added, which equals a linear map of their concatenation. All 3x3 convolutions of a
+    level then have the same shape.
     """
 
     def __init__(self, channels: int, embedding: int, dropout: float, attends: bool) -> None:
@@ -152,20 +153,20 @@ class SkipBlock(Region):
         self.block = ConvBlock(channels, embedding, dropout, attends)
 
     def forward(self, x: Features, skip: Features, embedding: Embedding) -> Features:
-        """(n, h, w, c) and the same to the same."""
+        """Features and skip (n, h, w, c) to (n, h, w, c)."""
         output: Tensor = self.block(self.merge_below(x) + self.merge_skip(skip), embedding)
         return output
 
 
 class FoldDown(Region):
-    """Halves height and width, rounding up: squares of 2x2 pixels become one, through a linear map."""
+    """Downsampling: halves height and width, rounding up, by a linear map of each square of 2x2 pixels to one pixel."""
 
     def __init__(self, channels_in: int, channels_out: int) -> None:
         super().__init__()
         self.map = linear(4 * channels_in, channels_out)
 
     def forward(self, x: Features) -> Float[Tensor, "n (h+1)//2 (w+1)//2 _"]:
-        """(n, h, w, c) to (n, ceil(h / 2), ceil(w / 2), c_out), with zeros beyond an odd edge."""
+        """(n, h, w, c) to (n, ceil(h / 2), ceil(w / 2), c_out); odd sizes are padded with zeros."""
         height, width = x.shape[1:3]
         even = F.pad(x, (0, 0, 0, width % 2, 0, height % 2))
         squares = even.unflatten(2, (-1, 2)).unflatten(1, (-1, 2)).transpose(2, 3)
@@ -174,7 +175,7 @@ class FoldDown(Region):
 
 
 class FoldUp(Region):
-    """The way back: a pixel becomes a square of 2x2, through a linear map."""
+    """Upsampling: the inverse of `FoldDown`, a linear map of each pixel to a square of 2x2 pixels."""
 
     def __init__(self, channels_in: int, channels_out: int) -> None:
         super().__init__()
@@ -188,7 +189,7 @@ class FoldUp(Region):
 
 
 class Stem(Region):
-    """Images to the first features: a 3x3 convolution of patches, padded to 8 n channels, which tensor cores need."""
+    """Input layer: a 3x3 convolution of patches, padded to a multiple of 8 channels for tensor cores."""
 
     def __init__(self, image_channels: int, channels: int, patch: int) -> None:
         super().__init__()
@@ -206,7 +207,7 @@ class Stem(Region):
 
 
 class Head(Region):
-    """Features to images, zero at first: norm, SiLU, 3x3, and patches laid out as pixels."""
+    """Output layer: norm, SiLU, 3x3 convolution with zero initialization, patches to pixels."""
 
     def __init__(self, channels: int, image_channels: int, patch: int) -> None:
         super().__init__()

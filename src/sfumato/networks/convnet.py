@@ -1,4 +1,4 @@
-"""A UNet of wide convolutions, for tensor cores: the network that learned fastest (docs/experiments.md, "The lab")."""
+"""ConvNet: a UNet of wide convolutions for tensor cores, the fastest in training (docs/experiments.md, "The lab")."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -7,7 +7,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from sfumato.errors import ConfigError
-from sfumato.networks.conditioning import Labels, check_conditions, check_labels
+from sfumato.networks.conditioning import Labels, check_conditions, check_labels, check_size
 from sfumato.networks.convblocks import (
     HEAD,
     LOG_NOISE_PERIODS,
@@ -25,24 +25,24 @@ from sfumato.networks.layers import Embedding, Features, OtherFeatures
 
 @dataclass(frozen=True)
 class ConvNetConfig:
-    """What a ConvNet is made of.
+    """Architecture of a ConvNet.
 
     Attributes:
-        image_channels: channels of the images, in and out.
+        image_channels: number of channels of the images.
         width: channels of the first level; on a GPU a multiple of 64.
-        multipliers: each level's channels in units of `width`; every further level has half the resolution.
-        blocks: of each level, on the way down and again on the way up; one more is between both.
-        attention_levels: the levels (0 = first) with self-attention after each block.
-        dropout: probability, inside the blocks.
-        classes: number of classes; 0 for a network without.
-        columns: of each column of conditions how many values it has, 0 for a number; for a network without classes.
-        augmentation: numbers in which it is told what was done to an image; 0 for a network that is never told.
-        patch: pixels of the image a side of a pixel of the first level.
-        architecture: what tells this description from others.
+        multipliers: channels of each level as multiples of `width`. Each level halves the resolution.
+        blocks: number of blocks of each level, in the encoder and again in the decoder; one more is in the middle.
+        attention_levels: levels (0 is the first) with self-attention after each block.
+        dropout: dropout probability in the blocks.
+        classes: number of classes; 0 for none.
+        columns: number of values of each column of conditions, 0 for a numeric column; only without classes.
+        augmentation: number of features that describe the augmentation; 0 for none.
+        patch: patch size of the first level in pixels.
+        architecture: name of the architecture.
 
     Raises:
         ConfigError: no levels, a level without blocks, a width below 4, an attention level that does not exist or whose
-            channels are no whole heads, a negative augmentation, or both classes and columns.
+            channels cannot be divided into heads, a negative augmentation, or both classes and columns.
     """
 
     image_channels: int
@@ -60,26 +60,27 @@ class ConvNetConfig:
     def __post_init__(self) -> None:
         if self.width < 4 or min(self.patch, *self.multipliers, *self.blocks, len(self.multipliers)) < 1:
             raise ConfigError(
-                f"width {self.width}, multipliers {self.multipliers}, {self.blocks} blocks and patches of {self.patch} "
-                "do not make a network",
-                "Choose a width of at least 4, and at least one level; all positive.",
+                f"width {self.width}, multipliers {self.multipliers}, {self.blocks} blocks and patch size {self.patch} "
+                "are out of range",
+                "Choose a width of at least 4, at least one level, and positive numbers.",
             )
         if len(self.blocks) != len(self.multipliers):
             raise ConfigError(
-                f"{len(self.multipliers)} multipliers and {len(self.blocks)} numbers of blocks do not go together",
-                "Choose one of each for every level.",
+                f"there are {len(self.multipliers)} multipliers but {len(self.blocks)} numbers of blocks",
+                "Give one of each for every level.",
             )
         if not set(self.attention_levels) <= set(range(len(self.multipliers))):
             raise ConfigError(
-                f"attention at levels {self.attention_levels} of a network with {len(self.multipliers)}",
+                f"attention at levels {self.attention_levels} requires more than {len(self.multipliers)} levels",
                 f"Choose among 0 ... {len(self.multipliers) - 1}.",
             )
         for channels in (self.widths[level] for level in self.attention_levels):
             if channels % min(HEAD, channels):
                 raise ConfigError(
-                    f"{channels} channels are no whole heads of attention",
+                    f"{channels} channels cannot be divided into attention heads of {HEAD}",
                     f"Choose up to {HEAD} channels, or a multiple of {HEAD}, for the levels with attention.",
                 )
+        check_size(max(self.widths), sum(self.blocks))
         check_conditions(self.classes, self.columns, self.augmentation)
 
     @property
@@ -89,12 +90,12 @@ class ConvNetConfig:
 
     @property
     def embedding(self) -> int:
-        """Features of the embedding of time and labels."""
+        """Size of the embedding of time and labels."""
         return 4 * self.width
 
 
 class DownLevel(nn.Module):
-    """The fold that leads to a level (none to the first), and its blocks on the way down."""
+    """An encoder level: downsampling (except in the first level) and blocks."""
 
     def __init__(self, config: ConvNetConfig, index: int) -> None:
         super().__init__()
@@ -102,7 +103,7 @@ class DownLevel(nn.Module):
         self.blocks = nn.ModuleList(ConvBlock(*_sizes(config, index)) for _ in range(config.blocks[index]))
 
     def forward(self, x: OtherFeatures, embedding: Embedding) -> list[OtherFeatures]:
-        """The output of every block, in order: the skips of the way up."""
+        """Outputs of all blocks in order, for the skip connections."""
         outputs = [self.fold(x)]
         for block in self.blocks:
             outputs.append(block(outputs[-1], embedding))
@@ -110,7 +111,7 @@ class DownLevel(nn.Module):
 
 
 class UpLevel(nn.Module):
-    """The blocks of a level on the way up, and the unfolding that leads from it (none from the first)."""
+    """A decoder level: blocks and upsampling (except in the first level)."""
 
     def __init__(self, config: ConvNetConfig, index: int) -> None:
         super().__init__()
@@ -118,18 +119,18 @@ class UpLevel(nn.Module):
         self.unfold = FoldUp(*config.widths[index - 1 : index + 1][::-1]) if index else None
 
     def forward(self, x: OtherFeatures, skips: list[OtherFeatures], embedding: Embedding) -> OtherFeatures:
-        """Each block takes the latest of the skips, and removes it; the result has the size of the next one."""
+        """Each block removes the last of `skips`; the result has the size of the next one."""
         for block in self.blocks:
             x = block(x, skips.pop(), embedding)
         return x if self.unfold is None else self.unfold(x, *skips[-1].shape[1:3])
 
 
 class ConvNet(nn.Module):
-    """Predicts an image-shaped output from a noisy image, its time and its labels. Takes images of any size.
+    """A UNet of wide convolutions, for images of any size.
 
     Args:
-        config: what it is made of.
-        periods: of the waves in which it is told times; they should suit the range of those times.
+        config: architecture.
+        periods: periods of the time embedding, for the time scale of the network.
     """
 
     def __init__(self, config: ConvNetConfig, periods: Periods = LOG_NOISE_PERIODS) -> None:
@@ -150,16 +151,22 @@ class ConvNet(nn.Module):
         labels: Labels | None = None,
         augmentation: Float[Tensor, "n a"] | None = None,
     ) -> Features:
-        """From noisy images (n, C, h, w), times (n,), and what is known of the images, to (n, C, h, w).
+        """Computes the output of the network.
 
-        Labels are classes (n,), -1 for none, or rows (n, k), NaN for what is not known; the augmentation is (n, a), 0
-        for none.
+        Args:
+            x: (n, C, h, w) noisy images.
+            times: (n,) times on the time scale of the network.
+            labels: (n,) class indices (-1: none), (n, k) rows of conditions (NaN: unknown), or None.
+            augmentation: (n, a) description of the augmentation (0: none), or None.
+
+        Returns:
+            (n, C, h, w) output.
 
         Raises:
-            LabelError: the labels are not of the kind that the network was made for.
-            ConfigError: it was told of augmentation and not made for that.
+            LabelError: labels of the wrong shape.
+            ConfigError: the network has no input for the augmentation.
         """
-        self._check_foreign(labels, augmentation)
+        self._check_inputs(labels, augmentation)
         embedding = self.embedding(times, labels, augmentation)
         features, skips = self.stem(x), []
         for level in self.down_levels:
@@ -171,17 +178,17 @@ class ConvNet(nn.Module):
         output: Tensor = self.head(features, *x.shape[2:])
         return output
 
-    def _check_foreign(self, labels: Labels | None, augmentation: Float[Tensor, "n a"] | None) -> None:
-        """Raises an error if the network was not made to be told these."""
+    def _check_inputs(self, labels: Labels | None, augmentation: Float[Tensor, "n a"] | None) -> None:
+        """Raises an error if the network has no input for these labels or the augmentation."""
         if labels is not None:
             check_labels(labels, self.config.classes, len(self.config.columns))
         if augmentation is not None and not self.config.augmentation:
             raise ConfigError(
-                "a network that is never told of augmentation was told of it",
-                "Call it without, or make it with ConvNetConfig(augmentation=...).",
+                "the network has no input for the augmentation",
+                "Call it without, or build it with ConvNetConfig(augmentation=...).",
             )
 
 
 def _sizes(config: ConvNetConfig, level: int) -> tuple[int, int, float, bool]:
-    """What a block of a level is made of."""
+    """Arguments of the blocks of a level."""
     return config.widths[level], config.embedding, config.dropout, level in config.attention_levels

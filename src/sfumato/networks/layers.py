@@ -1,7 +1,7 @@
-"""The blocks of the UNet: time embedding, residual block, self-attention, and the changes of resolution.
+"""Blocks of the UNet: time embedding, residual block, self-attention, downsampling and upsampling.
 
-Features are contiguous (n, h, w, c) at the border of every block, which is compiled on its own. A convolution sees the
-same memory as channels-last, and runs fastest with its weights in that format
+Inputs and outputs of a block are contiguous features (n, h, w, c). Each block is a region that is compiled separately.
+Convolutions use a channels-last view and are fastest with channels-last weights
 (`network.to(memory_format=torch.channels_last)`).
 """
 
@@ -18,16 +18,16 @@ from sfumato.networks.region import Region
 Images = Float[Tensor, "n k height width"]
 Features = Float[Tensor, "n h w c"]
 OtherFeatures = Float[Tensor, "n _ _ _"]
-"""Of the same images as `Features` beside it, but of other channels or another size."""
+"""Features with another number of channels or another size than `Features` in the same signature."""
 
 Embedding = Float[Tensor, "n e"]
 
 ALIGNMENT = 8
-"""Tensor cores take channels in multiples of it."""
+"""Tensor cores need a multiple of this number of channels."""
 
 
 def zero_init(layer: nn.Conv2d | nn.Linear) -> nn.Conv2d | nn.Linear:
-    """The layer with zero weights, so that the branch it ends starts as nothing. (DDPM: init_scale = 0.)"""
+    """Initializes the last layer of a residual branch with zeros. (DDPM: init_scale = 0.)"""
     nn.init.zeros_(layer.weight)
     if layer.bias is not None:
         nn.init.zeros_(layer.bias)
@@ -35,22 +35,22 @@ def zero_init(layer: nn.Conv2d | nn.Linear) -> nn.Conv2d | nn.Linear:
 
 
 def groups_of(channels: int) -> int:
-    """Groups to normalise: 32, or fewer, such that they divide the channels and have four or more each.
+    """Number of groups for GroupNorm: at most 32, with at least four channels each.
 
-    A group of one channel would subtract whatever a residual block adds to that channel: its time and its class.
+    A group of one channel would remove the time and class embedding that a residual block adds to the channel.
     """
     return next(n for n in (32, 16, 8, 4, 2, 1) if channels % n == 0 and (channels >= 4 * n or n == 1))
 
 
 def in_float32(x: OtherFeatures) -> OtherFeatures:
-    """x in float32 or better."""
+    """x, at least in float32."""
     return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
 def sinusoidal(times: Float[Tensor, " n"], dimensions: int, slowest: float = 10_000.0) -> Embedding:
-    """Sines, then cosines, of the times at `dimensions` / 2 frequencies from 1 down to 1 / `slowest`.
+    """Sinusoidal embedding: sines, then cosines, at `dimensions` / 2 frequencies from 1 to 1 / `slowest`.
 
-    "Attention is all you need", section 3.5, in DDPM's layout.
+    "Attention is all you need" (arXiv 1706.03762), section 3.5, in the order of DDPM.
     """
     half = dimensions // 2
     exponents = torch.arange(half, device=times.device, dtype=torch.float32) / (half - 1)
@@ -59,12 +59,13 @@ def sinusoidal(times: Float[Tensor, " n"], dimensions: int, slowest: float = 10_
 
 
 class TimeEmbedding(Region):
-    """Times (n,) to (n, features): the sinusoidal embedding through two layers.
+    """Time embedding: sinusoidal embedding and two linear layers.
 
     Args:
-        dimensions: of the sinusoidal embedding.
-        features: of the result.
-        augmentation: numbers in which augmentation is told; EDM adds a linear map of them to the sinusoidal embedding.
+        dimensions: size of the sinusoidal embedding.
+        features: size of the result.
+        augmentation: number of features that describe the augmentation; a linear map of them is added to the sinusoidal
+            embedding (EDM).
     """
 
     def __init__(self, dimensions: int, features: int, augmentation: int = 0) -> None:
@@ -75,7 +76,7 @@ class TimeEmbedding(Region):
         self.mix = nn.Linear(features, features)
 
     def forward(self, times: Float[Tensor, " n"], augmentation: Float[Tensor, "n a"] | None = None) -> Embedding:
-        """Times (n,) and what was done to the images (n, a) (None: nothing) to (n, features)."""
+        """Times (n,) and the description of the augmentation (n, a) or None, to (n, features)."""
         waves = sinusoidal(times, self.dimensions).to(self.expand.weight.dtype)
         if self.augmentation is not None and augmentation is not None:
             waves = waves + self.augmentation(augmentation.to(waves.dtype))
@@ -84,14 +85,14 @@ class TimeEmbedding(Region):
 
 
 class GroupNorm(nn.GroupNorm):
-    """Group normalisation (arXiv 1803.08494) of features whose channels lie side by side, and a function of the result.
+    """Group normalization (arXiv 1803.08494) of concatenated features, followed by an elementwise function.
 
-    Both are computed in float32 or better. PyTorch's kernel is fastest on a CPU; compiled code follows the formula, in
-    passes that read and write (n, h, w, c) in order.
+    Computed at least in float32. Eager code uses PyTorch's kernel, which is fastest on a CPU; compiled code follows the
+    formula and reads (n, h, w, c) in order.
 
     Args:
-        channels: of all features together.
-        then: the function, of each number on its own.
+        channels: total number of channels.
+        then: elementwise function.
     """
 
     def __init__(self, channels: int, then: Callable[[Tensor], Tensor] = F.silu) -> None:
@@ -99,16 +100,16 @@ class GroupNorm(nn.GroupNorm):
         self.then = then
 
     def forward(self, *parts: OtherFeatures) -> OtherFeatures:
-        """Each (n, h, w, c_i), to (n, h, w, sum of the c_i)."""
+        """Features (n, h, w, c_i) to (n, h, w, sum of c_i)."""
         return self.compiled(*parts) if torch.compiler.is_compiling() else self.eager(*parts)
 
     def eager(self, *parts: OtherFeatures) -> OtherFeatures:
-        """By PyTorch's kernel, which sees channels-last."""
+        """With PyTorch's kernel, on a channels-last view."""
         x = torch.cat(parts, dim=-1) if len(parts) > 1 else parts[0]
         return self.then(super().forward(in_float32(x).permute(0, 3, 1, 2))).permute(0, 2, 3, 1).to(x.dtype)
 
     def compiled(self, *parts: OtherFeatures) -> OtherFeatures:
-        """x -> scale x + shift, with the scale and shift of each image's channels, of each of the parts alone."""
+        """x -> scale x + shift with scale and shift for each image and channel, without concatenating the inputs."""
         moments = [torch.var_mean(in_float32(part), (1, 2), correction=0) for part in parts]
         scale, shift = self._affine(*(torch.cat(of_parts, dim=1) for of_parts in zip(*moments, strict=True)))
         sizes = [part.shape[-1] for part in parts]
@@ -117,9 +118,10 @@ class GroupNorm(nn.GroupNorm):
         return torch.cat(normed, dim=-1).to(parts[0].dtype)
 
     def _affine(self, variance: Embedding, mean: Embedding) -> tuple[Embedding, Embedding]:
-        """Scale and shift (n, c) from the variance and mean of each channel (n, c).
+        """Scale and shift (n, c) from the variance and mean (n, c) of each channel.
 
-        Groups have the mean of the means, and the mean of the variances plus the variance of the means.
+        The mean of a group is the mean of the means; its variance is the mean of the variances plus the variance of the
+        means.
         """
         variances, means = (of.unflatten(1, (self.num_groups, -1)) for of in (variance, mean))
         between, center = torch.var_mean(means, 2, correction=0, keepdim=True)
@@ -137,27 +139,27 @@ class Conv(nn.Conv2d):
         super().__init__(channels_in, channels_out, 3, padding=1)
 
     def forward(self, x: Features) -> Float[Tensor, "n h w _"]:
-        """The same memory seen as channels-last, there and back."""
+        """Applies the convolution to a channels-last view."""
         return super().forward(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1).contiguous()
 
 
 class Shortcut(nn.Conv2d):
-    """A 1x1 convolution of features whose channels lie side by side: the sum of a linear map of each."""
+    """A 1x1 convolution of concatenated features, computed as a sum of linear maps."""
 
     def __init__(self, channels_in: int, channels_out: int) -> None:
         super().__init__(channels_in, channels_out, 1)
 
     def forward(self, *parts: OtherFeatures) -> OtherFeatures:
-        """Each (n, h, w, c_i), of channels_in together, to (n, h, w, channels_out)."""
+        """Features (n, h, w, c_i) to (n, h, w, channels_out)."""
         weights = self.weight.flatten(1).split([part.shape[-1] for part in parts], dim=1)
         first, *others = (F.linear(x, w, b) for x, w, b in zip(parts, weights, (self.bias, None), strict=False))
         return sum(others, first)
 
 
 class ResidualBlock(Region):
-    """Two 3x3 convolutions around the embedding of time and class, beside a shortcut.
+    """Residual block: two 3x3 convolutions, between which the embedding is added, and a shortcut.
 
-    Beside its input it takes a skip connection, if any, whose channels count among `channels_in`.
+    Takes one or two features, the second from a skip connection; `channels_in` is their total number of channels.
     """
 
     def __init__(self, channels_in: int, channels_out: int, embedding: int, dropout: float) -> None:
@@ -171,7 +173,7 @@ class ResidualBlock(Region):
         self.shortcut = nn.Identity() if channels_in == channels_out else Shortcut(channels_in, channels_out)
 
     def forward(self, embedding: Embedding, *parts: OtherFeatures) -> OtherFeatures:
-        """The embedding after its last SiLU, and features (n, h, w, c_i), to (n, h, w, channels_out)."""
+        """Embedding (n, e) after its last SiLU, and features (n, h, w, c_i), to (n, h, w, channels_out)."""
         h = self.conv_in(self.norm_in(*parts)) + self.condition(embedding)[:, None, None]
         h = self.conv_out(self.dropout(self.norm_out(h)))
         residual: Tensor = self.shortcut(*parts) + h
@@ -179,7 +181,7 @@ class ResidualBlock(Region):
 
 
 class SelfAttention(Region):
-    """Single-head self-attention over the pixels, added to its input."""
+    """Single-head self-attention over the pixels, with a residual connection."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -188,7 +190,7 @@ class SelfAttention(Region):
         self.project = zero_init(nn.Linear(channels, channels))
 
     def forward(self, x: Features) -> Features:
-        """(n, h, w, c) to the same."""
+        """(n, h, w, c) to (n, h, w, c)."""
         pixels = self.norm(x).flatten(1, 2)
         query, key, value = self.query_key_value(pixels)[:, None].chunk(3, dim=-1)
         attended = F.scaled_dot_product_attention(query, key, value)[:, 0]
@@ -197,7 +199,7 @@ class SelfAttention(Region):
 
 
 class Downsample(Region):
-    """Halves height and width, rounding up, by a strided 3x3 convolution padded like TensorFlow's SAME (as in DDPM)."""
+    """Halves height and width, rounding up, by a strided 3x3 convolution with TensorFlow's SAME padding (DDPM)."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -212,7 +214,7 @@ class Downsample(Region):
 
 
 class Upsample(Region):
-    """Doubles height and width, or one less, by nearest neighbours and a 3x3 convolution."""
+    """Doubles height and width by nearest neighbors and a 3x3 convolution; crops to odd sizes."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -226,7 +228,7 @@ class Upsample(Region):
 
 
 class Stem(Conv, Region):
-    """Images to the first features, by a 3x3 convolution."""
+    """Input layer: a 3x3 convolution."""
 
     def forward(self, images: Images) -> Float[Tensor, "n height width _"]:
         """(n, C, height, width) to (n, height, width, c)."""
@@ -237,11 +239,11 @@ class Stem(Conv, Region):
 
 
 class LastNorm(GroupNorm, Region):
-    """The norm before the head, on its own since weights have it beside the head."""
+    """Norm before the output layer, a separate region because its weights are separate."""
 
 
 class Head(Conv, Region):
-    """The last features to images, by a 3x3 convolution."""
+    """Output layer: a 3x3 convolution."""
 
     def forward(self, x: Features) -> Float[Tensor, "n _ h w"]:
         """(n, h, w, c) to (n, C, h, w)."""

@@ -1,4 +1,4 @@
-"""The parts of a network that are compiled, each on its own."""
+"""Regional compilation: the blocks of a network are compiled separately."""
 
 import os
 import shutil
@@ -9,22 +9,22 @@ from pathlib import Path
 import torch
 from torch import nn
 
-MOST_SHAPES = 64
-"""Shapes for which one piece of code may be compiled anew, before PyTorch gives up and runs it eagerly."""
+MAX_SHAPES = 64
+"""Maximum number of shapes for which PyTorch recompiles a region before it runs eagerly."""
 
 
 class Region(nn.Module):
-    """A part of a network that is compiled on its own, so that parts of one shape share the code and its compilation.
+    """A block of a network that is compiled separately, so that blocks of the same shape are compiled once.
 
-    What crosses its border should be contiguous, (n, h, w, c) for features: gradients then come back in the layout in
-    which their values went, and nothing is copied.
+    Inputs and outputs should be contiguous, (n, h, w, c) for features. Gradients then have the same layout, and nothing
+    is copied.
     """
 
 
 def missing_compiler(device: torch.device) -> str | None:
-    """What PyTorch needs to compile for a device and cannot find here; None if nothing is missing.
+    """Name of the compiler that PyTorch needs for a device, if it is not installed; otherwise None.
 
-    Triton for CUDA, which PyTorch does not install on Windows, and a C++ compiler elsewhere.
+    Triton for CUDA, which PyTorch does not install on Windows; a C++ compiler for other devices.
     """
     if device.type == "cuda":
         return None if find_spec("triton") else "Triton"
@@ -33,16 +33,16 @@ def missing_compiler(device: torch.device) -> str | None:
 
 
 def compile_regions(network: nn.Module, cache: Path) -> None:
-    """Compiles each region of a network in place, when it is first called; for fixed shapes.
+    """Compiles each region of a network in place, at its first call and for fixed shapes.
 
-    Names, weights and copies of the network stay as they are (a copy is not compiled).
+    Names and weights do not change. Copies of the network are not compiled.
 
     Args:
-        network: whose `Region`s are compiled.
-        cache: where compiled code is kept for later processes; settled by the first call in a process.
+        network: network with `Region` modules.
+        cache: folder for compiled code; only the first call in a process sets it.
     """
     os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache))
-    torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, MOST_SHAPES)
+    torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, MAX_SHAPES)
     for module in network.modules():
         if isinstance(module, Region):
             module.compile(dynamic=False)

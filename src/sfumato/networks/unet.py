@@ -1,4 +1,4 @@
-"""The UNet of DDPM (arXiv 2006.11239, appendix B), block for block that of diffusers' `UNet2DModel`."""
+"""The UNet of DDPM (arXiv 2006.11239, appendix B), with the same blocks as `UNet2DModel` of diffusers."""
 
 import math
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from sfumato.errors import ConfigError
-from sfumato.networks.conditioning import Labels, RowEmbedding, check_conditions, check_labels
+from sfumato.networks.conditioning import Labels, RowEmbedding, check_conditions, check_labels, check_size
 from sfumato.networks.layers import (
     Downsample,
     Embedding,
@@ -29,18 +29,18 @@ from sfumato.networks.layers import (
 
 @dataclass(frozen=True)
 class UNetConfig:
-    """What a UNet is made of.
+    """Architecture of a UNet.
 
     Attributes:
-        image_channels: channels of the images, in and out.
+        image_channels: number of channels of the images.
         width: channels of the first level.
-        multipliers: each level's channels in units of `width`; every further level has half the resolution.
-        blocks: residual blocks a level.
-        attention_levels: the levels (0 = full resolution) with self-attention after each block.
-        dropout: probability, inside the residual blocks.
-        classes: number of classes; 0 for a network without.
-        columns: of each column of conditions how many values it has, 0 for a number; for a network without classes.
-        augmentation: numbers in which it is told what was done to an image; 0 for a network that is never told.
+        multipliers: channels of each level as multiples of `width`. Each level halves the resolution.
+        blocks: number of residual blocks per level.
+        attention_levels: levels (0 is full resolution) with self-attention after each block.
+        dropout: dropout probability in the residual blocks.
+        classes: number of classes; 0 for none.
+        columns: number of values of each column of conditions, 0 for a numeric column; only without classes.
+        augmentation: number of features that describe the augmentation; 0 for none.
 
     Raises:
         ConfigError: no levels, an odd width, an attention level that does not exist, a negative augmentation, or both
@@ -60,24 +60,25 @@ class UNetConfig:
     def __post_init__(self) -> None:
         if self.width < 4 or self.width % 2 or self.blocks < 1 or min(self.multipliers, default=0) < 1:
             raise ConfigError(
-                f"width {self.width}, multipliers {self.multipliers} and {self.blocks} blocks do not make a network",
-                "Choose an even width of at least 4, and at least one multiplier and one block, all positive.",
+                f"width {self.width}, multipliers {self.multipliers} and {self.blocks} blocks are out of range",
+                "Choose an even width of at least 4, at least one level and one block, and positive multipliers.",
             )
         if not set(self.attention_levels) <= set(range(len(self.multipliers))):
             raise ConfigError(
-                f"attention at levels {self.attention_levels} of a network with {len(self.multipliers)}",
+                f"attention at levels {self.attention_levels} requires more than {len(self.multipliers)} levels",
                 f"Choose among 0 ... {len(self.multipliers) - 1}.",
             )
+        check_size(self.width * max(self.multipliers), self.blocks * len(self.multipliers))
         check_conditions(self.classes, self.columns, self.augmentation)
 
     @property
     def embedding(self) -> int:
-        """Features of the embedding of time and labels."""
+        """Size of the embedding of time and labels."""
         return 4 * self.width
 
 
 class Level(nn.Module):
-    """Residual blocks of one resolution, each followed by self-attention where the level has it."""
+    """Residual blocks of one resolution, with optional self-attention after each."""
 
     def __init__(self, config: UNetConfig, index: int, channels_in: list[int]) -> None:
         super().__init__()
@@ -88,7 +89,7 @@ class Level(nn.Module):
 
 
 class DownLevel(Level):
-    """A level of the way down, and the halving below it (none below the last level)."""
+    """An encoder level: blocks and downsampling (except in the last level)."""
 
     def __init__(self, config: UNetConfig, index: int, channels_in: list[int]) -> None:
         super().__init__(config, index, channels_in)
@@ -96,7 +97,7 @@ class DownLevel(Level):
         self.downsample = None if is_last else Downsample(config.width * config.multipliers[index])
 
     def forward(self, x: Features, embedding: Embedding) -> list[OtherFeatures]:
-        """The output of every block and of the halving, in order: the skips of the way up."""
+        """Outputs of all blocks and of the downsampling in order, for the skip connections."""
         outputs = []
         for block, attention in zip(self.blocks, self.attentions, strict=True):
             x = attention(block(embedding, x))
@@ -107,24 +108,24 @@ class DownLevel(Level):
 
 
 class UpLevel(Level):
-    """A level of the way up, and the enlargement above it (none above the first level)."""
+    """A decoder level: blocks and upsampling (except in the first level)."""
 
     def __init__(self, config: UNetConfig, index: int, channels_in: list[int]) -> None:
         super().__init__(config, index, channels_in)
         self.upsample = None if index == 0 else Upsample(config.width * config.multipliers[index])
 
     def forward(self, x: Features, skips: list[OtherFeatures], embedding: Embedding) -> OtherFeatures:
-        """Each block takes the latest of the skips, and removes it; the result has the size of the next one."""
+        """Each block removes the last of `skips`; the result has the size of the next one."""
         for block, attention in zip(self.blocks, self.attentions, strict=True):
             x = attention(block(embedding, x, skips.pop()))
         return x if self.upsample is None else self.upsample(x, *skips[-1].shape[1:3])
 
 
 class UNet(nn.Module):
-    """Predicts an image-shaped output from a noisy image, its time and its labels. Takes images of any size.
+    """The UNet of DDPM, for images of any size.
 
     Args:
-        config: what it is made of.
+        config: architecture.
     """
 
     def __init__(self, config: UNetConfig) -> None:
@@ -163,10 +164,20 @@ class UNet(nn.Module):
         labels: Labels | None = None,
         augmentation: Float[Tensor, "n a"] | None = None,
     ) -> Images:
-        """From noisy images (n, C, h, w), times (n,), and what is known of the images, to (n, C, h, w).
+        """Computes the output of the network.
 
-        Labels are classes (n,), -1 for none, or rows (n, k), NaN for what is not known; the augmentation is (n, a), 0
-        for none.
+        Args:
+            x: (n, C, h, w) noisy images.
+            times: (n,) times on DDPM's scale, 0 to 1000.
+            labels: (n,) class indices (-1: none), (n, k) rows of conditions (NaN: unknown), or None.
+            augmentation: (n, a) description of the augmentation (0: none), or None.
+
+        Returns:
+            (n, C, h, w) output.
+
+        Raises:
+            LabelError: labels of the wrong shape.
+            ConfigError: the network has no input for the augmentation.
         """
         embedding = self._embed(times, labels, augmentation)
         skips = [self.stem(x)]
@@ -181,11 +192,11 @@ class UNet(nn.Module):
     def _embed(
         self, times: Float[Tensor, " n"], labels: Labels | None, augmentation: Float[Tensor, "n a"] | None
     ) -> Embedding:
-        """SiLU of time and augmentation plus labels; row 0 of the class table stands for no class."""
+        """Embedding of time, augmentation and labels; row 0 of the class table is for images without class."""
         if augmentation is not None and not self.config.augmentation:
             raise ConfigError(
-                "a network that is never told of augmentation was told of it",
-                "Call it without, or make it with UNetConfig(augmentation=...).",
+                "the network has no input for the augmentation",
+                "Call it without, or build it with UNetConfig(augmentation=...).",
             )
         embedding: Tensor = self.time_embedding(times, augmentation)
         if labels is not None:

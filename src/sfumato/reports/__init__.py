@@ -1,1 +1,1 @@
-"""What a person reads: a data set, a run, its curves, an explanation in pictures."""
+"""Reports: inspection of a data set, summary and curves of a run, explanatory pictures."""

@@ -1,4 +1,4 @@
-"""What was measured of a run, as curves over the images it saw, with its best moment marked."""
+"""Curves of the measurements of a run over the number of training images, with the best checkpoint marked."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -10,30 +10,30 @@ from sfumato.utils.pictures import Panel
 SEEN = "images seen"
 
 Measurements = Sequence[Mapping[str, Any]]
-"""Lines of metrics.jsonl, as `measurements.read_metrics` gives them."""
+"""Lines of metrics.jsonl from `measurements.read_metrics`."""
 
 
-def spoken(schedule: Schedule, t: float) -> str:
-    """A time as the step that it is, or as a share where time is continuous."""
+def time_title(schedule: Schedule, t: float) -> str:
+    """Title of a time: its timestep, or the time itself if the schedule is continuous."""
     return f"t = {t:.3g}" if schedule.timesteps is None else f"t = {round(t * schedule.timesteps)}"
 
 
 def loss_panels(measurements: Measurements, schedule: Schedule) -> list[Panel]:
-    """The training and held-out loss over the images seen, and the held-out loss of each noise level."""
+    """Panels of the training loss, the validation loss, and the validation loss by noise level."""
     validation = _of("validation", "loss", measurements)
     curves = {"training": _curve(_of("train", "loss", measurements), "loss")}
     if not validation:
         return [Panel("loss", SEEN, curves, log_y=True)]
-    levels = {spoken(schedule, float(time)): _level(validation, time) for time in validation[0]["by_time"]}
+    levels = {time_title(schedule, float(time)): _level(validation, time) for time in validation[0]["by_time"]}
     marks = _mark(best_of(measurements))
     return [
         Panel("loss", SEEN, curves | {"held out": _curve(validation, "loss")}, log_y=True, marks=marks),
-        Panel("held-out loss by noise level", SEEN, levels, log_y=True, marks=marks),
+        Panel("validation loss by noise level", SEEN, levels, log_y=True, marks=marks),
     ]
 
 
 def distance_panels(measurements: Measurements) -> list[Panel]:
-    """For each kind of small evaluation, the distance over the images seen, beside that of as many held-out images."""
+    """Panels of the Frechet distance during training, one for each feature extractor and number of samples."""
     evaluations = _of("evaluation", "distance", measurements)
     best = best_of(measurements)
     panels = []
@@ -41,7 +41,7 @@ def distance_panels(measurements: Measurements) -> list[Panel]:
         alike = [m for m in evaluations if (m["features"], m["count"]) == (features, count)]
         curves = {f"{count:,} samples": _curve(alike, "distance")}
         if all(m.get("held_out") is not None for m in alike):
-            curves["as many held-out images"] = _curve(alike, "held_out")
+            curves["equal number of held-out images"] = _curve(alike, "held_out")
         title = f"Frechet distance ({features})"
         panels.append(Panel(title, SEEN, curves, log_y=True, marks=_mark(best)))
     return panels
@@ -52,7 +52,7 @@ def _of(kind: str, quantity: str, measurements: Measurements) -> list[Mapping[st
 
 
 def _level(validation: Measurements, time: str) -> tuple[list[float], list[float]]:
-    """The held-out loss at one noise level, wherever it was measured."""
+    """Held-out loss at one noise level."""
     measured = [m for m in validation if m["by_time"].get(time) is not None]
     return [m["images"] for m in measured], [m["by_time"][time] for m in measured]
 

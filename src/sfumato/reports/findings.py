@@ -1,4 +1,4 @@
-"""What an inspection found, in words."""
+"""Prints the result of an inspection as a table or JSON."""
 
 import json
 from collections import defaultdict
@@ -16,11 +16,17 @@ MOST_CLASSES = 20
 MOST_FILES = 3
 
 IMBALANCE = 10
-"""Classes that differ by this factor deserve a word."""
+"""Ratio of class sizes from which the classes are reported as imbalanced."""
 
 
 def print_findings(facts: dict[str, Any], written: list[str], as_json: bool) -> None:
-    """Prints the facts of `inspection.inspect`, and where the pictures are, as JSON or as a table."""
+    """Prints the facts of `inspection.inspect` and the paths of the pictures as JSON or as a table.
+
+    Args:
+        facts: Facts of the inspection.
+        written: Paths of the pictures.
+        as_json: Whether to print JSON.
+    """
     if as_json:
         print(json.dumps(facts | {"pictures": written}))
         return
@@ -28,14 +34,14 @@ def print_findings(facts: dict[str, Any], written: list[str], as_json: bool) -> 
     for name, value in sentences(facts):
         table.add_row(Text(name, style="bold"), Text(printable_lines(value)))
     if written:
-        table.add_row(Text("look at", style="bold"), Text(printable(", ".join(written))))
+        table.add_row(Text("pictures", style="bold"), Text(printable(", ".join(written))))
     console = Console(highlight=False)
     console.print(table)
     console.print(Text(f"\nTo train on it:\n  {printable(facts['command'])}"), soft_wrap=True)
 
 
 def sentences(facts: dict[str, Any]) -> Iterator[tuple[str, str]]:
-    """The facts as a person would say them, each under its heading."""
+    """Headings and sentences of the table."""
     size = facts["bytes"]
     yield (
         "images",
@@ -51,13 +57,13 @@ def sentences(facts: dict[str, Any]) -> Iterator[tuple[str, str]]:
         yield "other files", _listed(facts["other_files"], MOST_KINDS)
     yield "duplicates", _duplicates(facts)
     for notice in facts["notices"]:
-        if notice["topic"] not in ("unreadable", "range"):  # which have rows of their own
+        if notice["topic"] not in ("unreadable", "range"):  # these have their own rows
             yield notice["topic"], notice["text"] + (f" To change it: {notice['flag']}." if notice["flag"] else "")
-    yield "learned as", "{width}x{height} pixels, {mode}, {depth}".format(**facts["learned_as"])
+    yield "training format", "{width}x{height} pixels, {mode}, {depth}".format(**facts["learned_as"])
     yield (
         "memory",
-        f"{_bytes(size['images'])} on disk for the decoded images, and as much on the device if it fits; "
-        f"{_bytes(size['network'])} for the network, and {_bytes(size['batch'])} for a batch, half of it in bfloat16",
+        f"{_bytes(size['images'])} on disk for the decoded images, and the same on the device if available; "
+        f"{_bytes(size['network'])} for the network; {_bytes(size['batch'])} for a batch, half of that in bfloat16",
     )
     if facts["forecast"]:
         yield "forecast", "\n".join(facts["forecast"])
@@ -67,8 +73,8 @@ def _values(values: dict[str, Any]) -> str:
     black, white = values["black"], values["white"]
     low, high = values.get("low", black), values.get("high", white)
     if (low, high) == (black, white):
-        return f"{low:,.6g} to {high:,.6g}, taken as black and white (--range LOW HIGH)"
-    return f"{low:,.6g} to {high:,.6g}; {black:,.6g} and {white:,.6g} are taken as black and white (--range LOW HIGH)"
+        return f"{low:,.6g} to {high:,.6g}, used as black and white (--range LOW HIGH)"
+    return f"{low:,.6g} to {high:,.6g}; {black:,.6g} and {white:,.6g} are used as black and white (--range LOW HIGH)"
 
 
 def _listed(counts: dict[str, int], most: int) -> str:
@@ -83,18 +89,18 @@ def _classes(counts: dict[str, int]) -> str:
     more = f", and {len(counts) - MOST_CLASSES:,} more" if len(counts) > MOST_CLASSES else ""
     largest, smallest = max(counts, key=counts.__getitem__), min(counts, key=counts.__getitem__)
     ratio = counts[largest] / max(counts[smallest], 1)
-    uneven = f"\nuneven: {largest} has {ratio:.0f} times as many images as {smallest}" if ratio >= IMBALANCE else ""
+    uneven = f"\nimbalanced: {largest} has {ratio:.0f} times as many images as {smallest}" if ratio >= IMBALANCE else ""
     return f"{len(counts)}: {shown}{more}{uneven}"
 
 
 def _unreadable(files: list[dict[str, str]]) -> str:
-    """How many files cannot be read for each reason, the most frequent first, with some of their names."""
+    """Number of unreadable files for each reason, most frequent first, with some of their names."""
     if not files:
         return "none"
     by_reason = defaultdict(list)
     for file in files:
         by_reason[file["reason"]].append(file["name"])
-    lines = [f"{len(files):,}, which training skips (--json lists all)"]
+    lines = [f"{len(files):,}, skipped in training (--json lists all)"]
     for reason, names in sorted(by_reason.items(), key=lambda item: -len(item[1]))[:MOST_KINDS]:
         shown = ", ".join(names[:MOST_FILES]) + (", ..." if len(names) > MOST_FILES else "")
         lines.append(f"{len(names):,}: {reason} ({shown})")
@@ -103,15 +109,15 @@ def _unreadable(files: list[dict[str, str]]) -> str:
 
 def _duplicates(facts: dict[str, Any]) -> str:
     same, alike = facts["duplicates"], facts["near_duplicates"]
-    words = [f"{same['images']:,} images share their pixels with another" if same["images"] else "none"]
+    words = [f"{same['images']:,} images have the same pixels as another" if same["images"] else "none"]
     if alike is not None and alike["images"] > same["images"]:
         groups = f"{alike['groups']:,} group{'s' if alike['groups'] > 1 else ''}"
-        words.append(f"{alike['images']:,} images look like another ({groups})")
+        words.append(f"{alike['images']:,} images are nearly equal to another ({groups})")
     return "; ".join(words)
 
 
 def _bytes(count: int) -> str:
-    """A number of bytes, as a person says it.
+    """Number of bytes with a unit.
 
     >>> _bytes(184_320_000)
     '184 MB'

@@ -1,4 +1,4 @@
-"""What a data set is, before anything is trained on it: facts for a person and for scripts, and pictures."""
+"""Inspection of a data set before training: facts and pictures."""
 
 import tempfile
 from collections import Counter
@@ -9,14 +9,14 @@ from typing import Any
 
 import torch
 
-from sfumato.data import DIGITS, ImageSet, image_set, read_images
-from sfumato.data.cache import cache_folder, kept_in, open_store, survey
-from sfumato.data.cache.build import require_enough
+from sfumato.data import DIGITS, ImageSet, duplicates, image_set, read_images
+from sfumato.data.cache import cache_folder, cache_write_errors, open_store, read_headers
+from sfumato.data.cache.build import check_enough_images
 from sfumato.data.cache.index import Index
-from sfumato.data.duplicates import Groups, nearly_same, same_pixels
+from sfumato.data.duplicates import Groups
 from sfumato.data.sources import (
+    ImageInfo,
     ReadOptions,
-    Shape,
     Source,
     Unreadable,
     depth_title,
@@ -34,13 +34,13 @@ MOST_PAIRS = 24
 
 @dataclass(frozen=True)
 class Inspection:
-    """What was found.
+    """Result of an inspection.
 
     Attributes:
-        facts: numbers and names, ready for JSON.
-        images: the images, as the recommended command learns them.
-        same: groups of images with equal pixels.
-        alike: groups of images that look the same, equal ones included; None if that was not asked.
+        facts: Content of the JSON output.
+        images: Images in the format of the recommended training command.
+        same: Groups of images with equal pixels.
+        alike: Groups of images that are nearly equal, including equal ones; None if not requested.
     """
 
     facts: dict[str, Any]
@@ -51,10 +51,10 @@ class Inspection:
 
 @dataclass(frozen=True)
 class _Seen:
-    """Images, their shapes before they were resized, the index of their store if they have one, and the advice."""
+    """Images, their original shapes, the index of their cache if there is one, and the recommendation."""
 
     images: ImageSet
-    shapes: Sequence[Shape]
+    shapes: Sequence[ImageInfo]
     index: Index | None
     advice: Recommendation
 
@@ -68,34 +68,38 @@ def inspect(
     cache: Path | None = None,
     on_images: Callable[[int, int], None] = lambda *_: None,
 ) -> Inspection:
-    """Looks at every image of a source, and keeps the decoded ones for training.
+    """Inspects all images of a source, and caches the decoded images for training.
 
     Args:
-        source: as for `load_images`.
-        options: what is asked of the images; a size is recommended where none is given.
-        labels: whether sub-folders are classes.
-        near_duplicates: whether to look for images that are nearly the same; takes a while for many.
-        cache: where decoded images are kept; None: SFUMATO_CACHE, or the user's cache.
-        on_images: called with the number of images hashed since the last call, and the number of all.
+        source: Source of the images, as for `load_images`.
+        options: Options for reading. If no size is given, one is recommended.
+        labels: Whether subfolders are classes.
+        near_duplicates: Whether to search for nearly equal images, which is slow for many images.
+        cache: Folder of decoded images; None: SFUMATO_CACHE, or the user's cache.
+        on_images: Called with the number of images hashed since the last call, and the total number.
 
     Raises:
-        DataError: the images cannot be used.
+        DataError: The images cannot be used.
     """
     seen = _seen(source, options or ReadOptions(), labels, cache)
     images = seen.images
-    same = same_pixels(images)
-    alike = nearly_same(images, lambda done: on_images(done, len(images))) if near_duplicates else None
+    same = duplicates.exact_duplicates(images)
+    alike = duplicates.near_duplicates(images, lambda done: on_images(done, len(images))) if near_duplicates else None
     return Inspection(_facts(source, seen, labels, same, alike), images, same, alike)
 
 
 def save_pictures(found: Inspection, folder: Path) -> list[Path]:
-    """Writes a contact sheet, and one of the images that look the same.
+    """Writes a contact sheet, and a picture of duplicates if there are any.
+
+    Args:
+        found: Result of the inspection.
+        folder: Output folder.
 
     Returns:
-        The files.
+        Paths of the pictures.
 
     Raises:
-        RunError: they could not be written.
+        RunError: The pictures could not be written.
     """
     count = min(len(found.images), MOST_ON_SHEET)
     spread = torch.linspace(0, len(found.images) - 1, count).round().long()
@@ -111,29 +115,29 @@ def _seen(source: str, options: ReadOptions, labels: bool, cache: Path | None) -
     device = choose_device("auto")
     if source == DIGITS:
         images = read_images(source, options, labels)
-        shapes = [Shape(8, 8, 1, "uint8")] * len(images)
+        shapes = [ImageInfo(8, 8, 1, "uint8")] * len(images)
         return _Seen(images, shapes, None, recommend(source, options, shapes, device))
     opened = open_source(source, options)
     advice = recommend(source, options, _surveyed(opened, options, cache_folder(cache)), device)
     store = open_store(opened, advice.options, cache)
     images = image_set(store, opened.title, advice.options, labels)
-    return _Seen(images, store.index.shapes, store.index, advice)
+    return _Seen(images, store.index.image_infos, store.index, advice)
 
 
-def _surveyed(source: Source, options: ReadOptions, cache: Path) -> list[Shape]:
-    """The shape of every image that has one, by its header.
+def _surveyed(source: Source, options: ReadOptions, cache: Path) -> list[ImageInfo]:
+    """Shapes of all readable images, from their headers.
 
     Raises:
-        DataError: there are fewer than two.
+        DataError: There are fewer than two.
     """
-    with kept_in(cache, source):
+    with cache_write_errors(cache, source):
         cache.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=cache, ignore_cleanup_errors=True) as spool:
-            listing = with_pages(source.listing(Path(spool)), options)
-            found = survey(listing.entries, options)
-    shapes = [shape for shape in found if isinstance(shape, Shape)]
+        with tempfile.TemporaryDirectory(dir=cache, ignore_cleanup_errors=True) as scratch:
+            listing = with_pages(source.listing(Path(scratch)), options)
+            found = read_headers(listing.entries, options)
+    shapes = [shape for shape in found if isinstance(shape, ImageInfo)]
     unreadable = [shape for shape in found if isinstance(shape, Unreadable)]
-    require_enough(source, listing, len(shapes), unreadable)
+    check_enough_images(source, listing, len(shapes), unreadable)
     return shapes
 
 
@@ -168,7 +172,7 @@ def _facts(source: str, seen: _Seen, labels: bool, same: Groups, alike: Groups |
 
 
 def _values(images: ImageSet, index: Index | None) -> dict[str, Any]:
-    """The values of the pixels: the extremes, black and white, labels, and the share without data."""
+    """Facts on pixel values: extremes, black and white, labels, and the share without data."""
     black, white = images.depth.range
     if index is None:
         return {"black": black, "white": white}
@@ -184,7 +188,7 @@ def _values(images: ImageSet, index: Index | None) -> dict[str, Any]:
 
 
 def _counts(values: Iterable[str]) -> dict[str, int]:
-    """How often each value occurs, the most frequent first."""
+    """Number of occurrences of each value, most frequent first."""
     return dict(Counter(values).most_common())
 
 

@@ -1,4 +1,4 @@
-"""What a run is: in a few lines for a person, as JSON for a script, and in curves."""
+"""Summary of a run: a table, JSON, and curves."""
 
 import json
 from dataclasses import asdict
@@ -10,14 +10,14 @@ from rich.table import Table
 from rich.text import Text
 
 from sfumato.data.conditions import Category, Number
-from sfumato.diffusion.schedules import schedule_for
+from sfumato.diffusion.schedules import build_schedule
 from sfumato.models import DESCRIPTION, MODEL, read_description
 from sfumato.networks.convnet import ConvNetConfig
+from sfumato.networks.custom import CustomConfig
 from sfumato.reports.curves import distance_panels, loss_panels
-from sfumato.training.budget import Budget
 from sfumato.training.measurements import best_of, read_metrics
-from sfumato.training.runs import kept_best, read_record
-from sfumato.training.state import Counters
+from sfumato.training.run_directory import kept_best, read_record
+from sfumato.training.state import Budget, Counters
 from sfumato.utils import pictures
 from sfumato.utils.text import printable_lines
 
@@ -26,10 +26,13 @@ LOSSES = {"training": "loss", "held out": "heldout_loss"}
 
 
 def summarize(run: Path) -> dict[str, Any]:
-    """The facts of the run at `run`: data, model, training, latest losses, files.
+    """Facts on a run: data, model, training progress, latest losses, files.
+
+    Args:
+        run: Run directory.
 
     Raises:
-        RunError: it is not a run, or its files are broken.
+        RunError: It is not a run, or its files are invalid.
     """
     record = read_record(run)
     config, learned = record.config, record.learned
@@ -68,22 +71,29 @@ def summarize(run: Path) -> dict[str, Any]:
 
 
 def save_curves(run: Path, file: Path) -> Path | None:
-    """Draws what was measured of the run at `run`, with its best moment marked; None where nothing was, yet.
+    """Plots the measurements of a run, with the best checkpoint marked.
+
+    Args:
+        run: Run directory.
+        file: Path of the plot.
+
+    Returns:
+        The path; None if the run has no measurements.
 
     Raises:
-        RunError: it is not a run, its files are broken, or `file` could not be written.
+        RunError: It is not a run, its files are invalid, or `file` could not be written.
     """
     measurements = read_metrics(run)
     if not measurements:
         return None
     diffusion = read_record(run).config.diffusion
-    schedule = schedule_for(diffusion.schedule, zero_terminal_snr=diffusion.zero_terminal_snr, shift=diffusion.shift)
+    schedule = build_schedule(diffusion.schedule, zero_terminal_snr=diffusion.zero_terminal_snr, shift=diffusion.shift)
     pictures.plot([*loss_panels(measurements, schedule), *distance_panels(measurements)], file)
     return file
 
 
 def print_summary(summary: dict[str, Any], as_json: bool) -> None:
-    """Prints the facts as JSON, or as a table."""
+    """Prints the facts of `summarize` as JSON or as a table."""
     if as_json:
         print(json.dumps(summary))
         return
@@ -97,6 +107,8 @@ def _network(model: Path) -> dict[str, Any] | None:
     if not (model / DESCRIPTION).is_file():
         return None
     network = read_description(model).network
+    if isinstance(network, CustomConfig):
+        return {"kind": network.architecture}
     kind = "ConvNet" if isinstance(network, ConvNetConfig) else "UNet"
     return {"kind": kind, "width": network.width, "multipliers": list(network.multipliers), "blocks": network.blocks}
 
@@ -109,25 +121,27 @@ def _distance(evaluation: dict[str, Any]) -> str:
     if evaluation["distance"] is None:
         return "the samples are not finite"
     real = evaluation.get("held_out")
-    beside = "" if real is None else f"; as many held-out images: {real:.4g}"
-    return f"{evaluation['distance']:.4g} (Frechet, {evaluation['features']}, {evaluation['count']:,} samples{beside})"
+    comparison = "" if real is None else f"; equal number of held-out images: {real:.4g}"
+    return (
+        f"{evaluation['distance']:.4g} (Frechet, {evaluation['features']}, {evaluation['count']:,} samples{comparison})"
+    )
 
 
 def _best(best: dict[str, Any] | None) -> str:
     if best is None:
         return "none yet"
-    what = {"distance": "distance", "loss": "held-out loss"}[best["quantity"]]
-    kept = "its model is not kept" if best["model"] is None else f"its model is {best['model']}"
+    what = {"distance": "distance", "loss": "validation loss"}[best["quantity"]]
+    kept = "the model was not kept" if best["model"] is None else f"the model is {best['model']}"
     return f"after {best['images']:,} images, by {what} ({best['value']:.4g}); {kept}"
 
 
 def _sentences(facts: dict[str, Any]) -> list[tuple[str, str]]:
-    """The facts as a person would say them."""
+    """Headings and sentences of the table."""
     data, network = facts["data"], facts["network"]
     channels, height, width = data["image_shape"]
     shown = ", ".join(facts["labels"][:MOST_LABELS]) + (", ..." if len(facts["labels"]) > MOST_LABELS else "")
-    made_of = "{kind}, {width} channels x {multipliers}, blocks a level: {blocks}"
-    model = "none yet" if network is None else made_of.format(**network)
+    own = "{kind}, {width} channels x {multipliers}, blocks per level: {blocks}"
+    model = "none yet" if network is None else network["kind"] if len(network) == 1 else own.format(**network)
     losses = [f"{name} {facts[key]:.4f}" for name, key in LOSSES.items() if facts[key] is not None]
     evaluation = facts["evaluation"]
     return [

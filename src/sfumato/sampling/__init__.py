@@ -1,1 +1,1 @@
-"""Sampling: one loop, solvers, timesteps, inversion, and many images at once."""
+"""Sampling: the sampling loop, solvers, timesteps, inversion, and generation of many images."""

@@ -1,4 +1,4 @@
-"""The same denoiser, faster: its networks in bfloat16, compiled by regions, each a CUDA graph for its kind of call."""
+"""Accelerated sampling: networks in bfloat16, compiled by region, and captured as CUDA graphs."""
 
 import sys
 from collections.abc import Callable
@@ -12,7 +12,6 @@ from torch import Tensor, nn
 from sfumato.data.cache import cache_folder
 from sfumato.diffusion.denoiser import Denoiser, PreconditionedDenoiser
 from sfumato.networks.region import compile_regions, missing_compiler
-from sfumato.sampling.sampler import device_of
 from sfumato.utils.cuda_graphs import algorithms_timed, captured
 from sfumato.utils.devices import autocast
 from sfumato.utils.shapes import Images, Labels
@@ -21,25 +20,25 @@ from sfumato.utils.shapes import Images, Labels
 def accelerated(
     model: Denoiser, batch: int, *, precision: str = "auto", compiled: bool = False, cache: Path | None = None
 ) -> Denoiser:
-    """A denoiser whose networks are made ready for many images; for sampling, without gradients.
+    """Copies a denoiser with faster networks, for sampling without gradients.
 
-    On a CUDA device each network becomes a `CapturedNetwork`. Elsewhere nothing is gained but what a precision saves,
-    and the model is returned as it was unless it is to compute in bfloat16.
+    On a CUDA device each network becomes a `CapturedNetwork`. On other devices the model is returned unchanged unless
+    `precision` is bfloat16.
 
     Args:
-        model: possibly guided. It stays as it is: wrappers are made anew and networks copied, as they are now.
-        batch: images at a time; calls with fewer are padded, so that they cost as much.
-        precision: of the networks: auto (bfloat16 where a CUDA device has it), float32 or bfloat16. The rest, solvers
-            included, computes in float32.
-        compiled: whether to compile the networks' regions and to time the algorithms of their convolutions, which
-            takes from seconds to a minute. Where PyTorch finds no compiler, regions run eagerly, and stderr says so.
-        cache: the folder in which compiled code is kept for later processes; None: as for decoded images.
+        model: model, with or without guidance. It is not changed: wrappers and networks are copied.
+        batch: batch size; smaller batches are padded to it.
+        precision: precision of the networks: "auto" (bfloat16 if a CUDA device supports it), "float32" or "bfloat16".
+            Solvers compute in float32.
+        compiled: compile the networks' regions and select the fastest convolution algorithms, which takes seconds to a
+            minute. Without a compiler the regions run eagerly, with a message on stderr.
+        cache: folder for compiled code; None: SFUMATO_CACHE, or the user's cache.
 
     Returns:
-        A denoiser of the same schedule, shape, classes and columns. Each image is what it would be in any other batch,
-        to rounding.
+        A denoiser with the same schedule, shape, classes and columns. Its results do not depend on the batch, up to
+        rounding.
     """
-    device = device_of(model)
+    device = model.device
     if device.type != "cuda" and precision != "bfloat16":
         return model
     missing = missing_compiler(device) if compiled else None
@@ -56,16 +55,16 @@ def accelerated(
 
 
 class CapturedNetwork(nn.Module):
-    """A network as one CUDA graph for each kind of call: size and number of images, kind of labels.
+    """A network with one CUDA graph for each combination of image size, number of images and type of labels.
 
-    Images are padded to a multiple of the batch with whatever lies there, so that an odd last batch needs no graph of
-    its own; that no image looks at another is what networks here promise. On other devices the same, without graphs.
+    Batches are padded to a multiple of the batch size with the contents of the buffer, so that a smaller last batch
+    needs no further graph. Networks must treat images independently. On other devices no graphs are used.
 
     Args:
-        network: in evaluation mode; its weights are read where they lie at the first call.
-        batch: images at a time.
-        precision: auto, float32 or bfloat16.
-        tuned: whether to time the algorithms of convolutions and take the fastest.
+        network: network in evaluation mode; must not be moved after the first call.
+        batch: batch size.
+        precision: "auto", "float32" or "bfloat16".
+        tuned: measure convolution algorithms and use the fastest.
     """
 
     def __init__(self, network: nn.Module, batch: int, precision: str = "auto", tuned: bool = False) -> None:
@@ -78,7 +77,7 @@ class CapturedNetwork(nn.Module):
 
     @torch.no_grad()
     def forward(self, x: Images, times: Float32[Tensor, " n"], labels: Labels | None = None) -> Images:
-        """What the network gives, (n, C, H, W) of the dtype of x, in memory of its own."""
+        """Output of the network, (n, C, H, W) with the dtype of x, in new memory."""
         places = -(-len(x) // self.batch) * self.batch
         kind = (places, x.shape[1:], x.dtype, None if labels is None else (labels.shape[1:], labels.dtype))
         if kind not in self._calls:
@@ -88,7 +87,7 @@ class CapturedNetwork(nn.Module):
 
 
 class _Call:
-    """A kind of call: where its inputs and its output lie, and the graph from one to the other."""
+    """A captured call: buffers of the inputs and the output, and the CUDA graph."""
 
     def __init__(self, network: nn.Module, precision: str, places: int, x: Images, labels: Labels | None) -> None:
         self.x = x.new_zeros(places, *x.shape[1:])
@@ -115,12 +114,12 @@ class _Call:
 def _with_networks(
     model: Denoiser, ready: Callable[[nn.Module], nn.Module], made: dict[nn.Module, nn.Module]
 ) -> Denoiser:
-    """The denoiser with `ready` networks, and the denoisers inside it likewise; what was one thing is one again.
+    """Copies a denoiser and its inner denoisers with replaced networks; shared modules remain shared.
 
     Args:
-        model: left as it is.
-        ready: from a network to what takes its place.
-        made: what has been made anew, by what it was.
+        model: denoiser, which is not changed.
+        ready: maps a network to its replacement.
+        made: replaced modules by original module.
     """
     twin = copy(model)
     twin._modules = dict(model._modules)

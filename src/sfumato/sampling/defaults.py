@@ -1,19 +1,19 @@
-"""What draws samples if nothing else is said."""
+"""Default settings of sampling. Imported by the command line, so without heavy imports."""
 
 SOLVER = "dpm-2m-sde"
 GRID = "logsnr"
 CLIP = "static"
-"""Of a model by itself, or guided towards a class: docs/solvers.md has the measurements."""
+"""Defaults without guidance and with classifier-free guidance. Measured in docs/solvers.md."""
 
 AUTOGUIDED_SOLVER = "dpm-2m"
 AUTOGUIDED_GRID = "karras"
-"""Of a model guided away from a weaker one, which corrects what fresh noise on the way is good for otherwise.
+"""Defaults with autoguidance, for which a deterministic solver is better.
 
-Measured: docs/experiments.md, "How to draw with a guide".
+Measured in docs/experiments.md, "How to draw with a guide".
 """
 
 AUTOGUIDANCE_SCALE, CONDITIONAL_AUTOGUIDANCE_SCALE = 2.0, 1.5
-"""How far a model is guided away from its early self: one that is told nothing, and one that knows classes or columns.
+"""Guidance scale with the guidance checkpoint: of an unconditional model and of a conditional one.
 
-Measured: docs/experiments.md, "How to draw with a guide" and "Twenty minutes, with classes".
+Measured in docs/experiments.md, "How to draw with a guide" and "Twenty minutes, with classes".
 """

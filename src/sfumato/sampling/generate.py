@@ -1,4 +1,4 @@
-"""Many images of one model: in batches that suit the device, from networks that are made ready for as much work."""
+"""Generation of many images with a batch size and acceleration for the device."""
 
 import gc
 import math
@@ -11,24 +11,24 @@ import torch
 from sfumato.diffusion.denoiser import Denoiser
 from sfumato.errors import OutOfMemoryError
 from sfumato.sampling.acceleration import accelerated
-from sfumato.sampling.sampler import Conditions, SamplerConfig, device_of, sample_batches
+from sfumato.sampling.sampler import Conditions, SamplerConfig, sample_batches
 from sfumato.utils.devices import out_of_memory
 from sfumato.utils.shapes import Images, Labels
 
 CPU_BATCH = 64
-"""Images at a time where no CUDA device computes."""
+"""Batch size on devices other than CUDA."""
 
-PIXELS_AT_ONCE = 2**21
-"""Of a batch on a CUDA device: 2,048 images of 32x32. More are no faster (an H200 drew as fast by 2,500)."""
+MAX_BATCH_PIXELS = 2**21
+"""Maximum number of pixels of a batch on a CUDA device: 2,048 images of 32x32. Larger batches were not faster."""
 
-BYTES_A_PIXEL = 2**14
-"""What a network of some 128 channels at full resolution takes for a pixel, roughly, at its height."""
+BYTES_PER_PIXEL = 2**14
+"""Approximate peak memory per pixel of a network with 128 channels at full resolution."""
 
 PIXELS_WORTH_COMPILING = 10**9
-"""Pixels, counted at each evaluation, from which compiling pays: 50,000 images of 32x32 in 20 steps.
+"""Number of pixels times steps from which networks are compiled: 50,000 images of 32x32 in 20 steps.
 
-On an H200 they take some 50 s without and half of that with it, and compiling takes up to a minute, though 3 s the
-next time. Slower devices gain more by it, smaller networks less.
+On an H200 this takes 50 s without compilation and 25 s with it; compiling takes up to a minute the first time, and
+3 s later.
 """
 
 
@@ -44,46 +44,49 @@ def generate(
     precision: str = "auto",
     on_step: Callable[[int], None] = lambda _: None,
 ) -> Iterator[tuple[Images, Labels | None]]:
-    """Like `sampling.sample_batches`, as fast as the device allows.
+    """Like `sampler.sample_batches`, with acceleration.
 
-    On a CUDA device networks run as graphs, from `PIXELS_WORTH_COMPILING` on compiled. A batch that does not fit into
-    memory is drawn again in halves, as is all that follows; a line on stderr says so.
+    On a CUDA device networks run as CUDA graphs, and are compiled for large counts (`PIXELS_WORTH_COMPILING`). If a
+    batch does not fit into memory, it is repeated with half of the batch size, with a message on stderr.
 
     Args:
-        model: possibly guided; left as it is.
-        count: images, the first ones included.
-        sampler: from noise to images.
+        model: model, with or without guidance; not changed.
+        count: total number of images, including those before `first`.
+        sampler: sampler configuration.
         labels: as for `sample`.
-        seed: image i is a function of (seed, i), to the rounding of a precision.
-        batch: the most images at a time, which are even_batches out; None: what suits the device.
-        first: the number of the first image that is drawn.
-        precision: of the networks, as for `accelerated`.
-        on_step: told after every step how many images took it; less than nothing where steps were in vain.
+        seed: random seed; image i depends only on (seed, i), up to rounding.
+        batch: maximum batch size; None: chosen for the device.
+        first: index of the first image to generate.
+        precision: precision of the networks, as for `accelerated`.
+        on_step: called after every step with the batch size; negative when an out-of-memory batch is retried.
+
+    Yields:
+        Images (n, C, H, W) float32 in [-1, 1] on the CPU, and their labels or None.
 
     Raises:
-        OutOfMemoryError: not even one image fits.
-        SamplingError, LabelError: as `sample`, at once.
+        OutOfMemoryError: one image does not fit into memory.
+        SamplingError, LabelError: as for `sample`, before the first batch.
     """
     stretch = partial(sample_batches, count=count, sampler=sampler, labels=labels, seed=seed)
-    stretch(model, batch=1 if batch is None else batch)  # refuses at once what cannot be
+    stretch(model, batch=1 if batch is None else batch)  # checks the arguments
     most = default_batch(model) if batch is None else batch
     compiled = count * (len(sampler.timesteps) - 1) * math.prod(model.image_shape[1:]) >= PIXELS_WORTH_COMPILING
     ready = partial(accelerated, model, precision=precision, compiled=compiled)
-    return _drawn(ready, stretch, first, count, most, on_step)
+    return _generated(ready, stretch, first, count, most, on_step)
 
 
 def default_batch(model: Denoiser) -> int:
-    """How many images at a time suit a model on its device, by its free memory; elsewhere than on CUDA 64."""
-    device = device_of(model)
+    """Batch size for a model on its device, by the free memory on CUDA devices; 64 on others."""
+    device = model.device
     if device.type != "cuda":
         return CPU_BATCH
     free, _ = torch.cuda.mem_get_info(device)
-    pixels = min(PIXELS_AT_ONCE, free // 2 // BYTES_A_PIXEL)
+    pixels = min(MAX_BATCH_PIXELS, free // 2 // BYTES_PER_PIXEL)
     return max(1, pixels // math.prod(model.image_shape[1:]))
 
 
 def even_batches(images: int, most: int) -> int:
-    """The least batch by which `images` take as few batches as by `most`: none is then much smaller.
+    """The smallest batch size with the same number of batches as the maximum batch size `most`.
 
     >>> even_batches(100, 64), even_batches(64, 64), even_batches(3, 64)
     (50, 64, 3)
@@ -91,7 +94,7 @@ def even_batches(images: int, most: int) -> int:
     return math.ceil(images / math.ceil(images / most))
 
 
-def _drawn(
+def _generated(
     ready: Callable[..., Denoiser],
     stretch: Callable[..., Iterator[tuple[Images, Labels | None]]],
     first: int,
@@ -99,7 +102,7 @@ def _drawn(
     most: int,
     on_step: Callable[[int], None],
 ) -> Iterator[tuple[Images, Labels | None]]:
-    """Batches of at most `most` images, and of fewer where memory is full."""
+    """Generates batches of at most `most` images, with half of the batch size after an out-of-memory error."""
     while first < count:
         batch, in_vain = even_batches(count - first, most), 0
 
@@ -109,7 +112,7 @@ def _drawn(
             on_step(images)
 
         try:
-            with out_of_memory("Not even one image at a time fits. Choose another --device, or close other programs."):
+            with out_of_memory("One image does not fit into memory. Choose another --device, or close other programs."):
                 for images, labels in stretch(ready(batch=batch), batch=batch, first=first, on_step=count_step):
                     yield images, labels
                     first, in_vain = first + len(images), 0
@@ -118,5 +121,5 @@ def _drawn(
                 raise
             on_step(-in_vain)
             most = math.ceil(batch / 2)
-            print(f"sfumato: {batch} images at a time do not fit into memory; going on with {most}.", file=sys.stderr)
-        gc.collect()  # the networks of before hold each other, and would hold the memory
+            print(f"sfumato: {batch} images do not fit into memory; the batch size is now {most}.", file=sys.stderr)
+        gc.collect()  # the previous networks have reference cycles, which would keep their memory

@@ -1,7 +1,7 @@
-"""Images as the noise they come from: encoding, decoding, and the images between two.
+"""Inversion: encoding of images to noise, decoding, and interpolation.
 
-The probability-flow ODE ties each image to one noise (DDIM, arXiv 2010.02502, sections 4.3 and 5.4). A latent is that
-noise, x_1 / sigma_1: of the kind that `sampling.ImageNoise` draws.
+The probability-flow ODE maps each image to one noise (DDIM, arXiv 2010.02502, sections 4.3 and 5.4). The latent of an
+image is this noise, x_1 / sigma_1, which is distributed like `sampler.ImageNoise`.
 """
 
 from collections.abc import Callable
@@ -18,7 +18,6 @@ from sfumato.errors import SamplingError
 from sfumato.sampling.sampler import (
     Conditions,
     SamplerConfig,
-    device_of,
     evaluated,
     resolve_labels,
     sampler_config,
@@ -29,16 +28,17 @@ from sfumato.sampling.solvers.multistep import Multistep
 from sfumato.sampling.sphere import path
 from sfumato.utils.shapes import Images, Times, over
 
-LOOKS = 4
-"""Rounds of the search for the x_t whose estimate is a given image."""
+FIXED_POINT_ITERATIONS = 4
+"""Iterations of the search for the x_t whose estimate is a given image."""
 
 
 def inversion_config(schedule: Schedule) -> SamplerConfig:
-    """How images are encoded and decoded if nothing else is said: Heun's rule in 50 steps, without clipping.
+    """Default sampler configuration for encoding and decoding: Heun's method with 50 steps, without clipping.
 
-    A network trained on the digits gives them back so to a tenth of a grey level, since the errors of Heun's way up
-    mostly cancel on its way down. The adaptive solver is closer where a denoiser is exact and smooth, but the network
-    costs it four times the evaluations to come back less closely, and ties the images of a batch to each other.
+    With a network trained on the digits, decoded latents differ from the images by a tenth of a grey level, since
+    the errors of encoding and decoding mostly cancel. The adaptive solver is more precise for an exact, smooth
+    denoiser, but for a network it needs four times the evaluations, is less precise, and its results depend on the
+    batch.
     """
     return sampler_config(schedule, solver="heun", time_grid="logsnr", steps=50, clip="none")
 
@@ -51,31 +51,31 @@ def encode(
     sampler: SamplerConfig | None = None,
     batch: int = 64,
 ) -> Images:
-    """The latents of images: `decode` gives the images again, as nearly as the route's solver follows the ODE.
+    """Encodes images to latents, from which `decode` reconstructs the images up to the error of the solver.
 
-    Images unlike all that the model knows return less closely, since next to no noise leads to them.
+    Images unlike the training images are reconstructed less precisely, since few latents lead to them.
 
-    A sampler does not follow the ODE to t = 0, where no noise is left to see: it ends with a look, and its images are
-    the estimates x0_hat at the earliest time. Encoding begins by undoing that look: it finds the x_t whose estimate is
-    the image, and follows the ODE up from there. To begin with alpha x_0 instead, x_t's mean, would make an error of
-    the order of sigma^2 over the data's variance on the way there and back, and latents that are a little too weak.
+    The last step of a sampler is an evaluation: its images are the estimates x0_hat at the earliest time. Encoding
+    therefore starts by inverting this evaluation: it searches the x_t whose estimate is the image, and integrates the
+    ODE from there. Starting from the mean alpha x_0 of x_t instead would give an error of the order of sigma^2 over the
+    variance of the data, and latents with a too small norm.
 
     Args:
-        denoiser: the model, possibly guided.
-        images: (n, C, H, W) in [-1, 1], of the dtype of the model's weights.
-        labels: as for `sample`: a class name for all images, or several that take turns, or values of columns; None:
-            of no class in particular.
-        sampler: followed backwards; None: `inversion_config`. Where its last stop above 0 is later than the schedule's
-            earliest time, it stops there too.
-        batch: images at a time.
+        denoiser: model, with or without guidance.
+        images: (n, C, H, W) in [-1, 1], with the dtype of the model's weights.
+        labels: as for `sample`: one class name for all images, several that are repeated in turn, or values of columns;
+            None: unconditional.
+        sampler: sampler configuration, followed in reverse; None: `inversion_config`. The schedule's earliest time is
+            added to its timesteps if it is missing.
+        batch: batch size.
 
     Returns:
-        (n, C, H, W) of the dtype of the images, on the CPU.
+        (n, C, H, W) latents with the dtype of the images, on the CPU.
 
     Raises:
-        SamplingError: images out of range, or of another shape than the model's; a solver that draws noise, or that
-            cannot go up to a stop without any signal; no images, or a batch below 1.
-        LabelError: labels that the model does not know.
+        SamplingError: images out of range or with another shape than the model's; a stochastic solver, or one that
+            cannot encode to a time with zero SNR; no images, or a batch size below 1.
+        LabelError: labels that the model does not have.
     """
     if not ((images >= -1) & (images <= 1)).all():
         raise SamplingError(
@@ -87,7 +87,7 @@ def encode(
     _check_invertible(denoiser.schedule, rising[-1], sampler.solver)
 
     def up(model: Denoiser, these: Images) -> Images:
-        x = _seen_as(model, these, rising[0])
+        x = _invert_estimate(model, these, rising[0])
         return _followed(model, x, rising, sampler.solver) / model.schedule.sigma(rising[-1]).item()
 
     return _in_batches(denoiser, images, labels, sampler, batch, up)
@@ -101,23 +101,24 @@ def decode(
     sampler: SamplerConfig | None = None,
     batch: int = 64,
 ) -> Images:
-    """The images of latents. Those of `sampling.ImageNoise` give what `sample` draws along the same route.
+    """Decodes latents to images. The noise of `sampler.ImageNoise` gives the images of `sample`, with the same sampler.
 
     Args:
-        denoiser: the model, possibly guided.
-        latents: (n, C, H, W), of the dtype of the model's weights.
-        labels: as for `sample`: a class name for all images, or several that take turns, or values of columns; None:
-            of no class in particular.
-        sampler: the way from noise to images; None: `inversion_config`. As for `encode`, it stops at the earliest time.
-        batch: images at a time.
+        denoiser: model, with or without guidance.
+        latents: (n, C, H, W), with the dtype of the model's weights.
+        labels: as for `sample`: one class name for all images, several that are repeated in turn, or values of columns;
+            None: unconditional.
+        sampler: sampler configuration; None: `inversion_config`. The schedule's earliest time is added to its timesteps
+            if it is missing.
+        batch: batch size.
 
     Returns:
-        (n, C, H, W) in [-1, 1] of the dtype of the latents, on the CPU.
+        (n, C, H, W) images in [-1, 1] with the dtype of the latents, on the CPU.
 
     Raises:
-        SamplingError: latents of another shape than the model's images; a solver that draws noise; no latents, or a
-            batch below 1.
-        LabelError: labels that the model does not know.
+        SamplingError: latents with another shape than the model's images; a stochastic solver; no latents, or a batch
+            size below 1.
+        LabelError: labels that the model does not have.
     """
     sampler = _retraceable(denoiser.schedule, sampler)
 
@@ -137,28 +138,28 @@ def interpolate(
     sampler: SamplerConfig | None = None,
     batch: int = 64,
 ) -> Float[Tensor, "f c h w"]:
-    """The images on the way from each latent to the next: `path`, decoded.
+    """Interpolates between consecutive latents (`sphere.path`) and decodes.
 
     Args:
-        denoiser: the model, possibly guided.
-        latents: (k, C, H, W), two or more, from `encode` or `sampling.ImageNoise`.
-        frames: images from one latent to the next, both included.
-        labels: as for `sample`, of all frames.
-        sampler: the way from noise to images; None: `inversion_config`.
-        batch: images at a time.
+        denoiser: model, with or without guidance.
+        latents: (k, C, H, W), two or more, from `encode` or `sampler.ImageNoise`.
+        frames: number of images from one latent to the next, both included.
+        labels: labels of all frames, as for `sample`.
+        sampler: sampler configuration; None: `inversion_config`.
+        batch: batch size.
 
     Returns:
-        ((k - 1) (frames - 1) + 1, C, H, W) in [-1, 1] of the dtype of the latents, on the CPU.
+        ((k - 1) (frames - 1) + 1, C, H, W) images in [-1, 1] with the dtype of the latents, on the CPU.
 
     Raises:
-        SamplingError: fewer than two latents or frames; what `decode` refuses.
-        LabelError: labels that the model does not know.
+        SamplingError: fewer than two latents or frames, or as for `decode`.
+        LabelError: labels that the model does not have.
     """
     return decode(denoiser, path(latents, frames), labels=labels, sampler=sampler, batch=batch)
 
 
 def _retraceable(schedule: Schedule, sampler: SamplerConfig | None) -> SamplerConfig:
-    """The route, or `inversion_config`, if its solver draws no noise; with a stop at the earliest time."""
+    """A deterministic sampler configuration, by default `inversion_config`, with the earliest time added."""
     if sampler is None:
         sampler = inversion_config(schedule)
     check_deterministic(sampler.solver)
@@ -169,37 +170,37 @@ def _retraceable(schedule: Schedule, sampler: SamplerConfig | None) -> SamplerCo
 
 
 def _check_invertible(schedule: Schedule, last: Times, solver: Solver) -> None:
-    """Raises `SamplingError` if the last stop has no signal and the solver is written in the log-SNR."""
+    """Raises `SamplingError` if the last time has zero SNR and the solver uses the log-SNR."""
     if schedule.alpha(last) == 0 and isinstance(solver, Multistep | UniPC):
-        able = [name for name, one in SOLVERS.items() if one.deterministic and not isinstance(one, Multistep | UniPC)]
+        valid = [name for name, one in SOLVERS.items() if one.deterministic and not isinstance(one, Multistep | UniPC)]
         raise SamplingError(
-            f"{solver} cannot encode up to the end of this schedule, where no signal is left",
-            f"Choose among: {', '.join(able)}.",
+            f"{solver} cannot encode with this schedule, which has zero SNR at the last timestep",
+            f"Choose among: {', '.join(valid)}.",
         )
 
 
-def _seen_as(denoiser: Denoiser, images: Images, t: Times) -> Images:
+def _invert_estimate(denoiser: Denoiser, images: Images, t: Times) -> Images:
     """The x_t whose estimate is `images`, by fixed-point iteration.
 
-    Each round leaves, of the error before it, the share that the denoiser takes away of what does not belong to an
-    image: for a Gaussian, sigma^2 / (alpha^2 variance + sigma^2).
+    Each iteration multiplies the error by the factor by which the denoiser reduces noise: for a Gaussian,
+    sigma^2 / (alpha^2 variance + sigma^2).
     """
     alpha = over(denoiser.schedule.alpha(t), images)
     x_t = alpha * images
-    for _ in range(LOOKS):
+    for _ in range(FIXED_POINT_ITERATIONS):
         x_t = x_t + alpha * (images - denoiser(x_t, t))
     return x_t
 
 
 def _followed(denoiser: Denoiser, x: Images, timesteps: Times, solver: Solver) -> Images:
-    """Where a trajectory ends."""
-    for moment in trajectory(denoiser, x, timesteps, solver, _no_noise):
-        x = moment.x_t
+    """End of a trajectory."""
+    for state in trajectory(denoiser, x, timesteps, solver, _no_noise):
+        x = state.x_t
     return x
 
 
 def _no_noise() -> Images:
-    raise SamplingError("the solver drew noise, although it says that it is deterministic", "Choose another.")
+    raise SamplingError("the solver declares itself deterministic but used noise", "Choose another solver.")
 
 
 def _in_batches(
@@ -210,20 +211,20 @@ def _in_batches(
     batch: int,
     carry: Callable[[Denoiser, Images], Images],
 ) -> Images:
-    """`carry`, done a batch at a time on the denoiser's device, with labels settled and estimates clipped."""
+    """Applies `carry` in batches on the denoiser's device, with fixed labels and clipping."""
     if given.shape[1:] != denoiser.image_shape:
         raise SamplingError(
-            f"images or latents of shape {tuple(given.shape[1:])} were given to a model of {denoiser.image_shape}",
+            f"images or latents of shape {tuple(given.shape[1:])} were given to a model for {denoiser.image_shape}",
             "Give (n, C, H, W) with the model's C, H and W.",
         )
     wanted = resolve_labels(denoiser, labels, len(given))
     if batch < 1:
-        raise SamplingError(f"batches of {batch} images were asked", "Choose a batch of at least 1.")
-    device = device_of(denoiser)
+        raise SamplingError(f"the batch size is {batch}", "Choose at least 1.")
+    device = denoiser.device
 
     def draw(start: int) -> Images:
         these = slice(start, start + batch)
-        settled = sampler.clip(Labelled(denoiser, None if wanted is None else wanted[these].to(device)))
-        return carry(settled, given[these].to(device)).cpu()
+        labelled = sampler.clip(Labelled(denoiser, None if wanted is None else wanted[these].to(device)))
+        return carry(labelled, given[these].to(device)).cpu()
 
     return torch.cat(list(evaluated(denoiser, (partial(draw, start) for start in range(0, len(given), batch)))))

@@ -1,7 +1,7 @@
-"""An adaptive integrator of ordinary differential equations: the pair of Dormand and Prince of orders 5 and 4.
+"""Adaptive integration of ordinary differential equations with the Dormand-Prince method of orders 5 and 4.
 
-Dormand and Prince, "A family of embedded Runge-Kutta formulae", J. Comput. Appl. Math. 6 (1980); the step
-control is that of Hairer, Norsett and Wanner, "Solving Ordinary Differential Equations I", section II.4.
+Dormand and Prince, "A family of embedded Runge-Kutta formulae", J. Comput. Appl. Math. 6 (1980). Step size control:
+Hairer, Norsett and Wanner, "Solving Ordinary Differential Equations I", section II.4.
 """
 
 import math
@@ -26,35 +26,46 @@ STAGES = (
 )
 FOURTH = (5179 / 57600, 0, 7571 / 16695, 393 / 640, -92097 / 339200, 187 / 2100, 1 / 40)
 ERROR = tuple(fifth - fourth for fifth, fourth in zip((*STAGES[-1], 0), FOURTH, strict=True))
-"""What the fifth-order result has and the fourth-order one has not."""
+"""Coefficients of the difference of the fifth-order and the fourth-order result."""
 
-SAFETY, LEAST_FACTOR, MOST_FACTOR = 0.9, 0.2, 5.0
-MOST_STEPS = 10_000
+SAFETY, MIN_FACTOR, MAX_FACTOR = 0.9, 0.2, 5.0
+MAX_STEPS = 10_000
 FIRST_SHARE = 0.01
-"""The first step tried, as a share of the whole way."""
-LEAST_SHARE = 1e-12
-"""A step that is shorter and still not good enough ends the attempt."""
-LEAST_ERROR = 1e-10
-"""Errors below do not lengthen a step any further."""
+"""First step size as a share of the interval."""
+MIN_SHARE = 1e-12
+"""Minimum step size as a share of the interval; the integration fails below."""
+MIN_ERROR = 1e-10
+"""Smaller errors do not increase the step size further."""
 
 
 def integrate(
     field: Callable[[float, State], State], x: State, start: float, end: float, *, rtol: float, atol: float
 ) -> State:
-    """Follows dx/du = field(u, x) from u = start to end; either may be the larger.
+    """Integrates dx/du = field(u, x) from u = start to u = end, in either direction.
 
-    The error of a step, relative to atol + rtol |x|, is at most 1 in root mean square over each entry of the first
-    axis. All entries take the same steps.
+    The root mean square of the error of a step relative to atol + rtol |x| is at most 1 for each entry of the first
+    axis. All entries use the same steps.
+
+    Args:
+        field: right-hand side, called with u and x.
+        x: initial state, of any shape.
+        start: initial u.
+        end: final u.
+        rtol: relative tolerance per step.
+        atol: absolute tolerance per step.
+
+    Returns:
+        The state at u = end.
 
     Raises:
-        SamplingError: tolerances that are not positive, or that cannot be met.
+        SamplingError: a tolerance that is not positive or cannot be reached.
     """
     check_tolerances(rtol, atol)
     if start == end:
         return x
     u, h = start, (end - start) * FIRST_SHARE
     slope = field(u, x)
-    for _ in range(MOST_STEPS):
+    for _ in range(MAX_STEPS):
         last = abs(h) >= abs(end - u)
         h = end - u if last else h
         x_next, slope_next, off = _try_step(field, u, x, slope, h)
@@ -64,13 +75,12 @@ def integrate(
             return x_next
         if error <= 1:
             u, x, slope = u + h, x_next, slope_next
-        elif abs(h) < LEAST_SHARE * abs(end - start):
+        elif abs(h) < MIN_SHARE * abs(end - start):
             break
         h *= _growth(error)
     raise SamplingError(
-        f"the adaptive solver cannot meet rtol {rtol} and atol {atol} (at {u:.6g} on the way from {start:.6g} to "
-        f"{end:.6g})",
-        "Choose larger ones; float32 networks want 1e-5 or more.",
+        f"the adaptive solver cannot reach rtol {rtol} and atol {atol} (at {u:.6g} between {start:.6g} and {end:.6g})",
+        "Choose larger tolerances; for float32 networks 1e-5 or more.",
     )
 
 
@@ -78,21 +88,21 @@ def check_tolerances(rtol: float, atol: float) -> None:
     """Raises `SamplingError` unless both are positive and finite."""
     if not (0 < rtol < math.inf and 0 < atol < math.inf):
         raise SamplingError(
-            f"tolerances of rtol {rtol} and atol {atol} cannot be met", "Choose both above 0, such as 1e-5."
+            f"the tolerances rtol {rtol} and atol {atol} are out of range", "Choose both above 0, such as 1e-5."
         )
 
 
 def _growth(error: float) -> float:
-    """By how much the next step is longer: the error of a step of h is of the order h^5."""
+    """Factor of the next step size; the error of a step of size h is of the order h^5."""
     if not math.isfinite(error):
-        return LEAST_FACTOR
-    return min(MOST_FACTOR, max(LEAST_FACTOR, SAFETY * math.pow(max(error, LEAST_ERROR), -0.2)))
+        return MIN_FACTOR
+    return min(MAX_FACTOR, max(MIN_FACTOR, SAFETY * math.pow(max(error, MIN_ERROR), -0.2)))
 
 
 def _try_step(
     field: Callable[[float, State], State], u: float, x: State, slope: State, h: float
 ) -> tuple[State, State, State]:
-    """The fifth-order result after h, the slope there, and the estimated error."""
+    """Fifth-order result after a step of size h, the slope there, and the error estimate."""
     slopes = [slope]
     for node, weights in zip(NODES[1:], STAGES[1:], strict=True):
         reached = x + h * _sum(weights, slopes)

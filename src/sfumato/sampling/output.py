@@ -1,4 +1,4 @@
-"""Samples on disk: a folder of PNGs with a grid, or one .npz."""
+"""Writes samples to disk: a folder of images with a grid, or one .npz file."""
 
 import json
 import sys
@@ -18,7 +18,7 @@ from sfumato.utils.shapes import Images, Labels
 from sfumato.utils.text import printable
 
 MARK = f"{UNFINISHED}samples.json"
-"""In a folder of samples until all are there: their settings and seed."""
+"""File in a folder of unfinished samples: their settings and seed."""
 
 
 def write_samples(
@@ -29,23 +29,22 @@ def write_samples(
     grid_columns: int | None = None,
     seed: int | None = None,
 ) -> Path:
-    """Writes batches of samples to `out` as they come, and returns the picture to look at.
+    """Writes batches of samples to `out` as they are sampled, and returns the path of the grid.
 
-    After a Ctrl-C what was drawn by then is written as if it were all, and nothing is lost; a folder that is marked as
-    unfinished stays so.
+    After Ctrl-C, the samples so far are written as if complete, but a folder stays marked as unfinished.
 
     Args:
-        batches: (images (n, C, H, W) in [-1, 1], labels or None), as `sampling.sample_batches` yields them.
-        out: `NAME.npz`, beside which the grid NAME-grid.png is written, or a folder that does not exist, is empty or is
-            marked as unfinished.
-        columns: what the labels say, `Denoiser.known_columns`.
-        depth: how pixels are written.
-        grid_columns: images in a row of the grid; None: about as many as rows.
-        seed: kept beside the images: in `seed.txt` of a folder, as `seed` of an archive; None: it is not.
+        batches: (images (n, C, H, W) in [-1, 1], labels or None), as from `sample_batches`.
+        out: `NAME.npz`, with the grid in NAME-grid.png, or a folder that does not exist, is empty or is marked as
+            unfinished.
+        columns: meaning of the labels, `Denoiser.known_columns`.
+        depth: pixel format of the files.
+        grid_columns: images per row of the grid; None: about square.
+        seed: saved as `seed.txt` in a folder or as `seed` in an archive; None: not saved.
 
     Raises:
-        SamplingError: `out` is there already.
-        RunError: it could not be written.
+        SamplingError: `out` exists.
+        RunError: `out` could not be written.
     """
     check_absent(out)
     is_archive = out.suffix == ".npz"
@@ -56,29 +55,29 @@ def write_samples(
         except KeyboardInterrupt:
             if not writer.count:
                 raise
-            again = f" For the others, give the same command with --out {out}." if (out / MARK).is_file() else ""
-            print(printable(f"Interrupted: only the first {writer.count} images are written.{again}"), file=sys.stderr)
+            resume = f" To resume, run the same command with --out {out}." if (out / MARK).is_file() else ""
+            print(printable(f"Interrupted: only the first {writer.count} images were saved.{resume}"), file=sys.stderr)
             return writer.finish()
-        look_at = writer.finish()
+        grid = writer.finish()
     if not is_archive:
         _mark_finished(out)
-    return look_at
+    return grid
 
 
 def write_frames(images: Images, frames: int, out: Path, depth: Depth) -> tuple[Path, Path]:
-    """Writes a way from image to image to the folder `out`, and returns the grid and the film to look at.
+    """Writes an interpolation to the folder `out`, and returns the paths of the grid and the animation.
 
-    frames/000000.png ..., film.gif to and fro, and grid.png with a row from each end to the next.
+    The files are frames/000000.png ..., film.gif (forward and backward) and grid.png (a row per pair of images).
 
     Args:
-        images: (n, C, H, W) in [-1, 1], as `latents.interpolate` gives them.
-        frames: images from one end to the next, both included.
-        out: a folder that does not exist, is empty or is marked as unfinished.
-        depth: how pixels are written.
+        images: (n, C, H, W) in [-1, 1], as from `inversion.interpolate`.
+        frames: frames from one image to the next, both included.
+        out: folder that does not exist, is empty or is marked as unfinished.
+        depth: pixel format of the files.
 
     Raises:
-        SamplingError: `out` is there already, or is no folder.
-        RunError: it could not be written.
+        SamplingError: `out` exists, or is not a folder.
+        RunError: `out` could not be written.
     """
     check_new_folder(out)
     for index, image in enumerate(images):
@@ -92,16 +91,16 @@ def write_frames(images: Images, frames: int, out: Path, depth: Depth) -> tuple[
 
 
 def samples_in(path: Path) -> Path:
-    """The images of a folder that `write_samples` made, without its grid; any other path as it is."""
+    """The folder of images, without the grid, if `path` was made by `write_samples`; otherwise `path`."""
     images = path / "images"
     return images if images.is_dir() and (path / "grid.png").is_file() else path
 
 
 def free_folder(name: str) -> Path:
-    """Makes samples/NAME, or the first of samples/NAME-2, -3, ... that does not exist, and so claims it.
+    """Makes samples/NAME, or the first of samples/NAME-2, -3, ... that does not exist.
 
     Raises:
-        RunError: it could not be made.
+        RunError: the folder could not be made.
     """
     number, folder = 1, Path("samples") / name
     while True:
@@ -116,26 +115,26 @@ def free_folder(name: str) -> Path:
 
 
 def check_absent(out: Path) -> None:
-    """Raises `SamplingError` if samples written to `out` would replace or join something."""
+    """Raises `SamplingError` if writing samples to `out` would change existing files."""
     if out.suffix and out.suffix != ".npz" and not out.is_dir():
         raise SamplingError(f"{out} is neither a folder nor an .npz file", "Choose --out NAME or --out NAME.npz.")
-    taken = out.is_file() or (out.is_dir() and (out.suffix == ".npz" or _holds_something(out)))
+    taken = out.is_file() or (out.is_dir() and (out.suffix == ".npz" or _has_files(out)))
     if taken or (out.suffix == ".npz" and grid_beside(out).exists()):
-        there = out if taken else grid_beside(out)
-        raise SamplingError(f"{there} is there already", "Choose another --out, so that nothing is replaced.")
+        existing = out if taken else grid_beside(out)
+        raise SamplingError(f"{existing} already exists", "Choose another --out.")
 
 
-def _holds_something(folder: Path) -> bool:
-    """Whether a folder holds more than unfinished samples, or what a kill left of a file."""
+def _has_files(folder: Path) -> bool:
+    """Whether a folder has files other than unfinished samples and temporary files of a killed process."""
     return not (folder / MARK).exists() and any(not path.name.startswith(UNFINISHED) for path in folder.iterdir())
 
 
 class Unfinished(NamedTuple):
-    """Samples of which some are in a folder.
+    """Samples of which only the first are in a folder.
 
     Attributes:
-        seed: of all.
-        files: the images that are there, from the first on without a gap.
+        seed: of the samples.
+        files: existing images, from the first one without a gap.
     """
 
     seed: int
@@ -143,20 +142,25 @@ class Unfinished(NamedTuple):
 
 
 def mark_unfinished(out: Path, settings: Mapping[str, str], seed: int) -> None:
-    """Marks a folder as one of images that are being drawn, so that the same command goes on with them.
+    """Marks a folder as unfinished, so that the same command resumes it.
+
+    Args:
+        out: folder.
+        settings: settings and weights that determine the images.
+        seed: of the images.
 
     Raises:
-        RunError: it could not be written.
+        RunError: the mark could not be written.
     """
     write_whole(out / MARK, json.dumps({"settings": settings, "seed": seed}, indent=2).encode())
 
 
 def unfinished_samples(out: Path, settings: Mapping[str, str]) -> Unfinished | None:
-    """What a folder holds of images that were not finished; None if it was not marked.
+    """The seed and images of an unfinished folder; None if it is not marked as unfinished.
 
     Raises:
-        SamplingError: they were drawn with other settings.
-        RunError: the mark is broken.
+        SamplingError: the folder was made with other settings.
+        RunError: the mark is corrupted.
     """
     mark = out / MARK
     if not mark.is_file():
@@ -164,28 +168,28 @@ def unfinished_samples(out: Path, settings: Mapping[str, str]) -> Unfinished | N
     content = parsed_json(read_text(mark), mark)
     before = content.get("settings") if isinstance(content, dict) else None
     if not isinstance(before, dict) or not isinstance(content.get("seed"), int):
-        raise RunError(f"{mark} is not as sfumato writes it", "Choose another --out.")
+        raise RunError(f"{mark} is corrupted", "Choose another --out.")
     changed = [name for name in settings.keys() | before.keys() if settings.get(name) != before.get(name)]
     if changed:
         differences = "; ".join(f"{name}: {before.get(name)} -> {settings.get(name)}" for name in sorted(changed))
         raise SamplingError(
-            f"{out} holds unfinished images of other settings ({differences})",
-            "Give the settings it was begun with, or choose another --out.",
+            f"{out} has unfinished images with other settings ({differences})",
+            "Use the same settings, or choose another --out.",
         )
     files = sorted(path for path in (out / "images").glob("*.*") if path.stem.isdecimal())
-    whole = [path for index, path in enumerate(files) if int(path.stem) == index]
-    return Unfinished(content["seed"], whole)
+    without_gap = [path for index, path in enumerate(files) if int(path.stem) == index]
+    return Unfinished(content["seed"], without_gap)
 
 
 def _mark_finished(out: Path) -> None:
-    """Removes the mark of a folder, and what a kill left of its files, once all that it is to hold is there."""
+    """Removes the mark of a complete folder, and temporary files of killed processes."""
     leftovers = [path for path in out.rglob(f"{UNFINISHED}*") if path.name != MARK]
     for leftover in [*leftovers, out / MARK]:
         leftover.unlink(missing_ok=True)
 
 
 def check_new_folder(out: Path) -> None:
-    """Raises `SamplingError` if `out` is there already, or named like a file."""
+    """Raises `SamplingError` if `out` exists, or has the name of an .npz file."""
     check_absent(out)
     if out.suffix == ".npz":
-        raise SamplingError(f"{out} is a file, and a folder is written", "Choose --out NAME.")
+        raise SamplingError(f"--out {out} is the name of a file, but a folder is needed", "Choose --out NAME.")

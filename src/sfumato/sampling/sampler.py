@@ -1,4 +1,4 @@
-"""From noise to images: one loop over a time grid, seeds that belong to each image, and batches."""
+"""Sampling: the sampling loop, sampler configuration, noise by image, and batches."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -14,36 +14,36 @@ from torch import Tensor, nn
 
 from sfumato.data.conditions import RequestedColumns, as_classes, requested_rows
 from sfumato.diffusion.denoiser import Denoiser
-from sfumato.diffusion.guidance import CLIPS, AutoGuided, Clip, Labelled, clip_for
+from sfumato.diffusion.guidance import CLIPS, AutoGuided, Clip, Labelled
 from sfumato.diffusion.schedules import Schedule
 from sfumato.errors import SamplingError
 from sfumato.sampling import defaults
-from sfumato.sampling.solvers import SOLVERS, NoiseSource, Solver, SolverState, solver_for
-from sfumato.sampling.timesteps import TIME_GRIDS, TimeGrid, grid_for
+from sfumato.sampling.solvers import SOLVERS, NoiseSource, Solver, SolverState
+from sfumato.sampling.timesteps import TIME_GRIDS, TimeGrid
 from sfumato.utils.shapes import Images, Labels
 
 T = TypeVar("T")
 
-MOST_IMAGES = 10**7
-"""Of one sample."""
+MAX_COUNT = 10**7
+"""Maximum number of images of one call."""
 
 Conditions = str | Sequence[str] | RequestedColumns
-"""A class name or several that take turns; or values for the columns of a model that was trained with such."""
+"""One class name for all images, several that are repeated in turn, or values of columns by name."""
 
 
 class ImageNoise:
-    """Standard normal noise in which each image has a stream of its own, a function of (seed, index) and nothing else.
+    """Standard normal noise with a separate stream for each image, which depends only on (seed, index).
 
-    So image 7 is the same whatever the batch, the count or the device. The streams are numpy's counter-based Philox.
+    Image 7 is therefore the same for any batch size, count and device. The streams are NumPy's counter-based Philox.
 
     Args:
-        seed: of the whole sample.
-        indices: of the images of this batch.
-        image_shape: (C, H, W).
-        device: where the noise is wanted.
+        seed: random seed, 0 to 2^64 - 1.
+        indices: indices of the images of a batch.
+        image_shape: (C, H, W) of one image.
+        device: device of the noise.
 
     Raises:
-        SamplingError: a seed that does not fit into 64 bits.
+        SamplingError: a seed out of range.
     """
 
     def __init__(
@@ -57,7 +57,7 @@ class ImageNoise:
         self._device = torch.device(device)
 
     def __call__(self) -> Images:
-        """The next draw, (n, C, H, W) float32. Does not wait for the device, and uses as many threads as PyTorch."""
+        """The next noise, (n, C, H, W) float32. Does not wait for the device; uses as many threads as PyTorch."""
         shape = (len(self._streams), *self._image_shape)
         draws = torch.empty(shape, pin_memory=self._device.type == "cuda")
         threads = torch.get_num_threads() if draws.numel() >= NUMBERS_WORTH_THREADS else 1
@@ -71,11 +71,11 @@ class ImageNoise:
 
 
 NUMBERS_WORTH_THREADS = 2**18
-"""Random numbers that one thread draws in some milliseconds."""
+"""Count of random numbers from which several threads are used."""
 
 
 def _fill(streams: Sequence[np.random.Generator], draws: Float32[np.ndarray, "n c h w"]) -> None:
-    """Draws what each stream says next, into the arrays themselves."""
+    """Fills each array with the next numbers of its stream."""
     for stream, draw in zip(streams, draws, strict=True):
         stream.standard_normal(out=draw, dtype=np.float32)
 
@@ -83,14 +83,14 @@ def _fill(streams: Sequence[np.random.Generator], draws: Float32[np.ndarray, "n 
 def trajectory(
     denoiser: Denoiser, x: Images, time_grid: Float64[Tensor, " steps"], solver: Solver, noise: NoiseSource
 ) -> Iterator[SolverState]:
-    """Follows `solver` along `time_grid` from x at time_grid[0], yielding every state; the last one is the result.
+    """The sampling loop: follows the solver along the timesteps and yields every state; the last one is the result.
 
     Args:
-        denoiser: whose labels, if any, are settled.
-        x: the images at time_grid[0]: x = sigma noise (+ alpha data).
-        time_grid: falling times, (steps + 1,).
-        solver: the step rule.
-        noise: fresh standard normal noise for stochastic solvers.
+        denoiser: denoiser with fixed labels, if any.
+        x: (n, C, H, W) images at the first timestep: x = sigma noise (+ alpha data).
+        time_grid: (steps + 1,) decreasing times.
+        solver: step rule.
+        noise: returns new standard normal noise, for stochastic solvers.
     """
     past: tuple[SolverState, ...] = ()
     x0_hat = x
@@ -103,12 +103,12 @@ def trajectory(
 
 @dataclass(frozen=True)
 class SamplerConfig:
-    """How to go from noise to images: the step rule, the times of its stops, and the clipping of the estimates.
+    """Configuration of a sampler.
 
     Attributes:
-        solver: the step rule.
-        timesteps: times, from noise (1) to data (0).
-        clip: wraps a denoiser so that its estimates keep to the data's range.
+        solver: step rule.
+        timesteps: (steps + 1,) decreasing times from 1 (noise) to 0 (data).
+        clip: wraps a denoiser so that its estimates are in the range of the data.
     """
 
     solver: Solver
@@ -124,21 +124,21 @@ def sampler_config(
     steps: int | None = None,
     clip: Clip | str = defaults.CLIP,
 ) -> SamplerConfig:
-    """The route that is meant; arguments and errors are those of `sample`."""
-    rule = solver_for(solver) if isinstance(solver, str) else solver
+    """Builds the sampler configuration; arguments and errors are those of `sample`."""
+    rule = SOLVERS.parse(solver) if isinstance(solver, str) else solver
     _require(isinstance(rule, Solver), "solver", rule, SOLVERS)
     layout = rule.default_grid if time_grid is None else time_grid
-    layout = grid_for(layout) if isinstance(layout, str) else layout
-    _require(isinstance(layout, TimeGrid), "grid", layout, TIME_GRIDS)
-    wrap = clip_for(clip) if isinstance(clip, str) else clip
-    _require(callable(wrap), "clipping", wrap, CLIPS)
+    layout = TIME_GRIDS.parse(layout) if isinstance(layout, str) else layout
+    _require(isinstance(layout, TimeGrid), "time grid", layout, TIME_GRIDS)
+    wrap = CLIPS.parse(clip) if isinstance(clip, str) else clip
+    _require(callable(wrap), "clipping wrapper", wrap, CLIPS)
     if steps is None:
         steps = max(rule.min_steps, min(rule.default_steps, schedule.timesteps or rule.default_steps))
     if 1 <= steps < rule.min_steps:
-        able = [name for name, one in SOLVERS.items() if one.min_steps <= steps]
+        valid = [name for name, one in SOLVERS.items() if one.min_steps <= steps]
         raise SamplingError(
-            f"the solver {solver} cannot use its order in {steps} steps",
-            f"Choose at least {rule.min_steps}, or among: {', '.join(able)}.",
+            f"{steps} sampling steps are too few for the solver {solver}",
+            f"Choose at least {rule.min_steps} steps, or among the solvers: {', '.join(valid)}.",
         )
     return SamplerConfig(rule, layout(schedule, steps), wrap)
 
@@ -151,7 +151,7 @@ def default_sampler(
     steps: int | None = None,
     clip: Clip | str = defaults.CLIP,
 ) -> SamplerConfig:
-    """The route that suits a denoiser, guided as it is; arguments and errors are those of `sample`."""
+    """Builds the default sampler configuration of a denoiser; arguments and errors are those of `sample`."""
     if solver is None:
         is_autoguided = any(isinstance(part, AutoGuided) for part in denoiser.modules())
         solver = defaults.AUTOGUIDED_SOLVER if is_autoguided else defaults.SOLVER
@@ -160,9 +160,11 @@ def default_sampler(
 
 
 def _require(fits: bool, what: str, given: object, table: Iterable[str]) -> None:
-    """Raises `SamplingError` unless the part given is one of its kind."""
+    """Raises `SamplingError` if an argument has the wrong type."""
     if not fits:
-        raise SamplingError(f"{given!r} is no {what}", f"Choose one of sfumato's, or a name: {', '.join(table)}.")
+        raise SamplingError(
+            f"{given!r} is not a {what}", f"Give an object of this type, or a name: {', '.join(table)}."
+        )
 
 
 def sample_batches(
@@ -176,24 +178,27 @@ def sample_batches(
     first: int = 0,
     on_step: Callable[[int], None] | None = None,
 ) -> Iterator[tuple[Images, Labels | None]]:
-    """Like `sample`, a batch at a time: yields ((n, C, H, W) float32 in [-1, 1] on the CPU, labels or None).
+    """Like `sample`, in batches.
 
-    Begins with image number `first`, since each is a function of (seed, its number). The other arguments and the errors
-    are those of `sample`; counts, labels and steps that cannot be are refused at once.
+    Starts with the image with index `first`. The other arguments and the errors are those of `sample`; errors are
+    raised before the first batch.
+
+    Yields:
+        Images (n, C, H, W) float32 in [-1, 1] on the CPU, and their labels or None.
     """
     wanted = resolve_labels(denoiser, labels, count)
     if batch < 1:
-        raise SamplingError(f"batches of {batch} images were asked", "Choose a batch of at least 1.")
-    ImageNoise(seed, (), denoiser.image_shape)  # refuses a seed out of range
+        raise SamplingError(f"the batch size is {batch}", "Choose at least 1.")
+    ImageNoise(seed, (), denoiser.image_shape)  # checks the seed
 
     def draw(start: int) -> tuple[Images, Labels | None]:
         indices = range(start, min(start + batch, count))
         chosen = None if wanted is None else wanted[start : indices.stop]
-        settled, x, noise = initial_state(denoiser, indices, chosen, seed, sampler)
-        for moment in trajectory(settled, x, sampler.timesteps, sampler.solver, noise):
-            if on_step is not None and moment.t > 0:
+        labelled, x, noise = initial_state(denoiser, indices, chosen, seed, sampler)
+        for state in trajectory(labelled, x, sampler.timesteps, sampler.solver, noise):
+            if on_step is not None and state.t > 0:
                 on_step(len(indices))
-        return moment.x_t.float().clamp(-1, 1).cpu(), chosen
+        return state.x_t.float().clamp(-1, 1).cpu(), chosen
 
     return evaluated(denoiser, (partial(draw, start) for start in range(first, count, batch)))
 
@@ -211,30 +216,30 @@ def sample(
     batch: int = 64,
     on_step: Callable[[int], None] | None = None,
 ) -> Images:
-    """Draws images from a model.
+    """Samples images from a model.
 
     Args:
-        denoiser: the model, possibly guided.
-        count: how many images.
-        labels: a class name for all of them, or several that take turns; for a model with columns, values such as
-            {"age": 30, "colour": ["red", "blue"]}, where several take turns too; None: of no class in particular.
-        solver: the step rule, or its name in `solvers.SOLVERS` with settings ("ddim:eta=0.5"); None: what suits the
-            model: dpm-2m-sde, and for one guided by a weaker model dpm-2m.
-        time_grid: the timesteps, or their name in `timesteps.TIME_GRIDS` with settings ("karras:rho=5"); None: what
-            suits the solver; without both, for a model guided by a weaker one, karras.
-        steps: of the time grid, most of which cost one network evaluation; None: what suits the solver.
-        clip: how estimates keep to the data's range, a wrapper or its name in `guidance.CLIPS`.
-        seed: image i is a function of (seed, i) alone, whatever the count and the batch.
-        batch: images at a time.
-        on_step: told after every step how many images took it; for progress bars.
+        denoiser: model, with or without guidance.
+        count: number of images.
+        labels: one class name for all images, or several that are repeated in turn; for a model with columns, values by
+            name, such as {"age": 30, "color": ["red", "blue"]}; None: unconditional.
+        solver: solver, or a name in `solvers.SOLVERS`, optionally with settings ("ddim:eta=0.5"); None: dpm-2m-sde,
+            with autoguidance dpm-2m.
+        time_grid: time grid, or a name in `timesteps.TIME_GRIDS`, optionally with settings ("karras:rho=5"); None: the
+            default of the solver; if the solver is None too, karras with autoguidance.
+        steps: number of sampling steps, one network evaluation each for most solvers; None: the default of the solver.
+        clip: clipping of the estimates to the range of the data: a wrapper, or a name in `guidance.CLIPS`.
+        seed: random seed; image i depends only on (seed, i), not on the count and the batch size.
+        batch: batch size.
+        on_step: called after every step with the batch size; for progress bars.
 
     Returns:
         (count, C, H, W) float32 in [-1, 1], on the CPU.
 
     Raises:
-        SamplingError: a count, batch or number of steps that is out of range; an unknown name or setting; a grid that
-            the model's schedule cannot have.
-        LabelError: labels, columns or values that the model does not know.
+        SamplingError: a count, batch size or number of steps out of range; an unknown name or setting; a time grid that
+            does not support the model's schedule.
+        LabelError: labels, columns or values that the model does not have.
     """
     sampler = default_sampler(denoiser, solver=solver, time_grid=time_grid, steps=steps, clip=clip)
     batches = sample_batches(denoiser, count, sampler, labels=labels, seed=seed, batch=batch, on_step=on_step)
@@ -244,40 +249,40 @@ def sample(
 def initial_state(
     denoiser: Denoiser, indices: Sequence[int], labels: Labels | None, seed: int, sampler: SamplerConfig
 ) -> tuple[Denoiser, Images, ImageNoise]:
-    """What a trajectory starts from, on the denoiser's device.
+    """Initial state of a trajectory on the denoiser's device.
 
-    That is the denoiser with its labels settled and its estimates clipped, the first x_t (noise alone), and the noise
-    to come.
+    Returns:
+        The denoiser with fixed labels and clipping, the first x_t (pure noise), and the source of further noise.
     """
-    device = device_of(denoiser)
+    device = denoiser.device
     noise = ImageNoise(seed, indices, denoiser.image_shape, device)
-    settled = sampler.clip(Labelled(denoiser, None if labels is None else labels.to(device)))
-    return settled, denoiser.schedule.sigma(sampler.timesteps[0]).item() * noise(), noise
+    labelled = sampler.clip(Labelled(denoiser, None if labels is None else labels.to(device)))
+    return labelled, denoiser.schedule.sigma(sampler.timesteps[0]).item() * noise(), noise
 
 
 def resolve_labels(denoiser: Denoiser, wanted: Conditions | None, count: int) -> Labels | None:
-    """What the model is told of each of `count` images, names and values taking turns; None if nothing is wanted.
+    """Labels of `count` images, with names and values repeated in turn; None without labels.
 
     Raises:
-        SamplingError: a count below 1, or beyond `MOST_IMAGES`.
-        LabelError: names, columns or values that the model does not know.
+        SamplingError: a count below 1 or above `MAX_COUNT`.
+        LabelError: names, columns or values that the model does not have.
     """
-    if not 1 <= count <= MOST_IMAGES:
-        raise SamplingError(f"{count} images were asked", f"Ask for at least 1, and at most {MOST_IMAGES:,}.")
+    if not 1 <= count <= MAX_COUNT:
+        raise SamplingError(f"the number of images is {count}", f"Choose at least 1, and at most {MAX_COUNT:,}.")
     wanted = [wanted] if isinstance(wanted, str) else wanted
     if not wanted:
         return None
-    asked = wanted if isinstance(wanted, Mapping) else {denoiser.label_column: wanted}
-    rows = requested_rows(denoiser.known_columns, asked, count)
+    requested = wanted if isinstance(wanted, Mapping) else {denoiser.label_column: wanted}
+    rows = requested_rows(denoiser.known_columns, requested, count)
     return as_classes(rows) if denoiser.label_names else rows
 
 
 def evaluated(model: nn.Module, draws: Iterable[Callable[[], T]]) -> Iterator[T]:
-    """The results of `draws`, each made without gradients and with dropout and the like off.
+    """Calls the functions one after the other, without gradients and with the model in evaluation mode.
 
-    Afterwards, even after an error, every part of the model is in its own former mode.
+    Afterwards, also after an error, every module is in its previous mode.
     """
-    parts = [(part, part.training) for part in model.modules()]
+    modes = [(module, module.training) for module in model.modules()]
     model.eval()
     try:
         for draw in draws:
@@ -285,12 +290,5 @@ def evaluated(model: nn.Module, draws: Iterable[Callable[[], T]]) -> Iterator[T]
                 result = draw()
             yield result
     finally:
-        for part, was_training in parts:
-            part.training = was_training
-
-
-def device_of(denoiser: Denoiser) -> torch.device:
-    """Where the model's parameters are, or its buffers if it has no parameters."""
-    for tensor in (*denoiser.parameters(), *denoiser.buffers()):
-        return tensor.device
-    return torch.device("cpu")
+        for module, was_training in modes:
+            module.training = was_training

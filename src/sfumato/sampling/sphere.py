@@ -1,4 +1,4 @@
-"""Ways between latents on the sphere that noise lives on."""
+"""Spherical interpolation of latents."""
 
 import torch
 from jaxtyping import Float
@@ -8,22 +8,22 @@ from sfumato.errors import SamplingError
 from sfumato.utils.shapes import Images
 
 NO_ANGLE = 1e-9
-"""Directions that differ by less, in radians, are taken for the same, or for opposite."""
+"""Angle in radians below which directions are considered equal or opposite."""
 
 
-MOST_BETWEEN = 10**6
-"""Images from the first end to the last, which are all in memory."""
+MAX_IMAGES = 10**6
+"""Maximum number of images of an interpolation, which are all in memory."""
 
 
 def path(latents: Images, frames: int) -> Float[Tensor, "f c h w"]:
-    """From each latent to the next by equal angles.
+    """Interpolates between consecutive latents at equal angles.
 
     Args:
         latents: (k, C, H, W), two or more.
-        frames: latents from one to the next, both included.
+        frames: number of latents from one to the next, both included.
 
     Returns:
-        ((k - 1) (frames - 1) + 1, C, H, W): each given latent is there once.
+        ((k - 1) (frames - 1) + 1, C, H, W), which contains each given latent once.
 
     Raises:
         SamplingError: fewer than two latents or frames.
@@ -35,35 +35,34 @@ def path(latents: Images, frames: int) -> Float[Tensor, "f c h w"]:
 
 
 def check_interpolation(ends: int, frames: int) -> None:
-    """Raises `SamplingError` unless there are two ends or more, two frames or more between them, and not too many."""
-    if ends < 2 or frames < 2 or ends * frames > MOST_BETWEEN:
+    """Raises `SamplingError` unless there are at least two latents and two frames, and not too many."""
+    if ends < 2 or frames < 2 or ends * frames > MAX_IMAGES:
         raise SamplingError(
-            f"{ends} images to go between and {frames} frames from one to the next were given",
-            f"Give at least 2 of both, and at most {MOST_BETWEEN:,} images in all.",
+            f"an interpolation of {ends} images with {frames} frames was requested",
+            f"Give at least 2 of both, and at most {MAX_IMAGES:,} images in total.",
         )
 
 
 def slerp(a: Images, b: Images, share: float | Float[Tensor, " n"]) -> Images:
-    """Spherical interpolation: part of the way from a to b along the great circle. DDIM (2010.02502), section 5.3.
+    """Spherical interpolation from a to b along the great circle. DDIM (arXiv 2010.02502), section 5.3.
 
-    A straight line between two noises passes through weaker noise, which no image has; a circle keeps to the sphere.
-    The angle from a grows in proportion to the share, and so does the norm where the two norms differ. Between
-    opposite latents there are many great circles, and one is chosen; from and to zeros the way is straight.
+    Linear interpolation would reduce the norm of noise. The angle and the norm are interpolated linearly. For opposite
+    latents one of the great circles is chosen; if one is zero, the interpolation is linear.
 
     Args:
-        a: (n, C, H, W); all pixels of an image are one vector.
+        a: (n, C, H, W); the pixels of an image are one vector.
         b: (n, C, H, W).
-        share: 0 gives a, 1 gives b; in [0, 1], one for all images or one an image.
+        share: in [0, 1]: 0 gives a, 1 gives b; one for all images, or (n,).
 
     Returns:
-        (n, C, H, W) of the dtype of a, computed in float64.
+        (n, C, H, W) with the dtype of a, computed in float64.
 
     Raises:
         SamplingError: a share out of range.
     """
     shares = torch.as_tensor(share, dtype=torch.float64, device=a.device).reshape(-1, 1)
     if not ((shares >= 0) & (shares <= 1)).all():
-        raise SamplingError(f"a share of {share} of the way between latents was asked", "Choose 0 to 1.")
+        raise SamplingError(f"the interpolation share {share} is out of range", "Choose 0 to 1.")
     (from_, norm_from), (to, norm_to) = (_direction(each.double().flatten(1)) for each in (a, b))
     cosine = (from_ * to).sum(1, keepdim=True)
     across, sine = _direction(to - cosine * from_)
@@ -74,13 +73,13 @@ def slerp(a: Images, b: Images, share: float | Float[Tensor, " n"]) -> Images:
 
 
 def _direction(vectors: Float[Tensor, "n d"]) -> tuple[Float[Tensor, "n d"], Float[Tensor, "n 1"]]:
-    """The unit vectors, and the norms; zeros stay zeros."""
+    """Unit vectors and norms; zero vectors remain zero."""
     norm = vectors.norm(dim=1, keepdim=True)
     return vectors / norm.clamp(min=torch.finfo(vectors.dtype).tiny), norm
 
 
 def _any_across(directions: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
-    """A unit vector at right angles to each: what an axis that it hardly leans to has across it."""
+    """A unit vector orthogonal to each direction, from the axis with its smallest component."""
     axis = torch.nn.functional.one_hot(directions.abs().argmin(1), directions.shape[1]).to(directions.dtype)
     across, _ = _direction(axis - (axis * directions).sum(1, keepdim=True) * directions)
     return across

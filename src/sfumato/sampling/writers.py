@@ -1,4 +1,4 @@
-"""Samples on their way to disk, a batch at a time, in memory that does not grow: an archive, or a folder of files."""
+"""Writers of samples, batch by batch in constant memory: an .npz archive or a folder of image files."""
 
 import json
 import shutil
@@ -27,30 +27,30 @@ from sfumato.utils.shapes import UNLABELLED, Images, Labels
 
 MOST_IN_GRID = 144
 THREADS = 4
-"""That write files while the next images are drawn."""
+"""Threads that write files during sampling."""
 
 SEED = "seed.txt"
-"""The file in a folder of samples that holds their seed."""
+"""File with the seed of a folder of samples."""
 
 CHUNK = 64
-"""Images that a thread writes at a time."""
+"""Images per task of a thread."""
 
 Record = dict[str, str | float]
-"""What is known of an image: a line of metadata.jsonl."""
+"""Labels of an image: a line of metadata.jsonl."""
 
 
 class Writer(ExitStack, ABC):
-    """Takes batches of samples, and at last completes what they are written to. A context manager.
+    """Writes batches of samples to a file or folder. A context manager.
 
     Args:
-        out: what is made.
-        columns: what labels say, `Denoiser.known_columns`.
-        depth: how pixels are written.
-        grid_columns: images in a row of the grid; None: about as many as rows.
-        seed: of the images, kept beside them; None: unknown.
+        out: file or folder.
+        columns: meaning of the labels, `Denoiser.known_columns`.
+        depth: pixel format.
+        grid_columns: images per row of the grid; None: about square.
+        seed: of the images, saved with them; None: unknown.
 
     Attributes:
-        count: the images of all whole batches that were taken: those that will be there.
+        count: images of all completely added batches.
     """
 
     def __init__(
@@ -72,14 +72,14 @@ class Writer(ExitStack, ABC):
         self.batches: list[tuple[int, Labels | None]] = []
 
     def add(self, images: Images, labels: Labels | None) -> None:
-        """Takes a batch.
+        """Adds a batch.
 
         Args:
             images: (n, C, H, W) in [-1, 1], on the CPU.
-            labels: classes (n,), rows (n, columns) or None.
+            labels: class labels (n,), conditions (n, columns) or None.
 
         Raises:
-            RunError: this batch, or one before it, could not be written.
+            RunError: this batch or an earlier one could not be written.
         """
         self.put(images)
         self.shown.append(self.depth.viewable(images[: max(0, MOST_IN_GRID - self.count)]).clone())
@@ -88,26 +88,26 @@ class Writer(ExitStack, ABC):
 
     @abstractmethod
     def put(self, images: Images) -> None:
-        """Puts images behind the `count` that there are."""
+        """Writes images after the first `count`."""
 
     @abstractmethod
     def finish(self) -> Path:
-        """Completes the whole with the images that there are, at least one; returns the picture to look at.
+        """Completes the output, which has at least one image, and returns the path of the grid.
 
         Raises:
-            RunError: it could not be written.
+            RunError: the output could not be written.
         """
 
     def records(self) -> Iterator[Record]:
-        """What each image was asked to be."""
+        """Yields the labels of each image."""
         for images, labels in self.batches:
             yield from [{}] * images if labels is None else spelled(self.columns, labels)
 
     def save_grid(self, path: Path) -> Path:
-        """Writes the first images as one picture, with the classes or conditions that they were asked to be.
+        """Writes a grid of the first images, titled with their labels or conditions.
 
         Raises:
-            RunError: it could not be written.
+            RunError: the grid could not be written.
         """
         images = torch.cat(self.shown)
         titles = [_title(record) for record in islice(self.records(), len(images))]
@@ -115,17 +115,16 @@ class Writer(ExitStack, ABC):
 
 
 class Archive(Writer):
-    """NAME.npz. images: (n, H, W, C); labels: int64 (n,), -1 without class; condition.NAME: (n,), of each column asked.
+    """Writes NAME.npz, and a grid of the first images to NAME-grid.png.
 
-    label_names: the classes in the order of their labels, if the model knows any. seed: () uint64, if it is known.
-    Beside it NAME-grid.png of the first images.
+    The arrays are images (n, H, W, C), labels (n,) int64 with -1 for no class, condition.NAME (n,) for each column,
+    label_names (classes,) if the model has classes, and seed () uint64 if known.
 
-    The number of images stands before the first of them. So all wait in a file without a name, on the same disk, until
-    it is known.
+    The header of the file needs the number of images, so they are kept in an unnamed temporary file until the end.
     """
 
     def put(self, images: Images) -> None:
-        """Into the file without a name."""
+        """Appends images to the temporary file."""
         pixels = np.ascontiguousarray(self.depth.to_pixels(images).permute(0, 2, 3, 1).numpy())
         try:
             if not self.count:
@@ -141,10 +140,10 @@ class Archive(Writer):
         """Writes the archive."""
         self.spool.truncate(self.count * int(np.prod(self.shape)) * self.dtype.itemsize)
         self.spool.seek(0)
-        about = {"descr": np.lib.format.dtype_to_descr(self.dtype), "fortran_order": False}
+        header = {"descr": np.lib.format.dtype_to_descr(self.dtype), "fortran_order": False}
         with writing_whole(self.out) as file, ZipFile(file, "w", ZIP_DEFLATED) as archive:
             with archive.open("images.npy", "w", force_zip64=True) as member:
-                np.lib.format.write_array_header_1_0(member, about | {"shape": (self.count, *self.shape)})
+                np.lib.format.write_array_header_1_0(member, header | {"shape": (self.count, *self.shape)})
                 shutil.copyfileobj(self.spool, member, 2**20)
             for name, values in self._labels().items():
                 with archive.open(f"{name}.npy", "w") as member:
@@ -152,7 +151,7 @@ class Archive(Writer):
         return self.save_grid(grid_beside(self.out))
 
     def _labels(self) -> dict[str, np.ndarray]:
-        """The classes of all images and their names; the values of each column, where they have such; the seed."""
+        """The arrays besides the images: labels and their names, conditions and the seed."""
         axes = {labels.ndim for _, labels in self.batches if labels is not None}
         classes = [
             labels if labels is not None and labels.ndim == 1 else torch.full((images,), UNLABELLED)
@@ -167,9 +166,9 @@ class Archive(Writer):
 
 
 class Folder(Writer):
-    """images/000000.png ..., their labels in images/metadata.jsonl if they have any, and grid.png of the first.
+    """Writes images/000000.png ..., their labels to images/metadata.jsonl, the seed to seed.txt, and grid.png.
 
-    Its seed is in seed.txt from the first batch on. Threads write a batch while the next one is drawn.
+    Threads write a batch while the next one is sampled.
     """
 
     def __init__(
@@ -185,7 +184,7 @@ class Folder(Writer):
         self.unfinished: list[Future[None]] = []
 
     def put(self, images: Images) -> None:
-        """Hands the images to the threads, as soon as those have done with the batch before."""
+        """Passes the images to the threads after they have written the previous batch."""
         self._wait()
         self.channels = images.shape[1]
         if self.seed is not None and not self.count:
@@ -196,7 +195,7 @@ class Folder(Writer):
         ]
 
     def finish(self) -> Path:
-        """Waits for the threads; writes what is known of the images, and the grid."""
+        """Waits for the threads, and writes the labels and the grid."""
         self._wait()
         if next(self.records()):
             suffix = suffix_for(self.depth, self.channels)
@@ -216,12 +215,12 @@ class Folder(Writer):
 
 
 def _title(record: Record) -> str:
-    """What is known of an image, in short."""
+    """Title of an image in the grid."""
     return " ".join(value if isinstance(value, str) else f"{value:g}" for value in record.values())
 
 
 def grid_beside(archive: Path) -> Path:
-    """The picture that is written beside an archive of samples."""
+    """Path of the grid of an archive of samples."""
     return archive.with_name(f"{archive.stem}-grid.png")
 
 
@@ -230,18 +229,18 @@ def _name(index: int) -> str:
 
 
 def save_image(image: Tensor, depth: Depth, path: Path) -> Path:
-    """Writes one image at the depth it has: as PNG if it is grey, RGB or RGBA of 8 or 16 bits, else as TIFF.
+    """Writes an image at its depth: as PNG if it is grey, RGB or RGBA of 8 or 16 bits, otherwise as TIFF.
 
     Args:
         image: (C, H, W) in [-1, 1].
-        depth: how its pixels are written.
-        path: of the file, without the suffix; its folder is made.
+        depth: pixel format.
+        path: path without suffix. Its folder is made.
 
     Returns:
-        The path of the file.
+        Path of the file.
 
     Raises:
-        RunError: it could not be written.
+        RunError: the file could not be written.
     """
     pixels = depth.to_pixels(image.detach().cpu()).permute(1, 2, 0).numpy()
     channels = pixels.shape[2]
@@ -258,6 +257,6 @@ def save_image(image: Tensor, depth: Depth, path: Path) -> Path:
 
 
 def suffix_for(depth: Depth, channels: int) -> str:
-    """That of a file which holds images of this depth and as many channels."""
+    """Suffix of image files of this depth and number of channels."""
     is_png = depth.dtype != "float32" and (channels in (1, 3) or (channels == 4 and depth.opacity))
     return ".png" if is_png else ".tif"

@@ -1,8 +1,8 @@
-"""What follows from the minutes, the images and the device: the size of the network, the batch, the augmentation.
+"""Automatic configuration: chooses network size, batch size and augmentation for the budget, images and device.
 
-Each rule is a function below, and `resolve_config` applies them in order, to what the settings leave open. The
-constants come from runs of CIFAR-10 (docs/experiments.md, "The lab" and "The engine and the rules"), for small budgets
-from runs of digits ("What draws digits after minutes on two cores").
+Each rule is a function, and `resolve_config` applies them to the settings that are None. The constants were measured on
+CIFAR-10 (docs/experiments.md, "The lab" and "The engine and the rules"), and on digits for small budgets ("What draws
+digits after minutes on two cores").
 """
 
 import math
@@ -17,72 +17,73 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from sfumato.data import ImageSet
-from sfumato.models import ModelConfig, network_for
+from sfumato.models import ModelConfig, build_on_meta
 from sfumato.training.architecture import model_for
-from sfumato.training.budget import Budget
-from sfumato.training.config import DataConfig, DiffusionConfig, NetworkConfig, OptimizationConfig, TrainConfig
+from sfumato.training.config import DiffusionConfig, NetworkConfig, OptimizationConfig, TrainConfig
+from sfumato.training.data_config import DataConfig
 from sfumato.training.presets import DEFAULT_BUDGETS
 from sfumato.training.speed import training_rate
+from sfumato.training.state import Budget
 
 Settings = TypeVar("Settings", DataConfig, NetworkConfig, DiffusionConfig, OptimizationConfig)
 
 WIDTHS = (32, 64, 128, 192, 256)
-"""Channels of the first level that are considered."""
+"""Candidate numbers of channels of the first level."""
 
 COARSE_WIDTHS = (16, 32)
-"""Channels of the first level of networks of larger patches, which learn sooner; smaller than all others."""
+"""The same for networks with a larger patch size, which are smaller and learn faster."""
 
 TIMES, COARSE_TIMES = "log-normal:mean=-0.5", "log-normal:mean=0"
-"""Which times are trained on most; where patches are larger than usual more noise, as the whole is learned first."""
+"""Densities of the training times: usual, and with more noise for networks with a larger patch size."""
 
-MOST_PATCH = 4
-"""Pixels a side of a patch; larger ones hold more numbers than narrow networks have channels."""
+MAX_PATCH = 4
+"""Maximum patch size in pixels; larger patches have more values than narrow networks have channels."""
 
-LEAST_SIDE = 8
-"""Patches along the longer side that are left of an image where they are larger than usual."""
+MIN_SIDE = 8
+"""Minimum number of patches along the longer side of an image for the larger patch size."""
 
 LARGE_SIDE = 256
-"""Pixels a side from which a smaller --size is recommended."""
+"""Side in pixels above which a smaller --size is recommended."""
 
-IMAGES_A_GFLOP = 120_000
-"""Images that a network should see for each 10^9 operations of its forward pass, before a larger one is better."""
+IMAGES_PER_GFLOP = 120_000
+"""Images that a network should see per GFLOP of its forward pass; with more, a larger network is better."""
 
-FEWEST = 60_000
-"""Images that any network but the smallest should see, and twice as many where its patches are the finer ones."""
+MIN_IMAGES_SEEN = 60_000
+"""Minimum number of images seen for all networks but the smallest; twice as many for the smaller patch size."""
 
-LITTLE = 20_000
-"""Images below which even the smallest network draws little that is recognised."""
+SHORT_RUN = 20_000
+"""Images seen below which samples of the smallest network are hardly recognisable."""
 
-STEPS = 1_000
-"""Steps that a run should have at least, before larger batches are better."""
+MIN_STEPS = 1_000
+"""Minimum number of steps; the batch size is chosen so that a run has at least this many."""
 
-MOST_MEASUREMENTS = 3
-"""Networks and batches whose speed is measured, a second or two each, before one is chosen."""
+MAX_MEASUREMENTS = 3
+"""Maximum number of speed measurements, of one or two seconds each."""
 
 BATCHES = (16, 256)
-"""The smallest and the largest batch that is chosen."""
+"""Minimum and maximum batch size."""
 
-OFTEN = 5_000
-"""Epochs from which learning by heart is warned of."""
+MEMORIZATION_EPOCHS = 5_000
+"""Epochs above which a warning about memorization is given."""
 
-MANY_EPOCHS = 400
-"""Epochs from which images are augmented, so that the network cannot learn them by heart."""
+AUGMENTATION_EPOCHS = 400
+"""Epochs from which images are augmented, against overfitting."""
 
 AUGMENT = 0.15
-"""How much, as EDM does it for small sets of faces."""
+"""Probability of each augmentation, as in EDM for small data sets of faces."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """A configuration in which nothing is left open.
+    """A resolved configuration: all settings have a value.
 
     Attributes:
-        config: complete.
-        reasons: a sentence for each thing that was settled.
-        warnings: a sentence for each thing that other settings would make better.
+        config: resolved configuration.
+        reasons: messages about the chosen values.
+        warnings: messages about settings that would give a better result.
         is_short: whether the budget is too small for the network.
         is_long: whether each image will be seen so often that it may be memorized.
-        is_coarse: whether patches are larger than usual, as the budget is small.
+        is_coarse: whether the larger patch size was chosen because the budget is small.
     """
 
     config: TrainConfig
@@ -94,16 +95,16 @@ class Plan:
 
 
 def resolve_config(config: TrainConfig, images: ImageSet, device: torch.device, rate: float | None = None) -> Plan:
-    """Settles what `config` leaves open.
+    """Chooses values for all settings that are None.
 
     Args:
-        config: of which some settings are None.
-        images: to be learned.
-        device: that will compute.
-        rate: its operations a second in training; None measures them where that matters.
+        config: training configuration.
+        images: training images.
+        device: training device.
+        rate: speed of the device in training, in FLOP/s; None: measured if it is needed.
 
     Raises:
-        ConfigError: the settings make no network.
+        ConfigError: the settings are invalid for these images.
     """
     config = with_default_budget(config)
     if is_complete(config):
@@ -112,23 +113,25 @@ def resolve_config(config: TrainConfig, images: ImageSet, device: torch.device, 
     candidates = candidate_networks(config, images.image_shape)
     config, cost, seen = largest_affordable(candidates, images, rate)
     config = with_batch(config, seen, len(images))
-    is_short, is_long = seen < max(LITTLE, IMAGES_A_GFLOP * cost / 1e9), seen / len(images) > OFTEN
+    is_short = seen < max(SHORT_RUN, IMAGES_PER_GFLOP * cost / 1e9)
+    is_long = seen / len(images) > MEMORIZATION_EPOCHS
     is_coarse = config.network.patch != candidates[-1].network.patch
-    said = reasons(config, cost, seen, rate, images)
-    return Plan(config, said, warnings(images, is_short, is_long), is_short, is_long, is_coarse)
+    messages = reasons(config, cost, seen, rate, images)
+    return Plan(config, messages, warnings(images, is_short, is_long), is_short, is_long, is_coarse)
 
 
 def measured_rate(config: TrainConfig, images: ImageSet, device: torch.device) -> float:
-    """Operations a second in training: of the smallest network, then of the one that is chosen for as many, and so on.
+    """Measures the training speed of the device in FLOP/s: of the smallest network, then of the network chosen for that
+    speed, and so on until the choice does not change.
 
     Args:
-        config: of which some settings are None.
-        images: to be learned.
-        device: that will compute.
+        config: training configuration.
+        images: training images.
+        device: training device.
     """
     candidates = candidate_networks(config, images.image_shape)
-    measured, plan = None, with_batch(candidates[0], 2.0 * BATCHES[0] * STEPS, len(images))
-    for _ in range(MOST_MEASUREMENTS):
+    measured, plan = None, with_batch(candidates[0], 2.0 * BATCHES[0] * MIN_STEPS, len(images))
+    for _ in range(MAX_MEASUREMENTS):
         activations = batch_bytes(plan, images) // plan.optimization.batch_size
         rate = training_rate(plan, images, device, forward_operations(plan, images), activations)
         network, _, seen = largest_affordable(candidates, images, rate)
@@ -138,203 +141,207 @@ def measured_rate(config: TrainConfig, images: ImageSet, device: torch.device) -
     return rate
 
 
-def size_notice(asked: TrainConfig, kept: TrainConfig, images: ImageSet, device: torch.device) -> tuple[str, ...]:
-    """The sentence for a run that goes on for another budget, if the rules would now choose another size; else none.
+def size_notice(requested: TrainConfig, kept: TrainConfig, images: ImageSet, device: torch.device) -> tuple[str, ...]:
+    """A message if a run is resumed with another budget for which another network size would be chosen.
 
     Args:
-        asked: the settings as they are given now, of which some are None.
-        kept: those that the run goes on with, complete.
-        images: to be learned.
-        device: that will compute; its speed is measured where that matters.
+        requested: current settings.
+        kept: resolved configuration of the run.
+        images: training images.
+        device: training device; its speed is measured if it is needed.
 
     Raises:
-        ConfigError: the settings make no network.
+        ConfigError: the settings are invalid for these images.
     """
-    begun, now = kept.network, resolve_config(asked, images, device).config.network
-    if (begun.width, begun.patch) == (now.width, now.patch):
+    before, now = kept.network, resolve_config(requested, images, device).config.network
+    if (before.width, before.patch) == (now.width, now.patch):
         return ()
     return (
-        f"The network stays the one that the run began with, of {_size(begun)}; for "
-        f"{Budget.of(asked.optimization)} the rules would now choose {_size(now)}, which a new --out takes.",
+        f"The network keeps {_size(before)}. A new run for {Budget.of(requested.optimization)} would use {_size(now)}: "
+        "choose another --out for that.",
     )
 
 
 def is_complete(config: TrainConfig) -> bool:
-    """Whether nothing is left open."""
+    """Whether all settings have a value."""
     network, settings = config.network, config.optimization
-    candidate_networks = (network.width, network.multipliers, network.blocks, network.patch)
-    return None not in (*candidate_networks, settings.batch, config.data.augment, config.diffusion.times)
+    sizes = () if network.is_custom else (network.width, network.multipliers, network.blocks, network.patch)
+    return None not in (*sizes, settings.batch, config.data.augment, config.diffusion.times)
 
 
 def with_default_budget(config: TrainConfig) -> TrainConfig:
-    """The preset's usual budget, if there is none."""
+    """Sets the default budget of the preset if there is no budget."""
     settings = config.optimization
     if settings.images is not None or settings.minutes is not None:
         return config
-    return replace(config, optimization=fill_open(settings, **DEFAULT_BUDGETS[config.preset]))
+    return replace(config, optimization=fill_unset(settings, **DEFAULT_BUDGETS[config.preset]))
 
 
 def with_levels(network: NetworkConfig, image_shape: tuple[int, int, int]) -> NetworkConfig:
-    """Patches of up to 4 that bring the side to 48 pixels or less; then levels down to 8, most blocks at the last.
+    """Chooses patch size, levels and blocks.
 
-    Each level has twice the channels of the one above, up to four times those of the first. The UNet knows no patches,
-    and has as many blocks at each level.
+    The patch size (1, 2 or 4) reduces the side to 48 or less; the levels halve it down to about 8. Each level has twice
+    the channels of the previous one, up to four times those of the first. The last level of a ConvNet has more blocks.
+    The UNet has patch size 1 and the same number of blocks at each level.
     """
     side, is_unet = math.sqrt(math.prod(image_shape[1:])), network.backbone == "unet"
-    patch = network.patch or (1 if is_unet else min(MOST_PATCH, 2 ** max(0, math.ceil(math.log2(side / 48)))))
+    patch = network.patch or (1 if is_unet else min(MAX_PATCH, 2 ** max(0, math.ceil(math.log2(side / 48)))))
     count = max(2, 1 + math.floor(math.log2(side / patch / 8) + 0.5)) if network.multipliers is None else None
     levels = network.multipliers or tuple(min(4, 2**level) for level in range(count or 0))
     blocks = (2,) if is_unet else (*[2] * (len(levels) - 1), 3)
-    return fill_open(network, patch=patch, multipliers=levels, blocks=blocks)
+    return fill_unset(network, patch=patch, multipliers=levels, blocks=blocks)
 
 
 def candidate_networks(config: TrainConfig, image_shape: tuple[int, int, int]) -> list[TrainConfig]:
-    """The networks that are considered, from the smallest on.
+    """Candidate configurations, smallest network first.
 
-    Where width and patch are left open, narrow networks of twice the patch come first: they learn soonest.
+    If width and patch size are unset, narrow networks with twice the patch size come first: they learn fastest.
     """
+    usual = replace(config, diffusion=fill_unset(config.diffusion, times=TIMES))
+    if config.network.is_custom:
+        return [usual]
     network = with_levels(config.network, image_shape)
-    usual = replace(config, diffusion=fill_open(config.diffusion, times=TIMES))
     widths = WIDTHS if network.width is None else (network.width,)
     finer = [replace(usual, network=replace(network, width=width)) for width in widths]
     patch = 2 * (network.patch or 1)
     is_open = config.network.patch is None and network.width is None and network.backbone == "convnet"
-    if not is_open or patch > min(MOST_PATCH, max(image_shape[1:]) / LEAST_SIDE):
+    if not is_open or patch > min(MAX_PATCH, max(image_shape[1:]) / MIN_SIDE):
         return finer
     coarse = with_levels(replace(config.network, patch=patch), image_shape)
-    sooner = replace(config, diffusion=fill_open(config.diffusion, times=COARSE_TIMES))
+    sooner = replace(config, diffusion=fill_unset(config.diffusion, times=COARSE_TIMES))
     return [*(replace(sooner, network=replace(coarse, width=width)) for width in COARSE_WIDTHS), *finer]
 
 
 def largest_affordable(
     candidates: Sequence[TrainConfig], images: ImageSet, rate: float
 ) -> tuple[TrainConfig, int, float]:
-    """The largest network that the budget can show enough images to, its operations, and how many images it will see.
+    """The largest network that sees enough images within the budget; otherwise the smallest.
 
-    Both grow with the budget: a network of twice the operations should see twice the images, and none but the smallest
-    fewer than `FEWEST`. Where there is no such network, the smallest.
+    A network with twice the FLOP should see twice the images, and all but the smallest at least `MIN_IMAGES_SEEN`.
 
     Args:
-        candidates: from the smallest on.
-        images: to be learned.
-        rate: operations a second in training.
+        candidates: candidate configurations, smallest first.
+        images: training images.
+        rate: speed of the device in training, in FLOP/s.
+
+    Returns:
+        The configuration, the FLOP of its forward pass, and the expected number of images seen.
     """
     chosen: list[tuple[TrainConfig, int, float]] = []
     for config in candidates:
         operations = forward_operations(config, images)
         seen = expected_images(config.optimization, rate / (3 * operations))
         is_finer = config.network.patch != candidates[0].network.patch
-        if chosen and seen < max(FEWEST * (1 + is_finer), IMAGES_A_GFLOP * operations / 1e9):
+        if chosen and seen < max(MIN_IMAGES_SEEN * (1 + is_finer), IMAGES_PER_GFLOP * operations / 1e9):
             break
         chosen.append((config, operations, seen))
     return chosen[-1]
 
 
 def with_batch(config: TrainConfig, seen: float, count: int) -> TrainConfig:
-    """The configuration with the augmentation and the batch for so many images seen, of so many that there are."""
-    data = fill_open(config.data, augment=augment_for(seen / count))
-    return replace(config, data=data, optimization=fill_open(config.optimization, batch=batch_for(seen)))
+    """Sets augmentation and batch size for `seen` images seen, of a data set of `count` images."""
+    data = fill_unset(config.data, augment=augment_for(seen / count))
+    return replace(config, data=data, optimization=fill_unset(config.optimization, batch=batch_for(seen)))
 
 
 def expected_images(settings: OptimizationConfig, images_a_second: float) -> float:
-    """About how many images a run sees."""
+    """Expected number of images seen in a run."""
     by_count = math.inf if settings.images is None else settings.images
     by_time = math.inf if settings.minutes is None else 60 * settings.minutes * images_a_second
     return min(by_count, by_time)
 
 
 def batch_for(seen: float) -> int:
-    """The largest power of two that still leaves enough steps."""
+    """The largest power of two with enough steps, within `BATCHES`."""
     least, most = BATCHES
-    return int(min(most, max(least, 2 ** math.floor(math.log2(max(1.0, seen / STEPS))))))
+    return int(min(most, max(least, 2 ** math.floor(math.log2(max(1.0, seen / MIN_STEPS))))))
 
 
 def augment_for(epochs: float) -> float:
-    """Augmentation where images are seen so often that they would be learned by heart."""
-    return AUGMENT if epochs >= MANY_EPOCHS else 0.0
+    """Augmentation probability for this number of epochs."""
+    return AUGMENT if epochs >= AUGMENTATION_EPOCHS else 0.0
 
 
 def forward_operations(config: TrainConfig, images: ImageSet) -> int:
-    """Floating-point operations of one image through the network, a multiply-add as two; nothing is computed."""
+    """FLOP of the forward pass of one image (a multiply-add counts as two), counted without computing."""
     return _operations(model_for(config, images))
 
 
-@lru_cache(maxsize=64)  # the same few networks are compared for every rate
+@lru_cache(maxsize=64)  # called with the same few networks for every rate
 def _operations(described: ModelConfig) -> int:
-    with torch.device("meta"):
-        network = network_for(described)
-        image, time = torch.zeros(1, *described.image_shape), torch.zeros(1)
-    return operations_of(network, image, time)
+    model = build_on_meta(described)
+    return operations_of(model.network, *model.example_inputs())
 
 
-def operations_of(network: nn.Module, image: torch.Tensor, time: torch.Tensor) -> int:
-    """Floating-point operations of one call of a network."""
+def operations_of(network: nn.Module, *inputs: torch.Tensor | None) -> int:
+    """FLOP of one call of a network."""
     with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
-        network(image, time)
+        network(*inputs)
     return int(counter.get_total_flops())
 
 
-def fill_open(settings: Settings, **values: object) -> Settings:
-    """The settings, those that were None as given."""
+def fill_unset(settings: Settings, **values: object) -> Settings:
+    """Sets those of the given settings that are None."""
     missing: dict[str, Any] = {name: value for name, value in values.items() if getattr(settings, name) is None}
     return replace(settings, **missing)
 
 
 def reasons(config: TrainConfig, operations: int, seen: float, rate: float, images: ImageSet) -> tuple[str, ...]:
-    """What was settled and why, for people."""
+    """Messages about the chosen values."""
     network, settings = config.network, config.optimization
     gflop = operations / 1e9
     speed = "" if math.isinf(rate) else f", at about {_two_digits(rate / 1e12)} TFLOP/s"
+    own = f"width {network.width}, levels {_joined(network.multipliers)}, blocks {_joined(network.blocks)}"
+    patches = "" if network.patch == 1 else f", patch size {network.patch}"
     return (
-        f"Network: width {network.width}, levels {_joined(network.multipliers)}, blocks {_joined(network.blocks)}"
-        f"{f', patches of {network.patch}' if network.patch != 1 else ''}: "
-        f"{_two_digits(gflop)} GFLOP an image{speed}.",
-        f"It should see about {_two_digits(seen)} images ({_two_digits(seen / len(images))} times each) in batches of "
-        f"{settings.batch}{f', augmented at {config.data.augment:g}' if config.data.augment else ''}.",
+        f"Network: {network.backbone if network.is_custom else own + patches}: "
+        f"{_two_digits(gflop)} GFLOP per image{speed}.",
+        f"Training: about {_two_digits(seen)} images ({_two_digits(seen / len(images))} epochs), batch size "
+        f"{settings.batch}{f', augmentation probability {config.data.augment:g}' if config.data.augment else ''}.",
     )
 
 
 def warnings(images: ImageSet, is_short: bool, is_long: bool) -> tuple[str, ...]:
-    """What other settings would make better, for people."""
+    """Messages about settings that would give a better result."""
     sentences = []
     if math.prod(images.image_shape[1:]) > LARGE_SIDE**2:
-        sentences.append("Images as large as these take long to learn: --size 64 or 128 makes better ones sooner.")
+        sentences.append(
+            "Training on images of this size is slow: --size 64 or 128 gives better samples in the same time."
+        )
     if is_long:
-        sentences.append("Images seen so often may be memorized: fewer --minutes, or more images, are better.")
+        sentences.append("The model may memorize images that it sees this often: use fewer --minutes or more images.")
     if is_short:
-        sentences.append("That is little for such a network: more minutes, or a smaller --size, make better images.")
+        sentences.append(
+            "The budget is small for this network: more --minutes or a smaller --size gives better samples."
+        )
     return tuple(sentences)
 
 
 def batch_bytes(config: TrainConfig, images: ImageSet) -> int:
-    """Memory of the activations that one batch keeps for its backward pass, in float32; nothing is computed.
+    """Memory of the activations of one batch for the backward pass in float32, in bytes; counted without computing.
 
     Args:
-        config: complete.
-        images: to be learned.
+        config: resolved configuration.
+        images: training images.
     """
-    described = model_for(config, images)
-    candidate_networks: dict[int, int] = {}
-
-    with torch.device("meta"):
-        network = network_for(described)
-        image, time = torch.zeros(1, *images.image_shape), torch.zeros(1)
-    weights = {parameter.untyped_storage()._cdata for parameter in network.parameters()}
+    model = build_on_meta(model_for(config, images))
+    weights = {parameter.untyped_storage()._cdata for parameter in model.parameters()}
+    sizes: dict[int, int] = {}
 
     def kept(tensor: torch.Tensor) -> torch.Tensor:
         storage = tensor.untyped_storage()
-        if not tensor.is_leaf and storage._cdata not in weights:  # a transposed weight is no activation
-            candidate_networks[storage._cdata] = storage.nbytes()
+        if not tensor.is_leaf and storage._cdata not in weights:  # a transposed weight is not an activation
+            sizes[storage._cdata] = storage.nbytes()
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(kept, lambda tensor: tensor), sdpa_kernel(SDPBackend.MATH):
-        result = network(image, time)  # holds what was kept until it is counted
+        result = model.network(*model.example_inputs())  # holds the activations until they are counted
     del result
-    return (config.optimization.batch or 1) * sum(candidate_networks.values())
+    return (config.optimization.batch or 1) * sum(sizes.values())
 
 
 def _size(network: NetworkConfig) -> str:
-    return f"width {network.width} and patches of {network.patch}"
+    return f"width {network.width} and patch size {network.patch}"
 
 
 def _joined(numbers: tuple[int, ...] | None) -> str:
@@ -342,7 +349,7 @@ def _joined(numbers: tuple[int, ...] | None) -> str:
 
 
 def _two_digits(count: float) -> str:
-    """The first two digits of a number.
+    """A number with two significant digits.
 
     >>> _two_digits(1_234_567), _two_digits(300.4), _two_digits(0.0881), _two_digits(4.0)
     ('1,200,000', '300', '0.088', '4')

@@ -1,7 +1,8 @@
-"""The averaged weights, which are the ones that sample."""
+"""Exponential moving average (EMA) of the weights, used for sampling."""
 
 import math
 from abc import ABC, abstractmethod
+from copy import deepcopy
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -9,25 +10,25 @@ import torch
 from torch import Tensor, nn
 
 from sfumato.errors import ConfigError
-from sfumato.utils.registry import parse_part
+from sfumato.utils.registry import Registry
 
 
-class Average(ABC):
-    """How far the averaged weights move towards the present ones."""
+class EMADecay(ABC):
+    """Decay of an EMA by step."""
 
     @abstractmethod
-    def pull(self, step: int) -> float:
-        """The share of the way, in [0, 1], after the optimizer's step number `step` (from 1)."""
+    def rate(self, step: int) -> float:
+        """1 - decay, in [0, 1], after optimizer step number `step` (from 1)."""
 
 
 @dataclass(frozen=True)
-class ConstantDecay(Average):
-    """The weight of a step shrinks by `decay` with each one after it, as in DDPM.
+class ConstantDecay(EMADecay):
+    """Constant decay per step, as in DDPM.
 
-    The decay rises as (1 + step) / (10 + step), so that the average forgets the untrained weights early on.
+    The decay is at most (1 + step) / (10 + step), so that early averages do not contain the untrained weights.
 
     Args:
-        decay: of a long run.
+        decay: decay per step, in [0, 1).
 
     Raises:
         ConfigError: a decay outside [0, 1).
@@ -37,35 +38,35 @@ class ConstantDecay(Average):
 
     def __post_init__(self) -> None:
         if not 0 <= self.decay < 1:
-            raise ConfigError(f"the average cannot decay by {self.decay}", "Choose 0 or more, below 1.")
+            raise ConfigError(f"the EMA decay is {self.decay}", "Choose 0 or more, below 1.")
 
-    def pull(self, step: int) -> float:
-        """1 - decay, more at first."""
+    def rate(self, step: int) -> float:
+        """1 - decay, larger at the start."""
         return 1 - min(self.decay, (1 + step) / (10 + step))
 
 
 @dataclass(frozen=True)
-class PowerDecay(Average):
-    """The average is over the same share of the run, however long it is: a step counts as its number ^ gamma.
+class PowerDecay(EMADecay):
+    """Power-function EMA: averages over a constant share of the run; step n has weight n^gamma.
 
-    EDM2 (arXiv 2312.02696): the update is eq. 2 (eq. 127), the standard deviation of the average eq. 123.
+    EDM2 (arXiv 2312.02696): eq. 2 (eq. 127) for the update, eq. 123 for the standard deviation.
 
     Args:
-        length: the standard deviation of the average, as a share of the run so far.
+        length: standard deviation of the average as a share of the run so far, in (0, 0.28].
 
     Raises:
-        ConfigError: a length outside (0, 0.28], where gamma is not negative.
+        ConfigError: a length outside (0, 0.28], for which gamma would be negative.
     """
 
     length: float = 0.05
 
     def __post_init__(self) -> None:
         if not 0 < self.length <= 0.28:
-            raise ConfigError(f"the average cannot be over {self.length} of a run", "Choose above 0, at most 0.28.")
+            raise ConfigError(f"the EMA length is {self.length} of a run", "Choose above 0, at most 0.28.")
 
     @cached_property
     def gamma(self) -> float:
-        """The power whose weights have this deviation: length^2 = (gamma + 1) / ((gamma + 2)^2 (gamma + 3))."""
+        """The solution of length^2 = (gamma + 1) / ((gamma + 2)^2 (gamma + 3))."""
         low, high = 0.0, 1 / self.length
         for _ in range(60):
             middle = (low + high) / 2
@@ -73,37 +74,63 @@ class PowerDecay(Average):
             low, high = (middle, high) if is_wider else (low, middle)
         return low
 
-    def pull(self, step: int) -> float:
+    def rate(self, step: int) -> float:
         """1 - (1 - 1 / step)^(gamma + 1)."""
         return -math.expm1((self.gamma + 1) * math.log1p(-1 / step)) if step > 1 else 1.0
 
 
-AVERAGES: dict[str, Average] = {"constant": ConstantDecay(), "power": PowerDecay()}
-
-
-def average_for(name: str) -> Average:
-    """The average of a name in `AVERAGES`, possibly with settings.
-
-    >>> average_for("power:length=0.1")
-    PowerDecay(length=0.1)
-
-    Raises:
-        ConfigError: an unknown name or setting; lists what is possible.
-    """
-    return parse_part(AVERAGES, name, "average", ConfigError)
+EMA_DECAYS: Registry[EMADecay] = Registry("EMA", ConfigError, {"constant": ConstantDecay(), "power": PowerDecay()})
 
 
 @torch.no_grad()
-def update_average(average: nn.Module, model: nn.Module, pull: Tensor) -> None:
-    """average <- average + pull (model - average), without waiting for the device.
+def update_average(average: nn.Module, model: nn.Module, ema_rate: Tensor) -> None:
+    """average <- average + ema_rate (model - average), without waiting for the device. Buffers are copied.
 
     Args:
-        average: a copy of the model; changed in place.
-        model: the model in training.
-        pull: (), on their device, in [0, 1].
+        average: copy of the model, changed in place.
+        model: model in training.
+        ema_rate: () 1 - decay, in [0, 1], on the device of both.
     """
     averages: list[Tensor] = list(average.parameters())
     parameters: list[Tensor] = list(model.parameters())
     change = list(torch._foreach_sub(parameters, averages))
-    torch._foreach_mul_(change, pull)
+    torch._foreach_mul_(change, ema_rate)
     torch._foreach_add_(averages, change)
+    for buffer, current in zip(average.buffers(), model.buffers(), strict=True):
+        buffer.copy_(current)
+
+
+class EMA:
+    """Exponential moving average of the weights of a model, used for sampling.
+
+    average <- decay * average + (1 - decay) * weights. DDPM (arXiv 2006.11239), appendix B. Buffers are copied.
+
+    Args:
+        model: model in training; must have parameters, all on one device.
+        decay: decay per step, in [0, 1).
+        warmup_steps: number of initial updates in which the average is set to the weights.
+
+    Attributes:
+        model: copy of the model with the averaged weights, in evaluation mode and without gradients.
+
+    Raises:
+        ConfigError: a decay outside [0, 1), or a negative number of warm-up steps.
+    """
+
+    def __init__(self, model: nn.Module, decay: float = 0.995, warmup_steps: int = 0) -> None:
+        if not 0 <= decay < 1:
+            raise ConfigError(f"the EMA decay is {decay}", "Choose 0 or more, below 1, such as 0.995.")
+        if warmup_steps < 0:
+            raise ConfigError(f"the EMA has {warmup_steps} warm-up steps", "Choose 0 or more.")
+        self.model = deepcopy(model).eval().requires_grad_(False)
+        self._source = model
+        self._decay = decay
+        self._warmup_steps = warmup_steps
+        self._updates = 0
+
+    def update(self) -> None:
+        """Updates the average with the current weights. Call it after each step of the optimizer."""
+        self._updates += 1
+        ema_rate = 1.0 if self._updates <= self._warmup_steps else 1 - self._decay
+        device = next(self.model.parameters()).device
+        update_average(self.model, self._source, torch.full((), ema_rate, device=device))

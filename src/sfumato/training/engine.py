@@ -1,6 +1,6 @@
-"""What turns batches into steps: one after the other on any device, or a CUDA graph with the host a few steps ahead.
+"""Engines, which run training steps: eagerly on any device, or as a CUDA graph with the host a few steps ahead.
 
-Both do the same sums: a captured run is an eager one up to rounding.
+Both give the same results up to rounding.
 """
 
 from abc import ABC, abstractmethod
@@ -13,7 +13,7 @@ from jaxtyping import Float32
 from torch import Tensor, nn
 
 from sfumato.data import Batch
-from sfumato.networks.region import compile_regions, missing_compiler
+from sfumato.networks.region import Region, compile_regions, missing_compiler
 from sfumato.training.config import TrainConfig
 from sfumato.training.state import TrainingState
 from sfumato.training.step import (
@@ -30,18 +30,18 @@ from sfumato.training.step import (
 from sfumato.utils.cuda_graphs import algorithms_timed, captured
 
 MAX_PENDING_STEPS = 4
-"""Steps that the host may be ahead of the device."""
+"""Maximum number of launched steps whose results are not read yet."""
 
 LONG_MINUTES, LONG_IMAGES = 0.5, 200_000
-"""Minutes, or images, from which a run gains more by compiling than that takes."""
+"""Minutes or images of training from which compiling the network saves time overall."""
 
 
 class Engine(ABC):
-    """Takes batches and gives results, in order, possibly some steps later.
+    """Trains on batches and returns the results in order, possibly some steps later.
 
     Args:
-        state: changed in place, its counters too: `images_seen` when a step is launched.
-        config: the settings.
+        state: training state, changed in place; `counters.images_seen` increases when a step is launched.
+        config: training configuration.
     """
 
     def __init__(self, state: TrainingState, config: TrainConfig) -> None:
@@ -49,21 +49,21 @@ class Engine(ABC):
 
     @abstractmethod
     def step(self, batch: Batch) -> list[StepResult]:
-        """Learns from a batch; the results that are known by now and were not given before."""
+        """Trains on a batch and returns the results that became available."""
 
     @abstractmethod
     def drained(self) -> list[StepResult]:
-        """Waits for all steps; the results that were not given before."""
+        """Waits for all steps and returns the remaining results."""
 
 
 class EagerEngine(Engine):
-    """One step after the other, each in as few parts as fit into the device's memory.
+    """Runs one step after the other, with gradient accumulation if a batch does not fit into the device's memory.
 
     Args:
-        state: changed in place.
-        config: the settings.
-        say: told when a batch has to be divided.
-        microbatches: of a batch, to begin with.
+        state: training state, changed in place.
+        config: training configuration.
+        say: called with a message when the number of microbatches is increased.
+        microbatches: initial number of microbatches of a batch.
     """
 
     def __init__(
@@ -73,10 +73,10 @@ class EagerEngine(Engine):
         self.say, self.microbatches = say, microbatches
 
     def step(self, batch: Batch) -> list[StepResult]:
-        """The result of this very step.
+        """Trains on a batch and returns the result of this step.
 
         Raises:
-            torch.OutOfMemoryError: not even single images fit.
+            torch.OutOfMemoryError: a microbatch of one image does not fit into memory.
         """
         while True:
             try:
@@ -87,24 +87,24 @@ class EagerEngine(Engine):
             self.microbatches = _with_more_microbatches(self.state, len(batch.images), self.microbatches, self.say)
 
     def drained(self) -> list[StepResult]:
-        """None."""
+        """Returns no results, since `step` returns each result immediately."""
         return []
 
 
 class CapturedEngine(Engine):
-    """Every step is a replay of one CUDA graph, its regions compiled; the results are read as the device gets there.
+    """Replays one CUDA graph for every step and reads the results when the device has computed them.
 
-    A batch of another size than the first is learned from eagerly, in as many parts.
+    A batch of a different size runs eagerly, with the same number of microbatches.
 
     Args:
-        state: on a CUDA device, its counters too changed in place.
-        config: the settings.
-        batch: like those to come, to rehearse with.
-        microbatches: of the batch, as for `update`.
-        say: told when a batch of another size has to be divided further.
+        state: training state on a CUDA device, changed in place.
+        config: training configuration.
+        batch: example batch, of the size of later batches.
+        microbatches: number of microbatches, as for `update`.
+        say: called with a message when the number of microbatches of a batch of a different size is increased.
 
     Raises:
-        torch.OutOfMemoryError: the batch in so many parts does not fit into memory.
+        torch.OutOfMemoryError: the batch does not fit into memory in this many microbatches.
     """
 
     def __init__(
@@ -118,29 +118,32 @@ class CapturedEngine(Engine):
         self.pending: deque[tuple[torch.cuda.Event, Float32[Tensor, 3]]] = deque()
 
         def whole_step() -> None:
-            self.measured.copy_(update(state, self.inputs, self.scales, config.optimization, microbatches))
+            self.measured.copy_(update(state, self.inputs, self.scales, config, microbatches))
 
+        buffers = {buffer: buffer.clone() for buffer in state.model.buffers()}  # such as batch statistics
         with algorithms_timed():
             self.replay = captured(whole_step, self.device)
-        self.scales.live.fill_(1)
+        for buffer, before in buffers.items():
+            buffer.copy_(before)
+        self.scales.enabled.fill_(1)
 
     def step(self, batch: Batch) -> list[StepResult]:
-        """Launches a step; the results of those that ended, and of any more than `MAX_PENDING_STEPS`."""
+        """Launches a step and returns results until at most `MAX_PENDING_STEPS` are pending."""
         if len(batch.images) != len(self.inputs.x_0):
             with torch.compiler.set_stance("force_eager"):
                 return [*self.drained(), *self.eager.step(batch)]
         _overwrite(self.inputs, prepare_inputs(self.state, batch, self.config))
-        rate, pull = step_scales(self.state, len(batch.images), self.config.optimization)
-        self.scales.rate.fill_(rate)
-        self.scales.pull.fill_(pull)
+        rate, ema_rate = step_scales(self.state, len(batch.images), self.config.optimization)
+        self.scales.learning_rate.fill_(rate)
+        self.scales.ema_rate.fill_(ema_rate)
         self.replay()
         count_launched(self.state, len(batch.images))
         self._read_later()
-        return self._ended(but=MAX_PENDING_STEPS)
+        return self._results(max_pending=MAX_PENDING_STEPS)
 
     def drained(self) -> list[StepResult]:
-        """Those of all steps."""
-        return self._ended(but=0)
+        """Waits for all steps and returns the remaining results."""
+        return self._results(max_pending=0)
 
     def _read_later(self) -> None:
         result = torch.empty(3, pin_memory=True)
@@ -149,10 +152,10 @@ class CapturedEngine(Engine):
         event.record(torch.cuda.current_stream(self.device))
         self.pending.append((event, result))
 
-    def _ended(self, but: int) -> list[StepResult]:
-        """The results of the oldest steps, until at most `but` are left."""
+    def _results(self, max_pending: int) -> list[StepResult]:
+        """Waits for the oldest steps until at most `max_pending` are left, and returns their results."""
         results = []
-        while len(self.pending) > but:
+        while len(self.pending) > max_pending:
             event, measured = self.pending.popleft()
             event.synchronize()
             results.append(StepResult.of(measured))
@@ -161,18 +164,20 @@ class CapturedEngine(Engine):
 
 
 def _overwrite(inputs: StepInputs, given: StepInputs) -> None:
-    """Puts what is given where a graph reads it."""
+    """Copies new inputs to the tensors that the graph reads."""
     for place, tensor in zip(_tensors(inputs), _tensors(given), strict=True):
         place.copy_(tensor, non_blocking=True)
 
 
 def _tensors(inputs: StepInputs) -> list[Tensor]:
-    rest = [tensor for tensor in (inputs.labels, inputs.told) if tensor is not None]
+    rest = [tensor for tensor in (inputs.labels, inputs.augmentation, inputs.times) if tensor is not None]
     return [inputs.x_0, *inputs.levels, *rest]
 
 
 def prepare(network: nn.Module, config: TrainConfig, cache: Path, say: Callable[[str], None]) -> None:
-    """Compiles the network's regions, on a CUDA device, for a run long enough to gain by it."""
+    """Compiles the network's regions for a CUDA device if the run is long enough."""
+    if not any(isinstance(part, Region) for part in network.modules()):
+        return
     minutes, images = config.optimization.minutes, config.optimization.images
     if (minutes is not None and minutes < LONG_MINUTES) or (images is not None and images < LONG_IMAGES):
         return
@@ -180,23 +185,23 @@ def prepare(network: nn.Module, config: TrainConfig, cache: Path, say: Callable[
     if missing:
         say(f"The network is not compiled, so training is slower: {missing} is not installed.")
     else:
-        say("Compiling the network: some seconds to two minutes the first time, which are not counted as training.")
+        say("Compiling the network: up to two minutes the first time, not counted as training time.")
         compile_regions(network, cache)
 
 
 def captured_engine(
     state: TrainingState, config: TrainConfig, batch: Batch, say: Callable[[str], None]
 ) -> CapturedEngine:
-    """An engine for batches like this one, in as few parts as fit into the device's memory.
+    """A CUDA-graph engine with the fewest microbatches that fit into the device's memory.
 
     Args:
-        state: on a CUDA device.
-        config: the settings.
-        batch: like those to come.
-        say: told when the batch has to be divided.
+        state: training state on a CUDA device.
+        config: training configuration.
+        batch: example batch, of the size of later batches.
+        say: called with a message when the number of microbatches is increased.
 
     Raises:
-        torch.OutOfMemoryError: not even single images fit.
+        torch.OutOfMemoryError: a microbatch of one image does not fit into memory.
     """
     microbatches, count = 1, len(batch.images)
     while True:
@@ -209,10 +214,10 @@ def captured_engine(
 
 
 def _with_more_microbatches(state: TrainingState, count: int, microbatches: int, say: Callable[[str], None]) -> int:
-    """Twice as many parts of a batch of `count`, whose memory is free again."""
+    """Doubles the number of microbatches of a batch of `count` images, after freeing the memory of the failed step."""
     for parameter in state.model.parameters():
         parameter.grad = None
     torch.cuda.empty_cache()
     microbatches = min(2 * microbatches, count)
-    say(f"{count} images a step do not fit into memory at once: they go through it in {microbatches} parts.")
+    say(f"A batch of {count} images does not fit into memory: it is divided into {microbatches} microbatches.")
     return microbatches

@@ -1,4 +1,4 @@
-"""What was measured of a run while it learned, and which moment was the best."""
+"""Measurements of a run in metrics.jsonl, and the best of them."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -9,19 +9,19 @@ from typing import Any, Literal
 
 METRICS = "metrics.jsonl"
 
-MOST = 1e15
-"""Larger numbers are none that training measures."""
+MAX_VALUE = 1e15
+"""Limit of valid measurements."""
 
 NUMBERS = {
     "train": (("images", "steps", "seconds", "skipped"), ("loss",)),
     "validation": (("images",), ("loss",)),
     "evaluation": (("images", "count"), ("distance",)),
 }
-"""What the lines of each kind have: numbers, and numbers that may be null."""
+"""Required fields of each kind of line: numbers, and numbers that may be null."""
 
 
 def read_metrics(path: str | Path) -> list[dict[str, Any]]:
-    """Every measurement of the run at `path`, in order; lines cut short by a crash, or foreign, are passed over.
+    """All measurements of the run directory `path`, in order. Truncated and invalid lines are skipped.
 
     Raises:
         OSError: the file cannot be read.
@@ -30,39 +30,41 @@ def read_metrics(path: str | Path) -> list[dict[str, Any]]:
     lines = file.read_text(encoding="utf-8", errors="replace").splitlines() if file.exists() else []
     measurements = []
     for line in lines:
-        with suppress(ValueError, RecursionError):  # numbers of thousands of digits, or nested a thousand times
+        with suppress(ValueError, RecursionError):  # invalid JSON, huge numbers, deep nesting
             measurements.append(json.loads(line))
     return [m for m in measurements if _is_measurement(m)]
 
 
 def _is_measurement(line: object) -> bool:
-    """Whether a line of metrics.jsonl has what its kind has, numbers where they belong."""
+    """Whether a line of metrics.jsonl has the fields of its kind, with valid types."""
     if not isinstance(line, dict):
         return False
     kind = line.get("kind")
     numbers, open_numbers = NUMBERS.get(str(kind), (("kind",), ()))
     return (
         all(_is_number(line.get(name)) for name in numbers)
-        and all(name in line and _is_open(line[name]) for name in open_numbers)
-        and _is_open(line.get("held_out"))
+        and all(name in line and _is_number_or_none(line[name]) for name in open_numbers)
+        and _is_number_or_none(line.get("held_out"))
         and (kind != "evaluation" or isinstance(line.get("features"), str))
         and (kind != "validation" or _is_curve(line.get("by_time")))
     )
 
 
 def _is_curve(by_time: object) -> bool:
-    """Whether a value holds losses by time."""
-    return isinstance(by_time, dict) and all(_is_time(time) and _is_open(loss) for time, loss in by_time.items())
+    """Whether a value is a table of losses by time."""
+    return isinstance(by_time, dict) and all(
+        _is_time(time) and _is_number_or_none(loss) for time, loss in by_time.items()
+    )
 
 
 def _is_number(value: object) -> bool:
-    """Whether a value is a finite number, not negative and not beyond what can be counted."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < MOST
+    """Whether a value is a number in [0, MAX_VALUE)."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < MAX_VALUE
 
 
-def _is_open(value: object) -> bool:
-    """Whether a value is a finite number, or None where there was none."""
-    return value is None or (isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < MOST)
+def _is_number_or_none(value: object) -> bool:
+    """Whether a value is None or a number in (-MAX_VALUE, MAX_VALUE)."""
+    return value is None or (isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < MAX_VALUE)
 
 
 def _is_time(text: str) -> bool:
@@ -74,12 +76,12 @@ def _is_time(text: str) -> bool:
 
 @dataclass(frozen=True)
 class Best:
-    """The moment of a run at which its averaged model measured best.
+    """The best measurement of a run.
 
     Attributes:
-        images: That were seen by then.
-        quantity: What tells it: "distance" of the small evaluations, or "loss" held out where there are none.
-        value: Of that.
+        images: images seen when it was measured.
+        quantity: "distance" of the quick evaluations, or "loss" (validation loss) if there are none.
+        value: value of the quantity.
     """
 
     images: int
@@ -88,15 +90,15 @@ class Best:
 
 
 def best_of(measurements: Sequence[Mapping[str, Any]]) -> Best | None:
-    """The best moment by these measurements, of equally good ones the first; None where nothing was measured.
+    """The best measurement (the first of equals); None if there are no measurements.
 
-    That is the smallest distance of the small evaluations, or of the last of their kind where their features or number
-    of samples changed on the way; without any, the smallest mean held-out loss.
+    The smallest distance of the quick evaluations, among those with the features and number of samples of the last one.
+    Without quick evaluations, the smallest validation loss.
     """
     evaluations = [m for m in measurements if m["kind"] == "evaluation" and m["distance"] is not None]
     if evaluations:
-        alike = [m for m in evaluations if _compared(m) == _compared(evaluations[-1])]
-        best = min(alike, key=lambda m: m["distance"])
+        comparable = [m for m in evaluations if _kind(m) == _kind(evaluations[-1])]
+        best = min(comparable, key=lambda m: m["distance"])
         return Best(best["images"], "distance", best["distance"])
     losses = [m for m in measurements if m["kind"] == "validation" and m["loss"] is not None]
     if losses:
@@ -105,6 +107,6 @@ def best_of(measurements: Sequence[Mapping[str, Any]]) -> Best | None:
     return None
 
 
-def _compared(evaluation: Mapping[str, Any]) -> tuple[Any, Any]:
-    """What must be the same of two small evaluations for one to be better."""
+def _kind(evaluation: Mapping[str, Any]) -> tuple[Any, Any]:
+    """Features and number of samples, which comparable quick evaluations share."""
     return evaluation["features"], evaluation["count"]

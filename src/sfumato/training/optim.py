@@ -1,7 +1,7 @@
-"""How gradients change weights: Adam for all, or Muon for the matrices inside the network and Adam for the rest.
+"""Optimizers and the learning rate schedule: Adam, or Muon for hidden matrices with Adam for the other parameters.
 
-Both keep all their numbers on the device, so that a step can be part of a CUDA graph; a step whose gradient is not
-finite changes nothing.
+All optimizer state is on the device, so that a step can be part of a CUDA graph. A step whose gradient is not finite
+changes nothing.
 """
 
 from abc import ABC, abstractmethod
@@ -15,38 +15,43 @@ from torch import Tensor, nn
 
 from sfumato.errors import ConfigError
 from sfumato.networks.matrices import hidden_matrices
-from sfumato.utils.registry import parse_part
+from sfumato.training.config import OptimizationConfig
+from sfumato.utils.registry import Registry
 
 Scalar = Float32[Tensor, ""]
 
-Memory = dict[nn.Parameter, dict[str, Tensor]]
-"""What an optimizer remembers of each parameter, by name; views of its own tensors."""
+OptimizerState = dict[nn.Parameter, dict[str, Tensor]]
+"""State tensors of each parameter, by name; changes to them change the optimizer."""
+
+
+Inputs = Sequence[Tensor | None]
+"""Arguments of a call of the network."""
 
 
 class UpdateRule(ABC):
-    """An optimizer of some parameters, at a rate of its own."""
+    """An optimizer of a group of parameters with its own learning rate."""
 
     @abstractmethod
-    def step(self, scale: Scalar, sound: Scalar) -> None:
-        """Changes the parameters by their gradients.
+    def step(self, scale: Scalar, enabled: Scalar) -> None:
+        """Updates the parameters from their gradients.
 
         Args:
-            scale: share of the peak rate, on the device.
-            sound: 1, or 0 if nothing is to change.
+            scale: learning rate as a share of its peak, on the device.
+            enabled: 1, or 0 to change nothing, on the device.
         """
 
     @abstractmethod
-    def memory(self) -> Memory:
-        """All that it remembers, to be written and overwritten in place."""
+    def state(self) -> OptimizerState:
+        """State tensors of each parameter, which may be read and overwritten in place."""
 
 
 class AdamRule(UpdateRule):
-    """Adam (arXiv 1412.6980, algorithm 1), by PyTorch's fused kernels.
+    """Adam (arXiv 1412.6980, Algorithm 1), with PyTorch's fused kernels.
 
     Args:
-        parameters: to be changed.
-        rate: the peak rate.
-        betas: decay of the two moments.
+        parameters: parameters to update.
+        rate: peak learning rate.
+        betas: decay rates of the two moments.
     """
 
     def __init__(self, parameters: Sequence[nn.Parameter], rate: float, betas: tuple[float, float]) -> None:
@@ -59,28 +64,28 @@ class AdamRule(UpdateRule):
             self.adam.state[p] = {"step": torch.zeros((), device=device), **moments}
 
     @torch.no_grad()
-    def step(self, scale: Scalar, sound: Scalar) -> None:
-        """The fused kernel itself passes over a step that gradient scaling would call unsound."""
+    def step(self, scale: Scalar, enabled: Scalar) -> None:
+        """Updates the parameters; the fused kernel skips the step if `found_inf` is 1."""
         self.rate_now.copy_(self.rate * scale)
-        self.adam.found_inf = 1 - sound  # type: ignore[attr-defined]
+        self.adam.found_inf = 1 - enabled  # type: ignore[attr-defined]
         self.adam.step()
 
-    def memory(self) -> Memory:
+    def state(self) -> OptimizerState:
         """step, exp_avg and exp_avg_sq of each parameter."""
         return {p: self.adam.state[p] for group in self.adam.param_groups for p in group["params"]}
 
 
 class MuonRule(UpdateRule):
-    """Muon: momentum whose matrix is made orthogonal, so that every direction of a layer moves as far.
+    """Muon: momentum whose matrix is orthogonalized, so that every direction of a layer has the same step size.
 
     Keller Jordan, "Muon: an optimizer for hidden layers in neural networks" (2024): Nesterov's momentum, five
     Newton-Schulz steps, and the step of an (m, n) matrix scaled by sqrt(max(1, m / n)). A convolution is the matrix
-    (out, in x height x width). Matrices of one shape are orthogonalize together.
+    (out, in x height x width). Matrices of the same shape are orthogonalized together.
 
     Args:
         parameters: weights of linear layers and convolutions.
-        rate: the peak rate, in units of a matrix's largest singular value.
-        momentum: of the gradients.
+        rate: peak learning rate, in units of the largest singular value of an update.
+        momentum: decay rate of the mean of the gradients.
     """
 
     def __init__(self, parameters: Sequence[nn.Parameter], rate: float, momentum: float) -> None:
@@ -91,39 +96,39 @@ class MuonRule(UpdateRule):
         self.groups = [(same, torch.zeros(len(same), *shape, device=same[0].device)) for shape, same in groups.items()]
 
     @torch.no_grad()
-    def step(self, scale: Scalar, sound: Scalar) -> None:
-        """Each group of one shape."""
+    def step(self, scale: Scalar, enabled: Scalar) -> None:
+        """Updates the parameters, one group of matrices of the same shape after the other."""
         for parameters, momentum in self.groups:
-            gradients = torch.stack([to_matrix(p.grad) for p in parameters if p.grad is not None])
-            gradients = torch.where(sound > 0, gradients, momentum)  # which then stays as it is
+            gradients = torch.stack([to_matrix(torch.zeros_like(p) if p.grad is None else p.grad) for p in parameters])
+            gradients = torch.where(enabled > 0, gradients, momentum)  # the momentum then does not change
             momentum.lerp_(gradients, 1 - self.decay)
             _, rows, columns = momentum.shape
-            reach = self.rate * max(1, rows / columns) ** 0.5
-            updates = orthogonalize(gradients.lerp(momentum, self.decay)).float() * (-reach * scale * sound)
+            step_size = self.rate * max(1, rows / columns) ** 0.5
+            updates = orthogonalize(gradients.lerp(momentum, self.decay)).float() * (-step_size * scale * enabled)
             torch._foreach_add_(list(parameters), [from_matrix(u, p) for u, p in zip(updates, parameters, strict=True)])
 
-    def memory(self) -> Memory:
-        """The momentum of each parameter, (out, the rest)."""
+    def state(self) -> OptimizerState:
+        """The momentum of each parameter, (rows, columns)."""
         return {p: {"momentum": momentum[i]} for parameters, momentum in self.groups for i, p in enumerate(parameters)}
 
 
 def to_matrix(weight: Tensor) -> Float[Tensor, "rows columns"]:
-    """A weight (out, in, ...) as (out, the rest), the channels last: a view of a channels-last convolution."""
+    """A weight (out, in, height, width) as a matrix (out, height x width x in); a view if it is channels-last."""
     return weight.movedim(1, -1).flatten(1)
 
 
 def from_matrix(matrix: Float[Tensor, "rows columns"], weight: Tensor) -> Tensor:
-    """A matrix as `to_matrix` makes it, in the shape of the weight."""
+    """Inverse of `to_matrix`: a matrix in the shape of the weight."""
     out, inputs, *window = weight.shape
     return matrix.view(out, *window, inputs).movedim(-1, 1)
 
 
 def orthogonalize(x: Float[Tensor, "k m n"], steps: int = 5) -> Float[Tensor, "k m n"]:
-    """Matrices with the same singular vectors and singular values near 1, by a quintic Newton-Schulz iteration.
+    """Replaces the singular values of matrices with values near 1, by a quintic Newton-Schulz iteration.
 
-    After five steps the singular values that were at least 0.002 of the Frobenius norm are between 0.68 and 1.21.
-    Smaller ones may stay smaller: they grow by at most a factor of 485. Preconditioning and method as in Jordan's Muon;
-    in bfloat16 on a GPU, whose precision suffices.
+    After five steps, singular values of at least 0.002 of the Frobenius norm are between 0.68 and 1.21. Smaller
+    ones grow by at most a factor of 485. Method and coefficients are those of Jordan's Muon. On a GPU it runs in
+    bfloat16.
     """
     a, b, c = 3.4445, -4.7750, 2.0315
     is_tall = x.shape[1] > x.shape[2]
@@ -136,31 +141,37 @@ def orthogonalize(x: Float[Tensor, "k m n"], steps: int = 5) -> Float[Tensor, "k
 
 
 class Optimizer:
-    """Rules that together change every parameter of a network.
+    """Updates every parameter of a network, each by one rule.
 
     Args:
-        rules: each for parameters of its own.
+        rules: update rules for disjoint groups of parameters.
     """
 
     def __init__(self, *rules: UpdateRule) -> None:
         self.rules = rules
 
-    def step(self, scale: Scalar, sound: Scalar) -> None:
-        """Changes the parameters by their gradients, without waiting for the device; arguments of `UpdateRule.step`."""
+    def step(self, scale: Scalar, enabled: Scalar) -> None:
+        """Updates the parameters without waiting for the device; arguments are those of `UpdateRule.step`."""
         for rule in self.rules:
-            rule.step(scale, sound)
+            rule.step(scale, enabled)
 
-    def memory(self) -> Memory:
-        """All that is remembered of each parameter, to be written and overwritten in place."""
-        return {p: remembered for rule in self.rules for p, remembered in rule.memory().items()}
+    def state(self) -> OptimizerState:
+        """State tensors of each parameter, which may be read and overwritten in place."""
+        return {p: tensors for rule in self.rules for p, tensors in rule.state().items()}
 
 
 class OptimizerConfig(ABC):
-    """An optimizer by name, before it has parameters."""
+    """Settings of an optimizer."""
 
     @abstractmethod
-    def built(self, network: nn.Module, learning_rate: float) -> Optimizer:
-        """The optimizer of a network, at a peak rate."""
+    def built(self, network: nn.Module, learning_rate: float, inputs: Inputs) -> Optimizer:
+        """Builds the optimizer.
+
+        Args:
+            network: network whose parameters are optimized.
+            learning_rate: peak learning rate.
+            inputs: example arguments of a call of the network.
+        """
 
 
 @dataclass(frozen=True)
@@ -168,11 +179,11 @@ class AdamConfig(OptimizerConfig):
     """Adam for all parameters.
 
     Args:
-        beta1: decay of the mean of the gradients.
-        beta2: decay of the mean of their squares.
+        beta1: decay rate of the mean of the gradients.
+        beta2: decay rate of the mean of their squares.
 
     Raises:
-        ConfigError: decays outside [0, 1).
+        ConfigError: a decay rate outside [0, 1).
     """
 
     beta1: float = 0.9
@@ -181,23 +192,24 @@ class AdamConfig(OptimizerConfig):
     def __post_init__(self) -> None:
         _check_decays(self.beta1, self.beta2)
 
-    def built(self, network: nn.Module, learning_rate: float) -> Optimizer:
-        """One rule."""
+    def built(self, network: nn.Module, learning_rate: float, inputs: Inputs) -> Optimizer:
+        """An optimizer with Adam for all parameters."""
+        del inputs
         return Optimizer(AdamRule(list(network.parameters()), learning_rate, (self.beta1, self.beta2)))
 
 
 @dataclass(frozen=True)
 class MuonConfig(OptimizerConfig):
-    """Muon for the matrices inside the network; Adam for biases, gains, embeddings, and what meets the image.
+    """Muon for the hidden matrices; Adam for biases, gains, embeddings, and the input and output layers.
 
     Args:
-        rate: Muon's peak rate; the learning rate is Adam's.
-        momentum: Muon's.
-        beta1: Adam's decay of the mean of the gradients.
-        beta2: Adam's decay of the mean of their squares.
+        rate: peak learning rate of Muon; `learning_rate` is that of Adam.
+        momentum: momentum of Muon.
+        beta1: Adam's decay rate of the mean of the gradients.
+        beta2: Adam's decay rate of the mean of their squares.
 
     Raises:
-        ConfigError: a rate that is not positive, or decays outside [0, 1).
+        ConfigError: a learning rate that is not positive, or a decay rate outside [0, 1).
     """
 
     rate: float = 0.02
@@ -207,12 +219,12 @@ class MuonConfig(OptimizerConfig):
 
     def __post_init__(self) -> None:
         if not self.rate > 0:
-            raise ConfigError(f"Muon learns nothing at rate {self.rate}", "Choose above 0; the usual one is 0.02.")
+            raise ConfigError(f"the learning rate of Muon is {self.rate}", "Choose above 0; the default is 0.02.")
         _check_decays(self.momentum, self.beta1, self.beta2)
 
-    def built(self, network: nn.Module, learning_rate: float) -> Optimizer:
-        """Two rules; one, if the network has no matrices inside."""
-        matrices = hidden_matrices(network)
+    def built(self, network: nn.Module, learning_rate: float, inputs: Inputs) -> Optimizer:
+        """An optimizer with Muon for the hidden matrices, if there are any, and Adam for the other parameters."""
+        matrices = hidden_matrices(network, inputs)
         chosen = set(matrices)
         rest = [p for p in network.parameters() if p not in chosen]
         adam = AdamRule(rest, learning_rate, (self.beta1, self.beta2))
@@ -221,19 +233,23 @@ class MuonConfig(OptimizerConfig):
 
 def _check_decays(*decays: float) -> None:
     if not all(0 <= decay < 1 for decay in decays):
-        raise ConfigError(f"of {decays} some are not decays", "Choose 0 or more, below 1.")
+        raise ConfigError(f"decay rates {decays} are out of range", "Choose 0 or more, below 1.")
 
 
-OPTIMIZERS: dict[str, OptimizerConfig] = {"adam": AdamConfig(), "muon": MuonConfig()}
+OPTIMIZERS: Registry[OptimizerConfig] = Registry("optimizer", ConfigError, {"adam": AdamConfig(), "muon": MuonConfig()})
 
 
-def optimizer_for(name: str) -> OptimizerConfig:
-    """The optimizer of a name in `OPTIMIZERS`, possibly with settings.
+def learning_rate_scale(settings: OptimizationConfig, start: float, end: float) -> float:
+    """Learning rate schedule: the learning rate of a step as a share of its peak.
 
-    >>> optimizer_for("muon:rate=0.01").rate
-    0.01
+    Linear warm-up, constant, linear decay to 0. The warm-up is evaluated at the end of the step and the decay at its
+    start, so that neither the first nor the last step has learning rate 0.
 
-    Raises:
-        ConfigError: an unknown name or setting; lists what is possible.
+    Args:
+        settings: shares of the run for warm-up and decay.
+        start: completed share of the run at the start of the step.
+        end: completed share of the run at its end.
     """
-    return parse_part(OPTIMIZERS, name, "optimizer", ConfigError)
+    risen = min(1.0, end / settings.warmup) if settings.warmup else 1.0
+    left = min(1.0, (1 - start) / settings.decay) if settings.decay else 1.0
+    return min(risen, left)

@@ -1,4 +1,4 @@
-"""Named configurations, each with what it is for."""
+"""Presets: named configurations."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, replace
@@ -6,18 +6,12 @@ from difflib import get_close_matches
 from pathlib import Path
 
 from sfumato.errors import ConfigError
-from sfumato.training.config import (
-    DataConfig,
-    DiffusionConfig,
-    MonitoringConfig,
-    NetworkConfig,
-    OptimizationConfig,
-    TrainConfig,
-)
+from sfumato.training.config import DiffusionConfig, MonitoringConfig, NetworkConfig, OptimizationConfig, TrainConfig
+from sfumato.training.data_config import DataConfig
 
 PRESETS: dict[str, TrainConfig] = {
-    # The best that a number of minutes can buy: what is None here is settled by `autoconfig`; the rest was measured to
-    # learn fastest (docs/experiments.md, "The lab").
+    # The best result in the given minutes. `autoconfig` sets the values that are None; the others were the best in
+    # measurements (docs/experiments.md, "The lab").
     "default": TrainConfig(
         source="",
         preset="default",
@@ -47,23 +41,23 @@ DEFAULT_BUDGETS: dict[str, dict[str, float | int]] = {
     "ddpm": {"images": 102_400_000},
     "tiny": {"images": 80_000},
 }
-"""How long a run of each preset lasts, if nobody says."""
+"""Training budget of each preset if none is given."""
 
 
 def config_for(
     source: str | Path, settings: Mapping[str, object] | None = None, *, preset: str | None = None
 ) -> TrainConfig:
-    """The configuration of a training run, from settings by the names of the flags of `sfumato train`.
+    """Builds the configuration of a training run from settings named like the flags of `sfumato train`.
 
     >>> config = config_for("photos/", {"size": 64, "minutes": 30, "flip": True})
     >>> config.data.size, config.optimization.minutes
     (64, 30.0)
 
     Args:
-        source: the data: a folder, an archive, `hf:NAME` or `digits`.
-        settings: values by name, with underscores, such as {"minutes": 30, "learning_rate": 1e-3}; the others are the
-            preset's.
-        preset: "default", "ddpm" or "tiny"; None: the one that suits `source`.
+        source: data source: a folder, an archive, `hf:NAME` or `digits`.
+        settings: values by name, with underscores, such as {"minutes": 30, "learning_rate": 1e-3}; the preset sets the
+            others.
+        preset: "default", "ddpm" or "tiny"; None: "tiny" for "digits", otherwise "default".
 
     Raises:
         ConfigError: an unknown preset or setting, or a value of the wrong type or out of range.
@@ -76,25 +70,25 @@ def config_for(
         if name not in table_of:
             near = get_close_matches(name, table_of, n=2)
             suggestion = f"Did you mean {' or '.join(near)}? " if near else ""
-            raise ConfigError(f"there is no setting {name!r}", f"{suggestion}`sfumato train --help` lists all.")
+            raise ConfigError(f"the setting {name!r} is unknown", f"{suggestion}`sfumato train --help` lists all.")
         table_of[name][name] = value
     try:
         return TypeAdapter(TrainConfig).validate_python(base)
     except ValidationError as error:
         first = error.errors()[0]
         name = next(str(part) for part in first["loc"] if part in table_of)
-        problem = f"{name}={table_of[name][name]!r} is of the wrong type or not allowed"
+        problem = f"{name}={table_of[name][name]!r} is not allowed or has the wrong type"
         raise ConfigError(problem, f"{first['msg']}.") from error
 
 
 def preset_for(source: str, name: str | None = None) -> TrainConfig:
-    """The named preset, or without a name the one that suits `source`.
+    """The preset of a name, or the default preset for `source`.
 
     Raises:
-        ConfigError: an unknown name; lists the known ones.
+        ConfigError: an unknown name; lists the valid ones.
     """
     if name is None:
         name = "tiny" if source == "digits" else "default"
     if name not in PRESETS:
-        raise ConfigError(f"there is no preset {name!r}", f"Choose among: {', '.join(PRESETS)}.")
+        raise ConfigError(f"the preset {name!r} is unknown", f"Choose among: {', '.join(PRESETS)}.")
     return replace(PRESETS[name], source=source)

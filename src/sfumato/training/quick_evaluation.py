@@ -1,4 +1,4 @@
-"""A small, cheap evaluation while a model learns: how far a few of its samples are from the images."""
+"""Quick evaluation during training: Frechet distance of a few samples to the training images."""
 
 from __future__ import annotations
 
@@ -17,32 +17,32 @@ from sfumato.diffusion.schedules import Schedule
 from sfumato.errors import DataError
 from sfumato.metrics import Moments, features_for, features_of, frechet_distance, moments_of, reference_moments
 from sfumato.metrics.class_shares import classes_as_in
-from sfumato.sampling.sampler import SamplerConfig, device_of, sample_batches, sampler_config
-from sfumato.sampling.solvers import solver_for
+from sfumato.sampling.sampler import SamplerConfig, sample_batches, sampler_config
+from sfumato.sampling.solvers import SOLVERS
 
 SOLVER, STEPS = "dpm-2m", 10
-"""The best of the solvers at ten evaluations a sample (docs/solvers.md)."""
+"""The best solver at 10 NFE (docs/solvers.md)."""
 
 BATCH = 64
 
 
 class QuickEvaluation:
-    """The Frechet distance of a few samples to the training images, always from the same noise and as many.
+    """The Frechet distance of a few samples to the training images, always with the same noise and number of samples.
 
-    So only the model moves it. Of few images it is too large, but as much so every time.
+    With few samples the distance is biased upwards, but by the same amount for each model.
 
     Args:
-        images: Those that the model learns from.
-        held_out: Those that it does not.
-        count: How many samples are drawn, from 2.
-        features: A name or file, as for `features_for`; the samples are looked at on the model's device.
-        seed: Of the samples.
-        device: Where the features of the images are computed.
-        cache: Where they are kept; None: SFUMATO_CACHE, or the user's cache.
+        images: training images.
+        held_out: validation images.
+        count: number of samples, at least 2.
+        features: name or file of the features, as for `features_for`.
+        seed: random seed of the samples.
+        device: device on which the features of the images are computed.
+        cache: folder for these features; None: SFUMATO_CACHE, or the user's cache.
 
     Raises:
-        ConfigError, RunError: As `features_for`.
-        DataError: There are fewer than 2 images, or their features are not finite.
+        ConfigError, RunError: as for `features_for`.
+        DataError: fewer than 2 images, or features that are not finite.
     """
 
     def __init__(
@@ -59,28 +59,26 @@ class QuickEvaluation:
         self._features = features_for(features)
         self._reference = reference_moments(images, self._features, device, cache)
         self._classes = classes_as_in(images, count)
-        self._yardstick: float | None = None
+        self._held_out_distance: float | None = None
         if len(held_out) >= count:
             rows = features_of(first(held_out, count), self._features, device, cache)
-            self._yardstick = frechet_distance(self._reference, Moments.of(rows))
+            self._held_out_distance = frechet_distance(self._reference, Moments.of(rows))
 
     def measure(self, model: Denoiser, on_step: Callable[[int], None] = lambda _: None) -> dict[str, Any]:
-        """The distance of a model, as the fields of a line of metrics.jsonl.
+        """Measures the distance of a model.
 
-        Torch's generators are neither used nor changed, and the modes of the model's parts are as before.
+        Does not use torch's global generators, and restores the training mode of the model's modules.
 
         Args:
-            model: As it should sample; clipped to the range of images here.
-            on_step: Told after every sampling step how many images took it; what it raises ends the evaluation.
+            model: model to sample from; estimates are clipped.
+            on_step: called after every sampling step with the batch size; may raise to stop the evaluation.
 
         Returns:
-            distance: To the training images; None where the samples or their features are not finite.
-            features: The name of those it is measured in.
-            count: Of the samples.
-            held_out: The distance of as many held-out images; None where there are fewer.
-            seconds: That it took.
+            The fields of a line of metrics.jsonl: `distance`, to the training images (None if the samples or their
+            features are not finite); `features`, the name of the features; `count`, the number of samples; `held_out`,
+            the distance of as many validation images (None if there are fewer); `seconds`, the duration.
         """
-        begun = time.perf_counter()
+        start = time.perf_counter()
         try:
             distance = frechet_distance(self._reference, moments_of(self._rows(model, on_step)))
         except DataError:
@@ -89,12 +87,12 @@ class QuickEvaluation:
             "distance": distance,
             "features": self._features.name,
             "count": self._count,
-            "held_out": self._yardstick,
-            "seconds": round(time.perf_counter() - begun, 3),
+            "held_out": self._held_out_distance,
+            "seconds": round(time.perf_counter() - start, 3),
         }
 
     def _rows(self, model: Denoiser, on_step: Callable[[int], None]) -> Iterator[Tensor]:
-        """The features of samples, as files would hold them, a batch at a time."""
+        """Features of the samples, rounded to pixel values, in batches."""
         batches = sample_batches(
             model,
             self._count,
@@ -106,12 +104,12 @@ class QuickEvaluation:
         )
         for images, _ in batches:
             if not images.isfinite().all():
-                raise DataError("The samples are not finite", "Look at the model's loss.")
+                raise DataError("samples are not finite", "Check the training loss.")
             as_written = self._depth.to_float(self._depth.to_pixels(images))
-            yield self._features(as_written.to(device_of(model)))
+            yield self._features(as_written.to(model.device))
 
 
 def quick_sampler_config(schedule: Schedule) -> SamplerConfig:
-    """From noise to images in ten steps, or as many as the schedule has."""
-    rule = solver_for(SOLVER)
+    """Sampler configuration with ten steps, or fewer if the schedule has fewer timesteps."""
+    rule = SOLVERS.parse(SOLVER)
     return sampler_config(schedule, solver=rule, steps=max(rule.min_steps, min(STEPS, schedule.timesteps or STEPS)))

@@ -1,4 +1,4 @@
-"""The `train` command that suits a data set and a device: a size and minutes that the rules do not warn of."""
+"""Recommends a `train` command for a data set and a device: a size and a budget without warnings."""
 
 import os
 import re
@@ -12,9 +12,9 @@ import torch
 
 from sfumato.data import DIGITS, ImageSet
 from sfumato.data.cache import suggested_size
-from sfumato.data.cache.survey import BY_NAME, kind_of
-from sfumato.data.sources import DEFAULT_OPTIONS, ReadOptions, Shape
-from sfumato.models import network_for
+from sfumato.data.cache.target_format import CHANNEL_MODES, channel_mode
+from sfumato.data.sources import DEFAULT_OPTIONS, ImageInfo, ReadOptions
+from sfumato.models import build_on_meta
 from sfumato.training.architecture import model_for
 from sfumato.training.autoconfig import Plan, batch_bytes, measured_rate, resolve_config
 from sfumato.training.config import TrainConfig
@@ -22,43 +22,43 @@ from sfumato.training.presets import preset_for
 from sfumato.utils.filesystem import ON_WINDOWS
 
 Side = tuple[int, int] | None
-"""(width, height), or None for that of the images."""
+"""(width, height), or None for the size of the images."""
 
 LARGEST_SIDE = 128
-"""Images of one size that is not larger than this are learned as they are, if the device is fast enough."""
+"""Images of one common size up to this side are not resized, if the device is fast enough."""
 
 LARGEST_TINY = 16
-"""The largest side that the preset `tiny` is for."""
+"""Maximum side for the preset `tiny`."""
 
 SMALL_SET = 5000
-"""Below this many images augmentation helps; the preset `default` decides it by itself."""
+"""Number of images below which augmentation is recommended; the preset `default` chooses it automatically."""
 
 PLAIN = re.compile(r"[\w.:/\\=+-]+")
-"""A word that no shell of Windows interprets."""
+"""Words that need no quotes in the shells of Windows."""
 
 MINUTES = 30
-"""Of training, where nothing speaks against it."""
+"""Default training time."""
 
 LONGER, SHORTER = (60, 120), (10, 5, 2)
-"""Minutes where half an hour is too short for the device, or too long for so few images."""
+"""Training times in minutes to try if the default is too short for the device, or too long for the number of images."""
 
 TIMES_EACH = 1000
-"""How often each image is seen where even the fewest minutes are too long."""
+"""Epochs to train if all times are too long."""
 
 BYTES_A_WEIGHT = 16
-"""Weights, their average and Adam's two moments, in float32."""
+"""Bytes per parameter: weights, their EMA and Adam's two moments, in float32."""
 
 
 @dataclass(frozen=True)
 class Recommendation:
-    """How to train on a data set.
+    """Recommended settings for a data set.
 
     Attributes:
-        options: How images are read, with the size.
-        plan: What the rules make of the settings.
-        preset: "tiny", or empty for the one that is taken anyway.
-        minutes: Of training, if it is measured in them.
-        images: To be seen, if training is measured in them.
+        options: reading options, including the size.
+        plan: resolved configuration.
+        preset: "tiny", or empty for the default preset of the source.
+        minutes: training time in minutes, or None.
+        images: training length in images, or None.
     """
 
     options: ReadOptions
@@ -70,14 +70,14 @@ class Recommendation:
 
 @dataclass(frozen=True)
 class _Trial:
-    """Plans for a data set on a device, for different sizes and budgets.
+    """Resolves configurations for a data set and a device with different sizes and budgets.
 
     Attributes:
-        source: As for `load_images`.
-        options: How images are read.
-        like: As many images as there are, of their own size, with nothing in them.
-        device: That will compute.
-        rate: Its operations a second in training; None where it does not matter.
+        source: data source, as for `load_images`.
+        options: reading options.
+        like: empty images of the original size, as many as in the data set.
+        device: training device.
+        rate: speed of the device in training, in FLOP/s; None if it is not needed.
     """
 
     source: str
@@ -87,21 +87,21 @@ class _Trial:
     rate: float | None = None
 
     def default(self, size: Side, minutes: int | None = None, images: int | None = None) -> Recommendation:
-        """The preset `default` for so many minutes or images."""
+        """The preset `default` with a budget."""
         plan = resolve_config(self._config(minutes, images), self._sized(size), self.device, self.rate)
         return Recommendation(replace(self.options, size=size), plan, minutes=minutes, images=images)
 
     def tiny(self, size: Side) -> Recommendation:
-        """The preset `tiny` for its usual budget."""
+        """The preset `tiny` with its default budget."""
         plan = resolve_config(preset_for(self.source, "tiny"), self._sized(size), self.device)
         return Recommendation(replace(self.options, size=size), plan, "" if self.source == DIGITS else "tiny")
 
     def measured(self, size: Side) -> "_Trial":
-        """The same, with the rate of the device measured at that size."""
+        """A copy with the speed of the device measured at this size."""
         return replace(self, rate=measured_rate(self._config(MINUTES), self._sized(size), self.device))
 
     def is_tiny(self, size: Side) -> bool:
-        """Whether images of that size are for the preset `tiny`."""
+        """Whether the preset `tiny` is meant for images of this size."""
         return max(size or self.like.image_shape[1:]) <= LARGEST_TINY
 
     def _config(self, minutes: int | None, images: int | None = None) -> TrainConfig:
@@ -113,16 +113,16 @@ class _Trial:
         return self.like if size is None else _empty(len(self.like), self.like.image_shape[0], *size)
 
 
-def recommend(source: str, options: ReadOptions, shapes: Sequence[Shape], device: torch.device) -> Recommendation:
-    """The largest size that the device learns in half an hour, and fewer minutes for few images.
+def recommend(source: str, options: ReadOptions, shapes: Sequence[ImageInfo], device: torch.device) -> Recommendation:
+    """Recommends the largest size that the device can train in half an hour, and shorter training for few images.
 
     Args:
-        source: As for `load_images`.
-        options: How images are read. A size that they name is kept.
-        shapes: Of all images that have one, before they are resized; at least one.
-        device: That will compute; its speed is measured.
+        source: data source, as for `load_images`.
+        options: reading options; a given size is kept.
+        shapes: original shapes of the images; at least one.
+        device: training device; its speed is measured.
     """
-    kind = BY_NAME.get(options.channels) or Counter(map(kind_of, shapes)).most_common(1)[0][0]
+    kind = CHANNEL_MODES.get(options.channels) or Counter(map(channel_mode, shapes)).most_common(1)[0][0]
     trial = _Trial(source, options, _empty(len(shapes), kind.channels, shapes[0].width, shapes[0].height), device)
     sizes = _sizes(options, shapes)
     if source == DIGITS or trial.is_tiny(sizes[0]):
@@ -142,13 +142,13 @@ def recommend(source: str, options: ReadOptions, shapes: Sequence[Shape], device
 
 
 def train_command(source: str, advice: Recommendation, labels: bool, count: int) -> str:
-    """The command.
+    """The recommended command as a line for the shell.
 
     Args:
-        source: As for `load_images`.
-        advice: What it should do.
-        labels: Whether sub-folders are classes.
-        count: How many images there are.
+        source: data source, as for `load_images`.
+        advice: recommended settings.
+        labels: whether the names of sub-folders are class labels.
+        count: number of images.
     """
     options, words = advice.options, ["sfumato", "train", source]
     if options.size is not None:
@@ -167,14 +167,14 @@ def train_command(source: str, advice: Recommendation, labels: bool, count: int)
 
 
 def _shell_line(words: Sequence[str]) -> str:
-    """The words as a line for the shell; those of Windows know no single quotes, and their names no double ones."""
+    """The words as a line for the shell; shells of Windows do not support single quotes."""
     if not ON_WINDOWS:
         return " ".join(shlex.quote(word) if word.isprintable() else _escaped(word) for word in words)
-    return " ".join(word if PLAIN.fullmatch(word) else f'"{_ended_twice(word)}"' for word in words)
+    return " ".join(word if PLAIN.fullmatch(word) else f'"{_double_final_backslashes(word)}"' for word in words)
 
 
 def _escaped(word: str) -> str:
-    r"""A word with control characters as bash and zsh read it.
+    r"""A word with control characters, quoted for bash and zsh.
 
     >>> print(_escaped("it's" + chr(27)))
     $'it\x27s\x1b'
@@ -184,16 +184,14 @@ def _escaped(word: str) -> str:
     return "$'" + "".join(char or code for char, code in zip(plain, codes, strict=True)) + "'"
 
 
-def _ended_twice(word: str) -> str:
-    """With backslashes doubled at the end, where one would be taken for a part of the quote."""
+def _double_final_backslashes(word: str) -> str:
+    """Doubles backslashes at the end, which would escape the closing quote."""
     return word + "\\" * (len(word) - len(word.rstrip("\\")))
 
 
 def memory_of(advice: Recommendation, images: ImageSet) -> dict[str, int]:
-    """Bytes that the images take, the network while it learns, and the activations of a batch, in float32."""
-    described = model_for(advice.plan.config, images)
-    with torch.device("meta"):
-        network = network_for(described)
+    """Memory in bytes: of the images, of the network in training, and of the activations of a batch, in float32."""
+    network = build_on_meta(model_for(advice.plan.config, images))
     return {
         "images": len(images) * images.pixels.bytes_an_image,
         "network": BYTES_A_WEIGHT * sum(parameter.numel() for parameter in network.parameters()),
@@ -201,8 +199,8 @@ def memory_of(advice: Recommendation, images: ImageSet) -> dict[str, int]:
     }
 
 
-def _sizes(options: ReadOptions, shapes: Sequence[Shape]) -> list[Side]:
-    """Sizes to consider, the best first: that which was asked; else that which the images share; else smaller ones."""
+def _sizes(options: ReadOptions, shapes: Sequence[ImageInfo]) -> list[Side]:
+    """Sizes to try, best first: the given size; otherwise the common size of the images, then smaller ones."""
     if options.size is not None:
         return [options.size]
     own = {(shape.width, shape.height) for shape in shapes}
@@ -213,6 +211,6 @@ def _sizes(options: ReadOptions, shapes: Sequence[Shape]) -> list[Side]:
 
 
 def _empty(count: int, channels: int, width: int, height: int) -> ImageSet:
-    """Images of a shape, with nothing in them."""
+    """Empty images of a shape."""
     one = ImageSet.of(torch.zeros(1, channels, height, width, dtype=torch.uint8))
     return replace(one, rows=np.zeros(count, np.int64))

@@ -1,4 +1,4 @@
-"""How fast a device trains, measured by real steps."""
+"""Measures the training speed of a device."""
 
 import time
 from dataclasses import replace
@@ -8,7 +8,7 @@ import torch
 from sfumato.data import ImageSet, make_loader
 from sfumato.data.loader import free_memory
 from sfumato.errors import OutOfMemoryError
-from sfumato.models import build
+from sfumato.models import Model
 from sfumato.training.architecture import model_for
 from sfumato.training.config import TrainConfig
 from sfumato.training.engine import EagerEngine
@@ -16,32 +16,32 @@ from sfumato.training.state import TrainingState
 from sfumato.utils.devices import convolution_rate, out_of_memory, precision_for
 
 EFFICIENCY = 0.5
-"""What captured training steps reach of the rate of one large convolution."""
+"""Speed of captured training steps as a share of that of one large convolution."""
 
 SECONDS = 1.0
-"""How long steps are measured, about."""
+"""Approximate duration of the measurement."""
 
 LONG = 10.0
-"""Seconds of a first step in which loading libraries is a small part, so that it is measured itself."""
+"""Duration in seconds of a first step from which it is used as the measurement, since start-up is a small part."""
 
 LARGEST_SHARE = 0.5
-"""Of the free memory, that the activations of a measured batch may take."""
+"""Maximum share of the free memory for the activations of a measured batch."""
 
 
 def training_rate(
     config: TrainConfig, images: ImageSet, device: torch.device, operations: int, activations: int
 ) -> float:
-    """Floating-point operations a second in training, a multiply-add as two; measured in about two seconds.
+    """Floating-point operations per second in training (FLOP/s, a multiply-add counts as two); takes about two seconds.
 
-    On a CUDA device, whose steps are captured only once the network is known, it follows from a large convolution;
-    elsewhere real steps are measured, unless not even one image fits into memory.
+    On a CUDA device it is estimated from a large convolution. On other devices training steps are measured, unless one
+    image does not fit into memory.
 
     Args:
-        config: complete.
-        images: to be learned.
-        device: that will compute.
-        operations: of the forward pass of one image.
-        activations: bytes that one image keeps for its backward pass.
+        config: resolved configuration.
+        images: training images.
+        device: training device.
+        operations: FLOP of the forward pass of one image.
+        activations: bytes of the activations of one image that the backward pass needs.
     """
     expected = EFFICIENCY * convolution_rate(device)
     if device.type == "cuda":
@@ -58,22 +58,22 @@ def training_rate(
 
 
 def images_a_second(config: TrainConfig, images: ImageSet, device: torch.device, batch: int) -> float:
-    """How many images a second real steps learn from, in batches of this size. Sets torch's global generators.
+    """Images per second of training steps with this batch size. Sets torch's global generators.
 
-    Only as many images as there are in a batch are read.
+    Reads only the images of one batch.
     """
-    network = build(model_for(config, images)).to(device)
+    network = Model(model_for(config, images)).to(device)
     count = sum(parameter.numel() for parameter in network.parameters())
     precision = precision_for(config.optimization.precision, device, count)
     config = replace(config, optimization=replace(config.optimization, batch=batch, precision=precision))
     few = images.select(torch.arange(min(batch, len(images))))
     state, feed = TrainingState(network, config.optimization), make_loader(few, 0, device)
     engine = EagerEngine(state, config, lambda _: None)
-    begun = time.perf_counter()
+    start = time.perf_counter()
     engine.step(feed.batch(0, batch))  # loads libraries, allocates memory
-    if time.perf_counter() - begun > LONG:
-        return batch / (time.perf_counter() - begun)
-    begun, seen = time.perf_counter(), state.counters.images_seen
-    while time.perf_counter() - begun < SECONDS:
+    if time.perf_counter() - start > LONG:
+        return batch / (time.perf_counter() - start)
+    start, seen = time.perf_counter(), state.counters.images_seen
+    while time.perf_counter() - start < SECONDS:
         engine.step(feed.batch(state.counters.images_seen, batch))
-    return (state.counters.images_seen - seen) / (time.perf_counter() - begun)
+    return (state.counters.images_seen - seen) / (time.perf_counter() - start)

@@ -1,4 +1,4 @@
-"""All that changes while a model learns, and its way into a checkpoint and back."""
+"""Training state: model, EMA, optimizer and counters, which a checkpoint saves; and the training budget."""
 
 from collections.abc import Mapping
 from copy import deepcopy
@@ -7,20 +7,19 @@ from pathlib import Path
 from typing import ClassVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from sfumato.diffusion.denoiser import PreconditionedDenoiser
-from sfumato.models import check_tensors, load_tensors
 from sfumato.training.config import OptimizationConfig
-from sfumato.training.optim import optimizer_for
-from sfumato.utils.files import read_tensors, validated, write_tensors
+from sfumato.training.optim import OPTIMIZERS
+from sfumato.utils.files import check_tensors, read_tensors, validated, write_tensors
 
 KIND = "sfumato-checkpoint"
 
 
 @dataclass
 class Counters:
-    """How far a run has come.
+    """Progress of a run.
 
     Attributes:
         images_seen: images trained on, repeats and skipped steps included.
@@ -38,12 +37,45 @@ class Counters:
 
 
 @dataclass(frozen=True)
-class Checkpoint:
-    """What a training state was at a moment, in the host's memory.
+class Budget:
+    """Training budget: images, minutes, or both, in which case training ends at the first limit.
 
     Attributes:
-        tensors: by name, of the model, its average and its optimizer.
-        counters: how far they had come.
+        images: images to train on, repetitions included; None: unlimited.
+        minutes: training time in minutes, in total over all resumes; None: unlimited.
+    """
+
+    images: int | None
+    minutes: float | None
+
+    @staticmethod
+    def of(settings: OptimizationConfig) -> "Budget":
+        """The budget in the settings."""
+        return Budget(settings.images, settings.minutes)
+
+    def spent(self, counters: Counters, more: int = 0) -> float:
+        """Share of the budget, in [0, 1], that is spent after `more` further images."""
+        images = (counters.images_seen + more) / self.images if self.images else 0.0
+        minutes = counters.seconds / (60 * self.minutes) if self.minutes else 0.0
+        return min(1.0, max(images, minutes))
+
+    def batch(self, counters: Counters, usual: int) -> int:
+        """Batch size of the next step: `usual`, or the number of images left if that is smaller."""
+        return usual if self.images is None else min(usual, self.images - counters.images_seen)
+
+    def __str__(self) -> str:
+        images = [] if self.images is None else [f"{self.images:,} images"]
+        minutes = [] if self.minutes is None else [f"{self.minutes:g} minutes of training"]
+        return " or ".join(images + minutes)
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A copy of a training state in the host's memory.
+
+    Attributes:
+        tensors: tensors of the model, its EMA and the optimizer, by name.
+        counters: progress of the run.
     """
 
     tensors: dict[str, Tensor]
@@ -51,76 +83,89 @@ class Checkpoint:
 
     @property
     def average(self) -> dict[str, Tensor]:
-        """The weights of the averaged model."""
+        """EMA of the weights."""
         return _under("average.", self.tensors)
 
     def save(self, path: Path) -> None:
-        """Writes it.
+        """Writes the checkpoint to a file.
 
         Raises:
-            RunError: it could not be written, or holds a value that is not finite; an older file is left as it was.
+            RunError: the file cannot be written, or a value is not finite; an existing file remains unchanged.
         """
         write_tensors(path, self.tensors, KIND, asdict(self.counters))
 
 
 class TrainingState:
-    """The model in training, its average, its optimizer, and how far they have come. Weights lie channels last.
+    """The model in training, the EMA of its weights, its optimizer and counters. Weights use the channels-last format.
 
     Args:
-        model: freshly built, on its device.
-        settings: name the optimizer.
+        model: new model on its device.
+        settings: optimizer and learning rate.
     """
 
     def __init__(self, model: PreconditionedDenoiser, settings: OptimizationConfig) -> None:
-        model.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # not in PyTorch's types
+        if not model.is_custom:  # custom networks may expect contiguous features
+            model.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # not in its types
         self.model = model.train()
         self.average = deepcopy(model).eval().requires_grad_(False)
-        self.optimizer = optimizer_for(settings.optimizer).built(model.network, settings.learning_rate)
+        self.optimizer = OPTIMIZERS.parse(settings.optimizer).built(
+            model.network, settings.learning_rate, model.example_inputs()
+        )
         self.counters = Counters()
 
     def checkpoint(self) -> Checkpoint:
-        """A copy of all that changes, which stays as it is while training goes on."""
+        """A copy of the state, which later steps do not change."""
         return Checkpoint(copied(self._tensors()), replace(self.counters))
 
     def load(self, path: Path) -> None:
-        """Takes over all that a checkpoint holds.
+        """Loads a checkpoint.
 
         Raises:
-            RunError: the file is truncated, foreign, changed, or of another network.
+            RunError: the file is truncated, changed, of another kind or of another network.
         """
         tensors, notes = read_tensors(path, KIND)
         self.counters = validated(Counters, notes, path)
-        load_tensors(self.model.network, _under("model.", tensors), path)
-        load_tensors(self.average.network, _under("average.", tensors), path)
+        _load_tensors(self.model.network, _under("model.", tensors), path)
+        _load_tensors(self.average.network, _under("average.", tensors), path)
         self._load_optimizer(_under("optimizer.", tensors), path)
 
     def _tensors(self) -> dict[str, Tensor]:
         tensors = {f"model.{name}": tensor for name, tensor in self.model.network.state_dict().items()}
         tensors |= {f"average.{name}": tensor for name, tensor in self.average.network.state_dict().items()}
-        return tensors | {f"optimizer.{name}": tensor for name, tensor in self._memory().items()}
+        return tensors | {f"optimizer.{name}": tensor for name, tensor in self._optimizer_tensors().items()}
 
-    def _memory(self) -> dict[str, Tensor]:
-        """The optimizer's own tensors, by the names of parameters and of what is remembered of them."""
-        memory = self.optimizer.memory()
+    def _optimizer_tensors(self) -> dict[str, Tensor]:
+        """Tensors of the optimizer, named parameter.quantity."""
+        tensors = self.optimizer.state()
         return {
             f"{name}.{quantity}": tensor
             for name, parameter in self.model.network.named_parameters()
-            for quantity, tensor in memory[parameter].items()
+            for quantity, tensor in tensors[parameter].items()
         }
 
     def _load_optimizer(self, tensors: dict[str, Tensor], path: Path) -> None:
-        memory = self._memory()
-        check_tensors(memory, tensors, path)
-        for name, tensor in memory.items():
+        current = self._optimizer_tensors()
+        check_tensors(current, tensors, path)
+        for name, tensor in current.items():
             tensor.copy_(tensors[name])
 
 
 def copied(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The same tensors in memory of their own, on the CPU, contiguous as files want them."""
+    """Contiguous copies of tensors on the CPU."""
     plain = torch.contiguous_format
     return {name: tensor.detach().to("cpu", copy=True, memory_format=plain) for name, tensor in tensors.items()}
 
 
 def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The tensors whose names begin with `prefix`, without it."""
+    """The tensors whose names start with `prefix`, which is removed from the names."""
     return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+
+
+def _load_tensors(module: nn.Module, tensors: dict[str, Tensor], path: Path) -> None:
+    """Loads `tensors`, read from `path`, into `module`.
+
+    Raises:
+        RunError: as `check_tensors`; the module is then as it was.
+    """
+    check_tensors(module.state_dict(), tensors, path)
+    module.load_state_dict(tensors)

@@ -1,4 +1,4 @@
-"""The held-out loss by noise level: on images never trained on, with noise that never changes."""
+"""Validation loss by noise level, on validation images with fixed noise."""
 
 import math
 from collections.abc import Callable
@@ -9,7 +9,7 @@ from torch import Tensor
 
 from sfumato.data import ImageSet
 from sfumato.diffusion.denoiser import PreconditionedDenoiser
-from sfumato.diffusion.loss import simple_loss
+from sfumato.diffusion.losses import squared_error
 from sfumato.diffusion.schedules import Schedule
 from sfumato.sampling.sampler import ImageNoise
 from sfumato.utils.shapes import Times
@@ -20,10 +20,9 @@ BATCH = 64
 
 @dataclass(frozen=True)
 class ValidationLoss:
-    """Mean squared error of the network's output, unweighted: overall, and at each noise level.
+    """Unweighted mean squared error of the network's output, in total and at each of ten noise levels.
 
-    The levels are the middles of the tenths of time, on a continuous schedule from its earliest time on. None where it
-    is not finite.
+    The levels are the centers of ten equal intervals of the time; None where the loss is not finite.
     """
 
     mean: float | None
@@ -31,12 +30,12 @@ class ValidationLoss:
 
 
 class Validation:
-    """A fixed set of noisy held-out images: every image in turn at all ten levels, until there are `count` in all.
+    """A fixed set of noisy validation images: each image at all ten noise levels, up to `count` evaluations in total.
 
     Args:
-        images: the held-out images.
-        count: evaluations in all; at least one a level is made.
-        seed: of the noise.
+        images: validation images.
+        count: number of evaluations of the network; at least one per noise level is made.
+        seed: random seed of the noise.
     """
 
     def __init__(self, images: ImageSet, count: int, seed: int) -> None:
@@ -48,13 +47,18 @@ class Validation:
 
     @torch.no_grad()
     def loss(self, model: PreconditionedDenoiser, on_batch: Callable[[int], None] = lambda _: None) -> ValidationLoss:
-        """The loss of `model`, which is in evaluation mode; `on_batch` hears how many evaluations each batch made."""
+        """Computes the validation loss.
+
+        Args:
+            model: model in evaluation mode.
+            on_batch: called after each batch with its size.
+        """
         device = next(model.parameters()).device
         losses = []
         for part in torch.arange(len(self.level)).split(BATCH):
             labels = None if self.labels is None else self.labels[part].to(device)
             x_0, noise = self.images[part].to(device), self.noise[part].to(device)
-            losses.append(simple_loss(model, x_0, _tenths(model.schedule)[self.level[part]], noise, labels).cpu())
+            losses.append(squared_error(model, x_0, _tenths(model.schedule)[self.level[part]], noise, labels).cpu())
             on_batch(len(part))
         return self._summary(torch.cat(losses), _tenths(model.schedule))
 
@@ -65,7 +69,7 @@ class Validation:
 
 
 def _tenths(schedule: Schedule) -> Times:
-    """The middle of each tenth of the times in use, moved to the nearest step of the schedule."""
+    """Centers of ten equal intervals of the schedule's times, rounded to the nearest timestep."""
     start = schedule.earliest if schedule.timesteps is None else 0.0
     middles = (torch.arange(LEVELS, dtype=torch.float64) + 0.5) / LEVELS
     return schedule.nearest_step(start + (1 - start) * middles)

@@ -1,1 +1,1 @@
-"""What is not about diffusion: files, devices, names, progress, pictures."""
+"""Utilities that do not depend on diffusion: files, devices, registry, progress, pictures."""

@@ -1,4 +1,4 @@
-"""Work that goes on in a thread while the caller goes on too, such as writing to a disk."""
+"""Runs tasks in a background thread, such as writing to a disk."""
 
 from collections import deque
 from collections.abc import Callable
@@ -6,9 +6,9 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 
 class Background:
-    """Does one piece of work after the other, in the order in which they were given, until one fails.
+    """Runs tasks one after another in a thread, in the order of submission.
 
-    What was given after that is not done.
+    After a task fails, later tasks are not run.
     """
 
     def __init__(self) -> None:
@@ -17,10 +17,10 @@ class Background:
         self._failed = False
 
     def begin(self, work: Callable[[], object]) -> None:
-        """Does it once all that was given before is over.
+        """Submits a task.
 
         Args:
-            work: that touches nothing which the caller goes on to change.
+            work: Task. It must not use data that the caller changes afterwards.
         """
         self._begun.append(self._thread.submit(self._do, work))
 
@@ -32,15 +32,15 @@ class Background:
         self._failed = False
 
     def check(self) -> None:
-        """Raises what a piece of work has raised by now, unless that was raised before."""
+        """Raises the exception of a completed task, once."""
         while self._begun and self._begun[0].done():
             self._begun.popleft().result()
 
     def finish(self) -> None:
-        """Waits until all is over; raises what a piece of work has raised."""
+        """Waits for all tasks, and raises the exception of a failed task."""
         while self._begun:
             self._begun.popleft().result()
 
     def close(self) -> None:
-        """Waits until all is over, and raises nothing."""
+        """Waits for all tasks, and raises no exception."""
         self._thread.shutdown()

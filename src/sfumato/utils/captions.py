@@ -1,4 +1,4 @@
-"""Short texts in pictures, such as class names, in any script that a font of this machine has."""
+"""Draws short texts, such as class names, in pictures, with fonts for any script."""
 
 from functools import lru_cache
 from pathlib import Path
@@ -6,31 +6,31 @@ from pathlib import Path
 from PIL import Image, ImageDraw, ImageFont
 
 HEIGHT = 16
-"""Pixels of a line of text."""
+"""Height of a line of text in pixels."""
 
 SIZES = (12, 11, 10, 9, 8)
-"""Sizes of letters, the first of which that fits is taken."""
+"""Font sizes, in the order in which they are tried."""
 
 SYSTEM_FONTS = (
     *("NotoSansCJK-Regular.ttc", "NotoSansCJKsc-Regular.otf", "wqy-microhei.ttc", "wqy-zenhei.ttc"),
     *("DroidSansFallbackFull.ttf", "msyh.ttc", "simsun.ttc", "PingFang.ttc", "Hiragino Sans GB.ttc"),
     *("Arial Unicode.ttf", "NotoSans-Regular.ttf"),
 )
-"""Fonts of operating systems for what the first font cannot write, mostly Chinese, Japanese and Korean."""
+"""System fonts for characters that the default font lacks, mostly Chinese, Japanese and Korean."""
 
 NO_GLYPH = "\U0010ffff"
-"""A character that no font has: it is drawn as what stands for any missing one."""
+"""Character without a glyph in any font, drawn as the missing-glyph symbol."""
 
 
 def draw(sheet: Image.Image, text: str, left: int, top: int, width: int) -> None:
-    """Writes a text, centred, into a field of `width` x `HEIGHT` pixels: smaller or cut off if it is too long."""
+    """Draws a text, centred in a field of `width` x `HEIGHT` pixels; long texts are smaller or cut off."""
     shown, font = fitted("".join(character if character.isprintable() else "?" for character in text), width)
     ImageDraw.Draw(sheet).text((left + width / 2, top + HEIGHT / 2), shown, fill="black", font=font, anchor="mm")
 
 
 @lru_cache(1024)
 def fitted(text: str, width: int) -> tuple[str, ImageFont.FreeTypeFont]:
-    """The text, cut off if it must be, and the largest font by which it is no wider than so many pixels."""
+    """Text, cut off if necessary, and the largest font with which it fits into `width` pixels."""
     for size in SIZES:
         font = font_for(text, size)
         if font.getlength(text) <= width:
@@ -40,9 +40,9 @@ def fitted(text: str, width: int) -> tuple[str, ImageFont.FreeTypeFont]:
 
 
 def font_for(text: str, size: int) -> ImageFont.FreeTypeFont:
-    """The first font that can write the text, or the usual one if none can."""
-    usual, *others = _names()
-    font = ImageFont.truetype(usual, size)
+    """First font with all characters of the text, or the default font."""
+    default, *others = _names()
+    font = ImageFont.truetype(default, size)
     candidates = (candidate for candidate in (_font(name, size) for name in others) if candidate is not None)
     return font if has_all(font, text) else next((other for other in candidates if has_all(other, text)), font)
 
@@ -60,7 +60,7 @@ def _shape(font: ImageFont.FreeTypeFont, character: str) -> tuple[tuple[int, int
 
 @lru_cache
 def _names() -> tuple[str, ...]:
-    """The font that matplotlib brings along, which has Latin, Greek, Cyrillic and more; then those of the system."""
+    """The font of matplotlib, with Latin, Greek, Cyrillic and more, followed by the system fonts."""
     import matplotlib
 
     return str(Path(matplotlib.get_data_path(), "fonts", "ttf", "DejaVuSans.ttf")), *SYSTEM_FONTS

@@ -1,4 +1,4 @@
-"""Which device to compute on, and what to say when its memory is full or it fails."""
+"""Choice of device and precision, and errors for a full memory or a device failure."""
 
 import time
 from collections.abc import Iterator
@@ -11,10 +11,13 @@ from sfumato.errors import ConfigError, DeviceError, OutOfMemoryError
 
 
 def choose_device(name: str) -> torch.device:
-    """The device of that name; `auto` is CUDA, else MPS, else the CPU.
+    """Device of a name; `auto` is CUDA if available, else MPS, else the CPU.
+
+    Args:
+        name: Name of a device, such as "cuda:1", or "auto".
 
     Raises:
-        ConfigError: there is no such device here.
+        ConfigError: The device is not available.
     """
     available = ["cpu"]
     if torch.backends.mps.is_available():
@@ -28,23 +31,23 @@ def choose_device(name: str) -> torch.device:
     except RuntimeError:
         device = None
     if device is None or device.type not in available or (device.index or 0) >= _count(device.type):
-        raise ConfigError(f"the device {name!r} is not here", f"Choose among: auto, {', '.join(available)}.")
+        raise ConfigError(f"the device {name!r} is not available", f"Choose among: auto, {', '.join(available)}.")
     return device
 
 
 Precision = Literal["auto", "float32", "bfloat16"]
 
 LARGE = 5 * 10**6
-"""Parameters from which a network gains by bfloat16 on a processor; `tiny` loses 16 % by it, `ddpm` gains 75 %."""
+"""Minimum number of parameters for bfloat16 on a CPU: `tiny` is 16 % slower with it, `ddpm` 75 % faster."""
 
 
 def precision_for(precision: Precision, device: torch.device, parameters: int) -> Precision:
-    """What `auto` means: bfloat16 on a GPU that has it, and on a processor that has it for a large network.
+    """Resolves `auto`: bfloat16 on a GPU that supports it, and on a CPU that supports it for a large network.
 
     Args:
         precision: auto, float32 or bfloat16.
-        device: that computes.
-        parameters: of the network.
+        device: Device of the network.
+        parameters: Number of parameters of the network.
 
     Returns:
         float32 or bfloat16.
@@ -58,13 +61,13 @@ def precision_for(precision: Precision, device: torch.device, parameters: int) -
 
 
 def autocast(precision: str, device: torch.device) -> AbstractContextManager[object]:
-    """Runs networks in bfloat16 where that was asked for, or where the device is a GPU that has it in hardware.
+    """Context in which networks run in bfloat16 if requested, or if `auto` and the GPU supports it in hardware.
 
-    Cast weights are not kept from call to call: a CUDA graph would go on reading old ones.
+    Cast weights are not cached between calls: a CUDA graph would use outdated weights.
 
     Args:
         precision: auto, float32 or bfloat16.
-        device: that computes.
+        device: Device of the network.
     """
     automatic = (
         precision == "auto" and device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
@@ -75,9 +78,13 @@ def autocast(precision: str, device: torch.device) -> AbstractContextManager[obj
 
 
 def convolution_rate(device: torch.device, seconds: float = 0.3) -> float:
-    """Floating-point operations a second of one large 3x3 convolution, a multiply-add as two; measured.
+    """Measures the speed of a large 3x3 convolution in FLOP/s; a multiply-add counts as two.
 
-    In bfloat16 on a GPU, in float32 elsewhere, channels last.
+    In bfloat16 on a GPU, in float32 on other devices, channels last.
+
+    Args:
+        device: Device to measure.
+        seconds: Minimum duration of the measurement.
     """
     is_gpu = device.type == "cuda"
     count, channels, side = (128, 256, 32) if is_gpu else (4, 64, 32)
@@ -86,7 +93,7 @@ def convolution_rate(device: torch.device, seconds: float = 0.3) -> float:
     weight = torch.randn(channels, channels, 3, 3, device=device, dtype=dtype)
     image, weight = (x.contiguous(memory_format=torch.channels_last) for x in (image, weight))
     operations = 2 * 9 * count * side**2 * channels**2
-    torch.nn.functional.conv2d(image, weight, padding=1).sum().item()  # loads libraries, chooses an algorithm
+    torch.nn.functional.conv2d(image, weight, padding=1).sum().item()  # warm-up: loads libraries, chooses an algorithm
     repeats, elapsed = 1, 0.0
     while elapsed < seconds:
         repeats, begun = 2 * repeats, time.perf_counter()
@@ -102,25 +109,25 @@ def _count(family: str) -> int:
 
 
 FULL = ("can't allocate memory", "CUDA error: out of memory", "MPS backend out of memory")
-"""What errors other than `torch.OutOfMemoryError` say of full memory: the processor's, CUDA's own, and Apple's."""
+"""Messages of out-of-memory errors of the CPU, CUDA and MPS that are not `torch.OutOfMemoryError`."""
 
 
 @contextmanager
 def out_of_memory(remedy: str) -> Iterator[None]:
-    """Within it, an allocation that fails becomes an `errors.OutOfMemoryError` with this remedy."""
+    """Converts out-of-memory errors to `errors.OutOfMemoryError` with this remedy."""
     try:
         yield
     except (torch.OutOfMemoryError, MemoryError) as error:
         raise OutOfMemoryError("the device's memory is full", remedy) from error
     except RuntimeError as error:
-        if not any(said in str(error) for said in FULL):
+        if not any(message in str(error) for message in FULL):
             raise
         raise OutOfMemoryError("the memory is full", remedy) from error
 
 
 @contextmanager
 def device_failures(remedy: str) -> Iterator[None]:
-    """Within it, a failure of the device becomes an `errors.DeviceError` with this remedy."""
+    """Converts device failures to `errors.DeviceError` with this remedy."""
     try:
         yield
     except torch.AcceleratorError as error:

@@ -1,4 +1,4 @@
-"""Files that survive: written whole or not at all, checked when read, and never unpickled."""
+"""Atomic writing and checked reading of files, without pickle."""
 
 import hashlib
 import json
@@ -21,14 +21,14 @@ from sfumato.utils.filesystem import flush_file, flush_folder, replace_file
 T = TypeVar("T")
 
 UNFINISHED = ".unfinished-"
-"""How the temporary names of files in the making begin."""
+"""Prefix of the names of temporary files."""
 
 
 def write_whole(path: Path, content: bytes) -> None:
-    """Puts `content` at `path` so that a crash at any moment leaves the old file or the new one, never a part.
+    """Writes a file atomically: after a crash the old or the new content is there, never a part.
 
     Raises:
-        RunError: the disk is full, or the folder cannot be written.
+        RunError: The disk is full, or the folder is not writable.
     """
     with writing_whole(path) as file:
         file.write(content)
@@ -36,22 +36,22 @@ def write_whole(path: Path, content: bytes) -> None:
 
 @contextmanager
 def writing_whole(path: Path) -> Iterator[IO[bytes]]:
-    """A file to write a piece at a time, that is at `path` once all is done, as `write_whole` puts it there.
+    """Opens a temporary file that atomically replaces `path` at the end, as in `write_whole`.
 
     Raises:
-        RunError: the disk is full, or the folder cannot be written.
+        RunError: The disk is full, or the folder is not writable.
     """
     with _replacing_durably(path) as temporary, temporary.open("w+b") as file:
         yield file
 
 
 def write_swiftly(path: Path, content: bytes) -> None:
-    """As `write_whole`, without waiting for the disk: for thousands of files that can be made again.
+    """As `write_whole`, without waiting for the disk: for many files that can be created again.
 
-    If the power fails, the file may be lost.
+    The file may be lost in a power failure.
 
     Raises:
-        RunError: the disk is full, or the folder cannot be written.
+        RunError: The disk is full, or the folder is not writable.
     """
     with _replacing(path) as temporary:
         temporary.write_bytes(content)
@@ -59,7 +59,7 @@ def write_swiftly(path: Path, content: bytes) -> None:
 
 @contextmanager
 def _replacing_durably(path: Path) -> Iterator[Path]:
-    """As `_replacing`, and once it is over the disk has all that was written."""
+    """As `_replacing`, and waits until the content is on disk."""
     with _replacing(path) as temporary:
         yield temporary
         flush_file(temporary)
@@ -71,7 +71,7 @@ def _replacing_durably(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def _replacing(path: Path) -> Iterator[Path]:
-    """The path of an empty file, that takes the place of `path` when all went well."""
+    """Path of an empty temporary file that replaces `path` on success."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(prefix=UNFINISHED, dir=path.parent)
@@ -88,18 +88,18 @@ def _replacing(path: Path) -> Iterator[Path]:
 
 
 def cannot_write(path: Path, error: OSError) -> RunError:
-    """The message for a write that failed."""
+    """Error for a failed write."""
     return RunError(
         f"{path} could not be written: {error.strerror or error}",
-        "Free space or choose a folder that you may write to; everything saved before is intact.",
+        "Free disk space or choose a writable folder. Files saved before are intact.",
     )
 
 
 def read_text(path: Path) -> str:
-    """The file's text.
+    """Reads a text file in UTF-8.
 
     Raises:
-        RunError: it is missing, unreadable or not UTF-8.
+        RunError: The file is missing, unreadable or not UTF-8.
     """
     try:
         return path.read_text(encoding="utf-8")
@@ -109,48 +109,63 @@ def read_text(path: Path) -> str:
 
 
 def parsed_json(text: str, source: object) -> Any:  # noqa: ANN401 (JSON)
-    """The content of JSON text; `source` says where it was read, for the message.
+    """Parses JSON.
+
+    Args:
+        text: JSON text.
+        source: Origin of the text, for the error message.
 
     Raises:
-        RunError: it is not JSON, nested too deeply, or has a number of thousands of digits.
+        RunError: The text is not JSON, is nested too deeply, or has a number with thousands of digits.
     """
     try:
         return json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise RunError(f"{source} is not JSON that sfumato wrote: {error}", "Restore it from a copy.") from error
+        raise RunError(f"{source} is not valid JSON: {error}", "Restore it from a copy.") from error
 
 
 def validated(kind: type[T], fields: object, path: Path) -> T:
-    """`fields`, read from `path`, as the dataclass `kind`; every field is checked, unknown ones are refused.
+    """Converts fields to a dataclass and checks each of them.
+
+    Args:
+        kind: Dataclass.
+        fields: Content of the file.
+        path: File, for the error message.
 
     Raises:
-        RunError: a field is missing, unknown or of the wrong kind.
+        RunError: A field is missing, unknown or of the wrong type.
     """
     from pydantic import TypeAdapter, ValidationError
 
     try:
         return TypeAdapter(kind).validate_python(fields)
     except ConfigError as error:
-        raise RunError(f"{path} describes what cannot be: {error.problem}", "Restore the file as it was.") from error
+        raise RunError(f"{path} has an invalid value: {error.problem}", "Restore the file from a copy.") from error
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"]) or "the file"
-        problem = f"{path} is not as sfumato writes it: {place}: {first['msg']}"
-        raise RunError(problem, "Restore the file, or name another.") from error
+        problem = f"{path} has an invalid field: {place}: {first['msg']}"
+        raise RunError(problem, "Restore the file from a copy, or name another.") from error
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], kind: str, notes: Mapping[str, Any]) -> None:
-    """Writes a safetensors file with its kind, JSON notes and a digest of notes and tensors in its header.
+    """Writes a safetensors file whose header has its kind, JSON notes, and a digest of notes and tensors.
+
+    Args:
+        path: File to write.
+        tensors: Tensors by name.
+        kind: Kind of the file, checked by `read_tensors`.
+        notes: JSON values.
 
     Raises:
-        RunError: a value is not finite, or the file could not be written; an older file is left as it was.
+        RunError: A value is not finite, or the file could not be written. An existing file is not changed.
     """
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     for name, tensor in plain.items():
         if not tensor.isfinite().all():
             raise RunError(
                 f"{path} was not written, because {name} is no longer finite",
-                "What was saved before is intact. Begin a new run with a lower --learning-rate.",
+                "Files saved before are intact. Start a new run with a lower --learning-rate.",
             )
     text = json.dumps(notes)
     header = {"format": kind, "notes": text, "digest": tensors_digest(text, plain)}
@@ -163,7 +178,7 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], kind: str, notes: M
 
 
 def _sort_metadata(path: Path) -> None:
-    """Sorts the metadata of a safetensors file, whose order changes from process to process otherwise."""
+    """Sorts the metadata of a safetensors file, whose order otherwise differs between processes."""
     with path.open("r+b") as file:
         size = int.from_bytes(file.read(8), "little")
         header = json.loads(file.read(size))
@@ -174,17 +189,16 @@ def _sort_metadata(path: Path) -> None:
 
 
 def _system_error(error: SafetensorError) -> OSError:
-    """The error of the operating system that safetensors tells of."""
+    """Error of the operating system in a message of safetensors."""
     number = re.search(r"os error (\d+)", str(error))
     return OSError(int(number[1]), os.strerror(int(number[1]))) if number else OSError(str(error))
 
 
 def read_tensors(path: Path, kind: str) -> tuple[dict[str, Tensor], Any]:
-    """The tensors (on the CPU) and notes of a file that `write_tensors` wrote.
+    """Reads tensors (on the CPU) and notes of a file from `write_tensors`.
 
     Raises:
-        RunError: the file is missing, truncated, of another kind or program, or its tensors are not those it was
-            written with.
+        RunError: The file is missing, truncated, of another kind or program, or its content was changed.
     """
     with _opened(path, kind) as (file, header):
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
@@ -195,25 +209,25 @@ def read_tensors(path: Path, kind: str) -> tuple[dict[str, Tensor], Any]:
 
 
 def read_notes(path: Path, kind: str) -> Any:  # noqa: ANN401 (JSON)
-    """The notes of a file that `write_tensors` wrote; its tensors are neither read nor checked.
+    """Reads the notes of a file from `write_tensors`. The tensors are neither read nor checked.
 
     Raises:
-        RunError: the file is missing, truncated, or of another kind or program.
+        RunError: The file is missing, truncated, or of another kind or program.
     """
     with _opened(path, kind) as (_, header):
         notes = header.get("notes", "")
     return parsed_json(notes, f"the header of {path}")
 
 
-def _changed(path: Path, sign: str) -> RunError:
+def _changed(path: Path, reason: str) -> RunError:
     return RunError(
-        f"{path} has been changed since it was written: {sign}", "Restore it from a copy, or use another checkpoint."
+        f"{path} has been changed since it was written: {reason}", "Restore it from a copy, or use another checkpoint."
     )
 
 
 @contextmanager
 def _opened(path: Path, kind: str) -> Iterator[tuple[Any, dict[str, str]]]:
-    """A safetensors file of a kind, to read from, and its header."""
+    """Opens a safetensors file of a kind; yields the file and its header."""
     try:
         with safe_open(path, framework="pt") as file:
             header = file.metadata() or {}
@@ -231,10 +245,30 @@ def _opened(path: Path, kind: str) -> Iterator[tuple[Any, dict[str, str]]]:
 
 
 def tensors_digest(notes: str, tensors: Mapping[str, Tensor]) -> str:
-    """A hash of the notes, and of the tensors' names, dtypes, shapes and values."""
+    """Hash of the notes and of the names, dtypes, shapes and values of the tensors."""
     digest = hashlib.blake2b(notes.encode(), digest_size=16)
     for name in sorted(tensors):
         tensor = tensors[name]
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)};".encode())
         digest.update(tensor.cpu().reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()
+
+
+def check_tensors(expected: Mapping[str, torch.Tensor], tensors: Mapping[str, torch.Tensor], path: Path) -> None:
+    """Checks that `tensors`, read from `path`, have the names, shapes and dtypes of `expected`, and are finite.
+
+    Raises:
+        RunError: a tensor is missing, unknown, different or not finite.
+    """
+    for name in sorted(expected.keys() | tensors.keys()):
+        if name not in tensors or name not in expected:
+            found = "lacks" if name in expected else "has the unknown"
+            raise RunError(f"{path} {found} tensor {name}", "The file belongs to another network.")
+        wanted, given = expected[name], tensors[name]
+        if wanted.shape != given.shape or wanted.dtype != given.dtype:
+            raise RunError(
+                f"{path} has {name} as {given.dtype} {list(given.shape)}, not {wanted.dtype} {list(wanted.shape)}",
+                "The file belongs to another network.",
+            )
+        if not given.isfinite().all():
+            raise RunError(f"{path} contains values in {name} that are not finite", "Use an earlier checkpoint.")

@@ -1,4 +1,4 @@
-"""What file systems do differently: waiting for the disk, and files that another program has open."""
+"""Differences between file systems: flushing to disk, and files that are open in another program."""
 
 import os
 import time
@@ -7,24 +7,24 @@ from pathlib import Path
 ON_WINDOWS = os.name == "nt"
 
 PAUSES = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5)
-"""Seconds between attempts to replace a file that is open on Windows: scanners and readers need it only briefly."""
+"""Seconds between attempts to replace a file on Windows that another program has open, usually for a short time."""
 
 
 def flush_file(path: Path) -> None:
-    """Waits until the disk has the content of a file.
+    """Waits until the content of a file is on disk.
 
     Raises:
-        OSError: the disk failed.
+        OSError: The disk failed.
     """
     with path.open("r+b") as file:  # Windows flushes only files that are open for writing
         os.fsync(file.fileno())
 
 
 def flush_folder(path: Path) -> None:
-    """Waits until the disk has the names of a folder, where the operating system can open folders; Windows cannot.
+    """Waits until the entries of a folder are on disk; does nothing on Windows, which cannot open folders.
 
     Raises:
-        OSError: the disk failed.
+        OSError: The disk failed.
     """
     if not hasattr(os, "O_DIRECTORY"):
         return
@@ -36,12 +36,12 @@ def flush_folder(path: Path) -> None:
 
 
 def replace_file(source: Path, target: Path) -> None:
-    """Gives `source` the name `target`, in place of the file of that name.
+    """Renames `source` to `target`, replacing an existing file.
 
-    Windows refuses that while a program has `target` open; then it is tried again for about a second.
+    This fails on Windows while a program has `target` open; it is retried for about a second.
 
     Raises:
-        OSError: it could not be renamed.
+        OSError: The file could not be renamed.
     """
     for pause in PAUSES if ON_WINDOWS else ():
         try:
@@ -54,10 +54,10 @@ def replace_file(source: Path, target: Path) -> None:
 
 
 def remove_file(path: Path) -> None:
-    """Removes a file, if it is there. One that a program has open stays on Windows.
+    """Removes a file if it exists. On Windows, a file that a program has open is not removed.
 
     Raises:
-        OSError: it could not be removed.
+        OSError: The file could not be removed.
     """
     try:
         path.unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""How `--help` tells of settings: docstrings as paragraphs, and what follows where a setting is left out."""
+"""Formatting of flags in `--help`: docstrings as paragraphs, and hints for flags without a default."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -8,20 +8,25 @@ import tyro
 from tyro.constructors import ConstructorRegistry, StructConstructorSpec, StructTypeInfo
 
 PARAGRAPHS = ConstructorRegistry()
-"""Tyro's rules, but the docstring of a setting is filled to the width of the terminal.
+"""The rules of tyro, with each docstring reflowed to the width of the terminal.
 
-Tyro itself keeps the line breaks of the source: it takes an indented line for one that must stand alone.
+Tyro keeps line breaks before indented lines, which all continuation lines of a docstring are.
 """
 
 FILLED = object()
-"""Marks a table of settings for which the rule below asks tyro's own."""
+"""Marks a dataclass that `_filled` is processing, so that tyro's own rule applies to it."""
 
 
-def optional_flag(metavar: str, words: str) -> object:
-    """How a flag that may be left out is shown in the help: what it takes, and what follows if it has no default."""
+def optional_flag(metavar: str, hint: str) -> object:
+    """Help of an optional flag.
+
+    Args:
+        metavar: placeholder of its value.
+        hint: default to show where the field has none.
+    """
     return tyro.conf.arg(
         metavar=metavar,
-        help_behavior_hint=lambda default: f"(default: {words if default in ('', 'None') else default})",
+        help_behavior_hint=lambda default: f"(default: {hint if default in ('', 'None') else default})",
     )
 
 

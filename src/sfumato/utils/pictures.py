@@ -1,4 +1,4 @@
-"""Pictures: grids, strips and curves as PNG, and films as GIF."""
+"""Writes pictures: grids, strips and plots as PNG, and animations as GIF."""
 
 import builtins
 import math
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 SMALLEST_TILE = 64
-"""Pixels that a small image is enlarged to, at least, by whole factors, so that a person sees something."""
+"""Minimum side in pixels to which small images are enlarged, by an integer factor."""
 
 GAP = 2
 
@@ -29,13 +29,13 @@ MILLISECONDS_A_FRAME = 80
 
 
 def to_picture(image: Tensor) -> Image.Image:
-    """One image, (C, H, W) float in [-1, 1], as a Pillow image; of 2, or of more than 4 channels the first 3 as RGB."""
+    """Converts an image, (C, H, W) float in [-1, 1], to a Pillow image; see `viewable`."""
     pixels = EIGHT_BITS.to_pixels(viewable(image.detach().cpu().float())).permute(1, 2, 0).numpy()
     return Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)
 
 
 def viewable(image: Tensor) -> Tensor:
-    """An image (C, H, W) in [-1, 1] of any number of channels as one of 1 (grey), 3 (RGB) or 4 (RGBA)."""
+    """Converts an image (C, H, W) in [-1, 1] to 1 (grey), 3 (RGB) or 4 (RGBA) channels; uses the first 3 of others."""
     if len(image) in (1, 3, 4):
         return image
     black = image.new_full((max(3 - len(image), 0), *image.shape[1:]), -1)
@@ -43,12 +43,12 @@ def viewable(image: Tensor) -> Tensor:
 
 
 def grid(images: Tensor, columns: int | None = None, titles: Sequence[str] | None = None) -> Image.Image:
-    """Images side by side, row by row, small ones enlarged.
+    """Grid of images; small images are enlarged.
 
     Args:
         images: (n, C, H, W) float in [-1, 1].
-        columns: images a row; None: about as many as there are rows.
-        titles: (n) what to write above each image; if all rows have the same, it is written above the first row only.
+        columns: Number of columns; None: about the number of rows.
+        titles: n titles; if all rows have the same titles, they are only written above the first row.
     """
     columns = columns or math.ceil(math.sqrt(len(images)))
     rows = math.ceil(len(images) / columns)
@@ -71,7 +71,7 @@ def grid(images: Tensor, columns: int | None = None, titles: Sequence[str] | Non
 
 
 def _titled_rows(titles: Sequence[str] | None, rows: int, columns: int) -> int:
-    """How many rows have titles: none, the first if all rows are the same, or all."""
+    """Number of rows with titles: none, the first if all rows have the same titles, or all."""
     if not titles:
         return 0
     return 1 if all(title == titles[index % columns] for index, title in enumerate(titles)) else rows
@@ -80,10 +80,19 @@ def _titled_rows(titles: Sequence[str] | None, rows: int, columns: int) -> int:
 def save_grid(
     images: Tensor, path: str | Path, columns: int | None = None, titles: Sequence[str] | None = None
 ) -> Path:
-    """Writes a grid (see `grid`) as PNG, making its folder.
+    """Writes a grid (see `grid`) as PNG, and creates its folder.
+
+    Args:
+        images: (n, C, H, W) float in [-1, 1].
+        path: File to write.
+        columns: Number of columns; None: about the number of rows.
+        titles: n titles; None: no titles.
+
+    Returns:
+        The path.
 
     Raises:
-        RunError: it could not be written.
+        RunError: The file could not be written.
     """
     path = Path(path)
     save_picture(grid(images, columns, titles), path)
@@ -91,12 +100,12 @@ def save_grid(
 
 
 def show(images: Tensor, columns: int | None = None, titles: Sequence[str] | None = None) -> None:
-    """Shows a grid (see `grid`): below the cell in a notebook, elsewhere in the system's image viewer.
+    """Shows a grid (see `grid`) in the notebook, or in the image viewer of the system.
 
     Args:
         images: (n, C, H, W) float in [-1, 1].
-        columns: images a row; None: about as many as there are rows.
-        titles: (n) what to write above each image.
+        columns: Number of columns; None: about the number of rows.
+        titles: n titles; None: no titles.
     """
     picture = grid(images, columns, titles)
     if "get_ipython" in vars(builtins):
@@ -108,14 +117,14 @@ def show(images: Tensor, columns: int | None = None, titles: Sequence[str] | Non
 
 
 def save_film(images: Tensor, path: Path) -> None:
-    """Writes an endless animation, there and back, as GIF; small images are enlarged. Makes its folder.
+    """Writes an animation that plays forwards and backwards in a loop, as GIF, and creates its folder.
 
     Args:
-        images: (n, C, H, W) float in [-1, 1].
-        path: of the file.
+        images: Frames, (n, C, H, W) float in [-1, 1]; small images are enlarged.
+        path: File to write.
 
     Raises:
-        RunError: it could not be written.
+        RunError: The file could not be written.
     """
     first, *others = [grid(image[None]) for image in (*images, *images[1:-1].flip(0))]
     content = BytesIO()
@@ -124,10 +133,10 @@ def save_film(images: Tensor, path: Path) -> None:
 
 
 def save_picture(picture: Image.Image, path: Path) -> None:
-    """Writes a PNG, making its folder.
+    """Writes a PNG, and creates its folder.
 
     Raises:
-        RunError: it could not be written.
+        RunError: The file could not be written.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -137,10 +146,16 @@ def save_picture(picture: Image.Image, path: Path) -> None:
 
 
 def strip(rows: Sequence[Tensor], row_titles: Sequence[str], column_titles: Sequence[str], path: Path) -> None:
-    """Writes a table of images with titles: one row a tensor (columns, C, H, W) in [-1, 1].
+    """Writes a table of images with titles.
+
+    Args:
+        rows: Images of each row, (columns, C, H, W) in [-1, 1].
+        row_titles: Titles of the rows.
+        column_titles: Titles of the columns.
+        path: File to write.
 
     Raises:
-        RunError: it could not be written.
+        RunError: The file could not be written.
     """
     with _figure(path) as figure:
         figure.set_size_inches(0.6 + 1.05 * len(column_titles), 0.3 + 1.1 * len(rows))
@@ -158,7 +173,15 @@ def strip(rows: Sequence[Tensor], row_titles: Sequence[str], column_titles: Sequ
 
 @dataclass(frozen=True)
 class Panel:
-    """One plot of a figure: named curves over a shared x axis, and named places on that axis."""
+    """One plot of a figure.
+
+    Attributes:
+        title: Title of the plot.
+        x_label: Label of the x axis.
+        curves: x and y values of each curve by name.
+        log_y: Whether the y axis is logarithmic.
+        marks: x values of vertical lines by name.
+    """
 
     title: str
     x_label: str
@@ -168,10 +191,10 @@ class Panel:
 
 
 def plot(panels: Sequence[Panel], path: Path) -> None:
-    """Writes the panels side by side.
+    """Writes a figure of several panels.
 
     Raises:
-        RunError: it could not be written.
+        RunError: The file could not be written.
     """
     with _figure(path) as figure:
         figure.set_size_inches(4.6 * len(panels), 3.4)
@@ -194,7 +217,7 @@ def plot(panels: Sequence[Panel], path: Path) -> None:
 
 @contextmanager
 def _figure(path: Path) -> Iterator["Figure"]:
-    """A matplotlib figure that is written to `path` at the end; needs no display and keeps no state."""
+    """Matplotlib figure that is written to `path` at the end; it needs no display and no global state."""
     from matplotlib.figure import Figure
 
     figure = Figure(layout="constrained")

@@ -1,4 +1,4 @@
-"""Ctrl-C, SIGTERM and a closed terminal as a wish to stop, so that nothing is lost."""
+"""Handling of Ctrl-C, SIGTERM and a closed terminal, so that a command can save before it stops."""
 
 import os
 import signal
@@ -8,41 +8,41 @@ from contextlib import contextmanager
 from types import FrameType
 
 INTERRUPTED = 130
-"""What a shell expects of a program that Ctrl-C ended."""
+"""Exit code after Ctrl-C (128 + SIGINT)."""
 
-HANGUP = getattr(signal, "SIGHUP", None)  # Windows has none
-BREAK = getattr(signal, "SIGBREAK", None)  # Windows alone: Ctrl-Break, or the console was closed
+HANGUP = getattr(signal, "SIGHUP", None)  # absent on Windows
+BREAK = getattr(signal, "SIGBREAK", None)  # on Windows only: Ctrl-Break, or a closed console
 
 
 class StopRequest:
-    """Whether somebody asked to stop, and by which signal."""
+    """Whether a signal requested to stop, and which one."""
 
     def __init__(self) -> None:
         self.signal: signal.Signals | None = None
 
     def __call__(self) -> bool:
-        """Whether somebody asked."""
+        """Whether a stop was requested."""
         return self.signal is not None
 
     @property
     def exit_code(self) -> int:
-        """What a shell expects of a program that a signal ended: 128 + its number; 0 if nobody asked."""
+        """Exit code of a program ended by the signal: 128 + its number, or 0 without a request."""
         return 0 if self.signal is None else 128 + self.signal
 
 
 @contextmanager
 def stop_request() -> Iterator[StopRequest]:
-    """Within it, the first Ctrl-C, SIGTERM or SIGHUP only sets the wish; a second one does what it always does.
+    """Context in which the first Ctrl-C, SIGTERM or SIGHUP only sets the request; a second one has its usual effect.
 
-    For Ctrl-C that is a KeyboardInterrupt, after which a run still waits for what it is writing to the disk. SIGHUP
-    tells that the terminal was closed: what is printed then goes nowhere. Under nohup it stays ignored.
+    The usual effect of Ctrl-C is a KeyboardInterrupt, after which a run still completes its writes to disk. SIGHUP
+    means that the terminal was closed: further output is discarded. Under nohup it stays ignored.
     """
-    wish = StopRequest()
+    request = StopRequest()
 
-    def check_signals(number: int, _: FrameType | None) -> None:
-        wish.signal = signal.Signals(number)
+    def handle(number: int, _: FrameType | None) -> None:
+        request.signal = signal.Signals(number)
         if number == HANGUP:
-            _print_nowhere()
+            _discard_output()
         for other in before:
             signal.signal(other, signal.default_int_handler if other == signal.SIGINT else signal.SIG_DFL)
 
@@ -51,26 +51,26 @@ def stop_request() -> Iterator[StopRequest]:
         numbers.append(HANGUP)
     before = {number: signal.getsignal(number) for number in numbers}
     for number in numbers:
-        signal.signal(number, check_signals)
+        signal.signal(number, handle)
     try:
-        yield wish
+        yield request
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
 
 
-def _print_nowhere() -> None:
-    """Connects what was the terminal to nothing: writing to it would fail from now on."""
-    nowhere = os.open(os.devnull, os.O_WRONLY)
+def _discard_output() -> None:
+    """Redirects a closed terminal to the null device, as writing to it would fail."""
+    null = os.open(os.devnull, os.O_WRONLY)
     for descriptor in (1, 2):
         if os.isatty(descriptor):
-            os.dup2(nowhere, descriptor)
-    os.close(nowhere)
+            os.dup2(null, descriptor)
+    os.close(null)
 
 
 @contextmanager
-def interruptions(remedy: str) -> Iterator[None]:
-    """Within it, a Ctrl-C carries this sentence to whoever tells of it."""
+def interrupt_hint(remedy: str) -> Iterator[None]:
+    """Adds a remedy to the KeyboardInterrupt of a Ctrl-C."""
     try:
         yield
     except KeyboardInterrupt as interruption:
@@ -78,23 +78,23 @@ def interruptions(remedy: str) -> Iterator[None]:
 
 
 @contextmanager
-def importing_ends_at_once() -> Iterator[None]:
-    """Within it, a Ctrl-C while a module is imported ends the process at once with code 130, and without a traceback.
+def exit_on_interrupted_import() -> Iterator[None]:
+    """Context in which a Ctrl-C during an import ends the process with code 130 and without a traceback.
 
-    Some modules do not survive a KeyboardInterrupt in the middle of their import. At any other moment it is raised.
+    Some modules are left broken by a KeyboardInterrupt during their import. Outside imports it is raised as usual.
     """
-    is_ours = threading.current_thread() is threading.main_thread()
-    if not is_ours or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+    is_main = threading.current_thread() is threading.main_thread()
+    if not is_main or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
         yield
         return
-    signal.signal(signal.SIGINT, _leave_import)
+    signal.signal(signal.SIGINT, _handle_interrupt)
     try:
         yield
     finally:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-def _leave_import(number: int, frame: FrameType | None) -> None:
+def _handle_interrupt(number: int, frame: FrameType | None) -> None:
     inner = frame
     while inner is not None:
         if inner.f_code.co_filename.startswith("<frozen importlib"):

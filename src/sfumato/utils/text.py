@@ -1,8 +1,10 @@
-"""Text from files, safe for terminals: what would move the cursor or hide something is written as escapes."""
+"""Text helpers: escapes for text from files that is printed in a terminal, and natural sort order."""
+
+import re
 
 
 def printable(text: str) -> str:
-    r"""`text` with line ends, control characters and bytes that are no UTF-8 written as escapes.
+    r"""Text with line ends, control characters and invalid UTF-8 bytes replaced by escapes.
 
     >>> print(printable("a" + chr(10) + "b" + chr(0xdcff)))
     a\nb\udcff
@@ -13,10 +15,20 @@ def printable(text: str) -> str:
 
 
 def printable_lines(text: str) -> str:
-    r"""The same, but line ends stay.
+    r"""The same as `printable`, but line ends are kept.
 
     >>> print(printable_lines("a" + chr(27) + chr(10) + "b"))
     a\x1b
     b
     """
     return "\n".join(map(printable, text.split("\n")))
+
+
+def natural_key(name: str) -> tuple[list[str | int], str]:
+    """Sort key that orders the numbers in names by value.
+
+    >>> sorted(["10", "9", "b2", "b10"], key=natural_key)
+    ['9', '10', 'b2', 'b10']
+    """
+    parts = re.split(r"(\d+)", name)
+    return [int(part) if part.isdecimal() else part.casefold() for part in parts], name

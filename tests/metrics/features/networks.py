@@ -1,4 +1,4 @@
-"""Small networks, exported."""
+"""Small networks for torch.export."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -13,19 +13,19 @@ ANY = torch.export.Dim.DYNAMIC
 
 
 class Network(nn.Module):
-    """A function in the form that torch.export takes."""
+    """A function as a module, as torch.export requires."""
 
     def __init__(self, function: Function) -> None:
         super().__init__()
         self.function = function
 
     def forward(self, images: Tensor) -> Tensor | tuple[Tensor, ...]:
-        """Its values."""
+        """Values of the function."""
         return self.function(images)
 
 
 def means(images: Tensor) -> Tensor:
-    """The mean of each channel."""
+    """Mean of each channel."""
     return images.mean((2, 3))
 
 
@@ -35,7 +35,7 @@ def classifier(images: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def corner(images: Tensor) -> Tensor:
-    """The pixel in the upper left corner, which tells whether an image was resized."""
+    """Pixel in the upper left corner, which shows whether an image was resized."""
     return images[:, :, 0, 0]
 
 
@@ -45,7 +45,7 @@ def images(count: int, channels: int, side: int, seed: int = 0) -> Tensor:
 
 
 def exported(function: Function, path: Path, example: Tensor, free: tuple[int, ...] = (0,)) -> Path:
-    """The function as a network in a .pt2 file, for the example's shape but for the sides that are free."""
+    """Writes the function as a network in a .pt2 file; the dimensions in `free` have any length."""
     program = torch.export.export(Network(function), (example,), dynamic_shapes=(dict.fromkeys(free, ANY),))
     torch.export.save(program, path)
     return path

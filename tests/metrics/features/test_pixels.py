@@ -1,4 +1,4 @@
-"""Features without a network, and what holds for all features."""
+"""Pixel features, and properties of all features."""
 
 import math
 from pathlib import Path
@@ -9,13 +9,12 @@ from torch import Tensor
 
 from metrics.features.networks import images
 from sfumato.errors import ConfigError, DataError
-from sfumato.metrics.features import features_for
-from sfumato.metrics.features.fitting import as_rgb, resized
+from sfumato.metrics.features import as_rgb, features_for, resized
 from sfumato.metrics.features.pixels import projection
 
 
 @pytest.mark.parametrize("channels", [1, 2, 3, 4])
-def test_a_projection_keeps_distances(channels: int) -> None:
+def test_the_projection_preserves_distances(channels: int) -> None:
     """(Achlioptas 2003): |P x|^2 has the mean |x|^2 and the deviation sqrt(2 / 512) |x|^2, 6 %."""
     several = images(200, channels, 32)
     ratios = features_for("pixels")(several).square().sum(1) / several.flatten(1).square().sum(1)
@@ -23,7 +22,7 @@ def test_a_projection_keeps_distances(channels: int) -> None:
     assert ratios.std().item() == pytest.approx(math.sqrt(2 / 512), rel=0.2)
 
 
-def test_a_projection_is_of_signs_that_know_nothing_of_each_other() -> None:
+def test_the_signs_of_the_projection_are_independent() -> None:
     signs = projection(3) * 512**0.5
     assert signs.shape == (3072, 512)
     assert (signs.abs() - 1).abs().max() < 1e-6
@@ -44,14 +43,14 @@ def philox(counter: int, key: tuple[int, int]) -> list[int]:
 
 
 def test_the_signs_are_the_bits_of_philox() -> None:
-    """From counter 1 on, each word from its lowest byte on, each byte from its highest bit on."""
+    """From counter 1, with the lowest byte of each word and the highest bit of each byte first."""
     words = [word for counter in (1, 2) for word in philox(counter, (6, 3))]
     expected = [int(bit) for word in words for byte in word.to_bytes(8, "little") for bit in f"{byte:08b}"]
     assert (projection(3)[0] > 0).long().tolist() == expected
 
 
 @pytest.mark.parametrize("side", [8, 32, 70])
-def test_how_many_images_are_looked_at_together_changes_nothing(side: int) -> None:
+def test_the_batch_size_does_not_change_the_features(side: int) -> None:
     several = images(130, 3, side)
     features = features_for("pixels")
     together = features(several)
@@ -61,14 +60,14 @@ def test_how_many_images_are_looked_at_together_changes_nothing(side: int) -> No
 
 
 @pytest.mark.parametrize(("spoil", "blame"), [(math.nan, "not finite"), (math.inf, "not finite")])
-def test_features_that_are_not_finite_are_refused(spoil: float, blame: str) -> None:
+def test_features_that_are_not_finite_are_rejected(spoil: float, blame: str) -> None:
     several = images(70, 1, 8)
     several[[3, 69], 0, 0, 0] = spoil
     with pytest.raises(DataError, match=rf"pixels of 2 of 70 images are NaN or infinite.*{blame}"):
         features_for("pixels")(several)
 
 
-def test_grey_is_repeated_and_transparency_laid_on_white() -> None:
+def test_grey_is_repeated_and_transparency_is_blended_with_white() -> None:
     grey = images(2, 1, 4)
     assert (as_rgb(grey) == torch.cat([grey] * 3, 1)).all()
     colour = images(2, 3, 4)
@@ -82,18 +81,18 @@ def test_grey_is_repeated_and_transparency_laid_on_white() -> None:
     torch.testing.assert_close(with_opacity(0), (colour + 1) / 2)
 
 
-def test_other_channels_are_no_pictures() -> None:
+def test_other_numbers_of_channels_are_rejected() -> None:
     with pytest.raises(DataError, match=r"Images of 2 channels"):
         as_rgb(images(1, 2, 4))
 
 
-def test_shrinking_averages_all_pixels() -> None:
+def test_downscaling_averages_all_pixels() -> None:
     lines = torch.tensor([1.0, -1, -1, -1, -1, -1, -1, -1]).repeat(8).expand(1, 1, 64, 64)
     inner = resized(lines, 8, 8)[..., 2:-2, 2:-2]
     torch.testing.assert_close(inner, torch.full_like(inner, -0.75), rtol=0, atol=0.05)
 
 
-def test_a_side_without_a_size_stays_as_it_is() -> None:
+def test_a_side_without_a_size_is_not_changed() -> None:
     wide = images(1, 1, 8).reshape(1, 1, 4, 16)
     assert resized(wide, None, 16) is wide
     assert resized(wide, 4, None) is wide
@@ -101,12 +100,12 @@ def test_a_side_without_a_size_stays_as_it_is() -> None:
     assert resized(wide, 2, None).shape == (1, 1, 2, 16)
 
 
-def test_features_that_are_not_known_are_refused_with_those_that_are() -> None:
-    message = r"clip are not known\. Choose pixels, efficientnet, inception, dinov2, or the file"
+def test_unknown_features_are_rejected_with_a_list_of_names() -> None:
+    message = r"clip are unknown\. Choose pixels, efficientnet, inception, dinov2, or the file"
     with pytest.raises(ConfigError, match=message):
         features_for("clip")
 
 
 def test_pixels_have_no_weights(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"pixels have no weights.*Leave out --weights"):
+    with pytest.raises(ConfigError, match=r"pixels take no weights.*Leave out --weights"):
         features_for("pixels", tmp_path)

@@ -1,4 +1,4 @@
-"""Features whose weights are not ours: where they are looked for, and what is said where they are not."""
+"""Weights of Inception and DINOv2: their location, and errors if they are missing."""
 
 import sys
 from pathlib import Path
@@ -15,7 +15,7 @@ from sfumato.metrics.features.inception import FILE
 
 
 class Extractor(nn.Module):
-    """torch-fidelity's, in as far as it is used: reads a file of weights, takes bytes, gives a tuple."""
+    """Replacement of the extractor of torch-fidelity: reads weights, and maps uint8 images to a tuple."""
 
     def __init__(self, name: str, features_list: list[str], feature_extractor_weights_path: str) -> None:
         super().__init__()
@@ -24,7 +24,7 @@ class Extractor(nn.Module):
         self.load_state_dict(torch.load(feature_extractor_weights_path, weights_only=True))
 
     def forward(self, pixels: Tensor) -> tuple[Tensor]:
-        """The mean of each image."""
+        """Mean of each image."""
         assert pixels.dtype == torch.uint8
         assert pixels.shape[1] == 3
         return (self.scale * pixels.float().mean((1, 2, 3))[:, None].expand(-1, 2048),)
@@ -32,7 +32,7 @@ class Extractor(nn.Module):
 
 @pytest.fixture
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The folder of torch's cache, and torch-fidelity in name."""
+    """Cache folder of torch, and a replacement of torch-fidelity."""
     module = ModuleType("torch_fidelity.feature_extractor_inceptionv3")
     module.FeatureExtractorInceptionV3 = Extractor  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "torch_fidelity", ModuleType("torch_fidelity"))
@@ -42,7 +42,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "checkpoints"
 
 
-def test_inception_sees_images_in_eight_bits(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_images_are_rounded_to_eight_bits_for_inception(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     torch.save({"scale": torch.ones(1)}, cache / FILE)
     monkeypatch.setattr(inception, "content_digest", lambda _: "6726825d")
     features = features_for("inception")
@@ -56,13 +56,13 @@ def test_other_weights_have_another_name(cache: Path) -> None:
     assert features_for("inception", cache / "mine.pth").name.startswith("inception-")
 
 
-def test_missing_weights_are_said_where_to_get_and_where_to_put(cache: Path) -> None:
-    with pytest.raises(RunError, match=rf"not in {cache / FILE}\. Download https://\S+ and put it there.*--weights"):
+def test_missing_weights_are_reported_with_url_and_path(cache: Path) -> None:
+    with pytest.raises(RunError, match=rf"not in {cache / FILE}\. Download https://\S+ to this path.*--weights"):
         features_for("inception")
 
 
 class Trap:
-    """Leaves a file behind when it is unpickled."""
+    """Creates a file when it is unpickled."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -71,7 +71,7 @@ class Trap:
         return (Path.touch, (self.path,))
 
 
-def test_files_that_are_no_weights_are_refused_and_not_run(cache: Path) -> None:
+def test_files_without_weights_are_rejected_and_not_executed(cache: Path) -> None:
     (cache / "text.pth").write_text("hello")
     torch.save({"scale": torch.ones(3)}, cache / "other.pth")
     torch.save(Trap(cache / "ran"), cache / "trap.pth")
@@ -86,7 +86,7 @@ def test_files_that_are_no_weights_are_refused_and_not_run(cache: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["inception", "dinov2"])
-def test_a_library_that_is_not_there_is_said_how_to_install(
+def test_a_missing_library_is_reported_with_the_command_to_install_it(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for module in ("torch_fidelity", "torch_fidelity.feature_extractor_inceptionv3", "transformers"):
@@ -114,7 +114,7 @@ def test_dinov2_is_read_from_a_folder(tmp_path: Path) -> None:
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
 
 
-def test_dinov2_without_weights_says_how_to_get_them(tmp_path: Path) -> None:
+def test_missing_dinov2_weights_are_reported_with_the_command_to_download_them(tmp_path: Path) -> None:
     pytest.importorskip("transformers")
-    with pytest.raises(RunError, match=rf"not in {tmp_path}\. Fetch them with: hf download"):
+    with pytest.raises(RunError, match=rf"not in {tmp_path}\. Download them with: hf download"):
         features_for("dinov2", tmp_path)

@@ -1,16 +1,13 @@
-"""The decoded images of a source, on disk. Knows nothing of tensors, so that its processes start at once."""
+"""Cache of decoded images on disk. It does not import PyTorch, so that worker processes start quickly."""
 
-from sfumato.data.cache.folder import Store, cache_folder, kept_in, open_store
-from sfumato.data.cache.size import Size, parsed_size
-from sfumato.data.cache.survey import suggested_size, survey
+from sfumato.data.cache.store import Store, cache_folder, cache_write_errors, open_store
+from sfumato.data.cache.target_format import read_headers, suggested_size
 
 __all__ = [
-    "Size",
     "Store",
     "cache_folder",
-    "kept_in",
+    "cache_write_errors",
     "open_store",
-    "parsed_size",
+    "read_headers",
     "suggested_size",
-    "survey",
 ]

@@ -1,4 +1,4 @@
-"""Decoding every image of a source into one file, by all cores; what is done stays done if it is interrupted."""
+"""Builds a cache entry: decodes all images of a source into one file, on all cores; interrupted builds are resumed."""
 
 from __future__ import annotations
 
@@ -15,11 +15,19 @@ from typing import Any
 
 import numpy as np
 
-from sfumato.data.cache.convert import converted
-from sfumato.data.cache.digest import digest_of
+from sfumato.data.cache.convert import convert
+from sfumato.data.cache.image_arrays import digest_of
 from sfumato.data.cache.index import Index
-from sfumato.data.cache.survey import Layout, conversions, lay_out, survey
-from sfumato.data.cache.values import LEAST_USED, WHOLE, Range, SetValues, Values, notices_of, summarized
+from sfumato.data.cache.pixel_statistics import (
+    FULL_RANGES,
+    LEAST_USED,
+    DatasetStatistics,
+    ImageStatistics,
+    Range,
+    dataset_statistics,
+    statistics_notices,
+)
+from sfumato.data.cache.target_format import TargetFormat, choose_format, conversions, read_headers
 from sfumato.data.sources import (
     Cell,
     Entry,
@@ -31,41 +39,41 @@ from sfumato.data.sources import (
     depth_title,
     with_pages,
 )
-from sfumato.data.sources.decode import Shape, opened, reason_of
+from sfumato.data.sources.decode import ImageInfo, failure_reason, open_image
 from sfumato.data.sources.entry import first_few
-from sfumato.data.sources.layout import with_split_column
+from sfumato.data.sources.folder_labels import with_split_column
 from sfumato.data.sources.parallel import in_parallel
-from sfumato.data.sources.pixels import Dtype
+from sfumato.data.sources.pixel_arrays import Dtype
 from sfumato.errors import DataError
 from sfumato.utils.filesystem import replace_file
 from sfumato.utils.text import printable
 
 PIXELS = "pixels.bin"
 JOURNAL = "pieces"
-SPOOL = "spool"
+SCRATCH = "scratch"
 
-PIECE_BYTES = 32 << 20
-LEAST_IN_PIECE, MOST_IN_PIECE = 8, 256
+CHUNK_BYTES = 32 << 20
+LEAST_IN_CHUNK, MOST_IN_CHUNK = 8, 256
 
-MANY_PIECES = 256
-"""So many keep all cores busy to the end, move the bar, and lose little when they are interrupted."""
+MANY_CHUNKS = 256
+"""Number of chunks: enough to keep all cores busy, to update the progress bar and to lose little when interrupted."""
 
 SAMPLE = 512
-"""Images whose headers tell what the others are likely to be."""
+"""Number of images whose headers are read to guess the target format."""
 
 NAMED_REASONS = 5
-"""Reasons in a message on images that were skipped."""
+"""Number of reasons that a message about skipped images lists."""
 
 SPARE = 64 << 20
 
 
 @dataclass(frozen=True)
-class Piece:
-    """Some neighbouring images, to be decoded together.
+class Chunk:
+    """Consecutive images that are decoded together.
 
     Attributes:
-        first: The row of the first one.
-        entries: The images.
+        first: Row of the first image.
+        entries: Images of the chunk.
     """
 
     first: int
@@ -74,109 +82,105 @@ class Piece:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one image.
+    """Result of decoding one image.
 
     Attributes:
-        shape: Of the image before it was resized; None where it could not be decoded.
-        reason: Why it has no pixels; None where it has.
-        digest: Of its pixels, in hexadecimal digits.
-        values: Of its pixels; None where it has none.
+        info: Properties of the original image; None if it could not be decoded.
+        reason: Reason why the image was skipped; None if it was decoded.
+        digest: Hash of its pixels, in hexadecimal digits.
+        values: Statistics of its pixels; None if it was skipped.
     """
 
-    shape: Shape | None
+    info: ImageInfo | None
     reason: str | None
     digest: str = ""
-    values: Values | None = None
+    values: ImageStatistics | None = None
 
 
 def build(source: Source, options: ReadOptions, folder: Path) -> Index:
     """Decodes the images of a source into `folder`.
 
     Args:
-        source: Where they are.
-        options: What is asked of them.
-        folder: Made if need be; what an interrupted build left there is used.
+        source: Source of the images.
+        options: How the images are read.
+        folder: Created if necessary; the journal of an interrupted build is used.
 
     Returns:
-        What was found; not yet written.
+        Index of the cache entry; it is not written yet.
 
     Raises:
-        DataError: Fewer than 2 images can be read; their sizes differ, and no size is asked; the disk is too small.
+        DataError: Fewer than 2 images can be read; their sizes differ and no size is given; the disk is too small.
         OSError: The folder cannot be written.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    listing = with_split_column(with_pages(source.listing(folder / SPOOL), options), options)
-    layout = _guessed(source, listing, options)
-    outcomes = _decoded(listing.entries, layout, options, folder)
-    shapes = [outcome.shape for outcome in outcomes if outcome.shape is not None]
-    if shapes and (found := lay_out(source.title, shapes, options)) != layout:
+    listing = with_split_column(with_pages(source.listing(folder / SCRATCH), options), options)
+    target = _guess_format(source, listing, options)
+    outcomes = _decode_all(listing.entries, target, options, folder)
+    infos = [outcome.info for outcome in outcomes if outcome.info is not None]
+    if infos and (found := choose_format(source.title, infos, options)) != target:
         shutil.rmtree(folder / JOURNAL)
-        layout, outcomes = found, _decoded(listing.entries, found, options, folder)
-    return _index(source, listing, layout, options, outcomes)
+        target, outcomes = found, _decode_all(listing.entries, found, options, folder)
+    return _index(source, listing, target, options, outcomes)
 
 
-def _guessed(source: Source, listing: Listing, options: ReadOptions) -> Layout:
-    """What the images will become if a sample of them is like the others; else every header is read.
+def _guess_format(source: Source, listing: Listing, options: ReadOptions) -> TargetFormat:
+    """Target format from a sample of the headers; if this is not possible, from all headers.
 
     Raises:
-        DataError: No image can be read; or sizes differ, and none is asked.
+        DataError: No image can be read, or the sizes differ and no size is given.
     """
     stride = max(1, len(listing.entries) // SAMPLE)
-    sample = [shape for shape in survey(listing.entries[::stride], options) if isinstance(shape, Shape)]
+    sample = [info for info in read_headers(listing.entries[::stride], options) if isinstance(info, ImageInfo)]
     if sample:
         with suppress(DataError):
-            return lay_out(source.title, sample, options)
-    every = survey(listing.entries, options)
-    shapes = [shape for shape in every if isinstance(shape, Shape)]
-    unreadable = [shape for shape in every if isinstance(shape, Unreadable)]
-    require_enough(source, listing, len(shapes), [*listing.unusable, *unreadable])
+            return choose_format(source.title, sample, options)
+    every = read_headers(listing.entries, options)
+    infos = [info for info in every if isinstance(info, ImageInfo)]
+    unreadable = [info for info in every if isinstance(info, Unreadable)]
+    check_enough_images(source, listing, len(infos), [*listing.unusable, *unreadable])
     try:
-        return lay_out(source.title, shapes, options)
+        return choose_format(source.title, infos, options)
     except DataError:
-        usual = _usual_size(shapes)
-        strange = [
+        usual = Counter((info.width, info.height) for info in infos).most_common(1)[0][0]
+        different = [
             entry
-            for entry, shape in zip(listing.entries, every, strict=True)
-            if isinstance(shape, Shape) and (shape.width, shape.height) != usual
+            for entry, info in zip(listing.entries, every, strict=True)
+            if isinstance(info, ImageInfo) and (info.width, info.height) != usual
         ]
-        if any(_can_be_decoded(entry, options) for entry in strange):
+        if any(_can_be_decoded(entry, options) for entry in different):
             raise
-    return lay_out(source.title, [shape for shape in shapes if (shape.width, shape.height) == usual], options)
-
-
-def _usual_size(shapes: Sequence[Shape]) -> tuple[int, int]:
-    return Counter((shape.width, shape.height) for shape in shapes).most_common(1)[0][0]
+    return choose_format(source.title, [info for info in infos if (info.width, info.height) == usual], options)
 
 
 def _can_be_decoded(entry: Entry, options: ReadOptions) -> bool:
-    """Whether an image is one: a header alone may promise any size."""
+    """Whether the pixels can be decoded; a valid header does not guarantee it."""
     try:
-        opened(entry.read(), options).pixels()
-    except Exception:  # decoders meet broken data with whatever their code runs into
+        open_image(entry.read(), options).pixels()
+    except Exception:  # broken files raise many types of exceptions
         return False
     return True
 
 
-def _bytes_an_image(layout: Layout) -> int:
-    return layout.frame.width * layout.frame.height * layout.kind.channels * np.dtype(layout.dtype).itemsize
+def _bytes_an_image(target: TargetFormat) -> int:
+    return target.frame.width * target.frame.height * target.mode.channels * np.dtype(target.dtype).itemsize
 
 
-def _pieces(entries: Sequence[Entry], layout: Layout) -> list[Piece]:
-    length = min(max(len(entries) // MANY_PIECES, LEAST_IN_PIECE), MOST_IN_PIECE)
-    length = max(min(length, PIECE_BYTES // _bytes_an_image(layout)), 1)
-    return [Piece(start, entries[start : start + length]) for start in range(0, len(entries), length)]
+def _chunks(entries: Sequence[Entry], target: TargetFormat) -> list[Chunk]:
+    length = min(max(len(entries) // MANY_CHUNKS, LEAST_IN_CHUNK), MOST_IN_CHUNK)
+    length = max(min(length, CHUNK_BYTES // _bytes_an_image(target)), 1)
+    return [Chunk(start, entries[start : start + length]) for start in range(0, len(entries), length)]
 
 
-def _make_room(path: Path, count: int, layout: Layout) -> None:
-    """Reserves the whole file, so that a disk that is too small is known before the work."""
-    wanted = count * _bytes_an_image(layout)
+def _reserve_space(path: Path, count: int, target: TargetFormat) -> None:
+    """Allocates the whole file, so that a lack of disk space is found before decoding."""
+    wanted = count * _bytes_an_image(target)
     present = path.stat().st_size if path.exists() else 0
     free = shutil.disk_usage(path.parent).free
     if wanted - present > free - SPARE:
         raise DataError(
-            f"{count:,} images of {layout.frame.width} x {layout.frame.height} pixels take {wanted / 1e9:.1f} GB, and "
+            f"{count:,} images of {target.frame.width} x {target.frame.height} pixels take {wanted / 1e9:.1f} GB, and "
             f"{free / 1e9:.1f} GB are free in {path.parent}",
-            "Free space, choose a smaller --size, or name another place with --cache.",
+            "Free space, choose a smaller --size, or choose another folder with --cache.",
         )
     with path.open("ab") as file:
         if hasattr(os, "posix_fallocate"):
@@ -184,76 +188,76 @@ def _make_room(path: Path, count: int, layout: Layout) -> None:
         file.truncate(wanted)
 
 
-def _decoded(entries: Sequence[Entry], layout: Layout, options: ReadOptions, folder: Path) -> list[Outcome]:
-    """What became of every image, in order; pieces that are done already are only checked."""
+def _decode_all(entries: Sequence[Entry], target: TargetFormat, options: ReadOptions, folder: Path) -> list[Outcome]:
+    """Decodes all images, in order; chunks in the journal are only verified."""
     (folder / JOURNAL).mkdir(parents=True, exist_ok=True)
-    _make_room(folder / PIXELS, len(entries), layout)
-    pieces = _pieces(entries, layout)
-    done = {piece.first: outcomes for piece in pieces if (outcomes := _finished(piece, layout, folder)) is not None}
-    rest = [piece for piece in pieces if piece.first not in done]
-    decode = partial(decode_piece, layout=layout, options=options, folder=folder)
-    done |= in_parallel(decode, rest, [len(piece.entries) for piece in rest], "Reading images")
-    return [outcome for piece in pieces for outcome in done[piece.first]]
+    _reserve_space(folder / PIXELS, len(entries), target)
+    chunks = _chunks(entries, target)
+    done = {chunk.first: outcomes for chunk in chunks if (outcomes := _read_journal(chunk, target, folder)) is not None}
+    rest = [chunk for chunk in chunks if chunk.first not in done]
+    decode = partial(decode_chunk, target=target, options=options, folder=folder)
+    done |= in_parallel(decode, rest, [len(chunk.entries) for chunk in rest], "Reading images")
+    return [outcome for chunk in chunks for outcome in done[chunk.first]]
 
 
-def decode_piece(piece: Piece, layout: Layout, options: ReadOptions, folder: Path) -> tuple[int, list[Outcome]]:
-    """Decodes some images into their place in the file, and then notes that it did."""
-    shape = (len(piece.entries), layout.kind.channels, layout.frame.height, layout.frame.width)
-    pixels = np.zeros(shape, layout.dtype)
-    outcomes = [_decode(entry, layout, options, place) for entry, place in zip(piece.entries, pixels, strict=True)]
+def decode_chunk(chunk: Chunk, target: TargetFormat, options: ReadOptions, folder: Path) -> tuple[int, list[Outcome]]:
+    """Decodes a chunk, writes its pixels into the file, and then writes its journal."""
+    shape = (len(chunk.entries), target.mode.channels, target.frame.height, target.frame.width)
+    pixels = np.zeros(shape, target.dtype)
+    outcomes = [_decode(entry, target, options, place) for entry, place in zip(chunk.entries, pixels, strict=True)]
     with (folder / PIXELS).open("r+b") as file:
-        file.seek(piece.first * _bytes_an_image(layout))
+        file.seek(chunk.first * _bytes_an_image(target))
         file.write(pixels.data)
-    note = _note(piece, folder)
+    note = _journal_file(chunk, folder)
     temporary = note.with_suffix(".unfinished")
-    temporary.write_text(json.dumps([_noted(outcome) for outcome in outcomes]), encoding="utf-8")
+    temporary.write_text(json.dumps([_to_json(outcome) for outcome in outcomes]), encoding="utf-8")
     replace_file(temporary, note)
-    return piece.first, outcomes
+    return chunk.first, outcomes
 
 
-def _decode(entry: Entry, layout: Layout, options: ReadOptions, place: np.ndarray) -> Outcome:
-    shape = None
+def _decode(entry: Entry, target: TargetFormat, options: ReadOptions, place: np.ndarray) -> Outcome:
+    info = None
     try:
-        picture = opened(entry.read(), options)
-        pixels = picture.pixels(layout.frame)
-        shape = picture.shape  # what a header promises counts only once the pixels are there
-        place[:], values = converted(picture, pixels, layout, options)
-    except Exception as error:  # decoders meet broken data with whatever their code runs into
-        return Outcome(shape, reason_of(error))
-    return Outcome(shape, None, _hex_digest(place), values)
+        picture = open_image(entry.read(), options)
+        pixels = picture.pixels(target.frame)
+        info = picture.info  # set after decoding, since a header alone may be wrong
+        place[:], values = convert(picture, pixels, target, options)
+    except Exception as error:  # broken files raise many types of exceptions
+        return Outcome(info, failure_reason(error))
+    return Outcome(info, None, _hex_digest(place), values)
 
 
-def _noted(outcome: Outcome) -> list[object]:
-    """An outcome for the journal, which `_restored` reads."""
-    shape, values = outcome.shape, outcome.values
-    return [shape and [*vars(shape).values()], outcome.reason, outcome.digest, values]
+def _to_json(outcome: Outcome) -> list[object]:
+    """Converts an outcome for the journal; see `_from_json`."""
+    info, values = outcome.info, outcome.values
+    return [info and [*vars(info).values()], outcome.reason, outcome.digest, values]
 
 
-def _restored(noted: list[Any]) -> Outcome:
-    shape, reason, digest, values = noted
+def _from_json(noted: list[Any]) -> Outcome:
+    info, reason, digest, values = noted
     if values is not None:
         *numbers, labels = values
-        values = Values._make([*numbers, labels and tuple(labels)])
-    return Outcome(shape and Shape(*shape), reason, digest, values)
+        values = ImageStatistics._make([*numbers, labels and tuple(labels)])
+    return Outcome(info and ImageInfo(*info), reason, digest, values)
 
 
 def _hex_digest(image: np.ndarray) -> str:
     return digest_of(image).tobytes().hex()
 
 
-def _note(piece: Piece, folder: Path) -> Path:
-    return folder / JOURNAL / f"{piece.first:012d}.json"
+def _journal_file(chunk: Chunk, folder: Path) -> Path:
+    return folder / JOURNAL / f"{chunk.first:012d}.json"
 
 
-def _finished(piece: Piece, layout: Layout, folder: Path) -> list[Outcome] | None:
-    """What became of a piece that an interrupted build has finished, if its pixels are what it noted."""
+def _read_journal(chunk: Chunk, target: TargetFormat, folder: Path) -> list[Outcome] | None:
+    """Outcomes of a chunk from the journal of an interrupted build, if the pixels match their digests."""
     try:
-        notes = json.loads(_note(piece, folder).read_text(encoding="utf-8"))
-        outcomes = [_restored(noted) for noted in notes]
-        size = _bytes_an_image(layout)
+        records = json.loads(_journal_file(chunk, folder).read_text(encoding="utf-8"))
+        outcomes = [_from_json(record) for record in records]
+        size = _bytes_an_image(target)
         with (folder / PIXELS).open("rb") as file:
-            file.seek(piece.first * size)
-            images = [np.frombuffer(file.read(size), np.uint8) for _ in piece.entries]
+            file.seek(chunk.first * size)
+            images = [np.frombuffer(file.read(size), np.uint8) for _ in chunk.entries]
     except (OSError, ValueError, TypeError):
         return None
     intact = len(outcomes) == len(images) and all(
@@ -264,30 +268,30 @@ def _finished(piece: Piece, layout: Layout, folder: Path) -> list[Outcome] | Non
 
 
 def _index(
-    source: Source, listing: Listing, layout: Layout, options: ReadOptions, outcomes: Sequence[Outcome]
+    source: Source, listing: Listing, target: TargetFormat, options: ReadOptions, outcomes: Sequence[Outcome]
 ) -> Index:
-    """The index of all images that could be decoded."""
-    outcomes, values = _summarized(outcomes, layout)
+    """Index of all decoded images."""
+    outcomes, values = _statistics(outcomes, target)
     names = [printable(entry.name) for entry in listing.entries]
     good = [row for row, outcome in enumerate(outcomes) if outcome.reason is None]
     failed = [Unreadable(name, o.reason) for name, o in zip(names, outcomes, strict=True) if o.reason is not None]
     skipped = sorted([*listing.unusable, *failed], key=lambda file: file.name)
-    require_enough(source, listing, len(good), skipped)
-    shapes = [shape for row in good if (shape := outcomes[row].shape) is not None]
+    check_enough_images(source, listing, len(good), skipped)
+    infos = [info for row in good if (info := outcomes[row].info) is not None]
     return Index(
-        shape=(len(outcomes), layout.kind.channels, layout.frame.height, layout.frame.width),
-        dtype=layout.dtype,
-        opacity=layout.kind.opacity,
+        shape=(len(outcomes), target.mode.channels, target.frame.height, target.frame.width),
+        dtype=target.dtype,
+        opacity=target.mode.opacity,
         values=values,
         rows=good,
         names=[names[row] for row in good],
         folders=[listing.classes[row] for row in good] if listing.classes else [None] * len(good),
         splits=[listing.splits[row] for row in good] if listing.splits else [None] * len(good),
         digests=[outcomes[row].digest for row in good],
-        sizes=[(shape.width, shape.height) for shape in shapes],
-        channels=[shape.channels for shape in shapes],
-        opacities=[shape.opacity for shape in shapes],
-        dtypes=[shape.dtype for shape in shapes],
+        sizes=[(info.width, info.height) for info in infos],
+        channels=[info.channels for info in infos],
+        opacities=[info.opacity for info in infos],
+        dtypes=[info.dtype for info in infos],
         columns={
             printable(name): [_printable_cell(cells[row]) for row in good] for name, cells in listing.columns.items()
         },
@@ -298,47 +302,47 @@ def _index(
         others=dict(listing.others),
         notices=[
             *([_skipping(skipped, len(good))] if skipped else []),
-            *conversions(shapes, layout, options),
-            *notices_of(values, layout.dtype),
+            *conversions(infos, target, options),
+            *statistics_notices(values, target.dtype),
             *listing.notices,
         ],
     )
 
 
-def _summarized(outcomes: Sequence[Outcome], layout: Layout) -> tuple[Sequence[Outcome], SetValues]:
-    """The outcomes and the values of all images.
+def _statistics(outcomes: Sequence[Outcome], target: TargetFormat) -> tuple[Sequence[Outcome], DatasetStatistics]:
+    """Outcomes and statistics of all images.
 
-    Black and white are those of the images of the layout's own dtype. Images of other dtypes that cannot be brought to
-    them are skipped.
+    The range comes from the images that have the dtype of the target. Images of other dtypes that cannot be converted
+    to this range are skipped.
     """
-    native = [o.values for o in outcomes if o.values and o.shape and o.shape.dtype == layout.dtype]
+    native = [o.values for o in outcomes if o.values and o.info and o.info.dtype == target.dtype]
     every = [o.values for o in outcomes if o.values]
     if not every:
-        return outcomes, SetValues(0.0, 1.0, WHOLE[layout.dtype])
-    reasons = _incomparable(outcomes, summarized(layout.dtype, native).range, layout) if native else {}
+        return outcomes, DatasetStatistics(0.0, 1.0, FULL_RANGES[target.dtype])
+    reasons = _incomparable(outcomes, dataset_statistics(target.dtype, native).range, target) if native else {}
     if not reasons:
-        return outcomes, summarized(layout.dtype, every)
+        return outcomes, dataset_statistics(target.dtype, every)
     kept = [
-        replace(o, reason=reasons[o.shape.dtype]) if o.values and o.shape and o.shape.dtype in reasons else o
+        replace(o, reason=reasons[o.info.dtype]) if o.values and o.info and o.info.dtype in reasons else o
         for o in outcomes
     ]
-    return kept, summarized(layout.dtype, [o.values for o in kept if o.values and o.reason is None])
+    return kept, dataset_statistics(target.dtype, [o.values for o in kept if o.values and o.reason is None])
 
 
-def _incomparable(outcomes: Sequence[Outcome], black_and_white: Range, layout: Layout) -> dict[Dtype, str]:
-    """Why images of other dtypes than the layout's cannot be brought to its black and white, by their dtype.
+def _incomparable(outcomes: Sequence[Outcome], black_and_white: Range, target: TargetFormat) -> dict[Dtype, str]:
+    """Reasons by dtype why images of other dtypes than the target's cannot be converted to its range.
 
-    Where these are not the usual ones, no other image can. Else those cannot of which all are dark: images of 12 bits
-    in files of 16 have another white. Images of 8 bits are as dark as they look.
+    If the range is not the full range of the dtype, none can be converted. Otherwise, dtypes whose images are all dark
+    cannot: 12-bit images in 16-bit files have a different white. 8-bit images are always converted.
     """
     low, high = black_and_white
-    others = f"the others have {depth_title(layout.dtype)} from {low:g} to {high:g}"
+    others = f"the others have {depth_title(target.dtype)} from {low:g} to {high:g}"
     highest: dict[Dtype, float] = {}
     for o in outcomes:
-        if o.values and o.shape and o.shape.dtype != layout.dtype:
-            share = o.values.high / WHOLE[layout.dtype][1]
-            highest[o.shape.dtype] = max(highest.get(o.shape.dtype, 0.0), share)
-    if black_and_white != WHOLE[layout.dtype]:
+        if o.values and o.info and o.info.dtype != target.dtype:
+            share = o.values.high / FULL_RANGES[target.dtype][1]
+            highest[o.info.dtype] = max(highest.get(o.info.dtype, 0.0), share)
+    if black_and_white != FULL_RANGES[target.dtype]:
         return {dtype: f"it has {depth_title(dtype)}, and {others}" for dtype in highest}
     return {
         dtype: f"it has {depth_title(dtype)}, of which all such images use only {share:.1%}, and {others}"
@@ -348,7 +352,7 @@ def _incomparable(outcomes: Sequence[Outcome], black_and_white: Range, layout: L
 
 
 def _skipping(skipped: Sequence[Unreadable], good: int) -> Notice:
-    text = f"{len(skipped)} of {good + len(skipped)} images were skipped: {named(skipped)}."
+    text = f"{len(skipped)} of {good + len(skipped)} images were skipped: {skipped_names(skipped)}."
     return Notice("unreadable", text)
 
 
@@ -356,35 +360,35 @@ def _printable_cell(cell: Cell) -> Cell:
     return printable(cell) if isinstance(cell, str) else cell
 
 
-def require_enough(source: Source, listing: Listing, readable: int, skipped: Sequence[Unreadable]) -> None:
+def check_enough_images(source: Source, listing: Listing, readable: int, skipped: Sequence[Unreadable]) -> None:
     """Raises `DataError` unless at least 2 images can be read.
 
     Args:
-        source: Where they are.
-        listing: What it holds.
-        readable: How many images can be read.
-        skipped: Those that cannot, with the reasons.
+        source: Source of the images.
+        listing: Listing of the source.
+        readable: Number of readable images.
+        skipped: Images that cannot be read, with reasons.
     """
     if readable == 0 and not skipped:
         others = f", only {_counted(listing.others)}" if listing.others else ""
         problem = f"{source.title[0].upper()}{source.title[1:]} holds no images{others}"
-        raise DataError(problem, "Name one that holds image files, such as PNG or JPEG.")
+        raise DataError(problem, "Choose one that holds image files, such as PNG or JPEG.")
     if readable == 0:
         raise DataError(
-            f"None of the {len(skipped)} images in {source.title} can be read: {named(skipped)}",
-            "Check that they are whole images, in a format that sfumato reads (docs/images.md).",
+            f"None of the {len(skipped)} images in {source.title} can be read: {skipped_names(skipped)}",
+            "Check that the files are complete, and that sfumato supports their format (docs/images.md).",
         )
     if readable == 1:
-        but = f" ({len(skipped)} cannot be read: {named(skipped)})" if skipped else ""
+        but = f" ({len(skipped)} cannot be read: {skipped_names(skipped)})" if skipped else ""
         raise DataError(f"Only 1 image can be read in {source.title}{but}, but at least 2 are needed", "Add images.")
 
 
 def _counted(kinds: Mapping[str, int]) -> str:
-    return ", ".join(f"{count} files of the kind {kind}" for kind, count in kinds.items())
+    return ", ".join(f"{count} files of type {kind}" for kind, count in kinds.items())
 
 
-def named(skipped: Sequence[Unreadable]) -> str:
-    """Some of the skipped images for each reason, and how many more there are."""
+def skipped_names(skipped: Sequence[Unreadable]) -> str:
+    """Names of some of the skipped images for each reason, and the number of the others."""
     by_reason: dict[str, list[str]] = {}
     for file in skipped:
         by_reason.setdefault(file.reason, []).append(file.name)

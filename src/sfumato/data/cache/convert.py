@@ -1,4 +1,4 @@
-"""One image, from its content to what it becomes in a store."""
+"""Converts a decoded image to the target format of a cache entry."""
 
 from __future__ import annotations
 
@@ -7,68 +7,68 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from sfumato.data.cache.survey import Kind, Layout
-from sfumato.data.cache.values import Values, values_of
-from sfumato.data.sources import BadImageError, ReadOptions, depth_title, fitted, mode_title
+from sfumato.data.cache.pixel_statistics import ImageStatistics, image_statistics
+from sfumato.data.cache.target_format import ChannelMode, TargetFormat
+from sfumato.data.sources import BadImageError, ReadOptions, depth_title, mode_title, resized
 from sfumato.data.sources.decode import Picture
-from sfumato.data.sources.frame import BAND, GREY, RGB, RGBA
-from sfumato.data.sources.pixels import Dtype, without_data
+from sfumato.data.sources.pixel_arrays import Dtype, without_data
+from sfumato.data.sources.resizing import BAND, GREY, RGB, RGBA
 
 WHITE = {"uint8": 255, "uint16": 65535, "float32": 1.0}
-"""The brightest value of a depth, which also is what opacity is counted in."""
+"""Value of white, and of full opacity, by dtype."""
 
 LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)
-"""The share of red, green and blue in brightness (ITU-R 601-2), as in Pillow."""
+"""Weights of red, green and blue in the luma (ITU-R BT.601), as in Pillow."""
 
 
 class Converted(NamedTuple):
-    """An image as a store keeps it.
+    """A converted image.
 
     Attributes:
         pixels: (C, H, W).
-        values: Of its pixels before it was resized.
+        values: Statistics of its pixels before resizing.
     """
 
     pixels: np.ndarray
-    values: Values
+    values: ImageStatistics
 
 
-def converted(picture: Picture, pixels: np.ndarray, layout: Layout, options: ReadOptions) -> Converted:
-    """A decoded image: its gaps filled, resized, in the channels and dtype of the layout.
+def convert(picture: Picture, pixels: np.ndarray, target: TargetFormat, options: ReadOptions) -> Converted:
+    """Converts a decoded image: fills missing data, resizes, and converts channels and dtype.
 
     Args:
         picture: The image.
-        pixels: (H, W, C), as it was decoded for the frame of the layout.
-        layout: What it becomes.
-        options: How it is read.
+        pixels: (H, W, C), decoded for the frame of the target.
+        target: Target format.
+        options: How the image is read.
 
     Raises:
-        BadImageError: It holds no data, or cannot become what the layout is.
+        BadImageError: It holds no data, or cannot be converted.
     """
-    shape = picture.shape
-    pixels, missing = filled(pixels, picture.nodata if options.nodata is None else options.nodata)
-    values = values_of(in_depth(pixels, layout.dtype), missing)
-    present, wanted = Kind(shape.channels, shape.opacity), layout.kind
+    shape = picture.info
+    pixels, missing = fill_nodata(pixels, picture.nodata if options.nodata is None else options.nodata)
+    values = image_statistics(convert_dtype(pixels, target.dtype), missing)
+    present, wanted = ChannelMode(shape.channels, shape.opacity), target.mode
     if options.channels == "rgb" and present.channels > RGB and not present.opacity:
-        pixels, present = pixels[:, :, :RGB], wanted  # the first three of several plain channels, as requested
-    pixels = in_depth(fitted(pixels, layout.frame, shape.opacity), layout.dtype)
-    return Converted(in_channels(pixels, present, wanted).transpose(2, 0, 1), values)
+        pixels, present = pixels[:, :, :RGB], wanted  # the first three of several channels, as requested
+    pixels = convert_dtype(resized(pixels, target.frame, shape.opacity), target.dtype)
+    return Converted(convert_channels(pixels, present, wanted).transpose(2, 0, 1), values)
 
 
-def filled(pixels: np.ndarray, nodata: float | None) -> tuple[np.ndarray, float]:
-    """An image whose pixels without data have the mean of the others, channel by channel.
+def fill_nodata(pixels: np.ndarray, nodata: float | None) -> tuple[np.ndarray, float]:
+    """Replaces pixels without data by the mean of the others, channel by channel.
 
-    Pixels have no data if they are not finite, or equal `nodata`.
+    Pixels without data are those that are not finite or equal to `nodata`.
 
     Args:
         pixels: (H, W, C).
-        nodata: The value of pixels without data, beside those that are not finite.
+        nodata: Value of pixels without data, in addition to values that are not finite.
 
     Returns:
-        The image, and the share of values that were filled.
+        The image, and the fraction of values that were replaced.
 
     Raises:
-        BadImageError: A channel has no data at all.
+        BadImageError: A channel has no data.
     """
     gaps = ~np.isfinite(pixels) if pixels.dtype.kind == "f" else np.zeros((), bool)
     if nodata is not None:
@@ -82,11 +82,11 @@ def filled(pixels: np.ndarray, nodata: float | None) -> tuple[np.ndarray, float]
     return np.where(gaps, means.astype(pixels.dtype), pixels), float(gaps.mean())
 
 
-def in_depth(pixels: np.ndarray, dtype: Dtype) -> np.ndarray:
-    """The pixels, black as black and white as white, in another dtype.
+def convert_dtype(pixels: np.ndarray, dtype: Dtype) -> np.ndarray:
+    """Converts pixels to another dtype; the range from black to white is kept.
 
     Raises:
-        BadImageError: Floats, or integers that are kept as such, outside [0, 1], whose black and white are unknown.
+        BadImageError: The pixels are floats outside [0, 1], whose range is unknown.
     """
     if pixels.dtype == dtype:
         return pixels
@@ -100,11 +100,11 @@ def in_depth(pixels: np.ndarray, dtype: Dtype) -> np.ndarray:
     return result
 
 
-def in_channels(pixels: np.ndarray, present: Kind, wanted: Kind) -> np.ndarray:
-    """The pixels as grey, RGB or RGBA; transparency is composited on white where the result has none.
+def convert_channels(pixels: np.ndarray, present: ChannelMode, wanted: ChannelMode) -> np.ndarray:
+    """Converts pixels between grey, RGB and RGBA; transparency is composited on white if the result has no opacity.
 
     Raises:
-        BadImageError: From or to other channels than these.
+        BadImageError: One of the two modes is not grey, RGB or RGBA.
     """
     if present == wanted:
         return pixels

@@ -1,4 +1,4 @@
-"""What a store says of its images: written once it is complete, read at every start."""
+"""Index of a cache entry: written when the entry is complete, read when it is opened."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from sfumato.data.cache.values import SetValues
-from sfumato.data.sources import Cell, Notice, Shape, Unreadable
-from sfumato.data.sources.pixels import Dtype
+from sfumato.data.cache.pixel_statistics import DatasetStatistics
+from sfumato.data.sources import Cell, ImageInfo, Notice, Unreadable
+from sfumato.data.sources.pixel_arrays import Dtype
 from sfumato.utils.filesystem import replace_file
 
 INDEX = "index.json"
@@ -18,27 +18,27 @@ INDEX = "index.json"
 
 @dataclass(frozen=True)
 class Index:
-    """All about the images of a store but their pixels. Lists run over the readable images, in order.
+    """Metadata of the images of a cache entry. Lists have one element for each readable image, in order.
 
     Attributes:
-        shape: (rows, C, H, W) of the file of pixels; a row without a readable image is empty.
-        dtype: Of the pixels.
+        shape: (rows, C, H, W) of the file of pixels; rows of unreadable images are 0.
+        dtype: Dtype of the pixels.
         opacity: Whether the last of four channels is opacity.
-        values: Of all pixels.
-        rows: Where in the file each image is.
-        names: Of each image within its source, printable.
-        folders: The class of each by its folder; None where there is none.
-        splits: The split of each, such as "train"; None where it is in none.
-        digests: A hash of each image's pixels, in hexadecimal digits.
-        sizes: (width, height) of each image before it was fitted.
-        channels: Of each image before they were converted.
-        opacities: Whether the last of the four channels of each image was opacity.
-        dtypes: Of each image before it was converted.
-        columns: What is known of each image.
-        unreadable: The images that could not be used, by name and reason.
-        unreadable_folders: The classes by their folders of those images.
-        others: How many files of each kind are not images.
-        notices: What was decided about them.
+        values: Statistics of all pixels.
+        rows: Row of each image in the file of pixels.
+        names: Printable name of each image within its source.
+        folders: Class of each image by its folder; None if there is none.
+        splits: Split of each image, such as "train"; None if it has none.
+        digests: Hash of each image's pixels, in hexadecimal digits.
+        sizes: (width, height) of each original image.
+        channels: Number of channels of each original image.
+        opacities: Whether the last of the four channels of each original image was opacity.
+        dtypes: Dtype of each original image.
+        columns: Columns of the table of each image.
+        unreadable: Name of each skipped image, and the reason.
+        unreadable_folders: Classes by folder of the skipped images.
+        others: Number of files that are not images, by type.
+        notices: Notices about the images.
     """
 
     __pydantic_config__: ClassVar = {"extra": "forbid"}
@@ -46,7 +46,7 @@ class Index:
     shape: tuple[int, int, int, int]
     dtype: Dtype
     opacity: bool
-    values: SetValues
+    values: DatasetStatistics
     rows: list[int]
     names: list[str]
     folders: list[str | None]
@@ -63,22 +63,24 @@ class Index:
     notices: list[Notice]
 
     @property
-    def shapes(self) -> Sequence[Shape]:
-        """What the images were before they were fitted and converted."""
+    def image_infos(self) -> Sequence[ImageInfo]:
+        """Properties of the original images."""
         kinds = zip(self.sizes, self.channels, self.dtypes, self.opacities, strict=True)
-        return [Shape(width, height, channels, dtype, opacity) for (width, height), channels, dtype, opacity in kinds]
+        return [
+            ImageInfo(width, height, channels, dtype, opacity) for (width, height), channels, dtype, opacity in kinds
+        ]
 
     @property
     def skipped(self) -> Sequence[Unreadable]:
-        """The images that could not be used."""
+        """Images that were skipped."""
         return [Unreadable(name, reason) for name, reason in self.unreadable]
 
 
 def write_index(index: Index, folder: Path) -> None:
-    """Puts the index into `folder`, whole or not at all.
+    """Writes the index into `folder` atomically.
 
     Raises:
-        OSError: It could not be written.
+        OSError: It cannot be written.
     """
     temporary = folder / (INDEX + ".unfinished")
     temporary.write_text(json.dumps(vars(index), default=vars, separators=(",", ":")), encoding="utf-8")
@@ -86,7 +88,7 @@ def write_index(index: Index, folder: Path) -> None:
 
 
 def read_index(folder: Path) -> Index | None:
-    """The index of a complete store; None where there is none, or one that another version wrote."""
+    """Index of a complete cache entry; None if there is none, or if another version wrote it."""
     from pydantic import TypeAdapter, ValidationError
 
     try:

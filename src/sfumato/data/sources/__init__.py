@@ -1,14 +1,22 @@
-"""Where images come from: folders, archives, arrays and tables, down to pixels. Knows nothing of tensors."""
+"""Sources of images: folders, archives, arrays and tables, with image decoders. It does not import PyTorch."""
 
-from sfumato.data.sources.decode import Shape
+from sfumato.data.sources.decode import ImageInfo
 from sfumato.data.sources.entry import BadImageError, Content, Entry, Unreadable
-from sfumato.data.sources.frame import Fit, Frame, fitted
-from sfumato.data.sources.notice import Notice
+from sfumato.data.sources.multipage import with_pages
 from sfumato.data.sources.opening import open_source
-from sfumato.data.sources.options import DEFAULT_OPTIONS, ChannelChoice, PageChoice, ReadOptions
-from sfumato.data.sources.pages import with_pages
-from sfumato.data.sources.pixels import depth_title, mode_title
-from sfumato.data.sources.source import Cell, Listing, Source
+from sfumato.data.sources.options import (
+    DEFAULT_OPTIONS,
+    ChannelChoice,
+    PageChoice,
+    RangeChoice,
+    ReadOptions,
+    Size,
+    checked_options,
+    parsed_size,
+)
+from sfumato.data.sources.pixel_arrays import depth_title, mode_title
+from sfumato.data.sources.resizing import Fit, Frame, resized
+from sfumato.data.sources.source import Cell, Listing, Notice, Source
 
 __all__ = [
     "DEFAULT_OPTIONS",
@@ -19,16 +27,20 @@ __all__ = [
     "Entry",
     "Fit",
     "Frame",
+    "ImageInfo",
     "Listing",
     "Notice",
     "PageChoice",
+    "RangeChoice",
     "ReadOptions",
-    "Shape",
+    "Size",
     "Source",
     "Unreadable",
+    "checked_options",
     "depth_title",
-    "fitted",
     "mode_title",
     "open_source",
+    "parsed_size",
+    "resized",
     "with_pages",
 ]

@@ -1,4 +1,4 @@
-"""Zip and tar files, read in place: a member is looked at where it lies, and nothing is unpacked by its name."""
+"""Zip and tar archives. Members are read in place; nothing is extracted to a path from the archive."""
 
 from __future__ import annotations
 
@@ -28,13 +28,12 @@ from sfumato.data.sources.entry import (
     read_array,
 )
 from sfumato.data.sources.extensions import is_image_name, is_junk, is_junk_folder
+from sfumato.data.sources.file_listing import known_dataset, list_images
+from sfumato.data.sources.file_names import UTF8, normalized, tar_names, zip_names
 from sfumato.data.sources.files import Files
-from sfumato.data.sources.gathering import gathered, known_listing
-from sfumato.data.sources.layout import arranged, unwrapped
-from sfumato.data.sources.names import UTF8, normalized, tar_names, zip_names
-from sfumato.data.sources.notice import Notice
-from sfumato.data.sources.source import FileSource, Listing, stat_signature
-from sfumato.data.sources.webdataset import with_samples
+from sfumato.data.sources.folder_labels import with_folder_labels, without_shared_folders
+from sfumato.data.sources.source import FileSource, Listing, Notice, stat_signature
+from sfumato.data.sources.webdataset import with_sidecar_files
 from sfumato.errors import DataError
 from sfumato.utils.text import printable
 
@@ -43,26 +42,26 @@ COMPRESSED: dict[bytes, Callable[[Path], BufferedIOBase]] = {
     b"BZh": bz2.BZ2File,
     b"\xfd7zXZ\x00": lzma.LZMAFile,
 }
-"""How a compressed tar begins, and what reads it."""
+"""Functions that open compressed tar files, by the first bytes of the file."""
 
 
 @dataclass(frozen=True)
 class ZipEntry(Entry):
-    """A member of a zip.
+    """A member of a zip file.
 
     Attributes:
-        archive: The zip.
-        index: Of the member, since names may occur twice.
+        archive: Path of the zip file.
+        index: Index of the member, since names may be repeated.
     """
 
     archive: Path
     index: int
 
     def read(self, most: int = MOST_BYTES) -> Content:
-        """The content of the member, unpacked no further than an image may be large."""
+        """The content of the member, decompressed up to the size limit of an image."""
         opened = _zip(self.archive, stat_signature(self.archive))
         info = opened.infolist()[self.index]
-        check_size(info.file_size)  # more than that is never unpacked
+        check_size(info.file_size)  # zipfile decompresses no more than this
         _check_ratio(info.file_size, min(info.compress_size, self.archive.stat().st_size))
         try:
             with opened.open(info) as member:
@@ -78,64 +77,66 @@ class ZipEntry(Entry):
 
 
 def _check_ratio(size: int, packed: int) -> None:
-    """Raises `BadImageError` if a member of a zip is a decompression bomb."""
+    """Raises `BadImageError` if a member of a zip file is a decompression bomb."""
     if size > LARGE and size > LARGEST_RATIO * packed:
         raise BadImageError(f"it unpacks to more than {LARGEST_RATIO} times its size, as a decompression bomb does")
 
 
 class ZipSource(FileSource):
-    """The images in a zip."""
+    """The images in a zip file."""
 
     kind = "zip"
 
-    def listing(self, spool: Path) -> Listing:
-        """Its members, with what metadata files say of them."""
+    def listing(self, scratch: Path) -> Listing:
+        """Members of the archive, with the columns of its metadata files."""
         try:
             members = zipfile.ZipFile(self.path).infolist()
         except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
-            raise DataError(f"{self.path} is not a zip, or only a part of one", "Copy it anew.") from error
+            raise DataError(f"{self.path} is not a zip, or it is truncated", "Copy it again.") from error
         names, notices = zip_names(self.title, members, self.options)
         entries = [ZipEntry(name, self.path, index) for index, name in enumerate(names) if not name.endswith("/")]
         files, unusable = _files(self.title, entries)
-        found = known_listing(files, self.options, spool) or arranged(
-            unwrapped(gathered(files, unusable)), self.options
+        found = known_dataset(files, self.options, scratch) or with_folder_labels(
+            without_shared_folders(list_images(files, unusable)), self.options
         )
         return replace(found, notices=[*notices, *found.notices])
 
 
 class TarSource(FileSource):
-    """The images in a tar, which may be compressed with gzip, bzip2 or xz."""
+    """The images in a tar file, which may be compressed with gzip, bzip2 or xz."""
 
     kind = "tar"
 
-    def listing(self, spool: Path) -> Listing:
-        """Its members, with what tables and the files beside each image say of them."""
-        files, unusable, notices = self.files(spool)
-        found = known_listing(files, self.options, spool)
+    def listing(self, scratch: Path) -> Listing:
+        """Members of the archive, with the columns of its tables and of the sidecar file of each image."""
+        files, unusable, notices = self.files(scratch)
+        found = known_dataset(files, self.options, scratch)
         if found is None:
-            found = arranged(unwrapped(with_samples(gathered(files, unusable), files)), self.options)
+            found = with_folder_labels(
+                without_shared_folders(with_sidecar_files(list_images(files, unusable), files)), self.options
+            )
         return replace(found, notices=[*notices, *found.notices])
 
-    def files(self, spool: Path) -> tuple[Files, list[Unreadable], Sequence[Notice]]:
-        """Its members, those that are not read, such as links and sparse files, and how their names were read."""
-        plain = self._uncompressed(spool)
+    def files(self, scratch: Path) -> tuple[Files, list[Unreadable], Sequence[Notice]]:
+        """Members, members that are not read (such as links and sparse files), and notices about the names."""
+        plain = self._uncompressed(scratch)
         try:
             with tarfile.open(plain, "r:", encoding=UTF8, errors="surrogateescape") as opened:
                 members = list(opened)
         except (tarfile.TarError, OSError, ValueError, EOFError) as error:
-            raise DataError(f"{self.path} is not a tar, or only a part of one", "Copy it anew.") from error
+            raise DataError(f"{self.path} is not a tar, or it is truncated", "Copy it again.") from error
         names, notices = tar_names(self.title, [member.name for member in members], self.options)
         named = list(zip(names, members, strict=True))
         plain_files = [(name, member) for name, member in named if member.isreg() and not member.issparse()]
         links = [name for name, member in named if member.issym() or member.islnk() or member.issparse()]
         return *_files(self.title, [_tar_entry(name, plain, member) for name, member in plain_files], links), notices
 
-    def _uncompressed(self, spool: Path) -> Path:
+    def _uncompressed(self, scratch: Path) -> Path:
         with self.path.open("rb") as file:
             start = file.read(6)
         for magic, opener in COMPRESSED.items():
             if start.startswith(magic):
-                return decompress(self.path, partial(opener, self.path), spool / "archive.tar")
+                return decompress(self.path, partial(opener, self.path), scratch / "archive.tar")
         return self.path
 
 
@@ -146,7 +147,7 @@ def _tar_entry(name: str, path: Path, member: tarfile.TarInfo) -> Entry:
 
 @dataclass(frozen=True)
 class ArraySlice(SliceEntry):
-    """A `.npy` inside a larger file."""
+    """A `.npy` file inside a larger file."""
 
     def read(self, most: int = MOST_BYTES) -> Content:  # noqa: ARG002
         """The array."""
@@ -156,22 +157,22 @@ class ArraySlice(SliceEntry):
 
 
 def _files(title: str, entries: Sequence[Entry], links: Sequence[str] = ()) -> tuple[Files, list[Unreadable]]:
-    """The members of an archive that can be read, and those that could be images but are not read."""
+    """Readable members of an archive, and images that are not read."""
     by_name = {name: file for name, file in _by_name(entries).items() if not _is_ignored(name)}
-    refused = dict.fromkeys(filter(_escapes, by_name), "its path leads out of the archive")
-    refused |= dict.fromkeys(filterfalse(_is_ignored, links), "it is a link or a sparse file")
-    kept = {name: replace(file, name=normalized(name)) for name, file in by_name.items() if name not in refused}
-    unusable = [Unreadable(printable(name), reason) for name, reason in refused.items() if is_image_name(name)]
+    rejected = dict.fromkeys(filter(_escapes, by_name), "its path is outside the archive")
+    rejected |= dict.fromkeys(filterfalse(_is_ignored, links), "it is a link or a sparse file")
+    kept = {name: replace(file, name=normalized(name)) for name, file in by_name.items() if name not in rejected}
+    unusable = [Unreadable(printable(name), reason) for name, reason in rejected.items() if is_image_name(name)]
     return Files(title, sorted(kept), kept.__getitem__), unusable
 
 
 def _by_name(files: Iterable[Entry]) -> dict[str, Entry]:
-    """A name that occurs twice means what was added last, as for the tools that unpack archives."""
+    """Members by name; of repeated names the last is used, as in tools that extract archives."""
     return {posixpath.normpath(file.name): file for file in files}
 
 
 def _is_ignored(name: str) -> bool:
-    """Whether it is junk, or lies in a folder of junk."""
+    """Whether it is a system file, or in a folder of system files."""
     *folders, base = name.split("/")
     return is_junk(base) or any(is_junk_folder(folder) for folder in folders if folder not in (".", ".."))
 
@@ -183,5 +184,5 @@ def _escapes(name: str) -> bool:
 
 @lru_cache(maxsize=1)
 def _zip(path: Path, signature: str) -> zipfile.ZipFile:  # noqa: ARG001 (another archive may lie there later)
-    """The open archive, kept for the members that follow."""
+    """The open archive, cached for the next members."""
     return zipfile.ZipFile(path)

@@ -1,4 +1,4 @@
-"""CIFAR-10 and CIFAR-100 as their authors publish them: the binary version; the Python version is a pickle."""
+"""CIFAR-10 and CIFAR-100 in the binary version of their authors. The Python version is a pickle and is not read."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from sfumato.data.sources.arrays import RowEntry
 from sfumato.data.sources.entry import SliceEntry
 from sfumato.data.sources.files import Files
-from sfumato.data.sources.layout import TEST, TRAIN
+from sfumato.data.sources.folder_labels import TEST, TRAIN
+from sfumato.data.sources.numpy_files import RowEntry
 from sfumato.data.sources.options import ReadOptions
 from sfumato.data.sources.source import Cell, Listing
 from sfumato.errors import DataError
@@ -22,12 +22,12 @@ PIXELS = 3 * 32 * 32
 
 @dataclass(frozen=True)
 class Edition:
-    """How one of the two data sets is written.
+    """File format of one of the two data sets.
 
     Attributes:
-        title: Its name.
-        files: Matches the names of the files of images, without their folders.
-        labels: The columns of the bytes before the pixels of each image, with the files of their names.
+        title: Name of the data set.
+        files: Pattern of the names of the image files, without folders.
+        labels: Label columns in the order of their bytes before the pixels, with the files of their class names.
     """
 
     title: str
@@ -47,33 +47,33 @@ PICKLES = {
     "cifar-10-batches-py": "cifar-10-binary.tar.gz",
     "cifar-100-python": "cifar-100-binary.tar.gz",
 }
-"""The folders of the Python versions, and the archives of the binary ones."""
+"""Folders of the Python versions, and the archives of the corresponding binary versions."""
 
 
-def cifar_listing(files: Files, options: ReadOptions, spool: Path) -> Listing | None:
-    """The images of a binary version, with their classes and splits; None if these files are none.
+def cifar_listing(files: Files, options: ReadOptions, scratch: Path) -> Listing | None:
+    """Lists the images of a binary version with their classes and splits; None if the files are not CIFAR.
 
     Raises:
-        DataError: They are the Python version, or a file is only a part of one.
+        DataError: The files are the Python version, or a file is truncated.
     """
     by_base = files.by_base()
     for edition in EDITIONS:
         batches = [name for base, name in sorted(by_base.items()) if edition.files.fullmatch(base)]
         if batches and set(edition.labels.values()) <= by_base.keys():
-            return _listing(edition, batches, by_base, files, options, spool)
+            return _listing(edition, batches, by_base, files, options, scratch)
     _check_no_pickle(files)
     return None
 
 
 def _listing(
-    edition: Edition, batches: list[str], by_base: dict[str, str], files: Files, options: ReadOptions, spool: Path
+    edition: Edition, batches: list[str], by_base: dict[str, str], files: Files, options: ReadOptions, scratch: Path
 ) -> Listing:
     entries: list[RowEntry] = []
     splits: list[str | None] = []
     columns: dict[str, list[Cell]] = {column: [] for column in edition.labels}
     names = {column: _lines(files.content(by_base[file])) for column, file in edition.labels.items()}
     for batch in batches:
-        stretch = files.records(batch, spool)
+        stretch = files.records(batch, scratch)
         record = len(columns) + PIXELS
         count = _count(stretch, record)
         places = [stretch.offset + number * record for number in range(count)]
@@ -95,7 +95,7 @@ def _lines(content: bytes) -> list[str]:
 def _name(names: list[str], label: int, batch: str) -> str:
     if label >= len(names):
         raise DataError(
-            f"{printable(batch)} has the label {label}, but {len(names)} names", "Restore it from its origin."
+            f"{printable(batch)} has the label {label}, but {len(names)} names", "Download or copy it again."
         )
     return names[label]
 
@@ -104,8 +104,8 @@ def _count(stretch: SliceEntry, record: int) -> int:
     count, rest = divmod(stretch.size, record)
     if rest or not count:
         raise DataError(
-            f"{printable(stretch.name)} has {stretch.size} bytes, which is no multiple of the {record} of an image",
-            "Restore it from its origin.",
+            f"{printable(stretch.name)} has {stretch.size} bytes, not a multiple of the {record} of an image",
+            "Download or copy it again.",
         )
     return count
 
@@ -115,7 +115,7 @@ def _check_no_pickle(files: Files) -> None:
         folders = f"{files.root or ''}/{name}".replace("\\", "/").split("/")[:-1]
         for folder in set(folders) & PICKLES.keys():
             raise DataError(
-                f"{files.title} holds Python's version of CIFAR ({folder}), which is a pickle and may run any program "
+                f"{files.title} holds the Python version of CIFAR ({folder}), which is a pickle and may execute code "
                 "when it is read",
                 f"Download the binary version, {PICKLES[folder]}.",
             )

@@ -1,4 +1,4 @@
-"""Colour profiles, handled as a viewer would: what is embedded is turned into sRGB, what is broken is passed over."""
+"""Conversion of embedded ICC colour profiles to sRGB. Broken profiles are ignored, as in image viewers."""
 
 from __future__ import annotations
 
@@ -10,45 +10,45 @@ import numpy as np
 from PIL import Image, ImageCms
 
 MANAGED = ("L", "RGB", "CMYK", "LAB")
-"""Modes that profiles are about; the others are turned into RGB or grey first."""
+"""Modes to which profiles apply; other modes are converted to RGB or grey first."""
 
 Space = Literal["gray", "rgb", "cmyk"]
 SPACES: dict[bytes, Space] = {b"GRAY": "gray", b"RGB ": "rgb", b"CMYK": "cmyk"}
-"""The colours that a profile is about, by its header, in the words of littleCMS."""
+"""Colour space of a profile by the signature in its header, with the names of littleCMS."""
 
 CHANNELS: dict[Space, tuple[int, int]] = {"gray": (1, 1), "rgb": (3, 3), "cmyk": (4, 3)}
-"""How many channels they have, and how many in sRGB, where grey stays grey."""
+"""Number of channels of each colour space, and of the result in sRGB; grey stays grey."""
 
 EXACT = 0x0100
-"""littleCMS's cmsFLAGS_NOOPTIMIZE. Its tables for 16 bits err by up to 15 of 255 at the edge of the gamut."""
+"""cmsFLAGS_NOOPTIMIZE of littleCMS. Its tables for 16 bits have errors of up to 15 of 255 at the gamut boundary."""
 
 BAND = 256
-"""Rows that are transformed at once."""
+"""Rows that are converted at a time."""
 
 
 def in_srgb(image: Image.Image, mode: str) -> Image.Image:
-    """The image in `mode` (L, RGB or RGBA), its colours in sRGB."""
+    """Converts an image to `mode` (L, RGB or RGBA) and sRGB."""
     profile = image.info.get("icc_profile")
     if not profile or image.mode == "1":
         return image if image.mode == mode else image.convert(mode)
     if mode == "RGBA":
         whole = image.convert("RGBA")
-        shown = _managed(whole.convert("RGB"), profile)
-        shown.putalpha(whole.getchannel("A"))
-        return shown
+        converted = _managed(whole.convert("RGB"), profile)
+        converted.putalpha(whole.getchannel("A"))
+        return converted
     return _managed(image if image.mode in MANAGED else image.convert(mode), profile).convert(mode)
 
 
 def pixels_in_srgb(pixels: np.ndarray, profile: bytes | None, space: Space) -> np.ndarray:
-    """Pixels with their colours in sRGB, or as they are where the profile is broken or for other colours.
+    """Converts pixels to sRGB; leaves them unchanged if the profile is broken or is for another colour space.
 
     Args:
-        pixels: (H, W, C) uint8 or uint16; channels after those of the space, such as opacity, are left alone.
-        profile: ICC.
-        space: What the first channels are.
+        pixels: (H, W, C) uint8 or uint16; channels after those of the colour space, such as opacity, are unchanged.
+        profile: ICC profile.
+        space: Colour space of the first channels.
 
     Returns:
-        The same shape and dtype; of "cmyk" RGB, if the profile could be used.
+        Pixels of the same shape and dtype; "cmyk" becomes RGB if the profile is valid.
     """
     if not profile or SPACES.get(profile[16:20]) != space or _is_srgb(profile):
         return pixels
@@ -56,8 +56,8 @@ def pixels_in_srgb(pixels: np.ndarray, profile: bytes | None, space: Space) -> n
 
     target = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     count, into = CHANNELS[space]
-    shown = np.empty((*pixels.shape[:2], into + pixels.shape[2] - count), pixels.dtype)
-    shown[:, :, into:] = pixels[:, :, count:]
+    converted = np.empty((*pixels.shape[:2], into + pixels.shape[2] - count), pixels.dtype)
+    converted[:, :, into:] = pixels[:, :, count:]
     try:
         for top in range(0, len(pixels), BAND):
             band = np.ascontiguousarray(pixels[top : top + BAND, :, :count])
@@ -69,14 +69,14 @@ def pixels_in_srgb(pixels: np.ndarray, profile: bytes | None, space: Space) -> n
                 outcolorspace="rgb",
                 flags=EXACT,
             )
-            shown[top : top + BAND, :, :into] = changed[:, :, :into]
+            converted[top : top + BAND, :, :into] = changed[:, :, :into]
     except imagecodecs.CmsError:
         return pixels
-    return shown
+    return converted
 
 
 def _managed(image: Image.Image, profile: bytes) -> Image.Image:
-    """The image in sRGB, or as it is where the profile says nothing, is broken or is for other images."""
+    """Converts an image to sRGB; leaves it unchanged if the profile is broken or is for another mode."""
     try:
         transform = _transform(profile, image.mode)
         return image if transform is None else ImageCms.applyTransform(image, transform) or image
@@ -86,7 +86,7 @@ def _managed(image: Image.Image, profile: bytes) -> Image.Image:
 
 @lru_cache(maxsize=32)
 def _transform(profile: bytes, mode: str) -> ImageCms.ImageCmsTransform | None:
-    """From an embedded profile to sRGB; None where that is what it is."""
+    """Transform from an embedded profile to sRGB; None if the profile is sRGB."""
     if mode == "RGB" and _is_srgb(profile):
         return None
     source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
@@ -95,7 +95,7 @@ def _transform(profile: bytes, mode: str) -> ImageCms.ImageCmsTransform | None:
 
 @lru_cache(maxsize=32)
 def _is_srgb(profile: bytes) -> bool:
-    """Whether a profile calls itself sRGB."""
+    """Whether the description of a profile contains sRGB."""
     try:
         return "srgb" in ImageCms.getProfileDescription(ImageCms.ImageCmsProfile(io.BytesIO(profile))).lower()
     except (ImageCms.PyCMSError, OSError):

@@ -1,4 +1,4 @@
-"""From the content of one entry to pixels as a viewer would show them: upright, in sRGB, at the depth they have."""
+"""Image decoder: from the content of a file to upright pixels in sRGB with their original bit depth."""
 
 from __future__ import annotations
 
@@ -7,55 +7,55 @@ from dataclasses import replace
 import numpy as np
 
 from sfumato.data.sources import jpeg
-from sfumato.data.sources.deep import DeepPicture, deep_decoder
 from sfumato.data.sources.entry import BadImageError, Content
-from sfumato.data.sources.frame import RGBA, Frame
 from sfumato.data.sources.heif import Heif, is_heif
+from sfumato.data.sources.high_bit_depth import DeepPicture, deep_decoder
 from sfumato.data.sources.jpeg import PlainJpeg
 from sfumato.data.sources.jxl import JpegXl, is_jxl
-from sfumato.data.sources.kinds import kind_of
 from sfumato.data.sources.options import DEFAULT_OPTIONS, ReadOptions
-from sfumato.data.sources.picture import Picture, Shape, reason_of
+from sfumato.data.sources.picture import ImageInfo, Picture, failure_reason
 from sfumato.data.sources.pillow import PillowPicture, open_in_pillow, pixel_limit
-from sfumato.data.sources.pixels import arranged, as_pixels, kept_dtype
-from sfumato.data.sources.tiff import Tiff, is_pillows, tiff_image
+from sfumato.data.sources.pixel_arrays import as_pixels, channels_last, kept_dtype
+from sfumato.data.sources.resizing import RGBA, Frame
+from sfumato.data.sources.tiff import Tiff, is_pillow_sufficient, tiff_image
+from sfumato.data.sources.unsupported import unsupported_reason
 
-__all__ = ["Picture", "Shape", "opened", "pixels_of", "reason_of", "shape_of"]
+__all__ = ["ImageInfo", "Picture", "decode_pixels", "failure_reason", "open_image", "read_info"]
 
 PREMATURE = "premature end"
-"""What libjpeg-turbo says of a JPEG whose pixels are too few; Pillow would fill the rest with grey."""
+"""Message of libjpeg-turbo for a truncated JPEG; Pillow would fill the missing pixels with grey."""
 
 
-def opened(content: Content, options: ReadOptions = DEFAULT_OPTIONS) -> Picture:
-    """Opens an image, looking no further than its header where the format allows it.
+def open_image(content: Content, options: ReadOptions = DEFAULT_OPTIONS) -> Picture:
+    """Opens an image; reads only its header if the format allows it.
 
     Args:
-        content: Of a file, or an array.
-        options: What its channels and pages are, where the file does not say it.
+        content: Content of a file, or an array.
+        options: Interpretation of channels and pages without metadata.
 
     Raises:
-        BadImageError: There is none, or one that is too large, or it has pages that may be images or channels.
+        BadImageError: It is not an image, it is too large, or its pages can be images or channels.
     """
     if isinstance(content, np.ndarray):
         return _Array(content, options)
     try:
         return _picture(content, options)
-    except Exception as error:  # decoders meet broken data with whatever their code runs into
-        raise BadImageError(kind_of(content) or reason_of(error)) from error
+    except Exception as error:  # broken files raise many types of exceptions
+        raise BadImageError(unsupported_reason(content) or failure_reason(error)) from error
 
 
-def shape_of(content: Content, options: ReadOptions = DEFAULT_OPTIONS) -> Shape:
-    """The shape of an image, from its header alone; see `opened`."""
-    return opened(content, options).shape
+def read_info(content: Content, options: ReadOptions = DEFAULT_OPTIONS) -> ImageInfo:
+    """Properties of an image from its header; see `open_image`."""
+    return open_image(content, options).info
 
 
-def pixels_of(content: Content, frame: Frame | None = None, options: ReadOptions = DEFAULT_OPTIONS) -> np.ndarray:
-    """The pixels of an image; see `opened` and `Picture.pixels`."""
-    return opened(content, options).pixels(frame)
+def decode_pixels(content: Content, frame: Frame | None = None, options: ReadOptions = DEFAULT_OPTIONS) -> np.ndarray:
+    """Decodes an image; see `open_image` and `Picture.pixels`."""
+    return open_image(content, options).pixels(frame)
 
 
 def _picture(content: bytes, options: ReadOptions) -> Picture:
-    """The picture by the reader of its format; Pillow's is the last."""
+    """Opens an image with the reader of its format, or else with Pillow."""
     if content.startswith(jpeg.MAGIC):
         return _jpeg(content, options)
     if is_jxl(content):
@@ -65,10 +65,10 @@ def _picture(content: bytes, options: ReadOptions) -> Picture:
     image = tiff_image(content, options)
     if image is None:
         return _by_pillow(content, options)
-    if not is_pillows(image):
+    if not is_pillow_sufficient(image):
         return Tiff(image, options, len(content))
-    picture = _by_pillow(image.alone(content) if image.page.index else content, options)
-    picture.shape = replace(picture.shape, frames=image.frames)
+    picture = _by_pillow(image.extracted(content) if image.page.index else content, options)
+    picture.info = replace(picture.info, frames=image.frames)
     picture.nodata = image.nodata
     return picture
 
@@ -80,7 +80,7 @@ def _jpeg(content: bytes, options: ReadOptions) -> Picture:
     if jpeg.is_plain(content):
         try:
             return _Jpeg(content)
-        except ValueError:  # where libjpeg-turbo warns, Pillow goes on
+        except ValueError:  # libjpeg-turbo warns; Pillow continues
             pass
     return _by_pillow(content, options)
 
@@ -95,25 +95,25 @@ def _by_pillow(content: bytes, options: ReadOptions) -> Picture:
 
 
 class _Jpeg(PlainJpeg):
-    """A plain JPEG, which Pillow decodes where libjpeg-turbo warns of anything but too few pixels."""
+    """A plain JPEG; falls back to Pillow if libjpeg-turbo warns, unless the file is truncated."""
 
     def _decoded(self, frame: Frame | None) -> np.ndarray:
         try:
             return super()._decoded(frame)
         except ValueError as error:
             if PREMATURE in str(error).lower():
-                raise BadImageError("it is only a part of an image") from error
+                raise BadImageError("it is truncated") from error
             return _by_pillow(self.content, DEFAULT_OPTIONS).pixels(frame)
 
 
 class _Array(Picture):
-    """Pixels that need no decoding."""
+    """An array of pixels."""
 
     def __init__(self, array: np.ndarray, options: ReadOptions) -> None:
-        self._array = arranged(array)
+        self._array = channels_last(array)
         height, width, channels = self._array.shape
         opacity = channels == RGBA and options.channels == "rgba"
-        self.shape = Shape(width, height, channels, kept_dtype(array.dtype), opacity)
+        self.info = ImageInfo(width, height, channels, kept_dtype(array.dtype), opacity)
 
     def _decoded(self, frame: Frame | None) -> np.ndarray:  # noqa: ARG002
         return as_pixels(self._array)

@@ -1,4 +1,4 @@
-"""Compressed files as plain ones for a while, so that any part of them can be read at once."""
+"""Decompresses files to a scratch folder for random access."""
 
 from __future__ import annotations
 
@@ -11,31 +11,31 @@ from contextlib import AbstractContextManager
 from io import BufferedIOBase
 from pathlib import Path
 
-from sfumato.data.sources.progress import byte_bar
+from sfumato.data.sources.parallel import byte_bar
 from sfumato.errors import DataError
 
 PIECE = 1 << 20
 LARGE = 1 << 26
 UNSUSPICIOUS = 1 << 29
-"""Bytes of a member, and of a whole archive, from which the ratio counts: what is smaller is soon unpacked."""
+"""Sizes in bytes of an archive member and of an archive below which the compression ratio is not checked."""
 
 LARGEST_RATIO = 100
 SPARE = 256 << 20
 
 
 def decompress(origin: Path, opened: Callable[[], AbstractContextManager[BufferedIOBase]], target: Path) -> Path:
-    """Writes the unpacked content to `target` as one plain file.
+    """Decompresses a file to `target`.
 
     Args:
-        origin: The compressed file, for messages and to measure the ratio.
-        opened: Opens its content.
-        target: The file to write.
+        origin: Compressed file, for messages and for the compression ratio.
+        opened: Function that opens its decompressed content.
+        target: File to write.
 
     Returns:
         `target`.
 
     Raises:
-        DataError: The content is damaged, larger than is plausible, or larger than the disk.
+        DataError: The content is damaged, is a decompression bomb, or does not fit on the disk.
     """
     packed = max(origin.stat().st_size, 1)
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -45,23 +45,24 @@ def decompress(origin: Path, opened: Callable[[], AbstractContextManager[Buffere
         with opened() as content, target.open("wb") as file, byte_bar(f"Unpacking {origin.name}") as on_bytes:
             while piece := content.read(PIECE):
                 written += len(piece)
-                _refuse(origin, written, packed, room)
+                _check_size(origin, written, packed, room)
                 file.write(piece)
                 on_bytes(len(piece))
     except (EOFError, lzma.LZMAError, zlib.error, zipfile.BadZipFile, OSError) as error:
-        if isinstance(error, OSError) and error.errno is not None:  # of the disk, not of the content
+        if isinstance(error, OSError) and error.errno is not None:  # an error of the disk
             raise
-        raise DataError(f"{origin} is damaged, or only a part of an archive", "Copy it anew.") from error
+        raise DataError(f"{origin} is damaged or truncated", "Copy it again.") from error
     return target
 
 
-def _refuse(origin: Path, written: int, packed: int, room: int) -> None:
+def _check_size(origin: Path, written: int, packed: int, room: int) -> None:
     if written > UNSUSPICIOUS and written > LARGEST_RATIO * packed:
         raise DataError(
             f"{origin} unpacks to more than {LARGEST_RATIO} times its size, as a decompression bomb does",
-            "Unpack it yourself if you trust it, and name the folder.",
+            "If you trust it, unpack it yourself and use the folder.",
         )
     if written > room:
         raise DataError(
-            f"{origin} unpacks to more than the {room / 1e9:.1f} GB that are free", "Free space, or name --cache."
+            f"{origin} unpacks to more than the {room / 1e9:.1f} GB that are free",
+            "Free space, or choose another --cache.",
         )

@@ -1,9 +1,9 @@
-"""Which encoding the names in an archive have, where the archive does not say it.
+"""Detection of text encodings: of file names in archives, and of tables.
 
-Names are few and short, so counting letters, as detectors for documents do, is not enough. Every encoding that can
-decode all names is scored by how plausible each character is beside its neighbours: scripts do not mix within a word,
-capitals do not follow small letters, and most Chinese, Japanese and Korean characters are of the common part of their
-standard.
+File names are few and short, so letter frequencies, as used for documents, are not sufficient. Each encoding that can
+decode all names gets a score for the plausibility of each character next to its neighbours: words have letters of one
+script, capitals do not follow lower-case letters, and most Chinese, Japanese and Korean characters are in the common
+part of their standard.
 """
 
 from __future__ import annotations
@@ -13,27 +13,27 @@ import unicodedata
 from collections.abc import Callable, Collection
 
 CANDIDATES = ("cp437", "cp1252", "cp850", "cp1251", "cp866", "cp932", "gbk", "cp949", "big5")
-"""From the most to the least usual among equally plausible ones; the first is that of the ZIP specification."""
+"""Candidates, the most common first; the first is the encoding of the ZIP specification."""
 
 WORD = re.compile(r"[^\W\d_]+|[^\x00-\x7f]")
-"""Letters in a row, or a character that is none and not ASCII."""
+"""A sequence of letters, or a single other character that is not ASCII."""
 
 COMMON_FINALS = ("ᆨ", "ᆫ", "ᆯ", "ᆷ", "ᆸ", "ᆺ", "ᆻ", "ᆼ")
-"""Consonants with which most other Korean syllables end."""
+"""Most common final consonants of Korean syllables."""
 
 
 TEXT_CANDIDATES = ("cp1252", "cp1251", "cp932", "gbk", "cp949", "big5")
-"""The same for the text of tables, which nobody writes in the encodings of DOS."""
+"""Candidates for the text of tables, without the encodings of DOS."""
 
 PLAUSIBLE = 0.5
-"""How plausible the encoding of a text must be."""
+"""Smallest score of a detected encoding."""
 
 MOST_LINES = 1000
-"""Lines of a text that decide its encoding."""
+"""Lines of a text that are examined."""
 
 
 def encoding_of_text(content: bytes) -> str:
-    """The encoding of a text that is not UTF-8: the most plausible one, or Windows-1252 where all are implausible.
+    """Detects the encoding of a text that is not UTF-8; Windows-1252 if no candidate is plausible.
 
     >>> encoding_of_text("кот".encode("cp1251"))
     'cp1251'
@@ -45,10 +45,10 @@ def encoding_of_text(content: bytes) -> str:
 
 
 def detected_encoding(names: Collection[bytes]) -> str:
-    """The encoding of names that are not marked as UTF-8, decided for all of them together.
+    """Detects the common encoding of names that are not marked as UTF-8.
 
     Args:
-        names: As they are in the archive.
+        names: Encoded names.
 
     Returns:
         "utf-8" if all names are valid UTF-8, else the most plausible of `CANDIDATES`.
@@ -60,11 +60,11 @@ def detected_encoding(names: Collection[bytes]) -> str:
     text = b"/".join(part for part in parts if not part.isascii())
     if _decoded(text, "utf-8") is not None:
         return "utf-8"
-    return max(CANDIDATES, key=lambda encoding: plausibility(text, encoding))  # the first of equal ones
+    return max(CANDIDATES, key=lambda encoding: plausibility(text, encoding))  # the first one of a tie
 
 
 def plausibility(text: bytes, encoding: str) -> float:
-    """How plausible it is that `text` has this encoding: at most 1, and minus infinity if it cannot be decoded."""
+    """Score of an encoding: at most 1, and minus infinity if `text` cannot be decoded."""
     decoded = _decoded(text, encoding)
     if decoded is None:
         return float("-inf")
@@ -74,7 +74,7 @@ def plausibility(text: bytes, encoding: str) -> float:
 
 
 def _weight(encoding: str, word: str, place: int) -> float:
-    """From -1 to 1: how plausible one character is, beside its neighbours."""
+    """Score from -1 to 1 of one character next to its neighbours."""
     if encoding not in WEIGHTS:
         return _alphabetic(word, place)
     is_beside_ascii = any(other.isascii() for other in word[max(place - 1, 0) : place + 2])
@@ -89,7 +89,7 @@ def _decoded(text: bytes, encoding: str) -> str | None:
 
 
 def _alphabetic(word: str, place: int) -> float:
-    """Of a letter in an alphabet of one byte each."""
+    """Score of a letter in a single-byte alphabet."""
     letter, before, after = word[place], word[max(place - 1, 0) : place], word[place + 1 : place + 2]
     script, neighbours = _script(letter), before + after
     if unicodedata.category(letter) not in ("Ll", "Lu") or any(_script(other) != script for other in neighbours):
@@ -97,7 +97,7 @@ def _alphabetic(word: str, place: int) -> float:
     if (before.islower() and letter.isupper()) or (letter.islower() and after.isupper()):
         return -1
     if script == "LATIN" and not neighbours.isascii():
-        return -0.5  # accents are rarely side by side
+        return -0.5  # accented letters are rarely adjacent
     return 1 if script in ("LATIN", "CYRILLIC") and not (before and letter.isupper()) else 0
 
 
@@ -106,7 +106,7 @@ def _script(letter: str) -> str:
 
 
 def _japanese(letter: str) -> float:
-    if "\uff61" <= letter <= "\uff9f":  # of half the width
+    if "\uff61" <= letter <= "\uff9f":  # half-width
         return -0.5
     if "\u3040" <= letter <= "\u30ff":
         return 1
@@ -120,14 +120,14 @@ def _simplified_chinese(letter: str) -> float:
         return -1
     if lead > 0xD7:
         return 0
-    return 1 if lead > 0xC8 else 0.5  # Korean syllables begin with bytes up to this one
+    return 1 if lead > 0xC8 else 0.5  # lead bytes of Korean syllables are not larger
 
 
 def _traditional_chinese(letter: str) -> float:
     lead, trail = letter.encode("big5")
     if not 0xA4 <= lead <= 0xC6:
         return 0
-    return 1 if trail < 0xA1 else 0.45  # in GB 2312 and Korean, no byte is below this one
+    return 1 if trail < 0xA1 else 0.45  # GB 2312 and Korean have no smaller bytes
 
 
 def _korean(letter: str) -> float:
@@ -143,4 +143,4 @@ WEIGHTS: dict[str, Callable[[str], float]] = {
     "big5": _traditional_chinese,
     "cp949": _korean,
 }
-"""Of one character, in encodings of two bytes each."""
+"""Scores of characters in multi-byte encodings."""

@@ -1,4 +1,4 @@
-"""One image of a source, before it is decoded: a name, and a way to its bytes or pixels."""
+"""Entries: images of a source before decoding, with a name and access to their content."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ import numpy as np
 from sfumato.utils.text import printable
 
 Content = bytes | np.ndarray
-"""An encoded file, or pixels of shape (H, W), (H, W, C) or (C, H, W)."""
+"""Content of an encoded file, or pixels of shape (H, W), (H, W, C) or (C, H, W)."""
 
 ReadableFile = IO[bytes] | BufferedIOBase
-"""A file that is open, or a member of an archive."""
+"""An open file, or an open member of an archive."""
 
 MOST_BYTES = 2**30
-"""A single encoded image may not be larger, so that a zip bomb is met with a sentence."""
+"""Size limit of an encoded image in bytes; it protects against zip bombs."""
 
 READ_ONLY = os.O_RDONLY | getattr(os, "O_BINARY", 0)
-"""How files are opened; Windows would change line ends otherwise."""
+"""Flags for opening files; without O_BINARY, Windows converts line ends."""
 
 
 class BadImageError(Exception):
@@ -34,11 +34,11 @@ class BadImageError(Exception):
 
 @dataclass(frozen=True)
 class Unreadable:
-    """An image that could not be used, and why.
+    """An image that cannot be used, with the reason.
 
     Attributes:
-        name: Within its source, printable.
-        reason: As the end of a sentence.
+        name: Printable name within its source.
+        reason: Reason, as the end of a sentence.
     """
 
     name: str
@@ -47,40 +47,40 @@ class Unreadable:
 
 @dataclass(frozen=True)
 class Entry(ABC):
-    """One image. Cheap to pickle, so that other processes can read it.
+    """An image of a source. Entries are small when pickled, for use in other processes.
 
     Attributes:
-        name: Its path within the source, with slashes; may hold any character.
+        name: Path within the source, with slashes; may contain any character.
     """
 
     name: str
 
     @abstractmethod
     def read(self, most: int = MOST_BYTES) -> Content:
-        """The whole content, or at least its first `most` bytes where that is cheaper.
+        """Reads the whole content, or at least its first `most` bytes if that is faster.
 
         Raises:
             OSError: It cannot be read.
-            BadImageError: It is there, but cannot be an image.
+            BadImageError: The content cannot be an image.
         """
 
 
 @dataclass(frozen=True)
 class FileEntry(Entry):
-    """A file of its own; `.npy` files hold pixels.
+    """An image file; `.npy` files hold pixels.
 
     Attributes:
-        path: Of the file.
+        path: Path of the file.
     """
 
     path: Path
 
     def read(self, most: int = MOST_BYTES) -> Content:
-        """The bytes of the file, or the array of a `.npy`."""
+        """Reads the file; a `.npy` file as an array."""
         if self.name.lower().endswith(".npy"):
             with self.path.open("rb") as file:
                 return read_array(file)
-        descriptor = os.open(self.path, READ_ONLY)  # a third of the time that a file object takes
+        descriptor = os.open(self.path, READ_ONLY)  # three times faster than a file object
         try:
             size = os.fstat(descriptor).st_size
             check_size(size)
@@ -91,12 +91,12 @@ class FileEntry(Entry):
 
 @dataclass(frozen=True)
 class SliceEntry(Entry):
-    """A stretch of a larger file, such as a member of a tar.
+    """A part of a larger file, such as a member of a tar file.
 
     Attributes:
-        path: Of the file.
-        offset: Where the stretch begins.
-        size: Its bytes.
+        path: Path of the file.
+        offset: Offset of the part in bytes.
+        size: Size of the part in bytes.
     """
 
     path: Path
@@ -104,7 +104,7 @@ class SliceEntry(Entry):
     size: int
 
     def read(self, most: int = MOST_BYTES) -> Content:
-        """The bytes of the stretch."""
+        """Reads the part of the file."""
         with self.path.open("rb", buffering=0) as file:
             check_size(self.size)
             file.seek(self.offset)
@@ -112,7 +112,7 @@ class SliceEntry(Entry):
 
 
 class ArrayHeader(NamedTuple):
-    """What the head of a `.npy` says: the array's shape, whether it lies column by column, its dtype and its place."""
+    """Header of a `.npy` file: shape, memory order, dtype, and offset of the data."""
 
     shape: tuple[int, ...]
     is_fortran: bool
@@ -121,13 +121,13 @@ class ArrayHeader(NamedTuple):
 
 
 def check_size(size: int) -> None:
-    """Refuse what is empty, or larger than an image may be.
+    """Checks that a file is not empty and not larger than an image may be.
 
     Args:
-        size: In bytes.
+        size: Size in bytes.
 
     Raises:
-        BadImageError: It is out of range.
+        BadImageError: The size is not allowed.
     """
     if size == 0:
         raise BadImageError("the file is empty")
@@ -135,20 +135,20 @@ def check_size(size: int) -> None:
 
 
 def check_not_large(size: int) -> None:
-    """Refuse what has more bytes than an image may have.
+    """Checks that a file is not larger than an image may be.
 
     Raises:
-        BadImageError: It has.
+        BadImageError: It is larger.
     """
     if size > MOST_BYTES:
         raise BadImageError(f"it has more than {MOST_BYTES >> 20} MiB")
 
 
 def read_array(file: ReadableFile) -> np.ndarray:
-    """The array of an open `.npy` file, which is never unpickled.
+    """Reads an array from an open `.npy` file; never unpickles objects.
 
     Raises:
-        BadImageError: It is no array of numbers, or larger than an image may be.
+        BadImageError: It is not a numeric array, or larger than an image may be.
     """
     start = file.tell()
     header = array_header(file)
@@ -157,29 +157,29 @@ def read_array(file: ReadableFile) -> np.ndarray:
     try:
         array: np.ndarray = np.lib.format.read_array(file)
     except (ValueError, EOFError, MemoryError) as error:
-        raise BadImageError("it is only a part of a NumPy array") from error
+        raise BadImageError("it is a truncated NumPy array") from error
     return array
 
 
 def array_header(file: ReadableFile) -> ArrayHeader:
-    """The head of an open `.npy` file.
+    """Reads the header of an open `.npy` file.
 
     Raises:
-        BadImageError: There is none, or it promises Python objects, which are never unpickled.
+        BadImageError: There is no header, or it declares Python objects, which are never unpickled.
     """
     try:
         version = np.lib.format.read_magic(file)
         read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
         header = ArrayHeader(*read(file), file.tell())
-    except Exception as error:  # the head is a piece of Python, which is parsed
-        raise BadImageError("it is not a NumPy array, or only a part of one") from error
+    except Exception as error:  # the header is parsed as a Python literal
+        raise BadImageError("it is not a NumPy array, or it is truncated") from error
     if header.dtype.hasobject:
         raise BadImageError("it holds Python objects, which are never unpickled")
     return header
 
 
 def first_few(names: Sequence[str], most: int = 3) -> str:
-    """Some names, printable, and how many more there are.
+    """Some printable names, and the number of the others.
 
     >>> first_few(["a", "b", "c", "d", "e"])
     'a, b, c and 2 more'

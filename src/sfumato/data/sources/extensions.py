@@ -1,6 +1,6 @@
-"""What a file is by its name alone: an image, or of a kind that certainly holds none, or nothing to speak of.
+"""File types by name: image, other known type, or system file.
 
-What has none of these names is opened, since only its content tells what it is.
+Files of unknown type are opened, since only their content shows whether they are images.
 """
 
 from __future__ import annotations
@@ -12,27 +12,27 @@ from PIL import Image
 from sfumato.data.sources.pillow import SAFE_FORMATS
 
 JUNK = frozenset({"thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r", "picasa.ini"})
-"""Files that systems and viewers put beside images; hidden files are ignored too."""
+"""Files of operating systems and viewers; hidden files are ignored as well."""
 
 JUNK_FOLDERS = frozenset({"__macosx", "@eadir", "$recycle.bin", "system volume information"})
-"""Folders of macOS, Synology's servers and Windows, with thumbnails and deleted files."""
+"""Folders of macOS, Synology and Windows for thumbnails and deleted files."""
 
 SIDECARS = frozenset(["xmp", "aae", "thm", "pp3", "dop", "modd", "moff", "lrcat", "lrdata"])
-"""What photo programs note of the image of the same name."""
+"""Sidecar files of photo programs."""
 
 TEXTS = frozenset(
     {"readme", "license", "licence", "copying", "changelog", "authors", "notice", "makefile", "dockerfile"}
 )
-"""Text files that have no extension."""
+"""Names of text files without an extension."""
 
 ARCHIVES = frozenset("zip tar tgz gz bz2 tbz2 xz txz zst 7z rar npz parquet arrow".split())  # noqa: SIM905
-"""Files that may hold images themselves."""
+"""Archives and data files that may hold images."""
 
 TABLES = frozenset(["csv", "tsv", "json", "jsonl", "ndjson", "parquet"])
-"""Files that may describe images."""
+"""Tables that may describe images."""
 
 PACKED_IMAGES = (".nii.gz", ".svgz")
-"""Not archives, though they are compressed."""
+"""Compressed formats that are not archives."""
 
 OTHERS = """
     txt md rst log geojson xml yaml yml toml ini cfg conf lock html htm css
@@ -46,40 +46,40 @@ OTHERS = """
 """
 
 NO_IMAGES = ARCHIVES | TABLES | frozenset(OTHERS.split())
-"""Extensions of text, tables, documents, code, video, audio, models, data and what else is no image."""
+"""Extensions of files that are not images: text, tables, documents, code, video, audio, models and data."""
 
 
 OTHER_READERS = {".npy", ".jxl", ".heic", ".heif", ".hif"}
-"""Extensions of images that other readers than Pillow decode."""
+"""Extensions of images that are not decoded by Pillow."""
 
 
 @cache
 def image_extensions() -> frozenset[str]:
-    """What Pillow and other readers here decode, and `.npy`; lower case, with the dot."""
+    """Extensions of all supported image formats; lower case, with the dot."""
     known = Image.registered_extensions()
     return frozenset({extension for extension, kind in known.items() if kind in SAFE_FORMATS} | OTHER_READERS)
 
 
 def is_image_name(name: str) -> bool:
-    """Whether a file of this name is that of an image which can be read here."""
+    """Whether a file has the extension of a supported image format."""
     return name[name.rfind(".") :].lower() in image_extensions()
 
 
 def is_junk(base: str) -> bool:
-    """Whether a file of this name, without its folders, is neither read nor counted."""
+    """Whether a file with this base name is ignored."""
     return base.startswith(".") or base.lower() in JUNK or _extension(base) in SIDECARS
 
 
 def is_junk_folder(base: str) -> bool:
-    """Whether nothing below a folder of this name is read."""
+    """Whether a folder with this name is ignored."""
     return base.startswith(".") or base.lower() in JUNK_FOLDERS
 
 
 def other_kind(base: str) -> str | None:
-    """The kind of a file that is certainly no image, such as "txt"; None if its content must be looked at.
+    """Type of a file that is not an image, such as "txt"; None if its content must be examined.
 
     Args:
-        base: Its name without its folders.
+        base: Name of the file without folders.
 
     >>> other_kind("labels.CSV"), other_kind("a.png"), other_kind("0001")
     ('csv', None, None)
@@ -91,7 +91,7 @@ def other_kind(base: str) -> str | None:
 
 
 def may_matter(base: str) -> bool:
-    """Whether what a file of this name holds can change the images or what is known of them."""
+    """Whether a file with this name can change the images or their labels."""
     kind = other_kind(base)
     return kind is None or kind in TABLES or kind in ARCHIVES
 

@@ -1,4 +1,4 @@
-"""All files of a folder or an archive, before it is known which ones are images."""
+"""Files of a folder or an archive, including files that are not images."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ GZIP = b"\x1f\x8b"
 
 @dataclass(frozen=True)
 class Files:
-    """The files of a source.
+    """Files of a source.
 
     Attributes:
-        title: Of the source, for messages.
-        names: Of all files but junk, with slashes, sorted.
-        entry: Makes the entry of a name.
-        root: The folder, where they are files of their own.
+        title: Name of the source for messages.
+        names: Sorted names of all files except system files, with slashes.
+        entry: Creates the entry of a file from its name.
+        root: The folder, if the files are in a folder.
     """
 
     title: str
@@ -35,11 +35,11 @@ class Files:
     root: Path | None = None
 
     def by_base(self) -> dict[str, str]:
-        """The names by their last parts, in lower case; of several the first."""
+        """Names by their base names in lower case; of several the first."""
         return {posixpath.basename(name).lower(): name for name in reversed(self.names)}
 
     def content(self, name: str) -> bytes:
-        """The whole content of a file.
+        """Reads the whole content of a file.
 
         Raises:
             DataError: It cannot be read.
@@ -52,19 +52,19 @@ class Files:
         assert isinstance(content, bytes)
         return content
 
-    def records(self, name: str, spool: Path) -> SliceEntry:
-        """The content of a file as a stretch of a plain one, from which records can be read; gzip is unpacked.
+    def records(self, name: str, scratch: Path) -> SliceEntry:
+        """Returns the content of a file for random access; gzip is decompressed.
 
         Args:
-            name: Of the file.
-            spool: A folder for what has to be unpacked.
+            name: Name of the file.
+            scratch: Folder for decompressed files.
 
         Raises:
             DataError: It cannot be read.
         """
         entry = self.entry(name)
         try:
-            stretch = _stretch(entry, spool / f"{self.names.index(name)}.bin")
+            stretch = _stretch(entry, scratch / f"{self.names.index(name)}.bin")
             with stretch.path.open("rb") as file:
                 file.seek(stretch.offset)
                 is_compressed = file.read(len(GZIP)) == GZIP
@@ -72,7 +72,7 @@ class Files:
             raise _unreadable(name, error) from error
         if not is_compressed:
             return stretch
-        plain = decompress(stretch.path, partial(_opened_gzip, stretch), spool / f"{self.names.index(name)}.plain")
+        plain = decompress(stretch.path, partial(_opened_gzip, stretch), scratch / f"{self.names.index(name)}.plain")
         return SliceEntry(name, plain, 0, plain.stat().st_size)
 
 
@@ -90,11 +90,11 @@ def _stretch(entry: Entry, target: Path) -> SliceEntry:
 
 
 def _opened_gzip(stretch: SliceEntry) -> gzip.GzipFile:
-    """The unpacked content; what follows the stretch in its file is not read."""
+    """The decompressed content, without the data after the slice."""
     return gzip.GzipFile(fileobj=io.BytesIO(stretch.read()))  # type: ignore[arg-type]
 
 
 def _unreadable(name: str, error: Exception) -> DataError:
     if isinstance(error, OSError):
         return DataError(f"{printable(name)} cannot be read ({error.strerror})", "Change its permissions.")
-    return DataError(f"{printable(name)} cannot be read: {error}", "Restore it from its origin.")
+    return DataError(f"{printable(name)} cannot be read: {error}", "Download or copy it again.")

@@ -1,4 +1,4 @@
-"""A folder of images, at any depth."""
+"""A folder of images, searched recursively."""
 
 from __future__ import annotations
 
@@ -11,28 +11,28 @@ from pathlib import Path
 
 from sfumato.data.sources.entry import FileEntry
 from sfumato.data.sources.extensions import is_image_name, is_junk, is_junk_folder, may_matter, other_kind
+from sfumato.data.sources.file_listing import known_dataset, list_images
+from sfumato.data.sources.file_names import normalized
 from sfumato.data.sources.files import Files
-from sfumato.data.sources.gathering import gathered, known_listing
-from sfumato.data.sources.layout import arranged
-from sfumato.data.sources.names import normalized
+from sfumato.data.sources.folder_labels import with_folder_labels
 from sfumato.data.sources.options import DEFAULT_OPTIONS, ReadOptions
 from sfumato.data.sources.source import Listing, Source
 from sfumato.errors import DataError
 from sfumato.utils.text import printable
 
 Found = tuple[str, str]
-"""The path of a file relative to the folder, with slashes, and a text of its size and times, if these can matter."""
+"""Path of a file relative to the folder, with slashes, and its size and times; "" if the file does not matter."""
 
 
 class FolderSource(Source):
-    """Every file below a folder, unless its name says that it is no image.
+    """All files below a folder whose names do not show that they are not images.
 
-    Hidden files and folders, whose names begin with a dot, are ignored, and so are runs and samples that sfumato made.
-    Linked folders are followed, after all others; a folder reached twice is read once, so links may form loops.
+    Hidden files and folders, and runs and samples of sfumato, are ignored. Symbolic links to folders are followed after
+    all other folders. Each folder is read once, so that links may form loops.
 
     Args:
-        root: The folder.
-        options: How its images are read.
+        root: Path of the folder.
+        options: How the images are read.
 
     Raises:
         DataError: A folder cannot be listed.
@@ -52,14 +52,14 @@ class FolderSource(Source):
             ) from error
 
     def signature(self) -> str:
-        """A hash of the name, size and times of every file that can hold images or describe them."""
+        """Hash of the name, size and times of every file that may hold or describe images."""
         text = "\0".join(f"{name}\0{facts}" for name, facts in self.found if facts)
         return hashlib.blake2b(text.encode(errors="surrogateescape"), digest_size=16).hexdigest()
 
-    def listing(self, spool: Path) -> Listing:
-        """The images, with what tables beside them and the names of folders say of them."""
+    def listing(self, scratch: Path) -> Listing:
+        """The images, with columns from tables and labels from folder names."""
         files = Files(self.title, [name for name, _ in self.found], self._entry, self.root)
-        return known_listing(files, self.options, spool) or arranged(gathered(files), self.options)
+        return known_dataset(files, self.options, scratch) or with_folder_labels(list_images(files), self.options)
 
     def _entry(self, name: str) -> FileEntry:
         return FileEntry(normalized(name), self.root / name)
@@ -85,7 +85,7 @@ def _walk(root: str) -> Iterator[Found]:
 
 
 def _is_folder(child: os.DirEntry[str]) -> bool:
-    """Whether to look into it; a link that leads to itself, or to where nobody may look, is no folder."""
+    """Whether it is a folder; links that form a loop and folders without permission are not."""
     try:
         return child.is_dir()
     except OSError:
@@ -93,7 +93,7 @@ def _is_folder(child: os.DirEntry[str]) -> bool:
 
 
 def _is_made_by_sfumato(folder: str) -> bool:
-    """Whether a folder is a run, or samples: pictures that a model drew are not data because they lie beside data."""
+    """Whether a folder is a run or samples of sfumato; generated images are not training data."""
     path = Path(folder)
     try:
         config = (path / "config.toml").read_text(encoding="utf-8", errors="replace")
@@ -104,7 +104,7 @@ def _is_made_by_sfumato(folder: str) -> bool:
 
 
 def _is_file(child: os.DirEntry[str]) -> bool:
-    """Whether to open it: not a pipe or a device; a broken link only where its name promises something."""
+    """Whether it is a regular file; broken links count if their names show a type."""
     try:
         return stat.S_ISREG(child.stat().st_mode)
     except OSError:

@@ -1,4 +1,4 @@
-"""HEIC and HEIF, the format of iPhones, by the extra `heic`."""
+"""HEIC and HEIF images, as of iPhones; needs the extra `heic`."""
 
 from __future__ import annotations
 
@@ -6,30 +6,29 @@ import numpy as np
 
 from sfumato.data.sources.colour import pixels_in_srgb
 from sfumato.data.sources.entry import BadImageError
-from sfumato.data.sources.frame import GREY, RGB, RGBA, Frame
 from sfumato.data.sources.memory import check_memory
-from sfumato.data.sources.opacity import coloured, straight
 from sfumato.data.sources.options import ReadOptions
-from sfumato.data.sources.picture import Picture, Shape
-from sfumato.data.sources.pixels import to_sixteen
+from sfumato.data.sources.picture import ImageInfo, Picture
+from sfumato.data.sources.pixel_arrays import grey_alpha_to_rgba, to_sixteen, unpremultiplied
+from sfumato.data.sources.resizing import GREY, RGB, RGBA, Frame
 
 BRANDS = (b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"hevm", b"hevs", b"mif1", b"msf1")
-"""Of the file type box (ISO/IEC 23008-12, annex B)."""
+"""Brands of the file type box (ISO/IEC 23008-12, annex B)."""
 
 MISSING = 'it is a HEIC image; install the reader: pip install "sfumato[heic]"'
 
 PEAK = 4
-"""How often the pixels are in memory at the peak."""
+"""Peak memory of decoding as a multiple of the size of the pixels."""
 
 CHANNELS = {"L": GREY, "LA": RGBA, "RGB": RGB, "RGBA": RGBA}
 
 
 class Heif(Picture):
-    """The primary image of a HEIF file, which the decoder turns upright.
+    """Primary image of a HEIF file; the decoder applies the orientation.
 
     Args:
-        content: The encoded file.
-        options: What its channels are.
+        content: Encoded file.
+        options: Interpretation of the channels.
 
     Raises:
         BadImageError: The reader is missing, or the file is damaged.
@@ -46,15 +45,15 @@ class Heif(Picture):
         width, height = self._file.size
         check_memory(width * height, PEAK * channels * (1 if self._bits == 8 else 2), len(content))
         opacity = channels == RGBA and options.channels != "bands"
-        self.shape = Shape(width, height, channels, "uint8" if self._bits == 8 else "uint16", opacity)
+        self.info = ImageInfo(width, height, channels, "uint8" if self._bits == 8 else "uint16", opacity)
 
     def _decoded(self, frame: Frame | None) -> np.ndarray:  # noqa: ARG002
         stored = np.asarray(self._file)
         stored = stored.reshape(*stored.shape[:2], -1)
         if self._file.premultiplied_alpha:
-            stored = straight(stored)
+            stored = unpremultiplied(stored)
         if stored.shape[2] == 2:
-            stored = coloured(stored)
+            stored = grey_alpha_to_rgba(stored)
         profile = self._file.info.get("icc_profile")
         if self._bits > 8:
             stored = to_sixteen(stored, (1 << self._bits) - 1)
@@ -62,7 +61,7 @@ class Heif(Picture):
 
 
 def is_heif(content: bytes) -> bool:
-    """Whether a file is HEIC or HEIF, and not AVIF, which has the same container."""
+    """Whether a file is HEIC or HEIF, and not AVIF, which uses the same container."""
     if content[4:8] != b"ftyp" or content[8:12] not in BRANDS:
         return False
     return b"avif" not in content[8 : int.from_bytes(content[:4], "big")]

@@ -1,4 +1,4 @@
-"""A data set of the Hugging Face Hub, or of that layout on disk, through the library `datasets`."""
+"""Data sets of the Hugging Face Hub, or local folders in its layout, read with the library `datasets`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sfumato.data.sources.entry import MOST_BYTES, BadImageError, Content, Entry, FileEntry
-from sfumato.data.sources.layout import canonical_split
+from sfumato.data.sources.folder_labels import canonical_split
 from sfumato.data.sources.options import DEFAULT_OPTIONS, ReadOptions
 from sfumato.data.sources.parquet import EXTRA, image_bytes, named_cells
 from sfumato.data.sources.source import Listing, Source, joined_columns
@@ -21,17 +21,17 @@ if TYPE_CHECKING:
 PREFIX = "hf:"
 
 DRIVE = re.compile(r"[A-Za-z]:[\\/]")
-"""How an absolute path begins on Windows."""
+"""Start of an absolute path on Windows."""
 
 
 @dataclass(frozen=True)
 class HubEntry(Entry):
-    """One row of a data set that is on disk.
+    """One row of a data set on disk.
 
     Attributes:
-        rows: The data set, its images not decoded.
-        column: Of the images.
-        row: In the data set.
+        rows: Data set with encoded images.
+        column: Column of the images.
+        row: Index of the row.
     """
 
     rows: datasets.Dataset
@@ -39,7 +39,7 @@ class HubEntry(Entry):
     row: int
 
     def read(self, most: int = MOST_BYTES) -> Content:  # noqa: ARG002
-        """The encoded image, from the row itself or from the file that it names."""
+        """Reads the encoded image from the row or from the file that it refers to."""
         cell = self.rows[self.row][self.column]
         if cell is None:
             raise BadImageError("the row holds no image")
@@ -49,14 +49,14 @@ class HubEntry(Entry):
 
 
 class HubSource(Source):
-    """A data set by name: `hf:NAME` for all of its splits, `hf:NAME:SPLIT` for one; NAME may be a folder.
+    """A data set by name: `hf:NAME` for all splits, `hf:NAME:SPLIT` for one split; NAME may be a folder.
 
     Args:
-        name: Without the prefix.
-        options: How its images are read.
+        name: Name without the prefix.
+        options: How the images are read.
 
     Raises:
-        DataError: `datasets` is missing, the data set cannot be loaded, or has no column of images.
+        DataError: `datasets` is not installed, or the data set cannot be loaded or has no column of images.
     """
 
     def __init__(self, name: str, options: ReadOptions = DEFAULT_OPTIONS) -> None:
@@ -68,11 +68,11 @@ class HubSource(Source):
         self.column = _image_column(next(iter(self.parts.values())), name)
 
     def signature(self) -> str:
-        """The fingerprints that `datasets` keeps."""
+        """Fingerprints of `datasets`."""
         return " ".join(f"{split}={rows._fingerprint}" for split, rows in self.parts.items())
 
-    def listing(self, spool: Path) -> Listing:  # noqa: ARG002 (other sources unpack there)
-        """The rows, with their other columns of text and numbers; class numbers carry their names."""
+    def listing(self, scratch: Path) -> Listing:  # noqa: ARG002 (other sources unpack there)
+        """The rows, with their other columns of text and numbers; class indices become class names."""
         parts = {split: _described_rows(rows, self.column) for split, rows in self.parts.items()}
         entries = [entry for part in parts.values() for entry in part.entries]
         tables = [(len(part.entries), part.columns) for part in parts.values()]
@@ -97,7 +97,7 @@ def _described_rows(rows: datasets.Dataset, column: str) -> Listing:
 
 
 def _path_and_split(name: str) -> tuple[str, str]:
-    r"""The parts of NAME:SPLIT; the colon after the letter of a drive is a part of the path.
+    r"""Splits NAME:SPLIT; the colon after a drive letter belongs to the path.
 
     >>> _path_and_split("user/flowers:train"), _path_and_split(r"C:\flowers:train"), _path_and_split("C:/flowers")
     (('user/flowers', 'train'), ('C:\\flowers', 'train'), ('C:/flowers', ''))
@@ -108,7 +108,7 @@ def _path_and_split(name: str) -> tuple[str, str]:
 
 
 def _loaded(name: str) -> dict[str, datasets.Dataset]:
-    """The splits of a data set by their names, or the one that is named."""
+    """All splits of a data set by name, or the given split."""
     try:
         import datasets
     except ImportError as error:
@@ -118,12 +118,12 @@ def _loaded(name: str) -> dict[str, datasets.Dataset]:
     path, split = _path_and_split(name)
     try:
         return {split: datasets.load_dataset(path, split=split)} if split else dict(datasets.load_dataset(path))
-    except Exception as error:  # the library passes on whatever its loaders and the network raise
+    except Exception as error:  # the library and the network raise many types of exceptions
         first_line = (str(error).strip().splitlines() or [type(error).__name__])[0]
         which = f" (split {split})" if split else ""
         raise DataError(
             f"the data set {path}{which} cannot be loaded: {first_line}",
-            "Check its name on the Hub and the connection; another split is named as hf:NAME:SPLIT.",
+            "Check its name on the Hub and the connection; a split is given as hf:NAME:SPLIT.",
         ) from error
 
 

@@ -1,4 +1,4 @@
-"""JPEGs: plain ones by libjpeg-turbo, at a fraction of their size where that is enough."""
+"""JPEG decoder: plain files are decoded by libjpeg-turbo, at reduced size if possible."""
 
 from __future__ import annotations
 
@@ -8,41 +8,41 @@ import numpy as np
 import simplejpeg
 
 from sfumato.data.sources.entry import BadImageError
-from sfumato.data.sources.frame import GREY, RGB, Frame
 from sfumato.data.sources.memory import check_memory
-from sfumato.data.sources.picture import Picture, Shape
-from sfumato.data.sources.pixels import to_sixteen
+from sfumato.data.sources.picture import ImageInfo, Picture
+from sfumato.data.sources.pixel_arrays import to_sixteen
+from sfumato.data.sources.resizing import GREY, RGB, Frame
 
 MAGIC = b"\xff\xd8\xff"
 
 FINER = 2
-"""A JPEG is decoded at a half, a quarter or an eighth of its size where that is this many times what is needed."""
+"""A JPEG is decoded at 1/2, 1/4 or 1/8 of its size if this is at least `FINER` times the target size."""
 
 FRACTIONS = (8, 4, 2, 1)
 
 SPECIAL = (b"Exif\0\0", b"ICC_PROFILE\0", b"Adobe\0", b"Adobe\1")
-"""Marks of what only Pillow's decoder heeds: orientation, colour profiles, and unusual colour models."""
+"""Markers of files that need Pillow: orientation, colour profiles and unusual colour models."""
 
 START_OF_SCAN = b"\xff\xda"
-"""Where the head of a JPEG ends; in a thumbnail it stands after the mark of EXIF."""
+"""End of the headers; in a thumbnail it comes after the EXIF marker."""
 
 FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
-"""The markers that begin a frame, SOF0 to SOF15 of ITU-T T.81, table B.1."""
+"""Markers of frame headers, SOF0 to SOF15 (ITU-T T.81, table B.1)."""
 
 PROGRESSIVE = (0xC2, 0xC6, 0xCA, 0xCE)
 
 COEFFICIENTS = 6
-"""Bytes a pixel of a progressive JPEG's coefficients, which are all kept, whatever the size that is decoded."""
+"""Bytes per pixel of the coefficients of a progressive JPEG; all are kept in memory, at any decoding size."""
 
 DEEP_COPIES = 3
-"""How often the pixels of more than 8 bits are in memory at the peak."""
+"""Peak memory for more than 8 bits as a multiple of the size of the pixels."""
 
 DECODED = 9
-"""Bytes a pixel of a decoded JPEG and what is made of it."""
+"""Peak memory in bytes per decoded pixel, including conversions."""
 
 
 class FrameHeader(NamedTuple):
-    """What the frame header of a JPEG says (ITU-T T.81, B.2.2)."""
+    """Frame header of a JPEG (ITU-T T.81, B.2.2)."""
 
     marker: int
     bits: int
@@ -52,27 +52,27 @@ class FrameHeader(NamedTuple):
 
 
 class PlainJpeg(Picture):
-    """A JPEG that says nothing about orientation and colour.
+    """A JPEG without orientation and colour profile.
 
     Args:
-        content: The file, which passes `is_plain`.
+        content: Encoded file; `is_plain` is true for it.
 
     Raises:
-        ValueError: libjpeg-turbo has something to say about the header.
+        ValueError: libjpeg-turbo warns about the header.
     """
 
     def __init__(self, content: bytes) -> None:
         height, width, colours, _ = simplejpeg.decode_jpeg_header(content)
         self.content = content
-        self.shape = Shape(width, height, GREY if colours == "Gray" else RGB, "uint8")
+        self.info = ImageInfo(width, height, GREY if colours == "Gray" else RGB, "uint8")
 
     def _decoded(self, frame: Frame | None) -> np.ndarray:
-        width, height = self.shape.width, self.shape.height
+        width, height = self.info.width, self.info.height
         least = (width, height) if frame is None else frame.least(width, height)
         check_jpeg_memory(self.content, width, height, least)
         decoded = simplejpeg.decode_jpeg(
             self.content,
-            "GRAY" if self.shape.channels == GREY else "RGB",
+            "GRAY" if self.info.channels == GREY else "RGB",
             min_width=min(width, FINER * least[0]),
             min_height=min(height, FINER * least[1]),
         )
@@ -80,13 +80,13 @@ class PlainJpeg(Picture):
 
 
 def is_plain(content: bytes) -> bool:
-    """Whether a JPEG says nothing about orientation and colour, so that it can be decoded directly."""
+    """Whether a JPEG has no orientation and no colour information, so that libjpeg-turbo can decode it."""
     head = content[: content.find(START_OF_SCAN)]
     return not any(mark in head for mark in SPECIAL)
 
 
 def frame_header(content: bytes) -> FrameHeader | None:
-    """The first frame header of a JPEG; None if there is none before the first scan."""
+    """First frame header of a JPEG; None if there is none before the first scan."""
     at = 2
     while at + 10 <= len(content):
         if content[at] != 0xFF or content[at + 1] == 0xFF:
@@ -105,7 +105,7 @@ def frame_header(content: bytes) -> FrameHeader | None:
 
 
 def check_jpeg_memory(content: bytes, width: int, height: int, least: tuple[int, int]) -> None:
-    """Checks that a JPEG can be decoded at the fraction of its size that suffices for `least` (width, height).
+    """Checks that a JPEG can be decoded at the reduced size that suffices for `least` (width, height).
 
     Raises:
         BadImageError: It does not fit in memory.
@@ -118,14 +118,14 @@ def check_jpeg_memory(content: bytes, width: int, height: int, least: tuple[int,
 
 
 class DeepJpeg(Picture):
-    """A JPEG of 9 to 16 bits, as medicine has them, whose white becomes 65535; Pillow reads 8 bits alone.
+    """A JPEG of 9 to 16 bits, as in medical images; white becomes 65535. Pillow only reads 8 bits.
 
     Args:
-        content: The file.
+        content: Encoded file.
         header: Its frame header.
 
     Raises:
-        BadImageError: It is too large, or has inks.
+        BadImageError: It is too large, or has more than three channels.
     """
 
     def __init__(self, content: bytes, header: FrameHeader) -> None:
@@ -136,7 +136,7 @@ class DeepJpeg(Picture):
         check_memory(header.width * header.height, DEEP_COPIES * 2 * header.components, len(content))
         self.content = content
         self._white = (1 << header.bits) - 1
-        self.shape = Shape(header.width, header.height, header.components, "uint16")
+        self.info = ImageInfo(header.width, header.height, header.components, "uint16")
 
     def _decoded(self, frame: Frame | None) -> np.ndarray:  # noqa: ARG002
         import imagecodecs

@@ -1,4 +1,4 @@
-"""Which column of a table names the images, and which image each of its cells means."""
+"""Finds the column of a table that names the images, and the image of each cell."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from sfumato.data.sources.extensions import is_image_name
-from sfumato.data.sources.names import normalized
+from sfumato.data.sources.file_names import normalized
 from sfumato.data.sources.source import Cell
 from sfumato.data.sources.tables import Row, Table
 
@@ -17,13 +17,13 @@ USUAL_NAMES = (
     *("file_name", "filename", "file", "file_path", "filepath", "path", "image", "image_name", "image_id"),
     *("image_path", "img", "name", "id"),
 )
-"""How the column of images is often called: decides between columns that match as many of them."""
+"""Usual names of the column of images; used if several columns match the same number of images."""
 
 ENOUGH = 0.5
-"""Share of the rows, or of the images, that have to match."""
+"""Fraction of the rows or of the images that must match."""
 
 MOST_UNMATCHED = 4
-"""How many cells that match no image are kept, to be shown."""
+"""Number of unmatched cells that are kept for messages."""
 
 FIRST_ROWS, EACH_ROW = 1000, 50
 
@@ -31,11 +31,11 @@ _NUMBER = re.compile(r"0|[1-9]\d*", re.ASCII)
 
 
 class ImageNames:
-    """The images of a folder by whatever a table may call them.
+    """Finds images of a folder by the names that tables use.
 
     Args:
         names: Paths of the images within the source.
-        folder: Of the images that are meant, with a slash, or "" for all.
+        folder: Folder of the images, with a final slash, or "" for all.
     """
 
     def __init__(self, names: Iterable[str], folder: str = "") -> None:
@@ -45,13 +45,13 @@ class ImageNames:
         return len(self._names)
 
     def exact(self, cell: str) -> str | None:
-        """The image of this path, relative to the folder."""
+        """Image with this path relative to the folder."""
         return self._names.get(posixpath.normpath(normal(cell)))
 
     def find(self, cell: str) -> str | None:
-        """The one image whose path, with or without its extension, ends with the cell, or ends the cell.
+        """The only image whose path ends with the cell, or is the end of the cell, with or without extension.
 
-        Where there is none, upper and lower case are the same, and so are the extensions of images.
+        If there is none, case and image extensions are ignored.
 
         >>> images = ImageNames(["cat/1.png", "cat/2.png"])
         >>> [images.find(cell) for cell in ["cat/1.png", "1.png", "1", "/data/cat/1.png", "1.JPG", "3", "1.5"]]
@@ -66,35 +66,35 @@ class ImageNames:
 
     @cached_property
     def _whole(self) -> dict[str, str]:
-        """By the path, with and without its extension."""
+        """Images by path, with and without extension."""
         return _unique((posixpath.splitext(path)[0], name) for path, name in self._names.items()) | self._names
 
     @cached_property
     def _ends(self) -> dict[str, str]:
-        """By every end of the path; with an extension first, where another image has none."""
+        """Images by every suffix of the path; a suffix with extension has priority."""
         ends = [(end, name) for path, name in self._names.items() for end in _ends(path)]
         without = _unique((posixpath.splitext(end)[0], name) for end, name in ends)
         return without | _unique(ends) | self._whole
 
     @cached_property
     def _loose_ends(self) -> dict[str, str]:
-        """By every end of the path, without the extension, in lower case."""
+        """Images by every suffix of the path without extension, in lower case."""
         ends = [(end, name) for path, name in self._names.items() for end in _ends(path)]
         return _unique((posixpath.splitext(end)[0].casefold(), name) for end, name in ends)
 
 
 @dataclass
 class Match:
-    """A column of a table that names images.
+    """A column of a table that may name images.
 
     Attributes:
-        column: Its name.
-        images: Those that it may name.
-        rows: How many rows the table has.
-        matching: How many of them name an image.
-        found: The images that are named.
-        unmatched: The first few cells that name none.
-        has_names: Whether a cell is more than the digits of a number.
+        column: Name of the column.
+        images: Images that it may name.
+        rows: Number of rows of the table.
+        matching: Number of rows that name an image.
+        found: Images that are named.
+        unmatched: First cells that name no image.
+        has_names: Whether a matching cell is not just a number.
     """
 
     column: str
@@ -107,26 +107,26 @@ class Match:
 
     @property
     def is_enough(self) -> bool:
-        """Whether the table describes these images, and does not meet their names by chance.
+        """Whether the column matches the images not only by chance.
 
-        Half of the rows or half of the images match; numbers, which also count other things, name half of the images.
+        Half of the rows or of the images must match. Numbers can mean other things and must match half of the images.
         """
         of_images = len(self.found) >= ENOUGH * len(self.images)
         return bool(self.found) and (of_images or (self.has_names and self.matching >= ENOUGH * self.rows))
 
     @property
     def rank(self) -> tuple[int, int]:
-        """The better column has the greater one."""
+        """Sort key; the better column has the larger one."""
         name = re.sub(r"\W+", "_", self.column.strip().lower())
         return len(self.found), -USUAL_NAMES.index(name) if name in USUAL_NAMES else -len(USUAL_NAMES)
 
     def image_of(self, row: Row) -> str | None:
-        """The image that a row names."""
+        """The image of a row."""
         text = text_of(row.get(self.column))
         return None if text is None else self.images.find(text)
 
     def count(self, row: Row) -> None:
-        """Takes another row into account."""
+        """Counts a row."""
         self.rows += 1
         name = self.image_of(row)
         cell = row.get(self.column)
@@ -139,10 +139,10 @@ class Match:
 
 
 def best_match(table: Table, scopes: Sequence[ImageNames]) -> Match | None:
-    """The column that names most images, those of the first of `scopes` with as many; None if no cell names any.
+    """The column that names the most images, in the first of `scopes` of a tie; None if no cell names an image.
 
-    Columns are chosen by the first 1,000 rows and every 50th of the rest, so that a large table of other things is not
-    looked up cell by cell.
+    Candidates are taken from the first 1,000 rows and every 50th of the others, which limits the time for large
+    unrelated tables.
     """
     matches: dict[tuple[str, int], Match] = {}
     for index, (_, row) in enumerate(table.read()):
@@ -161,14 +161,14 @@ def best_match(table: Table, scopes: Sequence[ImageNames]) -> Match | None:
 
 
 def names_images(header: Sequence[str], images: ImageNames) -> bool:
-    """Whether the first line of a table is a row: a cell of it is the file name of an image."""
+    """Whether the first line of a table is a row: one of its cells is the file name of an image."""
     return any(posixpath.splitext(cell)[1] and images.find(cell) for cell in header)
 
 
 def scopes_of(table: str, names: Sequence[str]) -> list[ImageNames]:
-    """Where the images of a table may lie: in folders that begin with its own name, in its folder, or anywhere.
+    """Possible folders of the images of a table: folders that begin with its name, its own folder, or all.
 
-    The first is for `train.csv` beside `train/` and `test/` with images of the same names.
+    The first case is `train.csv` next to `train/` and `test/` with images of the same names.
     """
     folder = posixpath.dirname(table)
     prefix = f"{folder}/" if folder else ""
@@ -185,24 +185,24 @@ def _first_folder(path: str) -> str:
 
 
 def text_of(cell: Cell) -> str | None:
-    """A cell that may name an image: text, or an integer."""
+    """Text of a cell that may name an image: text or an integer."""
     if isinstance(cell, str):
         return cell
     return str(cell) if isinstance(cell, int) and not isinstance(cell, bool) else None
 
 
 def normal(path: str) -> str:
-    """A path with slashes, its characters composed (NFC)."""
+    """A path with slashes in composed Unicode (NFC)."""
     return normalized(path.replace("\\", "/"))
 
 
 def _loose(path: str) -> str:
-    """A path in lower case, without the extension of an image."""
+    """A path in lower case, without an image extension."""
     return (posixpath.splitext(path)[0] if is_image_name(path) else path).casefold()
 
 
 def _ends(path: str) -> Iterator[str]:
-    """`path`, and what is left of it without its first folders."""
+    """All suffixes of a path, the longest first."""
     yield path
     while "/" in path:
         path = path.partition("/")[2]
@@ -210,7 +210,7 @@ def _ends(path: str) -> Iterator[str]:
 
 
 def _unique(pairs: Iterable[tuple[str, str]]) -> dict[str, str]:
-    """By keys that belong to one value alone."""
+    """Dictionary of the keys that have only one value."""
     found: dict[str, str] = {}
     twice = set()
     for key, value in pairs:

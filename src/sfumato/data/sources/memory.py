@@ -1,4 +1,4 @@
-"""Whether an image fits in the memory that is free, checked before any of it is allocated."""
+"""Checks that an image fits into the free memory, before memory is allocated."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ import psutil
 from sfumato.data.sources.entry import BadImageError
 
 SHARE = 0.25
-"""Of the free memory, what a single image may take: several processes decode at once."""
+"""Fraction of the free memory for a single image, since several processes decode at the same time."""
 
 ALWAYS = 1 << 26
-"""Bytes that no image is refused for: 64 MiB."""
+"""Memory in bytes that is always allowed: 64 MiB."""
 
 LARGE = 1 << 26
-"""Pixels from which the size of the file is looked at."""
+"""Number of pixels from which the file size is checked."""
 
 PIXELS_A_BYTE = 100
-"""Pixels that a byte of a large image's file may promise: photographs have 2 to 40, and zeros packed by deflate 129 (as
-RGBA of 16 bits) to 1030 (as grey of 8), so more is a decompression bomb."""
+"""Largest number of pixels per byte of the file of a large image. Photographs have 2 to 40. Zeros compressed by deflate
+have 129 (16-bit RGBA) to 1030 (8-bit grey), so that larger numbers indicate a decompression bomb."""
 
 
 def check_memory(pixels: int, bytes_a_pixel: float, file_size: int) -> None:
@@ -28,28 +28,28 @@ def check_memory(pixels: int, bytes_a_pixel: float, file_size: int) -> None:
 
     Args:
         pixels: Width times height.
-        bytes_a_pixel: What decoding takes at its peak.
-        file_size: Bytes of the encoded file.
+        bytes_a_pixel: Peak memory of decoding.
+        file_size: Size of the encoded file in bytes.
 
     Raises:
-        BadImageError: It takes more than its share of the free memory, or its file is far too small for its pixels.
+        BadImageError: It needs too much memory, or its file is too small for its number of pixels.
     """
     if pixels > max(LARGE, PIXELS_A_BYTE * file_size):
-        raise BadImageError(f"it promises {pixels / 1e6:,.0f} megapixels in a file of {_size(file_size)}")
+        raise BadImageError(f"its header declares {pixels / 1e6:,.0f} megapixels in a file of {_size(file_size)}")
     needed = pixels * bytes_a_pixel
-    if needed > ALWAYS and needed > SHARE * free_memory():
-        free = _size(SHARE * free_memory())
-        raise BadImageError(f"decoding it takes {_size(needed)} of memory, and {free} are free for one image")
+    if needed > ALWAYS and needed > SHARE * available_memory():
+        free = _size(SHARE * available_memory())
+        raise BadImageError(f"decoding it needs {_size(needed)} of memory, and {free} are free for one image")
 
 
 def most_pixels(bytes_a_pixel: int, file_size: int) -> int:
-    """The pixels that `check_memory` allows."""
-    most_bytes = max(ALWAYS, SHARE * free_memory())
+    """Largest number of pixels that `check_memory` allows."""
+    most_bytes = max(ALWAYS, SHARE * available_memory())
     return int(min(max(LARGE, PIXELS_A_BYTE * file_size), most_bytes / bytes_a_pixel))
 
 
-def free_memory() -> int:
-    """Bytes that can be allocated without swapping, measured once a second: that takes as long as a small image."""
+def available_memory() -> int:
+    """Memory in bytes that can be allocated without swapping; measured once per second, since it is slow."""
     return _free_at(int(time.monotonic()))
 
 
@@ -59,7 +59,7 @@ def _free_at(second: int) -> int:  # noqa: ARG001
 
 
 def _size(count: float) -> str:
-    """Bytes as a person reads them.
+    """Formats a number of bytes.
 
     >>> _size(7_500_000_000), _size(688_000), _size(100)
     ('7.5 GB', '688 kB', '100 bytes')

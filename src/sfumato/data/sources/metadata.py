@@ -1,4 +1,4 @@
-"""What tables beside the images say of them: `metadata.csv`, as the Hub's image folders have it, or any other table."""
+"""Columns from tables next to the images: `metadata.csv`, as in image folders of the Hub, or any other table."""
 
 from __future__ import annotations
 
@@ -7,32 +7,31 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from sfumato.data.sources.columns import read_columns
+from sfumato.data.sources.column_types import parse_columns
 from sfumato.data.sources.entry import Entry, Unreadable, first_few
-from sfumato.data.sources.layout import SPLITS, canonical_split
+from sfumato.data.sources.folder_labels import SPLITS, canonical_split
 from sfumato.data.sources.matching import ImageNames, Match, best_match, names_images, normal, scopes_of
-from sfumato.data.sources.notice import Notice
-from sfumato.data.sources.source import Cell, Listing
+from sfumato.data.sources.source import Cell, Listing, Notice
 from sfumato.data.sources.tables import Row, Table, is_metadata, open_table, without_header
 from sfumato.errors import DataError
 from sfumato.utils.text import printable
 
 FILE_NAME = "file_name"
 SPLIT = "split"
-"""The column that tables called train, val and test amount to."""
+"""Column for the splits of tables named train, val and test."""
 NAMED = 3
 
 
 @dataclass
-class _Described:
-    """What the tables that were read so far say.
+class _TableData:
+    """Content of the tables that were read so far.
 
     Attributes:
-        rows: By the name of the image, or of a file that is not there.
-        delimiters: Of each column whose cells have no types.
-        notices: What was decided.
-        splits: Of each image, where the name of its table is that of a split.
-        differing: How many cells of a column differ from an earlier one of the same image.
+        rows: Cells by the name of the image, or of a file that does not exist.
+        delimiters: Delimiter of the table of each untyped column.
+        notices: Notices about the tables.
+        splits: Split of each image, if its table has the name of a split.
+        differing: Number of cells of each column that differ from an earlier table.
     """
 
     rows: dict[str, Row] = field(default_factory=dict)
@@ -42,32 +41,32 @@ class _Described:
     differing: Counter[str] = field(default_factory=Counter)
 
     def note_columns(self, table: Table) -> None:
-        """Keeps the delimiter and the notices of a table that is used."""
+        """Adds the delimiter and the notices of a table that is used."""
         self.notices += table.notices
         if table.delimiter:
             self.delimiters = dict.fromkeys(table.header, table.delimiter) | self.delimiters
 
 
-def described(
+def with_tables(
     entries: Sequence[Entry], tables: Mapping[str, Callable[[], bytes]], unusable: Sequence[Unreadable] = ()
 ) -> Listing:
-    """A listing of `entries` with the columns of the tables beside them.
+    """Lists `entries` with the columns of the tables next to them.
 
-    A table that is called `metadata` names the images in its column `file_name`, relative to the folder that it lies
-    in. If that matches no image, and in any other table, the column is used that names most images, by their paths,
-    their file names or their file names without extension.
+    A table named `metadata` identifies the images by its column `file_name`, relative to its folder. If this matches no
+    image, and for any other table, the column that matches the most images is used; it may hold paths, file names, or
+    file names without extension.
 
     Args:
-        entries: The images.
-        tables: For each table, its path within the source and a function that reads it.
-        unusable: What the listing says of other members.
+        entries: Images.
+        tables: Function that reads each table, by its path within the source.
+        unusable: Other members, for the listing.
 
     Raises:
-        DataError: A table that is called `metadata` cannot be read, names no images, has lines that do not fit its
-            header, or two rows for one file that differ. Any other such table is reported, and not used.
+        DataError: A table named `metadata` cannot be read, names no images, has lines that do not match its header, or
+            has two different rows for one file. Other tables with such errors are reported and not used.
     """
     names = [entry.name for entry in entries]
-    found = _Described()
+    found = _TableData()
     required = sorted(filter(is_metadata, tables))
     if required:
         _add_required({name: open_table(name, _content(name, tables[name])) for name in required}, names, found)
@@ -80,7 +79,7 @@ def described(
     cells = {column: [found.rows.get(name, {}).get(column) for name in names] for column in used}
     if SPLIT not in cells and len(set(found.splits.values())) > 1:
         cells[SPLIT] = [found.splits.get(name) for name in names]
-    values, notices = read_columns(cells, found.delimiters)
+    values, notices = parse_columns(cells, found.delimiters)
     return Listing(entries, values, unusable, [*found.notices, *notices])
 
 
@@ -91,8 +90,8 @@ def _content(name: str, read: Callable[[], bytes]) -> bytes:
         raise DataError(f"{printable(name)} cannot be read ({error.strerror})", "Change its permissions.") from error
 
 
-def _add_required(tables: Mapping[str, Table], names: Sequence[str], found: _Described) -> None:
-    """The rows of the tables that are called `metadata`."""
+def _add_required(tables: Mapping[str, Table], names: Sequence[str], found: _TableData) -> None:
+    """Adds the rows of tables named `metadata`."""
     images = ImageNames(names)
     for name, table in tables.items():
         found.note_columns(table)
@@ -102,10 +101,10 @@ def _add_required(tables: Mapping[str, Table], names: Sequence[str], found: _Des
         for number, row in table.read():
             column = match.column if match else FILE_NAME
             image = match.image_of(row) if match else _file_of(table, number, row, posixpath.dirname(name), images)
-            said = {key: cell for key, cell in row.items() if key != column}
-            if image is not None and not _is_same(found.rows.setdefault(image, said), said):
+            cells = {key: cell for key, cell in row.items() if key != column}
+            if image is not None and not _is_same(found.rows.setdefault(image, cells), cells):
                 raise DataError(
-                    f"{table.place(number)} says something else of {printable(image)} than an earlier row",
+                    f"{table.place(number)} differs from an earlier row for {printable(image)}",
                     "Keep one row for each file.",
                 )
     texts = _missing_notices(list(tables), found.rows.keys(), set(names))
@@ -113,7 +112,7 @@ def _add_required(tables: Mapping[str, Table], names: Sequence[str], found: _Des
 
 
 def _match_of_required(name: str, table: Table, images: ImageNames, names: Sequence[str]) -> Match | None:
-    """The column of images, where it is not `file_name` with paths.
+    """The matching column, if the images are not identified by paths in `file_name`.
 
     Raises:
         DataError: No column names images.
@@ -131,13 +130,13 @@ def _match_of_required(name: str, table: Table, images: ImageNames, names: Seque
     if match is None and not files:
         known = ", ".join(map(printable, rows[0]))
         raise DataError(
-            f"{table.title} has no column {FILE_NAME}, only: {known}", f"Name the column of files {FILE_NAME}."
+            f"{table.title} has no column {FILE_NAME}, only: {known}", f"Rename the column of files to {FILE_NAME}."
         )
     return match
 
 
 def _file_of(table: Table, number: int, row: Row, folder: str, images: ImageNames) -> str:
-    """The image that a row names by its path, or the path where there is no such image."""
+    """Image of a row by its path; the path if there is no such image."""
     file = row.get(FILE_NAME)
     if not isinstance(file, str) or not file:
         raise DataError(f"{table.place(number)} names no file", f"Fill in its {FILE_NAME}, or remove the row.")
@@ -145,8 +144,8 @@ def _file_of(table: Table, number: int, row: Row, folder: str, images: ImageName
     return images.exact(path) or path
 
 
-def _add_other(name: str, read: Callable[[], bytes], names: Sequence[str], found: _Described) -> None:
-    """The rows of a table that may or may not be one of images."""
+def _add_other(name: str, read: Callable[[], bytes], names: Sequence[str], found: _TableData) -> None:
+    """Adds the rows of another table if it describes images."""
     title = printable(name)
     try:
         content = read()
@@ -173,9 +172,9 @@ def _add_other(name: str, read: Callable[[], bytes], names: Sequence[str], found
             _merge(found, found.rows.setdefault(image, {}), {key: row[key] for key in row if key != match.column})
 
 
-def _merge(found: _Described, row: Row, said: Row) -> None:
-    """Adds what is said of an image to what is known of it."""
-    for column, cell in said.items():
+def _merge(found: _TableData, row: Row, cells: Row) -> None:
+    """Adds the cells of a row to an image."""
+    for column, cell in cells.items():
         if row.get(column) is None:
             row[column] = cell
         elif cell is not None and not _is_equal(row[column], cell):
@@ -183,27 +182,27 @@ def _merge(found: _Described, row: Row, said: Row) -> None:
 
 
 def _is_same(one: Row, other: Row) -> bool:
-    """Whether two rows say the same."""
+    """Whether two rows are equal."""
     return one.keys() == other.keys() and all(_is_equal(one[name], other[name]) for name in one)
 
 
 def _is_equal(one: Cell, other: Cell) -> bool:
-    """Whether two cells are the same; what is not a number is like its kind."""
+    """Whether two cells are equal; NaN equals NaN."""
     return one == other or (one != one and other != other)
 
 
 def _used(table: Table, match: Match, names: Sequence[str]) -> Notice:
-    """That a table was found by its content, and which rows and images it does not match."""
+    """Notice about a table that was matched, with its unmatched rows."""
     column = printable(match.column)
     text = f'{table.title} describes {len(match.found):,} of {len(names):,} images, by its column "{column}".'
     if match.unmatched:
-        shown = [*map(printable, list(match.unmatched)[:NAMED]), *(["..."] if len(match.unmatched) > NAMED else [])]
-        text += f" {match.rows - match.matching:,} of its {match.rows:,} rows match no image: {', '.join(shown)}."
+        examples = [*map(printable, list(match.unmatched)[:NAMED]), *(["..."] if len(match.unmatched) > NAMED else [])]
+        text += f" {match.rows - match.matching:,} of its {match.rows:,} rows match no image: {', '.join(examples)}."
     return Notice("table", text)
 
 
 def _differing_notice(column: str, count: int, is_required: bool) -> Notice:
-    what = "metadata is kept where other tables differ" if is_required else "not used, as rows of one image differ"
+    what = "values of metadata are kept where other tables differ" if is_required else "not used, since rows differ"
     return Notice("table", f"Column {printable(column)}: {what} ({count:,} times).")
 
 
@@ -213,7 +212,7 @@ def _missing_notices(tables: Sequence[str], mentioned: Iterable[str], names: set
     silent = sorted(names - set(mentioned))
     notices = []
     if absent:
-        notices.append(f"{len(absent)} rows of {title} name files that are not there: {first_few(absent)}.")
+        notices.append(f"{len(absent)} rows of {title} name files that do not exist: {first_few(absent)}.")
     if silent:
-        notices.append(f"{title} says nothing of {len(silent)} images: {first_few(silent)}.")
+        notices.append(f"{title} has no rows for {len(silent)} images: {first_few(silent)}.")
     return notices

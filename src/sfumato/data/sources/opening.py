@@ -1,4 +1,4 @@
-"""From what a person names to a source."""
+"""Opens a source by its path or name."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ import zipfile
 from pathlib import Path
 
 from sfumato.data.sources.archives import COMPRESSED, TarSource, ZipSource
-from sfumato.data.sources.arrays import ArraySource
 from sfumato.data.sources.extensions import ARCHIVES, is_image_name, other_kind
 from sfumato.data.sources.folder import FolderSource
 from sfumato.data.sources.hub import PREFIX, HubSource
 from sfumato.data.sources.idx import IdxSource, is_idx_name
+from sfumato.data.sources.numpy_files import ArraySource
 from sfumato.data.sources.options import DEFAULT_OPTIONS, ReadOptions
 from sfumato.data.sources.parquet import ParquetSource
 from sfumato.data.sources.shards import ShardSource
@@ -23,18 +23,18 @@ from sfumato.utils.text import printable
 
 SUPPORTED = "a folder of images, a zip or tar of one, an .npz, .npy or .parquet file, hf:NAME, or the word digits"
 
-REMEDY = f"Name {SUPPORTED}."
+REMEDY = f"Give {SUPPORTED}."
 
 
 def open_source(name: str | Path, options: ReadOptions = DEFAULT_OPTIONS) -> Source:
-    """The source that is meant.
+    """Opens a source.
 
     Args:
-        name: A path, or `hf:NAME` or `hf:NAME:SPLIT` for a data set of the Hugging Face Hub.
-        options: How its images are read.
+        name: Path, or `hf:NAME` or `hf:NAME:SPLIT` for a data set of the Hugging Face Hub.
+        options: How the images are read.
 
     Raises:
-        DataError: There is no such thing, or it is none that can be read.
+        DataError: The source does not exist or is not supported.
     """
     if str(name).startswith(PREFIX):
         return HubSource(str(name).removeprefix(PREFIX), options)
@@ -51,7 +51,7 @@ def open_source(name: str | Path, options: ReadOptions = DEFAULT_OPTIONS) -> Sou
 
 
 def _folder(path: Path, options: ReadOptions) -> Source:
-    """A folder of images, or of the files that hold them."""
+    """A folder of images, or of files that hold images."""
     source = FolderSource(path, options)
     names = [name for name, _ in source.found]
     if any(is_image_name(name) or is_idx_name(name) for name in names):
@@ -66,12 +66,12 @@ def _folder(path: Path, options: ReadOptions) -> Source:
         return ShardSource(path, archives, options)
     raise DataError(
         f"{source.title} holds no images, but {len(archives)} archives",
-        f"Name one of them: sfumato train {printable(str(path / archives[0]))}",
+        f"Give one of them: sfumato train {printable(str(path / archives[0]))}",
     )
 
 
 def _file(path: Path, title: str, options: ReadOptions) -> Source:
-    """By its extension, or else by how it begins."""
+    """Opens a file by its extension, or else by its first bytes."""
     try:
         with path.open("rb") as file:
             start = file.read(8)
@@ -90,7 +90,7 @@ def _file(path: Path, title: str, options: ReadOptions) -> Source:
         case ".tar" | ".tgz" | ".gz" | ".xz" | ".txz" | ".bz2" | ".tbz2":
             return TarSource(path, options)
     if is_image_name(path.name):
-        raise DataError(f"{title} is a single image", "Name a folder with at least 2 images.")
+        raise DataError(f"{title} is a single image", "Give a folder with at least 2 images.")
     if zipfile.is_zipfile(path):
         return ZipSource(path, options)
     if is_tar:

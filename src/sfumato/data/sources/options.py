@@ -1,32 +1,43 @@
-"""How images are read where a person decides it, and not the files."""
+"""Options for reading images, with their validation."""
 
 from __future__ import annotations
 
+import codecs
+import math
+import re
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
-from sfumato.data.sources.frame import Fit
+from sfumato.data.sources.resizing import Fit
+from sfumato.errors import ConfigError
 
 ChannelChoice = Literal["auto", "grey", "rgb", "rgba", "bands"]
 PageChoice = Literal["auto", "first", "images", "channels"]
+RangeChoice = tuple[float, float] | Literal["auto"]
+
+SMALLEST_SIDE = 4
+LARGEST_SIDE = 2**14
+
+Size = int | tuple[int, int] | str | None
+"""Side of a square, (width, height), text such as "64" or "64x96" (width x height), or None."""
 
 
 @dataclass(frozen=True)
 class ReadOptions:
-    """How the images of a source are read.
+    """Options for reading the images of a source.
 
     Attributes:
-        size: (width, height) that every image is brought to; None keeps the size that they share.
-        fit: How they are brought to it.
-        channels: "grey", "rgb" or "rgba" convert the images; "bands" keeps all channels as plain ones, none of which is
-            opacity; "auto" is what most of the images are, where opacity is what a file declares as such.
-        pages: What the pages of a file are, where the file does not say it: its "first" page is the image, or each is
-            one of several "images", or all are "channels" of one image.
-        split: "auto" reads the training split, "all" every split, "none" takes the names of splits for names of
-            classes; any other text is the split to read.
-        range: The values that are black and white; None finds them in the data.
-        nodata: The value of pixels without data, beside NaN and what a file declares.
-        name_encoding: The encoding of the names in an archive, such as "cp932"; None detects it.
+        size: (width, height) of all images; None keeps the common size.
+        fit: How images are resized to `size`.
+        channels: "grey", "rgb" or "rgba" converts the images; "bands" keeps all channels and treats none as opacity;
+            "auto" uses the most common channels, with opacity only where a file declares it.
+        pages: Interpretation of pages without metadata: the "first" page is the image, each page is one of several
+            "images", or all pages are "channels" of one image.
+        split: "auto" uses the training split, "all" uses every split, "none" uses names of splits as class names; any
+            other text is the name of a split.
+        range: Pixel values of black and white; None takes them from the data.
+        nodata: Pixel value of missing data, in addition to NaN and to the value that a file declares.
+        name_encoding: Encoding of the file names in an archive, such as "cp932"; None detects it.
     """
 
     size: tuple[int, int] | None = None
@@ -40,4 +51,68 @@ class ReadOptions:
 
 
 DEFAULT_OPTIONS = ReadOptions()
-"""Nothing is requested."""
+"""Default options."""
+
+
+def checked_options(
+    size: Size = None,
+    fit: Fit = "crop",
+    channels: ChannelChoice = "auto",
+    pages: PageChoice = "auto",
+    split: str = "auto",
+    range: RangeChoice = "auto",
+    nodata: float | None = None,
+    name_encoding: str | None = None,
+) -> ReadOptions:
+    """Validates options; see `load_images`.
+
+    Raises:
+        ConfigError: An option is not valid.
+    """
+    for name, given, choice in (("channels", channels, ChannelChoice), ("fit", fit, Fit), ("pages", pages, PageChoice)):
+        if given not in get_args(choice):
+            raise ConfigError(f"--{name} {given} is unknown", f"Choose one of {', '.join(get_args(choice))}.")
+    if name_encoding is not None:
+        try:
+            codecs.lookup(name_encoding)
+        except (LookupError, ValueError) as error:
+            raise ConfigError(
+                f"--name-encoding {name_encoding} is unknown", "Give one such as utf-8 or cp932."
+            ) from error
+    found = None if range == "auto" else range
+    if found is not None and not (found[0] < found[1] and all(map(math.isfinite, found))):
+        raise ConfigError(f"--range {found[0]:g} {found[1]:g} is not a range", "Give two finite numbers, LOW < HIGH.")
+    return ReadOptions(parsed_size(size), fit, channels, pages, split, found, nodata, name_encoding)
+
+
+def parsed_size(size: Size) -> tuple[int, int] | None:
+    """Parses a size as (width, height); None stays None.
+
+    >>> parsed_size("64x96"), parsed_size(32)
+    ((64, 96), (32, 32))
+
+    Raises:
+        ConfigError: It is not a size, or it is too small or too large.
+    """
+    if size is None:
+        return None
+    match size:
+        case int():
+            sides = size, size
+        case str():
+            sides = _parsed_text(size)
+        case width, height:
+            sides = width, height
+    if not SMALLEST_SIDE <= min(sides) <= max(sides) <= LARGEST_SIDE:
+        raise ConfigError(
+            f"--size {size} is too small or too large",
+            f"Choose {SMALLEST_SIDE} to {LARGEST_SIDE} pixels a side, such as 64 or 64x96.",
+        )
+    return sides
+
+
+def _parsed_text(text: str) -> tuple[int, int]:
+    if not re.fullmatch(r"\d{1,9}([xX×]\d{1,9})?", text):
+        raise ConfigError(f"--size {text} is not a size", "Give a side such as 64, or width and height such as 64x96.")
+    numbers = [int(number) for number in re.split("[xX×]", text)]
+    return numbers[0], numbers[-1]

@@ -1,42 +1,54 @@
-"""Doing one thing to many pieces of work: at once if it takes long, and while a person can see how far it is."""
+"""Parallel processing of images with progress bars; processes start only if the work takes long."""
 
 from __future__ import annotations
 
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import TypeVar
 
-from sfumato.data.sources.progress import image_bar
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    TextColumn,
+    TimeRemainingColumn,
+)
+
 from sfumato.errors import DataError
+from sfumato.utils.text import printable, printable_lines
 
 P = TypeVar("P")
 R = TypeVar("R")
 
 PATIENCE = 0.7
-"""Seconds after which it is judged how long the work will take."""
+"""Seconds after which the remaining time is estimated."""
 
 WORTH = 2.0
-"""Seconds of work left at which other processes are started: each takes about one to begin."""
+"""Remaining seconds of work from which processes are started; starting one takes about a second."""
 
 
 IDLE = 5.0
-"""Seconds without work after which a process ends, and its memory is free for training."""
+"""Seconds without work after which a process ends and its memory is released."""
 
 
 def in_parallel(function: Callable[[P], R], pieces: Sequence[P], sizes: Sequence[int], title: str) -> Iterator[R]:
-    """Applies `function` to every piece of work: here, or in as many processes as there are cores if it takes long.
+    """Applies `function` to every piece, in this process or, if it takes long, in one process per core.
 
-    Warnings are silenced meanwhile: what a decoder has to say about a file, `function` returns.
+    Warnings are suppressed; `function` must return the errors of decoders.
 
     Args:
-        function: One that can be imported by its name.
-        pieces: What it is given; cheap to pickle.
-        sizes: Images in each piece, for the progress bar.
-        title: What the progress bar says.
+        function: Function that can be imported by name.
+        pieces: Arguments of the function, small when pickled.
+        sizes: Number of images in each piece, for the progress bar.
+        title: Title of the progress bar.
 
     Yields:
-        The results, as they come.
+        The results in any order.
 
     Raises:
         DataError: A process was killed.
@@ -54,7 +66,7 @@ def in_parallel(function: Callable[[P], R], pieces: Sequence[P], sizes: Sequence
 
 
 def _is_long(elapsed: float, done: int, left: int) -> bool:
-    """Whether what is left will take long, by what was done in the seconds that have elapsed."""
+    """Whether the remaining work takes long, estimated from the work done."""
     return elapsed > PATIENCE and elapsed * left > WORTH * done
 
 
@@ -69,7 +81,7 @@ def _numbered(function: Callable[[P], R], index: int, piece: P) -> tuple[int, R]
 
 
 def _in_processes(function: Callable[[P], R], pieces: Sequence[tuple[int, P]]) -> Iterator[tuple[int, R]]:
-    """The results of numbered pieces; while the processes begin, this one goes on from the end."""
+    """Results of numbered pieces; this process computes the last pieces while the others start."""
     from loky import as_completed, get_reusable_executor
     from loky.process_executor import BrokenProcessPool
 
@@ -86,9 +98,51 @@ def _in_processes(function: Callable[[P], R], pieces: Sequence[tuple[int, P]]) -
         yield from (future.result() for future in as_completed(pending))
     except BrokenProcessPool as error:
         raise DataError(
-            "A process that read images was killed, as happens when memory runs out",
-            "Give the same command again: it goes on with the images that are left.",
+            "A process that read images was killed, probably because memory ran out",
+            "Run the same command again: it continues with the remaining images.",
         ) from error
     finally:
         for future in pending:
             future.cancel()
+
+
+BAR_DELAY = 1.0
+"""Seconds before a progress bar appears."""
+
+
+@contextmanager
+def image_bar(title: str, total: int) -> Iterator[Callable[[int], None]]:
+    """Progress bar over `total` images; yields the function that adds finished images."""
+    with _bar(title, total, MofNCompleteColumn(), TimeRemainingColumn()) as advance:
+        yield advance
+
+
+@contextmanager
+def byte_bar(title: str) -> Iterator[Callable[[int], None]]:
+    """Progress bar over an unknown number of bytes; yields the function that adds finished bytes."""
+    with _bar(title, None, DownloadColumn()) as advance:
+        yield advance
+
+
+@contextmanager
+def _bar(title: str, total: int | None, *more: ProgressColumn) -> Iterator[Callable[[int], None]]:
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), *more)
+    bar = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
+    begun = time.monotonic()
+    task = bar.add_task(printable(title), total=total)
+
+    def advance(done: int) -> None:
+        bar.advance(task, done)
+        if time.monotonic() - begun > BAR_DELAY:
+            bar.start()
+
+    try:
+        yield advance
+    finally:
+        bar.stop()
+
+
+def print_message(sentence: str) -> None:
+    """Prints a message on stderr with escaped control characters."""
+    Console(stderr=True).print(printable_lines(sentence), markup=False, emoji=False, soft_wrap=True)

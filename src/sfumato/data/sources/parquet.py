@@ -1,4 +1,4 @@
-"""Parquet: a file or a folder of files whose rows hold images, as the Hugging Face Hub keeps them, or describe them."""
+"""Parquet files whose rows hold images, as on the Hugging Face Hub, or metadata of images."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sfumato.data.sources.entry import MOST_BYTES, BadImageError, Content, Entry, check_size
-from sfumato.data.sources.layout import split_of_files
+from sfumato.data.sources.folder_labels import splits_of_files
 from sfumato.data.sources.options import DEFAULT_OPTIONS, ReadOptions
 from sfumato.data.sources.source import Cell, Listing, Source, joined_columns, stat_signature
 from sfumato.errors import DataError
@@ -26,13 +26,13 @@ EXTRA = 'pip install "sfumato[hub]"'
 
 @dataclass(frozen=True)
 class ParquetEntry(Entry):
-    """One row's image.
+    """The image of one row.
 
     Attributes:
-        path: The file.
-        column: Whose cells are encoded images, or structs with their `bytes`.
-        group: The row group.
-        row: Within the group.
+        path: Path of the file.
+        column: Column of encoded images, or of structs with the field `bytes`.
+        group: Index of the row group.
+        row: Index within the row group.
     """
 
     path: Path
@@ -41,7 +41,7 @@ class ParquetEntry(Entry):
     row: int
 
     def read(self, most: int = MOST_BYTES) -> Content:  # noqa: ARG002
-        """The encoded image of the row."""
+        """Reads the encoded image of the row."""
         group = _group(self.path, stat_signature(self.path), self.column, self.group)
         return image_bytes(group[self.row].as_py())
 
@@ -50,11 +50,11 @@ class ParquetSource(Source):
     """Images in the rows of Parquet files.
 
     Args:
-        path: A file, or a folder with `.parquet` files at any depth.
-        options: How its images are read.
+        path: Path of a file, or of a folder with `.parquet` files at any depth.
+        options: How the images are read.
 
     Raises:
-        DataError: pyarrow is missing, or a folder cannot be listed.
+        DataError: pyarrow is not installed, or a folder cannot be listed.
     """
 
     def __init__(self, path: Path, options: ReadOptions = DEFAULT_OPTIONS) -> None:
@@ -69,7 +69,7 @@ class ParquetSource(Source):
         """Names, sizes and times of the files."""
         return json.dumps([[str(file), stat_signature(file)] for file in self.files])
 
-    def listing(self, spool: Path) -> Listing:  # noqa: ARG002 (other sources unpack there)
+    def listing(self, scratch: Path) -> Listing:  # noqa: ARG002 (other sources unpack there)
         """The rows of all files, with their other columns of text and numbers."""
         entries: list[Entry] = []
         tables: list[tuple[int, dict[str, list[Cell]]]] = []
@@ -89,22 +89,22 @@ class ParquetSource(Source):
         return Listing(entries, joined_columns(tables), splits=splits if any(splits) else [])
 
     def _splits(self) -> list[str | None]:
-        """The split of each file, by its name."""
+        """Split of each file by its name."""
         root = self.path if self.path.is_dir() else self.path.parent
-        return split_of_files([file.relative_to(root).as_posix() for file in self.files], self.options)
+        return splits_of_files([file.relative_to(root).as_posix() for file in self.files], self.options)
 
 
 def _visible_files(folder: Path) -> list[Path]:
-    """The Parquet files at any depth, without hidden ones."""
+    """Parquet files at any depth, without hidden files."""
     files = sorted(folder.rglob("*.parquet"))
     return [file for file in files if not any(part.startswith(".") for part in file.relative_to(folder).parts)]
 
 
 def parquet_rows(title: str, content: bytes) -> Iterator[dict[str, Cell]]:
-    """The rows of a metadata file in Parquet; columns that are neither text nor numbers are left out.
+    """Rows of a metadata file; columns that are neither text nor numbers are left out.
 
     Raises:
-        DataError: pyarrow is missing, or the file is broken.
+        DataError: pyarrow is not installed, or the file is broken.
     """
     require_pyarrow(title)
     from pyarrow import ArrowException, parquet
@@ -112,7 +112,7 @@ def parquet_rows(title: str, content: bytes) -> Iterator[dict[str, Cell]]:
     try:
         table = parquet.read_table(io.BytesIO(content))
     except (ArrowException, OSError) as error:
-        raise DataError(f"{title} is not a Parquet file, or only a part of one", "Write it anew.") from error
+        raise DataError(f"{title} is not a Parquet file, or it is truncated", "Write it again.") from error
     kept = table.select([field.name for field in table.schema if _is_plain(field.type)])
     yield from kept.to_pylist()
 
@@ -126,7 +126,7 @@ def require_pyarrow(wanted: str) -> None:
 
 
 def image_bytes(cell: object) -> bytes:
-    """The encoded image of a cell: bytes, or a struct of `bytes` and `path`.
+    """Encoded image of a cell: bytes, or a struct of `bytes` and `path`.
 
     Raises:
         BadImageError: The cell is empty or holds something else.
@@ -135,13 +135,13 @@ def image_bytes(cell: object) -> bytes:
     if content is None:
         raise BadImageError("the row holds no image")
     if not isinstance(content, bytes):
-        raise BadImageError("the row holds something else than an encoded image")
+        raise BadImageError("the row does not hold an encoded image")
     check_size(len(content))
     return content
 
 
 def image_column(schema: pa.Schema, title: str) -> str:
-    """The column that holds images: structs with `bytes`, or else bytes.
+    """Column of images: structs with `bytes`, or else bytes.
 
     Raises:
         DataError: There is none, or more than one.
@@ -154,13 +154,13 @@ def image_column(schema: pa.Schema, title: str) -> str:
     if len(found) != 1:
         raise DataError(
             f"{title} has {len(found) or 'no'} columns of images ({', '.join(map(printable, schema.names))})",
-            "Keep one column of encoded images, as the Hugging Face Hub has them: bytes, or a struct with bytes.",
+            "Keep one column of encoded images as on the Hugging Face Hub: bytes, or a struct with bytes.",
         )
     return str(found[0])
 
 
 def class_names(schema: pa.Schema) -> dict[str, list[str]]:
-    """The names that the Hub's schema gives to the integers of its class columns."""
+    """Class names of the integer class columns in the schema of the Hub."""
     try:
         features = json.loads((schema.metadata or {})[b"huggingface"])["info"]["features"]
         found = {column: feature.get("names") for column, feature in features.items() if isinstance(feature, dict)}
@@ -170,7 +170,7 @@ def class_names(schema: pa.Schema) -> dict[str, list[str]]:
 
 
 def named_cells(cells: Sequence[Any], names: Sequence[str] | None) -> list[Cell]:
-    """A column's cells, integers replaced by their names where they have any; NaN is None."""
+    """Cells of a column; class indices become class names, and NaN becomes None."""
     if names is None:
         return [None if cell != cell else cell for cell in cells]
     return [names[cell] if isinstance(cell, int) and 0 <= cell < len(names) else None for cell in cells]
@@ -196,9 +196,7 @@ def _column(file: Path, opened: ParquetFile, name: str) -> list[Any]:
 
 
 def _broken(file: Path) -> DataError:
-    return DataError(
-        f"{printable(str(file))} is not a Parquet file, or only a part of one", "Restore it from its origin."
-    )
+    return DataError(f"{printable(str(file))} is not a Parquet file, or it is truncated", "Download or copy it again.")
 
 
 def _rows(file: Path, image: str, opened: ParquetFile) -> list[Entry]:
@@ -228,7 +226,7 @@ def _is_plain(kind: pa.DataType) -> bool:
 
 @lru_cache(maxsize=1)
 def _group(path: Path, signature: str, column: str, group: int) -> pa.ChunkedArray:  # noqa: ARG001
-    """The images of one row group; neighbours are read together, so the last one is kept."""
+    """Images of one row group; it is cached for the next rows."""
     from pyarrow import ArrowException
 
     try:

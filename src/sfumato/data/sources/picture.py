@@ -1,4 +1,4 @@
-"""What an image is, as its header says, and the way to its pixels."""
+"""Base class of opened images, and the reasons of decoding errors."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from sfumato.data.sources.entry import BadImageError
-from sfumato.data.sources.frame import Frame
-from sfumato.data.sources.pixels import Dtype
+from sfumato.data.sources.pixel_arrays import Dtype
+from sfumato.data.sources.resizing import Frame
 
 
 @dataclass(frozen=True)
-class Shape:
-    """What an image will be when decoded.
+class ImageInfo:
+    """Properties of a decoded image.
 
     Attributes:
-        width: In pixels, upright.
-        height: In pixels, upright.
-        channels: 1 grey, 3 RGB; any other number for arrays and TIFFs.
+        width: Width in pixels, after the orientation is applied.
+        height: Height in pixels, after the orientation is applied.
+        channels: 1 for grey, 3 for RGB; arrays and TIFF files may have other numbers.
         dtype: "uint8", "uint16" or "float32".
         opacity: Whether the last of four channels is opacity.
-        frames: Images in the file, of which this is one; of a part of a file, those that the part shows.
+        frames: Number of images in the file; if only a part of the file was read, in this part.
     """
 
     width: int
@@ -35,42 +35,42 @@ class Shape:
 
 
 class Picture(ABC):
-    """An image that has been opened: its shape is known, and its pixels can be had.
+    """An opened image; its pixels are decoded on request.
 
     Attributes:
-        shape: What it will be when decoded.
-        nodata: The value of pixels without data that the file declares; None if it declares none.
+        info: Properties of the decoded image.
+        nodata: Value of pixels without data that the file declares; None if it declares none.
     """
 
-    shape: Shape
+    info: ImageInfo
     nodata: float | None = None
 
     def pixels(self, frame: Frame | None = None) -> np.ndarray:
-        """Decode it.
+        """Decodes the image.
 
         Args:
-            frame: What the pixels will be fitted to; lets large JPEGs be decoded at a fraction of their size.
+            frame: Target size; large JPEG files are decoded at a reduced size if it suffices.
 
         Returns:
             (H, W, C) uint8, uint16 or float32; floats may be NaN or infinite.
 
         Raises:
-            BadImageError: It is only a part of an image, damaged, or too large for the memory that is free.
+            BadImageError: It is truncated, damaged, or too large for the free memory.
         """
         try:
             return self._decoded(frame)
         except Exception as error:
-            raise BadImageError(reason_of(error)) from error
+            raise BadImageError(failure_reason(error)) from error
 
     @abstractmethod
     def _decoded(self, frame: Frame | None) -> np.ndarray:
-        """The same, raising whatever the decoder does."""
+        """Decodes the image; may raise any exception."""
 
 
-def reason_of(error: Exception) -> str:
-    """Why an image could not be read, as the end of a sentence.
+def failure_reason(error: Exception) -> str:
+    """Reason why an image could not be read, as the end of a sentence.
 
-    A decoder meets broken data with whatever its code runs into: OSError, SyntaxError, struct.error and more.
+    Decoders raise many types of exceptions for broken files: OSError, SyntaxError, struct.error and others.
     """
     match error:
         case BadImageError():
@@ -84,6 +84,6 @@ def reason_of(error: Exception) -> str:
         case MemoryError():
             return "it does not fit into memory"
         case OSError() if "truncated" in str(error).lower():
-            return "it is only a part of an image"
+            return "it is truncated"
         case _:
             return f"it is damaged ({' '.join(str(error).split())[:80] or type(error).__name__})"

@@ -1,4 +1,4 @@
-"""What every source of images offers: a signature that tells whether it changed, and a listing of its images."""
+"""Base class of sources, and the listing of their images."""
 
 from __future__ import annotations
 
@@ -6,32 +6,54 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import ClassVar
 
 from sfumato.data.sources.entry import Entry, Unreadable
-from sfumato.data.sources.notice import Notice
 from sfumato.data.sources.options import DEFAULT_OPTIONS, ReadOptions
 from sfumato.utils.text import printable
 
 Cell = str | int | float | bool | None
-"""What a column says of one image; None where it says nothing."""
+"""Value of a column for one image; None if it is missing."""
 
 LABEL = "label"
-"""The column that is learned without being asked for."""
+"""Column that is used as the class label by default."""
+
+
+@dataclass(frozen=True)
+class Notice:
+    """A sentence about how the data were read, and the flag that changes it.
+
+    Attributes:
+        topic: One word, such as "range", "split" or "opacity"; a heading of `sfumato inspect`.
+        text: The sentence.
+        flag: Flag of `sfumato train`, such as "--range LOW HIGH"; empty if none changes it.
+        matters: Whether the decision changes pixels or labels; `train` only repeats notices that do.
+    """
+
+    __pydantic_config__: ClassVar = {"extra": "forbid"}
+
+    topic: str
+    text: str
+    flag: str = ""
+    matters: bool = True
+
+    def __str__(self) -> str:
+        return f"{self.text} To change it: {self.flag}." if self.flag else self.text
 
 
 @dataclass(frozen=True)
 class Listing:
-    """The images of a source, and what is known of them.
+    """Images of a source with their metadata.
 
     Attributes:
-        entries: The images, in an order that depends on the source alone.
-        columns: What is known of each: for every column one cell an entry.
-        unusable: Members that cannot be images, each with a reason.
-        notices: What was decided about them.
-        classes: The class of each entry by its folder, None where it lies in none; empty where there are no folders.
-        splits: The split of each entry, such as "train", "validation" or "test", None where it is in none; empty where
-            the source has no splits.
-        others: How many files of each kind are not images, such as {"txt": 3}.
+        entries: Images, in an order that depends only on the source.
+        columns: Columns of the table, with one cell for each entry.
+        unusable: Members that cannot be images, with reasons.
+        notices: Notices about the images.
+        classes: Class of each entry by its folder, None if there is none; empty if there are no folders.
+        splits: Split of each entry, such as "train", "validation" or "test", None if there is none; empty if the source
+            has no splits.
+        others: Number of files that are not images, by type, such as {"txt": 3}.
     """
 
     entries: Sequence[Entry]
@@ -44,10 +66,10 @@ class Listing:
 
 
 def joined_columns(tables: Sequence[tuple[int, Mapping[str, Sequence[Cell]]]]) -> dict[str, list[Cell]]:
-    """The columns of several tables, one below the other; None where a table has no such column.
+    """Concatenates the rows of several tables; missing columns are filled with None.
 
     Args:
-        tables: The number of rows of each, and its columns.
+        tables: Number of rows of each table, and its columns.
     """
     columns: dict[str, list[Cell]] = {}
     before = 0
@@ -61,11 +83,11 @@ def joined_columns(tables: Sequence[tuple[int, Mapping[str, Sequence[Cell]]]]) -
 
 
 class Source(ABC):
-    """Where images come from.
+    """A source of images.
 
     Attributes:
-        title: What messages call it, such as "the folder photos".
-        identity: The same for the same place, whatever it holds now.
+        title: Name for messages, such as "the folder photos".
+        identity: Identifies the location, independent of its content.
     """
 
     title: str
@@ -73,21 +95,21 @@ class Source(ABC):
 
     @abstractmethod
     def signature(self) -> str:
-        """A text that differs once the content differs; takes a look at every file's size and times, not into it.
+        """Text that changes with the content; uses the sizes and times of files and does not read them.
 
         Raises:
-            DataError: The source cannot be looked at.
+            DataError: The source cannot be accessed.
         """
 
     @abstractmethod
-    def listing(self, spool: Path) -> Listing:
-        """The images.
+    def listing(self, scratch: Path) -> Listing:
+        """Lists the images.
 
         Args:
-            spool: A folder for the content of compressed archives; kept until the images have been read.
+            scratch: Folder for decompressed files; kept until the images have been read.
 
         Raises:
-            DataError: The source cannot be read, or what it says of its images contradicts itself.
+            DataError: The source cannot be read, or its metadata are inconsistent.
         """
 
 
@@ -95,11 +117,11 @@ class FileSource(Source):
     """The images in one file.
 
     Args:
-        path: Of the file.
-        options: How its images are read.
+        path: Path of the file.
+        options: How the images are read.
 
     Attributes:
-        kind: What messages call such a file.
+        kind: Name of the file type for messages.
     """
 
     kind: str
@@ -111,14 +133,14 @@ class FileSource(Source):
         self.path = path
 
     def signature(self) -> str:
-        """Its size and times."""
+        """Size and times of the file."""
         return stat_signature(self.path)
 
 
 def stat_signature(path: Path) -> str:
-    """Size and times of a file; changing it changes them, and so does putting another file in its place.
+    """Size and times of a file; they change when the file is modified or replaced.
 
-    What is not there has a signature too: that it is missing will be said when it is read.
+    A missing file also has a signature; the error is reported when it is read.
     """
     try:
         facts = path.stat()

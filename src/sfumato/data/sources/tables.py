@@ -1,4 +1,4 @@
-"""CSV, JSON lines and Parquet as rows of cells that are not interpreted yet."""
+"""Reads CSV, JSON lines and Parquet tables as rows of cells, without type inference."""
 
 from __future__ import annotations
 
@@ -12,9 +12,8 @@ from itertools import islice
 from pathlib import PurePosixPath
 
 from sfumato.data.sources.encodings import WORD, encoding_of_text
-from sfumato.data.sources.notice import Notice
 from sfumato.data.sources.parquet import parquet_rows
-from sfumato.data.sources.source import Cell
+from sfumato.data.sources.source import Cell, Notice
 from sfumato.errors import DataError
 from sfumato.utils.text import printable
 
@@ -22,12 +21,12 @@ Row = dict[str, Cell]
 
 JSON_LINES = (".jsonl", ".ndjson")
 LABELS_FILE = "dataset.json"
-"""What the dataset tool of StyleGAN and EDM writes beside the images: {"labels": [["a.png", 3], ...]}, or null."""
+"""Label file of the data set tools of StyleGAN and EDM: {"labels": [["a.png", 3], ...]}, or null."""
 DELIMITED = (".csv", ".tsv")
 DELIMITERS = ",;\t|"
 
 PARQUET_TABLES = {"metadata", "label", "labels", "annotation", "annotations", "attributes", "captions"}
-"""How a Parquet file is called that describes images; others hold images."""
+"""Names of Parquet files that describe images; other Parquet files hold images."""
 
 METADATA = "metadata"
 
@@ -38,23 +37,23 @@ _ENCODINGS = {
     codecs.BOM_UTF16_LE: "utf-16",
     codecs.BOM_UTF16_BE: "utf-16",
 }
-"""By the mark that a file begins with; the longer ones first."""
+"""Encodings by byte order mark; the longer marks first."""
 
 LONGEST_EXAMPLE = 30
-"""Characters of a text that show how it is decoded."""
+"""Largest number of characters of an example of decoded text."""
 
 
 @dataclass(frozen=True)
 class Table:
-    """A table that can be read more than once.
+    """A table that can be read several times.
 
     Attributes:
-        title: For messages.
-        unit: What a row is called in messages: "line" or "row".
-        read: Its rows, each with its number. Raises `DataError` for a row that cannot be read.
-        delimiter: What separates the cells, which are text then; None for a table whose cells have types.
-        header: The names in its first line; empty if it has none.
-        notices: What was decided.
+        title: Name for messages.
+        unit: Name of a row in messages: "line" or "row".
+        read: Iterates over numbered rows. Raises `DataError` for a row that cannot be read.
+        delimiter: Delimiter of a table whose cells are text; None if the cells are typed.
+        header: Column names in its first line; empty if there are none.
+        notices: Notices about the table.
     """
 
     title: str
@@ -65,12 +64,12 @@ class Table:
     notices: Sequence[Notice] = ()
 
     def place(self, number: int) -> str:
-        """The words for a row."""
+        """Description of a row for messages."""
         return f"{self.unit} {number} of {self.title}"
 
 
 def is_table(name: str) -> bool:
-    """Whether a file of this name may be a table that describes images."""
+    """Whether a file with this name may be a table that describes images."""
     path = PurePosixPath(name)
     suffix = path.suffix.lower()
     return (
@@ -81,21 +80,21 @@ def is_table(name: str) -> bool:
 
 
 def is_metadata(name: str) -> bool:
-    """Whether a table is called as the Hub's image folders call theirs, so that it has to be right."""
+    """Whether a table has the name used by image folders of the Hub; such a table must be valid."""
     return is_table(name) and PurePosixPath(name).stem.lower() == METADATA
 
 
 def open_table(name: str, content: bytes) -> Table:
-    """The table in a file.
+    """Opens the table in a file.
 
     Raises:
-        DataError: It is not a table of its kind, or two columns have one name.
+        DataError: The content does not match the file type, or two columns have one name.
     """
     title, suffix = printable(name), PurePosixPath(name).suffix.lower()
     if suffix == ".parquet":
         rows = list(parquet_rows(title, content))
         return Table(title, "row", lambda: iter(enumerate(rows, 1)))
-    text, notices = decoded(title, content)
+    text, notices = decode_text(title, content)
     if suffix == ".json":
         labels = list(_labels_file(title, text))
         return Table(title, "row", lambda: iter(enumerate(labels, 1)), notices=notices)
@@ -105,9 +104,9 @@ def open_table(name: str, content: bytes) -> Table:
 
 
 def without_header(name: str, content: bytes) -> Table:
-    """A CSV whose first line is a row like all others; its columns are called column1, column2, and so on."""
+    """Opens a CSV file whose first line is a row; its columns are named column1, column2, and so on."""
     title = printable(name)
-    text, notices = decoded(title, content)
+    text, notices = decode_text(title, content)
     delimiter, cells = _first_line(title, text, "")
     header = [f"column{number}" for number in range(1, len(cells) + 1)]
 
@@ -117,8 +116,8 @@ def without_header(name: str, content: bytes) -> Table:
     return Table(title, "line", read, delimiter, header, notices)
 
 
-def decoded(title: str, content: bytes) -> tuple[str, list[Notice]]:
-    """The text of a file: UTF-8, or what its byte order mark says, or else what is most plausible, with a notice.
+def decode_text(title: str, content: bytes) -> tuple[str, list[Notice]]:
+    """Decodes the text of a file: UTF-8, the encoding of its byte order mark, or a detected one with a notice.
 
     Raises:
         DataError: It is not text.
@@ -134,8 +133,10 @@ def decoded(title: str, content: bytes) -> tuple[str, list[Notice]]:
             raise _no_text(title) from error
         word = next(word for word in WORD.findall(text) if not word.isascii())
         example = printable(word[:LONGEST_EXAMPLE])
-        said = f"{title} is not UTF-8, and is read as {found}, such as {example}. If that is wrong, save it as UTF-8."
-        notices = [Notice("table", said)]
+        sentence = (
+            f"{title} is not UTF-8. It is read as {found}, for example {example}. If this is wrong, save it as UTF-8."
+        )
+        notices = [Notice("table", sentence)]
     if "\0" in text:
         raise _no_text(title)
     return text, notices
@@ -158,7 +159,7 @@ def _delimited(title: str, text: str, delimiter: str, notices: Sequence[Notice])
 
 
 def _first_line(title: str, text: str, delimiter: str) -> tuple[str, list[str]]:
-    """The delimiter, by default what it holds most of (commas, semicolons, tabs, vertical bars), and its cells."""
+    """Delimiter (by default the most frequent of comma, semicolon, tab and bar) and cells of the first line."""
     delimiter = delimiter or max(DELIMITERS, key=text.partition("\n")[0].count)
     _, cells = next(_csv_lines(title, text, delimiter), (0, []))
     return delimiter, [cell.strip() for cell in cells]
@@ -176,7 +177,7 @@ def _csv_lines(title: str, text: str, delimiter: str) -> Iterator[tuple[int, lis
 
 
 def _csv_rows(title: str, lines: Iterable[tuple[int, list[str]]], header: Sequence[str]) -> Iterator[tuple[int, Row]]:
-    """The rows, empty cells as None, empty rows left out."""
+    """Rows of a CSV file; empty cells become None, and empty rows are skipped."""
     for number, cells in lines:
         stripped = [cell.strip() or None for cell in cells]
         if not any(stripped):
@@ -190,18 +191,18 @@ def _csv_rows(title: str, lines: Iterable[tuple[int, list[str]]], header: Sequen
 
 
 def _labels_file(title: str, text: str) -> Iterator[Row]:
-    """The rows of a `dataset.json`: of each image its file name and its label, a whole number."""
+    """Rows of a `dataset.json`: file name and integer label of each image."""
     try:
         labels = json.loads(text)["labels"] or []
         for file_name, label in labels.items() if isinstance(labels, dict) else labels:
             yield {"file_name": str(file_name), "label": label if isinstance(label, int) else None}
     except (ValueError, RecursionError, TypeError, KeyError) as error:
         expected = '{"labels": [["a.png", 0], ["b.png", 1]]}'
-        raise DataError(f"{title} holds no labels such as {expected}", "Write it so, or as labels.csv.") from error
+        raise DataError(f"{title} holds no labels such as {expected}", "Use this form, or labels.csv.") from error
 
 
 def _json_rows(title: str, text: str) -> Iterator[tuple[int, Row]]:
-    """The rows of a JSON lines file; values that are neither text nor numbers are left out."""
+    """Rows of a JSON lines file; values that are neither text nor numbers are left out."""
     for number, line in enumerate(text.split("\n"), 1):
         if not line.strip():
             continue
@@ -211,5 +212,5 @@ def _json_rows(title: str, text: str) -> Iterator[tuple[int, Row]]:
         except (ValueError, RecursionError) as error:  # numbers may have too many digits
             raise DataError(f"{place} is not JSON: {error}", 'Write lines such as {"file_name": "a.png"}.') from error
         if not isinstance(row, dict):
-            raise DataError(f"{place} is no JSON object", 'Write lines such as {"file_name": "a.png"}.')
+            raise DataError(f"{place} is not a JSON object", 'Write lines such as {"file_name": "a.png"}.')
         yield number, {name: value for name, value in row.items() if isinstance(value, Cell)}

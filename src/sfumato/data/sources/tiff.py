@@ -1,4 +1,4 @@
-"""TIFFs: samples of any depth and number, of one page or of several that are the channels of an image."""
+"""TIFF decoder: any bit depth and number of channels, in one page or in several pages that are channels."""
 
 from __future__ import annotations
 
@@ -11,45 +11,52 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from sfumato.data.sources.colour import Space, pixels_in_srgb
-from sfumato.data.sources.directories import alone, layout_of, pages_of
 from sfumato.data.sources.entry import BadImageError, ReadableFile
-from sfumato.data.sources.frame import GREY, RGB, RGBA, Frame
-from sfumato.data.sources.kinds import not_read
 from sfumato.data.sources.memory import check_memory
-from sfumato.data.sources.opacity import coloured, from_inks, straight
 from sfumato.data.sources.options import ReadOptions
-from sfumato.data.sources.orientation import turned, turned_size
-from sfumato.data.sources.picture import Picture, Shape
-from sfumato.data.sources.pixels import as_pixels, kept_dtype, without_data
-from sfumato.data.sources.tiffpages import Stack, images_of
+from sfumato.data.sources.picture import ImageInfo, Picture
+from sfumato.data.sources.pixel_arrays import (
+    apply_orientation,
+    as_pixels,
+    cmyk_to_rgb,
+    grey_alpha_to_rgba,
+    kept_dtype,
+    oriented_size,
+    unpremultiplied,
+    without_data,
+)
+from sfumato.data.sources.resizing import GREY, RGB, RGBA, Frame
+from sfumato.data.sources.tiff_directories import extract_pages, page_offsets, read_tiff_header
+from sfumato.data.sources.tiff_pages import PageGroup, group_pages
+from sfumato.data.sources.unsupported import not_read
 
 if TYPE_CHECKING:
     from tifffile import TiffPage
 
-logging.getLogger("tifffile").addHandler(logging.NullHandler())  # without a handler, its warnings go to the terminal
+logging.getLogger("tifffile").addHandler(logging.NullHandler())  # keeps its warnings out of the terminal
 
 NODATA, PROFILE, ORIENTATION, DNG_VERSION = 42113, 34675, 274, 50706
-"""Tags: GDAL's value of pixels without data, the ICC profile, the orientation, and what makes a TIFF a DNG."""
+"""Tags: GDAL's value of pixels without data, ICC profile, orientation, and the version tag of DNG files."""
 
 CMYK = 4
 
 LIBTIFF = (1, 2, 3, 4, 5, 7, 8, 32773, 32946)
-"""Compressions that every build of Pillow decodes: none, CCITT's, LZW, JPEG, deflate and PackBits."""
+"""Compressions that every build of Pillow decodes: none, CCITT, LZW, JPEG, deflate and PackBits."""
 
 COPIES = 2
-"""How often the pixels are in memory at the peak."""
+"""Peak memory of decoding as a multiple of the size of the pixels."""
 
 
 @dataclass(frozen=True)
 class TiffImage:
-    """An image of a TIFF, before its pixels are read.
+    """An image of a TIFF file before decoding.
 
     Attributes:
         stack: Its pages.
-        frames: Images in the file.
+        frames: Number of images in the file.
     """
 
-    stack: Stack
+    stack: PageGroup
     frames: int
 
     @property
@@ -59,9 +66,9 @@ class TiffImage:
 
     @property
     def nodata(self) -> float | None:
-        """The value that GDAL's tag declares for pixels without data, if it is a number, and not a place in a palette.
+        """Value of pixels without data in GDAL's tag, if it is a finite number and not an index of a palette.
 
-        NaN stands for no data anyway.
+        NaN always means missing data.
         """
         from tifffile import PHOTOMETRIC
 
@@ -72,24 +79,24 @@ class TiffImage:
             return None
         return value if math.isfinite(value) else None
 
-    def alone(self, content: bytes) -> bytes:
-        """A TIFF of its pages, from the whole file: Pillow opens no other page before the first."""
+    def extracted(self, content: bytes) -> bytes:
+        """A TIFF file with only its pages, for Pillow, which always opens the first page."""
         file = io.BytesIO(content)
-        layout = layout_of(file)
-        assert layout is not None
-        return alone(file, layout, [page.offset for page in self.stack.pages])
+        header = read_tiff_header(file)
+        assert header is not None
+        return extract_pages(file, header, [page.offset for page in self.stack.pages])
 
 
 class Tiff(Picture):
-    """A TIFF of grey or RGB, with any further channels and at any depth, or of 16-bit inks.
+    """A TIFF image in grey or RGB with further channels and any bit depth, or in 16-bit CMYK.
 
     Args:
-        image: It.
-        options: What its channels are.
-        file_size: Bytes of the file.
+        image: Its pages.
+        options: Interpretation of the channels.
+        file_size: Size of the file in bytes.
 
     Raises:
-        BadImageError: It is too large, or its numbers or colours are not pixels.
+        BadImageError: It is too large, or its samples are not supported.
     """
 
     def __init__(self, image: TiffImage, options: ReadOptions, file_size: int) -> None:
@@ -97,7 +104,7 @@ class Tiff(Picture):
         if page.dtype is None:
             raise BadImageError(f"it has samples of {page.bitspersample} bits, which are not read")
         if not _is_grey_or_rgb(page) and not _is_ink(page):
-            raise BadImageError("its pages have colours, as of a palette, that cannot be channels")
+            raise BadImageError("its pages have colours, for example a palette, that cannot be channels")
         self.nodata = image.nodata
         self._stack, self._page = image.stack, page
         count, samples = len(image.stack.pages), page.samplesperpixel
@@ -110,27 +117,27 @@ class Tiff(Picture):
             channels = RGBA if self._opacity else RGB
         self._orientation = 1 if image.stack.are_rows else _orientation(page)
         opacity = channels == RGBA and (self._opacity or options.channels == "rgba")
-        size = turned_size(width, height, self._orientation)
-        self.shape = Shape(*size, channels, kept_dtype(page.dtype), opacity, image.frames)
+        size = oriented_size(width, height, self._orientation)
+        self.info = ImageInfo(*size, channels, kept_dtype(page.dtype), opacity, image.frames)
 
     def _decoded(self, frame: Frame | None) -> np.ndarray:  # noqa: ARG002
         parts = [self._samples(page) for page in self._stack.pages]
         pixels = parts[0] if len(parts) == 1 else np.concatenate(parts, axis=2)
         if self._stack.are_rows:
             pixels = pixels.transpose(2, 0, 1)
-        if self.shape.dtype == "float32":
+        if self.info.dtype == "float32":
             pixels = self._with_gaps(pixels)
-        return as_pixels(turned(pixels, self._orientation))
+        return as_pixels(apply_orientation(pixels, self._orientation))
 
     def _with_gaps(self, pixels: np.ndarray) -> np.ndarray:
-        """Floats that are NaN where there are no data."""
+        """Converts pixels to floats with NaN for missing data."""
         kept = pixels.astype(np.float64 if pixels.dtype.itemsize == 8 else np.float32)
         if self.nodata is not None:
             kept[without_data(pixels, self.nodata)] = np.nan
         return kept
 
     def _samples(self, page: TiffPage) -> np.ndarray:
-        """The samples of one page, (H, W, C): colours in sRGB, and not multiplied by opacity."""
+        """Decodes one page to (H, W, C) in sRGB with straight alpha."""
         from tifffile import EXTRASAMPLE, PHOTOMETRIC
 
         array = page.asarray()
@@ -141,25 +148,25 @@ class Tiff(Picture):
         if page.photometric == PHOTOMETRIC.MINISWHITE and pixels.dtype.kind in "ub":
             pixels = ~pixels
         if self._opacity and page.extrasamples[0] == EXTRASAMPLE.ASSOCALPHA:
-            pixels = straight(pixels)
+            pixels = unpremultiplied(pixels)
         if pixels.dtype in (np.uint8, np.uint16):
             profile, space = _tag(page, PROFILE), _space(page)
             pixels = pixels_in_srgb(pixels, profile if isinstance(profile, bytes) else None, space)
         if _is_ink(page) and pixels.shape[2] == CMYK:
-            pixels = from_inks(pixels)
-        return coloured(pixels) if self._opacity and pixels.shape[2] == 2 else pixels
+            pixels = cmyk_to_rgb(pixels)
+        return grey_alpha_to_rgba(pixels) if self._opacity and pixels.shape[2] == 2 else pixels
 
 
 def tiff_image(content: bytes, options: ReadOptions) -> TiffImage | None:
-    """The image of a TIFF, or the first of several; None if the file is none, or its directory is broken.
+    """The first image of a TIFF file; None if it is not a TIFF file, or its directory is broken.
 
     Raises:
-        BadImageError: It is a raw camera file, ends before its pages do, or its pages may be images or channels.
+        BadImageError: It is a raw camera file, it is truncated, or its pages can be images or channels.
     """
-    layout = layout_of(io.BytesIO(content))
-    if layout is None:
+    header = read_tiff_header(io.BytesIO(content))
+    if header is None:
         return None
-    _, is_part = pages_of(io.BytesIO(content), layout)
+    _, is_part = page_offsets(io.BytesIO(content), header)
     try:
         images = stacks_of(io.BytesIO(content), replace(options, pages="first") if is_part else options)
     except BadImageError:
@@ -167,26 +174,28 @@ def tiff_image(content: bytes, options: ReadOptions) -> TiffImage | None:
     except Exception:
         return None
     if is_part and options.pages != "first":
-        raise BadImageError("its list of pages goes on beyond the end of the file; copy it anew, or give --pages first")
+        raise BadImageError(
+            "its list of pages continues beyond the end of the file; copy it again, or give --pages first"
+        )
     return TiffImage(images[0], len(images))
 
 
-def stacks_of(file: ReadableFile, options: ReadOptions, base: int = 0) -> list[Stack]:
-    """The images of the TIFF that begins at `base` in an open file.
+def stacks_of(file: ReadableFile, options: ReadOptions, base: int = 0) -> list[PageGroup]:
+    """Groups the pages of the TIFF file at offset `base` of an open file into images.
 
     Raises:
-        BadImageError: It is a raw camera file, or its pages may be images or channels.
+        BadImageError: It is a raw camera file, or its pages can be images or channels.
         Exception: A directory is broken.
     """
     from tifffile import TiffFile
 
     tiff = TiffFile(file, offset=base, _multifile=False)  # type: ignore[arg-type]  # any file that can seek
     _check_not_raw(tiff.pages.first)
-    return images_of(tiff, options.pages)
+    return group_pages(tiff, options.pages)
 
 
-def is_pillows(image: TiffImage) -> bool:
-    """Whether Pillow loses nothing, as of 8 bits or 1 in grey or RGB, or alone knows the colours, as of a palette."""
+def is_pillow_sufficient(image: TiffImage) -> bool:
+    """Whether Pillow decodes it without loss (8 bits or 1 bit in grey or RGB), or only Pillow supports its colours."""
     from tifffile import EXTRASAMPLE, PHOTOMETRIC
 
     page = image.page
@@ -207,21 +216,21 @@ def _is_grey_or_rgb(page: TiffPage) -> bool:
 
 
 def _is_ink(page: TiffPage) -> bool:
-    """Whether it is CMYK of 16 bits, which Pillow would cut to 8."""
+    """Whether it is 16-bit CMYK, which Pillow reduces to 8 bits."""
     from tifffile import PHOTOMETRIC
 
     return page.photometric == PHOTOMETRIC.SEPARATED and page.samplesperpixel == CMYK and page.dtype == np.uint16
 
 
 def _space(page: TiffPage) -> Space:
-    """What the first samples of a page are."""
+    """Colour space of the first channels of a page."""
     from tifffile import PHOTOMETRIC
 
     return "cmyk" if _is_ink(page) else "rgb" if page.photometric == PHOTOMETRIC.RGB else "gray"
 
 
 def _declares_opacity(page: TiffPage) -> bool:
-    """Whether the one sample after grey or RGB is declared to be opacity."""
+    """Whether the only channel after grey or RGB is declared as opacity."""
     from tifffile import EXTRASAMPLE, PHOTOMETRIC
 
     colours = RGB if page.photometric == PHOTOMETRIC.RGB else GREY
@@ -230,7 +239,7 @@ def _declares_opacity(page: TiffPage) -> bool:
 
 
 def _check_not_raw(page: TiffPage) -> None:
-    """Refuses what a camera's sensor has seen, beside which there may be a preview."""
+    """Raises `BadImageError` for raw camera files; they may also contain a preview."""
     from tifffile import PHOTOMETRIC
 
     raw = (PHOTOMETRIC.CFA, PHOTOMETRIC.LINEAR_RAW)

@@ -1,4 +1,4 @@
-"""WebDataset's tars: files of the same name with other extensions belong to one image."""
+"""WebDataset tar files: files with the same name and different extensions belong to one image."""
 
 from __future__ import annotations
 
@@ -7,34 +7,31 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
+from sfumato.data.sources.file_names import normalized
 from sfumato.data.sources.files import Files
-from sfumato.data.sources.names import normalized
-from sfumato.data.sources.notice import Notice
-from sfumato.data.sources.source import LABEL, Cell, Listing
+from sfumato.data.sources.source import LABEL, Cell, Listing, Notice
+from sfumato.data.sources.tables import Row
 
 CLASS, JSON, CAPTIONS = "cls", "json", ("txt", "text", "caption")
 
 
-Row = dict[str, Cell]
-
-
-def with_samples(listing: Listing, files: Files) -> Listing:
-    """A listing with the columns that the files beside each image give.
+def with_sidecar_files(listing: Listing, files: Files) -> Listing:
+    """Adds columns from the sidecar files of each image.
 
     `.cls` gives the column `label`; an object in `.json` gives a column for each value that is text or a number.
     Captions are not used.
 
     Args:
-        listing: Of the images of a tar, by the names that they have there.
-        files: All that is in the tar.
+        listing: Images of a tar file, with their names in it.
+        files: All files in the tar file.
 
     Raises:
         DataError: A file cannot be read.
     """
-    beside = _beside(files)
-    if not beside:
+    sidecars = _sidecars(files)
+    if not sidecars:
         return listing
-    found = [next((beside[stem] for stem in _stems(entry.name) if stem in beside), {}) for entry in listing.entries]
+    found = [next((sidecars[stem] for stem in _stems(entry.name) if stem in sidecars), {}) for entry in listing.entries]
     rows = [_row(files, extensions) for extensions in found]
     names = {column: None for row in rows for column in row}
     columns = {column: [row.get(column) for row in rows] for column in names}
@@ -46,8 +43,8 @@ def with_samples(listing: Listing, files: Files) -> Listing:
     return replace(listing, columns=columns | dict(listing.columns), notices=[*listing.notices, *notices])
 
 
-def _beside(files: Files) -> dict[str, dict[str, str]]:
-    """By the names without extensions, the files that may say something of an image, by their extensions."""
+def _sidecars(files: Files) -> dict[str, dict[str, str]]:
+    """Sidecar files by the name without extension, and by extension."""
     found: dict[str, dict[str, str]] = defaultdict(dict)
     for name in files.names:
         stem, _, extension = name.rpartition(".")
@@ -57,7 +54,7 @@ def _beside(files: Files) -> dict[str, dict[str, str]]:
 
 
 def _stems(name: str) -> Iterator[str]:
-    """The name without its last extension, and, as WebDataset has it, without all of them."""
+    """The name without its last extension, and, as in WebDataset, without all of them."""
     yield name.rpartition(".")[0]
     folder, slash, base = name.rpartition("/")
     yield folder + slash + base.partition(".")[0]
@@ -71,7 +68,7 @@ def _row(files: Files, extensions: Mapping[str, str]) -> Row:
 
 
 def _object(content: bytes) -> Row:
-    """The plain values of a JSON object; nothing of anything else."""
+    """Text and numbers of a JSON object; empty for other content."""
     try:
         found = json.loads(content)
     except (ValueError, RecursionError):

@@ -1,9 +1,10 @@
-"""Ways to steer a denoiser. Each takes a Denoiser and is one, so they compose, and no sampler knows of them."""
+"""Guidance and other wrappers of denoisers: each wraps a denoiser and is a denoiser, so that they can be combined."""
 
-from sfumato.diffusion.guidance.base import Labelled, Observed, Wrapper
-from sfumato.diffusion.guidance.clipping import CLIPS, Clip, Clipped, DynamicThreshold, clip_for
-from sfumato.diffusion.guidance.extrapolated import AutoGuided, ClassifierFree, Estimates, Extrapolated
-from sfumato.diffusion.guidance.within import WithinLevels
+from sfumato.diffusion.guidance.autoguidance import AutoGuided
+from sfumato.diffusion.guidance.base import Estimates, Extrapolated, Labelled, Observed, Wrapper
+from sfumato.diffusion.guidance.classifier_free import ClassifierFree
+from sfumato.diffusion.guidance.clipping import CLIPS, Clip, Clipped, DynamicThreshold
+from sfumato.diffusion.guidance.interval import WithinLevels
 
 __all__ = [
     "CLIPS",
@@ -18,5 +19,4 @@ __all__ = [
     "Observed",
     "WithinLevels",
     "Wrapper",
-    "clip_for",
 ]

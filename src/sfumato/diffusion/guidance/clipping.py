@@ -1,18 +1,16 @@
-"""Ways to keep x0_hat in the range of the data, [-1, 1]. The noise that a solver derives from it follows.
-
-What is not a number stays so: no clipping hides a model that has failed.
-"""
+"""Clipping of x0_hat to the range of the data, [-1, 1]. NaN is not changed."""
 
 from collections.abc import Callable
 
 from sfumato.diffusion.denoiser import Denoiser
 from sfumato.diffusion.guidance.base import Wrapper
 from sfumato.errors import SamplingError
+from sfumato.utils.registry import Registry
 from sfumato.utils.shapes import Images, Labels, Times
 
 
 class Clipped(Wrapper):
-    """Cuts x0_hat off at -1 and 1."""
+    """Clamps x0_hat to [-1, 1]."""
 
     def forward(self, x_t: Images, t: Times, labels: Labels | None = None) -> Images:
         """E[x_0 | x_t], clamped."""
@@ -21,11 +19,11 @@ class Clipped(Wrapper):
 
 
 class DynamicThreshold(Wrapper):
-    """Scales x0_hat down to [-1, 1] where guidance drives many of its pixels beyond. Imagen (arXiv 2205.11487), 2.3.
+    """Dynamic thresholding: scales images of x0_hat with many values outside [-1, 1]. Imagen (arXiv 2205.11487), 2.3.
 
     Args:
-        inner: the denoiser.
-        quantile: the share of an image's values that must lie in the range before it is scaled.
+        inner: denoiser to wrap.
+        quantile: quantile of the absolute values of an image that is scaled to 1, if it is larger.
 
     Raises:
         SamplingError: a quantile that is not in (0, 1].
@@ -38,7 +36,7 @@ class DynamicThreshold(Wrapper):
         self.quantile = quantile
 
     def forward(self, x_t: Images, t: Times, labels: Labels | None = None) -> Images:
-        """E[x_0 | x_t], each image clamped to its own threshold s >= 1 and divided by it."""
+        """E[x_0 | x_t], each image clamped to a threshold s >= 1 and divided by it."""
         denoised: Images = self.inner(x_t, t, labels)
         threshold = denoised.flatten(1).abs().quantile(self.quantile, dim=1).clamp(min=1)[:, None, None, None]
         return denoised.clamp(-threshold, threshold) / threshold
@@ -49,22 +47,15 @@ def _unchanged(denoiser: Denoiser) -> Denoiser:
 
 
 Clip = Callable[[Denoiser], Denoiser]
-"""Wraps a denoiser so that its estimates keep to the data's range."""
+"""Wraps a denoiser so that its estimates are in the range of the data."""
 
-CLIPS: dict[str, Clip] = {
-    "static": Clipped,
-    "dynamic": DynamicThreshold,
-    "none": _unchanged,
-}
-"""Ways to keep x0_hat in the range of the data."""
-
-
-def clip_for(name: str) -> Clip:
-    """The clipping of a name in `CLIPS`.
-
-    Raises:
-        SamplingError: an unknown name; lists what is possible.
-    """
-    if name not in CLIPS:
-        raise SamplingError(f"the clipping {name!r} is unknown", f"Choose among: {', '.join(CLIPS)}.")
-    return CLIPS[name]
+CLIPS: Registry[Clip] = Registry(
+    "clipping",
+    SamplingError,
+    {
+        "static": Clipped,
+        "dynamic": DynamicThreshold,
+        "none": _unchanged,
+    },
+)
+"""Methods of clipping by name."""

@@ -1,4 +1,4 @@
-"""How signal turns into noise: x_t = alpha(t) x_0 + sigma(t) noise, t from 0 (clean) to 1 (noise)."""
+"""Noise schedules: x_t = alpha(t) x_0 + sigma(t) noise, with t from 0 (clean) to 1 (noise)."""
 
 from sfumato.diffusion.schedules.base import Schedule
 from sfumato.diffusion.schedules.continuous import Custom, Flow, Shifted, VarianceExploding
@@ -11,7 +11,7 @@ from sfumato.diffusion.schedules.discrete import (
     ZeroTerminal,
 )
 from sfumato.errors import ConfigError
-from sfumato.utils.registry import parse_part
+from sfumato.utils.registry import Registry
 
 __all__ = [
     "SCHEDULES",
@@ -26,35 +26,44 @@ __all__ = [
     "Sigmoid",
     "VarianceExploding",
     "ZeroTerminal",
-    "schedule_for",
+    "build_schedule",
 ]
 
-SCHEDULES: dict[str, Schedule] = {
-    "linear": LinearBeta(),
-    "scaled-linear": ScaledLinearBeta(),
-    "cosine": Cosine(),
-    "sigmoid": Sigmoid(),
-    "edm": VarianceExploding(),
-    "flow": Flow(),
-}
+SCHEDULES: Registry[Schedule] = Registry(
+    "schedule",
+    ConfigError,
+    {
+        "linear": LinearBeta(),
+        "scaled-linear": ScaledLinearBeta(),
+        "cosine": Cosine(),
+        "sigmoid": Sigmoid(),
+        "edm": VarianceExploding(),
+        "flow": Flow(),
+    },
+)
 
 
-def schedule_for(name: str, *, zero_terminal_snr: bool = False, shift: float = 1.0) -> Schedule:
-    """The schedule of a name in `SCHEDULES`, possibly with settings, ended without signal, or shifted.
+def build_schedule(name: str, *, zero_terminal_snr: bool = False, shift: float = 1.0) -> Schedule:
+    """Builds a noise schedule from a name in `SCHEDULES`, optionally with settings, zero terminal SNR and a shift.
 
-    >>> schedule_for("cosine:timesteps=500", shift=2)
+    >>> build_schedule("cosine:timesteps=500", shift=2)
     Shifted(base=Cosine(timesteps=500, offset=0.008), factor=2)
 
+    Args:
+        name: name in `SCHEDULES`, optionally with settings.
+        zero_terminal_snr: whether to rescale the schedule to zero SNR at the last timestep; for `BetaSchedule` only.
+        shift: factor of `Shifted`; 1 is no shift.
+
     Raises:
-        ConfigError: an unknown name or setting; zero terminal SNR for a schedule without steps; an impossible shift.
+        ConfigError: an unknown name or setting; zero terminal SNR for a schedule without timesteps; an invalid shift.
     """
-    schedule = parse_part(SCHEDULES, name, "schedule", ConfigError)
+    schedule = SCHEDULES.parse(name)
     if zero_terminal_snr:
         if not isinstance(schedule, BetaSchedule):
             discrete = [known for known, one in SCHEDULES.items() if isinstance(one, BetaSchedule)]
             raise ConfigError(
-                f"zero terminal SNR was asked of the schedule {name!r}, which is not made of steps",
-                f"Leave it out (flow ends without signal anyway), or choose among: {', '.join(discrete)}.",
+                f"the schedule {name!r} has no timesteps, which zero terminal SNR requires",
+                f"Leave it out (flow has zero terminal SNR), or choose among: {', '.join(discrete)}.",
             )
         schedule = ZeroTerminal(schedule)
     return schedule if shift == 1 else Shifted(schedule, shift)

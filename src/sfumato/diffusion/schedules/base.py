@@ -1,7 +1,7 @@
-"""What a schedule is, and what follows from any: marginal, transition and posterior between any two times.
+"""Base class of noise schedules, with the marginal, transition and posterior between any two times.
 
-Papers: VDM (arXiv 2107.00630, appendix A) for the two-time formulas in log-SNR, which hold for every Gaussian
-diffusion and lose no precision near t = 0.
+The formulas in log-SNR are those of VDM (arXiv 2107.00630, appendix A). They hold for every Gaussian diffusion, and are
+precise near t = 0.
 """
 
 from abc import ABC, abstractmethod
@@ -12,38 +12,38 @@ from sfumato.diffusion.gaussian import Gaussian
 from sfumato.utils.shapes import Images, Times, over
 
 BISECTIONS = 64
-"""Halvings of [0, 1] that end at the resolution of float64."""
+"""Number of bisections of [0, 1] to reach the resolution of float64."""
 
 
 class Schedule(ABC):
-    """Signal and noise amplitudes over time: x_t = alpha(t) x_0 + sigma(t) noise. All in float64 from float64 times.
+    """Base class of noise schedules: x_t = alpha(t) x_0 + sigma(t) noise. Times and results are float64 tensors.
 
-    A schedule of one's own needs `logsnr` alone; it is then variance preserving, alpha^2 + sigma^2 = 1.
+    A subclass that defines only `logsnr` is variance preserving: alpha^2 + sigma^2 = 1.
 
     Attributes:
-        timesteps: the number T of steps of a discrete schedule, which end at i / T; None if time is continuous.
+        timesteps: number T of timesteps of a discrete schedule, at times i / T; None for continuous time.
     """
 
     timesteps: int | None = None
 
     @abstractmethod
     def logsnr(self, t: Times) -> Times:
-        """Log signal-to-noise ratio 2 log(alpha / sigma): falls with t, infinite at t = 0."""
+        """Log signal-to-noise ratio 2 log(alpha / sigma); decreases with t, infinite at t = 0."""
 
     def amplitudes(self, logsnr: Times) -> tuple[Times, Times]:
-        """(alpha, sigma) at a log-SNR: the path of the schedule, whatever its pace."""
+        """(alpha, sigma) at a log-SNR."""
         return logsnr.sigmoid().sqrt(), (-logsnr).sigmoid().sqrt()
 
     def alpha(self, t: Times) -> Times:
-        """Amplitude of the signal at t."""
+        """Signal amplitude at t."""
         return self.amplitudes(self.logsnr(t))[0]
 
     def sigma(self, t: Times) -> Times:
-        """Amplitude (standard deviation) of the noise at t; 0 at t = 0."""
+        """Noise amplitude (standard deviation) at t; 0 at t = 0."""
         return self.amplitudes(self.logsnr(t))[1]
 
     def time_at(self, logsnr: Times) -> Times:
-        """The time of a log-SNR, the inverse of `logsnr`; log-SNRs beyond the schedule's ends give its ends."""
+        """Time of a log-SNR, the inverse of `logsnr`, clamped to [0, 1]."""
         low, high = torch.zeros_like(logsnr), torch.ones_like(logsnr)
         for _ in range(BISECTIONS):
             middle = (low + high) / 2
@@ -52,40 +52,40 @@ class Schedule(ABC):
         return high
 
     def network_time(self, t: Times) -> Times:
-        """What a network is told about t: a number of the range that DDPM's networks know, 0 to 1000."""
+        """Time input of the networks at t, on DDPM's scale of 0 to 1000."""
         return 1000 * t
 
     @property
     def earliest(self) -> float:
-        """The least time above 0 that is worth a visit: the first step, or for continuous time 0.001."""
+        """Smallest time above 0 for training and sampling: the first timestep, or 0.001 for continuous time."""
         return 1 / (self.timesteps or 1000)
 
     def nearest_step(self, t: Times) -> Times:
-        """The nearest step to t that is not clean; t itself, but at least `earliest`, where time is continuous."""
+        """The timestep nearest to t, except 0. For continuous time: t, at least `earliest`."""
         moved = t if self.timesteps is None else (t * self.timesteps).round() / self.timesteps
         return moved.clamp(min=self.earliest)
 
     def logsnr_slope(self, t: Times) -> Times:
-        """The derivative of the log-SNR with respect to t, which is negative."""
+        """Derivative of the log-SNR with respect to t, which is negative."""
         with torch.enable_grad():
             variable = t.detach().requires_grad_()
             (slope,) = torch.autograd.grad(self.logsnr(variable).sum(), variable)
         return slope
 
     def marginal(self, x_0: Images, t: Times) -> Gaussian:
-        """q(x_t | x_0) = N(alpha_t x_0, sigma_t^2). DDPM eq. 4; formula 7 of the article."""
+        """q(x_t | x_0) = N(alpha_t x_0, sigma_t^2). DDPM eq. 4."""
         return Gaussian(over(self.alpha(t), x_0) * x_0, over(self.sigma(t) ** 2, x_0))
 
     def transition(self, x_s: Images, s: Times, t: Times) -> Gaussian:
-        """q(x_t | x_s) for s < t: formula 1 of the article over any stride. VDM eq. 20 to 22.
+        """q(x_t | x_s) for s < t. VDM eq. 20 to 22; DDPM eq. 2 for adjacent timesteps.
 
-        Its variance is sigma_t^2 - (alpha_t / alpha_s)^2 sigma_s^2 = sigma_t^2 (1 - SNR_t / SNR_s).
+        The variance is sigma_t^2 - (alpha_t / alpha_s)^2 sigma_s^2 = sigma_t^2 (1 - SNR_t / SNR_s).
         """
         mean = over(self.alpha(t) / self.alpha(s), x_s) * x_s
         return Gaussian(mean, over(self.sigma(t) ** 2 * self.snr_lost(s, t), x_s))
 
     def posterior(self, x_t: Images, x_0: Images, t: Times, s: Times) -> Gaussian:
-        """q(x_s | x_t, x_0) for s < t, over any stride. VDM eq. 23 to 25; formula 9 of the article where s = t - 1/T.
+        """q(x_s | x_t, x_0) for s < t. VDM eq. 23 to 25; DDPM eq. 6 and 7 for adjacent timesteps.
 
         mean = alpha_t sigma_s^2 / (alpha_s sigma_t^2) x_t + alpha_s (1 - SNR_t / SNR_s) x_0
         variance = sigma_s^2 (1 - SNR_t / SNR_s)
@@ -97,5 +97,5 @@ class Schedule(ABC):
         return Gaussian(mean, over(self.sigma(s) ** 2 * lost, x_t))
 
     def snr_lost(self, s: Times, t: Times) -> Times:
-        """1 - SNR_t / SNR_s: the share of the signal-to-noise ratio that is lost from s to t."""
+        """1 - SNR_t / SNR_s: share of the signal-to-noise ratio lost from s to t."""
         return -torch.expm1(self.logsnr(t) - self.logsnr(s))

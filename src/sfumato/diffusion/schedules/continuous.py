@@ -1,4 +1,4 @@
-"""Schedules in continuous time: EDM's exploding variance, the straight flow, one's own, and a shift of any.
+"""Noise schedules in continuous time: EDM, rectified flow, custom schedules, and shifted schedules.
 
 Papers: EDM (arXiv 2206.00364), rectified flow (2209.03003), SD3 (2403.03206), simple diffusion (2301.11093).
 """
@@ -16,14 +16,14 @@ from sfumato.utils.shapes import Times
 
 @dataclass(frozen=True)
 class VarianceExploding(Schedule):
-    """EDM's schedule: the signal keeps its amplitude, alpha = 1, and sigma(t) = sigma_max t^rho.
+    """EDM's variance-exploding schedule: alpha = 1, sigma(t) = sigma_max t^rho.
 
-    Time is warped as EDM's sampling steps are (eq. 5), so that equal strides in t suit the eye.
+    Equal steps in t are EDM's sampling steps (eq. 5).
 
     Args:
         sigma_max: sigma at t = 1.
-        sigma_min: the least sigma above 0 that is worth a visit.
-        rho: the warp.
+        sigma_min: sigma at the `earliest` time.
+        rho: exponent.
 
     Raises:
         ConfigError: unless 0 < sigma_min < sigma_max and 0.1 <= rho <= 100.
@@ -58,20 +58,20 @@ class VarianceExploding(Schedule):
 
     @property
     def earliest(self) -> float:
-        """Where sigma is sigma_min."""
+        """The time at which sigma is sigma_min."""
         return float((self.sigma_min / self.sigma_max) ** (1 / self.rho))
 
 
 @dataclass(frozen=True)
 class Flow(Schedule):
-    """The straight line from data to noise of rectified flow: alpha = 1 - t, sigma = t."""
+    """Rectified flow: alpha = 1 - t, sigma = t."""
 
     def logsnr(self, t: Times) -> Times:
         """2 log((1 - t) / t)."""
         return 2 * (torch.log1p(-t) - t.log())
 
     def amplitudes(self, logsnr: Times) -> tuple[Times, Times]:
-        """The point of the line."""
+        """(1 - t, t) at the time of the log-SNR."""
         return (logsnr / 2).sigmoid(), (-logsnr / 2).sigmoid()
 
     def alpha(self, t: Times) -> Times:
@@ -79,7 +79,7 @@ class Flow(Schedule):
         return 1 - t
 
     def sigma(self, t: Times) -> Times:
-        """The time itself."""
+        """t."""
         return t
 
     def time_at(self, logsnr: Times) -> Times:
@@ -89,9 +89,9 @@ class Flow(Schedule):
 
 @dataclass(frozen=True)
 class Custom(Schedule):
-    """One's own schedule, variance preserving, from one function.
+    """A variance-preserving schedule from a function of the log-SNR.
 
-    At t = 0 it is clean, whatever the function says there.
+    The log-SNR at t = 0 is infinite; the function is not evaluated there.
 
     >>> import math
     >>> half = torch.tensor(0.5, dtype=torch.float64)
@@ -100,10 +100,11 @@ class Custom(Schedule):
     (tensor(0.7071, dtype=torch.float64), tensor(0.5000, dtype=torch.float64))
 
     Args:
-        function: t of any shape in (0, 1], float64 -> the log-SNR there, which falls with t; differentiable.
+        function: maps a float64 tensor of times in (0, 1] to log-SNRs of the same shape, which decrease with t;
+            differentiable.
 
     Raises:
-        ConfigError: what the function gives is no such log-SNR.
+        ConfigError: the function does not return decreasing log-SNRs.
     """
 
     function: Callable[[Times], Times]
@@ -113,12 +114,12 @@ class Custom(Schedule):
         logsnr = self.function(t) if callable(self.function) else None
         if not (isinstance(logsnr, torch.Tensor) and logsnr.shape == t.shape and bool((logsnr.diff() < 0).all())):
             raise ConfigError(
-                "a schedule was made of something that is no falling log-SNR",
-                "Give a function from a tensor of times to a tensor of as many log-SNRs, made of torch's functions.",
+                "the function of a custom schedule does not return decreasing log-SNRs",
+                "Give a function of torch operations from a tensor of times to log-SNRs of the same shape.",
             )
 
     def logsnr(self, t: Times) -> Times:
-        """The function, and infinity at t = 0."""
+        """Result of the function; infinite at t = 0."""
         clean = t == 0
         inside = self.function(torch.where(clean, 0.5, t))
         return torch.where(clean, math.inf, inside)
@@ -126,17 +127,18 @@ class Custom(Schedule):
 
 @dataclass(frozen=True)
 class Shifted(Schedule):
-    """Another schedule with more noise at every time: the log-SNR is lower by 2 log(factor), on the same path.
+    """A schedule whose log-SNR is shifted by -2 log(factor).
 
-    Larger images need it, since noise averages out over neighbouring pixels: simple diffusion has factor = side / 64
-    (section 3.1), SD3 the square root of the ratio of the pixel counts (eq. 23; on `Flow`, t' = f t / (1 + (f - 1) t)).
+    Larger images need more noise, since noise averages out over neighboring pixels. Simple diffusion uses
+    factor = side / 64 (section 3.1), SD3 the square root of the ratio of the pixel counts (eq. 23; for `Flow`,
+    t' = f t / (1 + (f - 1) t)).
 
     Args:
-        base: the schedule to shift.
+        base: schedule to shift.
         factor: above 1 for more noise, below 1 for less.
 
     Raises:
-        ConfigError: a factor that is not positive.
+        ConfigError: a factor that is not positive and finite.
     """
 
     base: Schedule
@@ -145,31 +147,31 @@ class Shifted(Schedule):
     def __post_init__(self) -> None:
         if not 0 < self.factor < math.inf:
             raise ConfigError(
-                f"a schedule cannot be shifted by {self.factor}", "Choose a number above 0; 1 is no shift."
+                f"the shift {self.factor} of the schedule is out of range", "Choose a number above 0; 1 is no shift."
             )
 
     @property
     def timesteps(self) -> int | None:  # type: ignore[override]  # a plain attribute in the base class
-        """Those of the base."""
+        """Those of the base schedule."""
         return self.base.timesteps
 
     @property
     def earliest(self) -> float:
-        """That of the base."""
+        """That of the base schedule."""
         return self.base.earliest
 
     def logsnr(self, t: Times) -> Times:
-        """Lower than the base's by 2 log(factor)."""
+        """That of the base schedule minus 2 log(factor)."""
         return self.base.logsnr(t) - 2 * math.log(self.factor)
 
     def amplitudes(self, logsnr: Times) -> tuple[Times, Times]:
-        """The path of the base."""
+        """Those of the base schedule."""
         return self.base.amplitudes(logsnr)
 
     def time_at(self, logsnr: Times) -> Times:
-        """When the base has a log-SNR higher by 2 log(factor)."""
+        """The time at which the base schedule has this log-SNR plus 2 log(factor)."""
         return self.base.time_at(logsnr + 2 * math.log(self.factor))
 
     def network_time(self, t: Times) -> Times:
-        """As for the base."""
+        """That of the base schedule."""
         return self.base.network_time(t)

@@ -1,26 +1,27 @@
-"""What all features are: a name, a width, and images made rows."""
+"""Base class of feature extractors, and conversion of images to the format of a network."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float32
 from torch import Tensor
 
 from sfumato.errors import DataError
 
 BATCH = 64
-"""Images that are looked at together, however many are given, so that memory stays flat."""
+"""Maximum batch size of a network, which limits the memory."""
 
 
 class NetworkOutput(NamedTuple):
-    """What a network says of images.
+    """Output of a network for a batch of images.
 
     Attributes:
-        features: The rows that metrics compare.
-        logits: Of the classes, if the network is a classifier.
+        features: Feature vectors, compared by the metrics.
+        logits: Logits of the classes if the network is a classifier.
     """
 
     features: Float32[Tensor, "n d"]
@@ -28,12 +29,12 @@ class NetworkOutput(NamedTuple):
 
 
 class Features(ABC):
-    """From images to rows of numbers.
+    """Feature extractor: computes a feature vector of each image.
 
     Attributes:
-        name: By which tables and caches know them: the same name always means the same numbers.
-        width: How many numbers an image becomes.
-        classes: How many classes are told apart; 0 where the network is no classifier.
+        name: Name in tables and caches. Extractors of the same name must compute the same features.
+        width: Length of a feature vector.
+        classes: Number of classes if the network is a classifier, else 0.
     """
 
     name: str
@@ -41,37 +42,71 @@ class Features(ABC):
     classes: int = 0
 
     def __call__(self, images: Float32[Tensor, "n c h w"]) -> Float32[Tensor, "n d"]:
-        """The features of images in [-1, 1], on their device; errors are those of `look`."""
-        return self.look(images).features
+        """Features of images in [-1, 1], on their device; raises the errors of `outputs`."""
+        return self.outputs(images).features
 
     @torch.no_grad()
-    def look(self, images: Float32[Tensor, "n c h w"]) -> NetworkOutput:
-        """The features of images in [-1, 1], on their device, and their classes' logits.
+    def outputs(self, images: Float32[Tensor, "n c h w"]) -> NetworkOutput:
+        """Features and logits of images in [-1, 1], on their device.
 
         Args:
-            images: Any number, from 1.
+            images: At least one image.
 
         Raises:
-            DataError: The images have channels that the network does not know, or their features are not finite.
+            DataError: The network does not support the channels of the images, or the features are not finite.
             RunError: The network fails.
         """
-        looks = [self._look(part) for part in images.split(BATCH)]
-        features = torch.cat([look.features for look in looks])
-        self._check_finite_values(images, features)
-        logits = [look.logits for look in looks if look.logits is not None]
+        parts = [self._outputs(part) for part in images.split(BATCH)]
+        features = torch.cat([part.features for part in parts])
+        self._check_finite(images, features)
+        logits = [part.logits for part in parts if part.logits is not None]
         return NetworkOutput(features, torch.cat(logits) if logits else None)
 
     @abstractmethod
-    def _look(self, images: Float32[Tensor, "n c h w"]) -> NetworkOutput:
-        """The same of a few images."""
+    def _outputs(self, images: Float32[Tensor, "n c h w"]) -> NetworkOutput:
+        """Output for a batch of at most `BATCH` images."""
 
-    def _check_finite_values(self, images: Tensor, features: Tensor) -> None:
+    def _check_finite(self, images: Tensor, features: Tensor) -> None:
         bad = ~features.isfinite().all(1)
         if not bad.any():
             return
         if images[bad].isfinite().all():
-            remedy = "The images themselves are finite: look at the network's weights and range."
+            remedy = "The images themselves are finite: check the weights and the number range of the network."
         else:
-            remedy = "The images themselves are not finite: look at what made them."
+            remedy = "The images themselves are not finite: check the program that generated them."
         problem = f"The features {self.name} of {int(bad.sum())} of {len(bad)} images are NaN or infinite"
         raise DataError(problem, remedy)
+
+
+def as_rgb(images: Float32[Tensor, "n c h w"]) -> Float32[Tensor, "n 3 h w"]:
+    """Images in [-1, 1] with three channels: grey is repeated, and transparent images are blended with white.
+
+    Raises:
+        DataError: The images do not have 1, 3 or 4 channels.
+    """
+    match images.shape[1]:
+        case 1:
+            return images.expand(-1, 3, -1, -1)
+        case 3:
+            return images
+        case 4:
+            opacity = (images[:, 3:] + 1) / 2
+            return images[:, :3] * opacity + (1 - opacity)
+        case channels:
+            raise DataError(
+                f"Images of {channels} channels cannot be converted to RGB for the network",
+                "Use --features pixels, which support any number of channels.",
+            )
+
+
+def resized(
+    images: Float32[Tensor, "n c h w"],
+    height: int | None,
+    width: int | None,
+    mode: Literal["bilinear", "bicubic"] = "bilinear",
+) -> Float32[Tensor, "n c height2 width2"]:
+    """Images resized with antialiasing; None keeps a side unchanged."""
+    size = (height or images.shape[2], width or images.shape[3])
+    if size == tuple(images.shape[2:]):
+        return images
+    return F.interpolate(images, size, mode=mode, antialias=True, align_corners=False)

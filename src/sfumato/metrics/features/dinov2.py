@@ -1,4 +1,4 @@
-"""DINOv2's features, through transformers."""
+"""DINOv2 features, computed by transformers."""
 
 from __future__ import annotations
 
@@ -9,26 +9,26 @@ from jaxtyping import Float32
 from torch import Tensor, nn
 
 from sfumato.errors import RunError
-from sfumato.metrics.features.base import Features, NetworkOutput
-from sfumato.metrics.features.fitting import as_rgb, resized
+from sfumato.metrics.features.base import Features, NetworkOutput, as_rgb, resized
 from sfumato.metrics.features.network import content_digest
 
 MODEL = "facebook/dinov2-large"
 SIDE = 224
 MEAN = (0.485, 0.456, 0.406)
 DEVIATION = (0.229, 0.224, 0.225)
-"""Of ImageNet's channels in [0, 1], which the network was trained with."""
+"""Mean and standard deviation of the channels of ImageNet in [0, 1]."""
 
 
 class Dinov2Features(Features):
-    """The class token of DINOv2 after its last normalisation (Oquab et al., arXiv 2304.07193), of images at 224x224.
+    """Normalised class token of DINOv2 (Oquab et al., arXiv 2304.07193), of images at 224x224.
 
-    Stein et al. (arXiv 2306.04675) found Frechet distances in these to agree with people more than Inception's.
+    Stein et al. (arXiv 2306.04675) found that Frechet distances of these features agree better with human judgement
+    than those of Inception features.
 
     Args:
-        name: "dinov2" for the large model.
-        network: A `transformers.Dinov2Model`.
-        width: Of its features.
+        name: Name of the features; "dinov2" for the large model.
+        network: `transformers.Dinov2Model`.
+        width: Length of a feature vector.
     """
 
     def __init__(self, name: str, network: nn.Module, width: int) -> None:
@@ -36,21 +36,21 @@ class Dinov2Features(Features):
         self.width = width
         self._network = network.eval()
 
-    def _look(self, images: Float32[Tensor, "n c h w"]) -> NetworkOutput:
+    def _outputs(self, images: Float32[Tensor, "n c h w"]) -> NetworkOutput:
         mean, deviation = (torch.tensor(each, device=images.device).reshape(3, 1, 1) for each in (MEAN, DEVIATION))
         pictures = (resized(as_rgb(images), SIDE, SIDE, mode="bicubic").clamp(-1, 1) + 1) / 2
         network = self._network.to(images.device)
         return NetworkOutput(network((pictures - mean) / deviation).pooler_output, None)
 
 
-def dinov2(weights: Path | None = None) -> Dinov2Features:
-    """DINOv2's features; those of another model than the large one are named after its content.
+def dinov2_features(weights: Path | None = None) -> Dinov2Features:
+    """DINOv2 features. Those of `weights` have the digest of the weights in their name.
 
     Args:
-        weights: The folder of a model of transformers; None: the large one, from the cache of the Hugging Face Hub.
+        weights: Folder of a transformers model; None: the large model in the cache of the Hugging Face Hub.
 
     Raises:
-        RunError: transformers or the weights are not there, or the folder holds something else.
+        RunError: transformers or the weights are missing, or the folder is not a DINOv2 model.
     """
     try:
         from transformers import Dinov2Model
@@ -63,7 +63,7 @@ def dinov2(weights: Path | None = None) -> Dinov2Features:
     except (OSError, ValueError) as error:
         raise RunError(
             f"The weights of DINOv2 are not in {weights or 'the cache of the Hugging Face Hub'}",
-            f"Fetch them with: hf download {MODEL}. Or name the folder of a model with --weights FOLDER.",
+            f"Download them with: hf download {MODEL}. Or name the folder of a model with --weights FOLDER.",
         ) from error
     name = f"dinov2-{content_digest(weights / 'model.safetensors')}" if weights else "dinov2"
     return Dinov2Features(name, network, network.config.hidden_size)

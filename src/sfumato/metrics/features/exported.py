@@ -1,4 +1,4 @@
-"""Networks that torch.export wrote (.pt2), read without `torch.export.load`, which executes code from the file."""
+"""Features of networks from torch.export (.pt2), read without `torch.export.load`, which executes code in the file."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ from sfumato.metrics.features.network import CONVENTION, NetworkFeatures
 
 PROGRAM = "models/model.json"
 TENSORS = ("weights", "constants")
-"""The folders data/NAME of tensors, each with a model_NAME_config.json."""
+"""Names of the folders data/NAME of tensors, each with a model_NAME_config.json."""
 
 
 def exported_network(path: Path) -> NetworkFeatures:
-    """The features of a network that `torch.export.save` wrote. No code of the file is executed.
+    """Features of a network written by `torch.export.save`. No code in the file is executed.
 
     Raises:
-        RunError: The file is missing, holds something else, or uses operators that are not allowed.
+        RunError: The file is missing, is not such a network, or uses operators that are not allowed.
     """
     if not path.is_file():
-        raise RunError(f"{path} is not there", "Name the .pt2 or .onnx file of a network.")
+        raise RunError(f"{path} does not exist", "Name the .pt2 or .onnx file of a network.")
     try:
         graph = _graph(path)
-    except Exception as error:  # a foreign file can be wrong in any way
+    except Exception as error:  # an invalid file can raise any exception
         reason = _reason(error)
-        raise RunError(f"{path} is not a network that torch.export.save wrote: {reason}", CONVENTION) from error
+        raise RunError(f"{path} is not a network from torch.export.save: {reason}", CONVENTION) from error
     return NetworkFeatures(path, graph.signature, graph)
 
 
@@ -47,7 +47,9 @@ def _graph(path: Path) -> Graph:
         members = {info.filename.partition("/")[2]: info for info in archive.infolist()}
 
         def read(name: str) -> bytes:
-            if members[name].compress_type != zipfile.ZIP_STORED:  # torch compresses nothing; a bomb would be
+            if (
+                members[name].compress_type != zipfile.ZIP_STORED
+            ):  # torch writes uncompressed members; a zip bomb is compressed
                 raise ValueError(f"its member {name} is compressed")
             return archive.read(members[name])
 
@@ -55,21 +57,21 @@ def _graph(path: Path) -> Graph:
         for kind in TENSORS:
             config = json.loads(read(f"data/{kind}/model_{kind}_config.json"))["config"]
             names = {entry["path_name"] for entry in config.values()}
-            contents = {name: bytearray(read(f"data/{kind}/{name}")) for name in names}  # which tensors may share
+            contents = {name: bytearray(read(f"data/{kind}/{name}")) for name in names}  # shared by tensors
             tensors |= {name: _tensor(entry, contents[entry["path_name"]]) for name, entry in config.items()}
         return Graph(json.loads(read(PROGRAM)), tensors)
 
 
 def _tensor(entry: Mapping[str, Any], content: bytearray) -> Tensor:
-    """A tensor of an archive, in the memory of its content.
+    """Tensor of an archive, as a view of its content.
 
     Raises:
-        ValueError: it is pickled.
-        RuntimeError: it is larger than its content.
+        ValueError: The tensor is pickled.
+        RuntimeError: The tensor is larger than its content.
     """
     meta = entry["tensor_meta"]
     if entry["use_pickle"] or meta is None:
-        raise ValueError("it holds a pickled object; sfumato opens none")
+        raise ValueError("it holds a pickled object, which sfumato does not load")
     dtype = DTYPES[meta["dtype"]]
     flat = torch.frombuffer(content, dtype=dtype) if content else torch.empty(0, dtype=dtype)
     sizes, strides = ([side["as_int"] for side in meta[each]] for each in ("sizes", "strides"))

@@ -1,8 +1,8 @@
-"""Runs a graph of tensor operators that torch.export wrote as JSON, and executes nothing else of the file.
+"""Runs the graph of tensor operators in a file from torch.export, and executes no other content of the file.
 
-`torch.export.load` would unpickle sample inputs and constants, evaluate the sizes with sympy, load compiled libraries
-and look up any function below `torch` by its name; each of these runs code that the file chooses. Here a graph is data:
-a list of allowed operators, their arguments and the names of their results.
+`torch.export.load` unpickles example inputs and constants, evaluates sizes with sympy, loads compiled libraries and
+finds any function in `torch` by its name. Each of these can execute code chosen by the file. Here a graph is data: a
+list of allowed operators, their arguments and the names of their results.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ DTYPES = {
     12: torch.bool,
     13: torch.bfloat16,
 }
-"""By the numbers of torch's schema.py, as the tables below."""
+"""Dtypes by their numbers in torch's schema.py; the same for the tables below."""
 
 MEMORY_FORMATS = {
     1: torch.contiguous_format,
@@ -42,16 +42,19 @@ MEMORY_FORMATS = {
 }
 STRIDED = 7
 UNLIMITED = 2
-"""The smallest size that torch.export writes for a side that may be anything: it treats 0 and 1 apart."""
+"""Minimum that torch.export writes for a dimension of any length, since it specialises 0 and 1."""
 
 LITERALS = {"as_int", "as_ints", "as_string", "as_bool", "as_bools"}
 
 
-class Step(NamedTuple):
-    """One operator of a graph: the function, its named arguments, and the names of what it gives.
+class Operation(NamedTuple):
+    """Operator call in a graph.
 
     Attributes:
-        obsolete: Names of values that no later step takes.
+        function: Function of the operator.
+        inputs: Names and contents of its arguments.
+        outputs: Names of its results.
+        obsolete: Names of values that no later operation uses.
     """
 
     function: Callable[..., Any]
@@ -60,7 +63,7 @@ class Step(NamedTuple):
     obsolete: Sequence[str] = ()
 
     def run(self, values: dict[str, Any], device: torch.device) -> None:
-        """Computes its results from the `values` by name, adds them, and removes what is obsolete."""
+        """Computes the results from `values`, adds them, and removes obsolete values."""
         arguments = {name: _argument(given, values, device) for name, given in self.inputs}
         is_aten = isinstance(self.function, torch._ops.OpOverload)
         found = self.function(**arguments) if is_aten else self.function(*arguments.values())
@@ -70,14 +73,14 @@ class Step(NamedTuple):
 
 
 class Graph:
-    """A network that torch.export wrote, as a function of one batch of images; it follows them to their device.
+    """Network from torch.export, as a function of a batch of images. It runs on the device of the images.
 
     Args:
-        program: the content of models/model.json.
-        tensors: weights, buffers and constants by the names that the program gives them.
+        program: Content of models/model.json.
+        tensors: Weights, buffers and constants by their names in the program.
 
     Raises:
-        ValueError, KeyError, TypeError: it is not such a program, or uses what is not allowed.
+        ValueError, KeyError, TypeError: The program is invalid or not allowed.
     """
 
     def __init__(self, program: JSON, tensors: Mapping[str, Tensor]) -> None:
@@ -92,11 +95,11 @@ class Graph:
             elif kind in ("parameter", "buffer", "tensor_constant"):
                 self._tensors[content["arg"]["name"]] = tensors[content[f"{kind}_name"]]
             else:
-                raise ValueError(f"it takes an input of the kind {kind}")
+                raise ValueError(f"it has an input of the kind {kind}")
         self._outputs = [
             c["arg"]["as_tensor"]["name"] for k, c in map(_only, specs["output_specs"]) if k == "user_output"
         ]
-        self._steps = _until_last_use([_step(node) for node in graph["nodes"]], self._outputs)
+        self._operations = _until_last_use([_operation(node) for node in graph["nodes"]], self._outputs)
         self._guards = [(text, parsed_guard(text)) for text in program.get("guards_code", [])]
         metas = graph["tensor_values"]
         self._input = inputs[0] if len(inputs) == 1 else ""
@@ -106,16 +109,16 @@ class Graph:
         )
 
     def __call__(self, images: Tensor) -> Sequence[Tensor]:
-        """What the network gives for a batch of images.
+        """Outputs of the network for a batch of images.
 
         Raises:
-            ValueError: the network was not exported for images of this size.
+            ValueError: The network was not exported for images of this size.
         """
         self._check_sizes(images.shape)
         self._tensors = {name: tensor.to(images.device) for name, tensor in self._tensors.items()}
         values: dict[str, Any] = {**self._tensors, self._input: images}
-        for step in self._steps:
-            step.run(values, images.device)
+        for operation in self._operations:
+            operation.run(values, images.device)
         return [values[name] for name in self._outputs]
 
     def _check_sizes(self, sizes: Sequence[int]) -> None:
@@ -127,26 +130,26 @@ class Graph:
                 raise ValueError(f"it was exported for images where {text}")
 
 
-def _step(node: JSON) -> Step:
+def _operation(node: JSON) -> Operation:
     inputs = [(str(given["name"]), given["arg"]) for given in node["inputs"]]
     for _, given in inputs:
         _check_argument(given)
-    return Step(operator_named(node["target"]), inputs, node["outputs"])
+    return Operation(operator_named(node["target"]), inputs, node["outputs"])
 
 
-def _until_last_use(steps: Sequence[Step], kept: Sequence[str]) -> list[Step]:
-    """The steps, each with the values that are not taken after it, so that memory does not grow with the depth."""
+def _until_last_use(operations: Sequence[Operation], kept: Sequence[str]) -> list[Operation]:
+    """Operations, each with the values that are not used after it, so that memory does not grow with the depth."""
     seen = set(kept)
     found = []
-    for step in reversed(steps):
-        last = _names([content for _, content in step.inputs] + list(step.outputs)) - seen
-        found.append(step._replace(obsolete=sorted(last)))
+    for operation in reversed(operations):
+        last = _names([content for _, content in operation.inputs] + list(operation.outputs)) - seen
+        found.append(operation._replace(obsolete=sorted(last)))
         seen |= last
     return found[::-1]
 
 
 def _names(content: Any) -> set[str]:  # noqa: ANN401 (JSON)
-    """All names of values in arguments or results, at any depth."""
+    """All names of values in nested arguments or results."""
     if isinstance(content, list):
         return set().union(*map(_names, content))
     if not isinstance(content, Mapping):
@@ -156,20 +159,20 @@ def _names(content: Any) -> set[str]:  # noqa: ANN401 (JSON)
 
 
 def _only(union: JSON) -> tuple[str, Any]:
-    """The one entry of what schema.py calls a union."""
+    """The single entry of a union of schema.py."""
     ((kind, content),) = union.items()
     return kind, content
 
 
 def _check_argument(given: JSON) -> None:
-    """Raises `ValueError` for an argument of a kind that `_argument` does not read."""
+    """Raises `ValueError` for an argument of a kind that `_argument` does not support."""
     kind, _ = _only(given)
     if kind not in LITERALS | READERS.keys():
         raise ValueError(f"an argument is of the kind {kind}")
 
 
 def _argument(given: JSON, values: Mapping[str, Any], device: torch.device) -> Any:  # noqa: ANN401 (of an operator)
-    """An argument of an operator; devices that were named at the export are that of the images."""
+    """Argument of an operator. Devices are replaced by the device of the images."""
     kind, content = _only(given)
     if kind in LITERALS:
         return content
@@ -218,11 +221,11 @@ READERS: dict[str, Reader] = {
     "as_layout": lambda code, _: {STRIDED: torch.strided}[code],
     "as_device": lambda _, __: None,
 }
-"""How arguments are read that are not what JSON says already; by the field names of torch's schema.py."""
+"""Readers of arguments that are not plain JSON values, by their field names in torch's schema.py."""
 
 
 def _named(outputs: Sequence[JSON], found: Any) -> list[tuple[str, Any]]:  # noqa: ANN401 (of an operator)
-    """Results by name."""
+    """Results of an operator with their names."""
     named: list[tuple[str, Any]] = []
     for output, value in zip(outputs, found or [], strict=True):
         kind, content = _only(output)
@@ -238,7 +241,7 @@ def _sides(meta: JSON) -> list[Side]:
 
 
 def _ranges(sizes: Sequence[JSON], constraints: JSON) -> list[tuple[float, float]]:
-    """The smallest and largest value of each side."""
+    """Minimum and maximum length of each dimension."""
     ranges: list[tuple[float, float]] = []
     for size in sizes:
         if "as_int" in size:

@@ -1,4 +1,4 @@
-"""Conditions on the sizes of images, as torch.export writes them: read, and never executed."""
+"""Guards of torch.export: conditions on image sizes, parsed and evaluated without executing code."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ LONGEST = 10_000
 
 
 def parsed_guard(text: str) -> ast.expr:
-    """The condition as a tree, such as of "2*L['x'].size()[2] >= L['x'].size()[3]".
+    """Parses a condition such as "2*L['x'].size()[2] >= L['x'].size()[3]".
 
     Raises:
-        ValueError: it holds something other than integers, sizes, their arithmetic, comparisons, `max` and `min`.
-        SyntaxError: it is no expression.
+        ValueError: It contains anything but integers, sizes, arithmetic, comparisons, `max` and `min`.
+        SyntaxError: It is not an expression.
     """
     if len(text) > LONGEST:
         raise ValueError(f"a condition on sizes has {len(text)} characters")
@@ -41,10 +41,10 @@ def parsed_guard(text: str) -> ast.expr:
 
 
 def value_of(node: ast.AST, sizes: Sequence[int]) -> Any:  # noqa: ANN401 (a number or a truth value)
-    """The value of a condition, or of a part of it, for images of these sizes.
+    """Value of a condition, or of a subexpression, for images of these sizes.
 
     Raises:
-        ValueError: a part is of a kind that no condition on sizes has.
+        ValueError: A subexpression is not allowed.
     """
     match node:
         case ast.Constant(value=int(value)):
@@ -66,4 +66,4 @@ def value_of(node: ast.AST, sizes: Sequence[int]) -> Any:  # noqa: ANN401 (a num
                 return BINARY[type(kind)](value_of(left, sizes), value_of(right, sizes))
         case ast.Call(func=ast.Name(id=name), args=arguments, keywords=[]) if name in CALLS:
             return CALLS[name](*(value_of(argument, sizes) for argument in arguments))
-    raise ValueError(f"its condition on sizes is not understood: {ast.unparse(node)[:80]}")
+    raise ValueError(f"its condition on sizes is not supported: {ast.unparse(node)[:80]}")

@@ -1,4 +1,4 @@
-"""The standard features of the FID: Inception-v3 of 2015, through torch-fidelity."""
+"""Inception features, the standard features of the FID: Inception-v3 of 2015, computed by torch-fidelity."""
 
 from __future__ import annotations
 
@@ -9,8 +9,7 @@ from jaxtyping import Float32
 from torch import Tensor, nn
 
 from sfumato.errors import RunError
-from sfumato.metrics.features.base import Features, NetworkOutput
-from sfumato.metrics.features.fitting import as_rgb
+from sfumato.metrics.features.base import Features, NetworkOutput, as_rgb
 from sfumato.metrics.features.network import content_digest
 from sfumato.utils.depth import EIGHT_BITS
 
@@ -21,13 +20,13 @@ LAYER = "2048"
 
 
 class InceptionFeatures(Features):
-    """The 2,048 numbers of the last pooling layer, of images written in 8 bits, as the FID is defined.
+    """2,048 features of the last pooling layer, of images rounded to 8 bits, as in the definition of the FID.
 
-    The network resizes images itself, in the way of the TensorFlow of its time.
+    The network resizes images itself, as TensorFlow did in 2015.
 
     Args:
-        name: "inception" for the standard weights.
-        network: From uint8 (n, 3, H, W) to a tuple with the features.
+        name: Name of the features; "inception" for the standard weights.
+        network: Network from uint8 (n, 3, H, W) to a tuple that holds the features.
     """
 
     width = 2048
@@ -36,26 +35,26 @@ class InceptionFeatures(Features):
         self.name = name
         self._network = network.eval()
 
-    def _look(self, images: Float32[Tensor, "n c h w"]) -> NetworkOutput:
+    def _outputs(self, images: Float32[Tensor, "n c h w"]) -> NetworkOutput:
         pixels = EIGHT_BITS.to_pixels(as_rgb(images).cpu()).to(images.device)
         (features,) = self._network.to(images.device)(pixels)
         return NetworkOutput(features, None)
 
 
-def inception(weights: Path | None = None) -> InceptionFeatures:
-    """Inception's features; other weights than the standard ones give them another name.
+def inception_features(weights: Path | None = None) -> InceptionFeatures:
+    """Inception features. Weights other than the standard ones have their digest in the name.
 
     Args:
-        weights: The file of the network's weights; None: where torch-fidelity keeps it.
+        weights: File of the weights; None: the path that torch-fidelity uses.
 
     Raises:
-        RunError: torch-fidelity or the weights are not there, or the file holds something else.
+        RunError: torch-fidelity or the weights are missing, or the file does not hold the weights.
     """
     file = weights or Path(torch.hub.get_dir()) / "checkpoints" / FILE
     if not file.is_file():
         raise RunError(
             f"The weights of Inception are not in {file}",
-            f"Download {URL} and put it there, or name where it is with --weights FILE.",
+            f"Download {URL} to this path, or name another path with --weights FILE.",
         )
     try:
         from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
@@ -64,7 +63,7 @@ def inception(weights: Path | None = None) -> InceptionFeatures:
             f"The features 'inception' need torch-fidelity and torchvision ({error})",
             "Install them with: pip install 'sfumato[fid]'.",
         ) from error
-    _check_no_programs(file)
+    _check_tensors_only(file)
     try:
         network = FeatureExtractorInceptionV3("inception-v3-compat", [LAYER], feature_extractor_weights_path=str(file))
     except (RuntimeError, AttributeError, TypeError) as error:
@@ -73,9 +72,9 @@ def inception(weights: Path | None = None) -> InceptionFeatures:
     return InceptionFeatures("inception" if digest == DIGEST else f"inception-{digest}", network)
 
 
-def _check_no_programs(file: Path) -> None:
-    """Raises `RunError` unless the file is read without running what may be in it, as torch-fidelity would."""
+def _check_tensors_only(file: Path) -> None:
+    """Raises `RunError` if the file holds anything but tensors: torch-fidelity would execute code in it."""
     try:
         torch.load(file, map_location="meta", weights_only=True)
-    except Exception as error:  # whatever a foreign file makes of the restricted reader
+    except Exception as error:  # an invalid file can raise any exception
         raise RunError(f"{file} is not a file of weights", f"Download {URL}.") from error

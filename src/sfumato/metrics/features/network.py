@@ -1,4 +1,4 @@
-"""Features of a network that somebody exported to a file."""
+"""Features of a network in a file, exported with torch.export or to ONNX."""
 
 from __future__ import annotations
 
@@ -12,25 +12,24 @@ from jaxtyping import Float32
 from torch import Tensor
 
 from sfumato.errors import RunError
-from sfumato.metrics.features.base import Features, NetworkOutput
-from sfumato.metrics.features.fitting import as_rgb, resized
+from sfumato.metrics.features.base import Features, NetworkOutput, as_rgb, resized
 
 Side = int | None
-"""Of an image, in pixels; None where any will do."""
+"""Length of a dimension; None: any length."""
 
 CONVENTION = (
-    "Export one that takes images (n, 3, H, W) of any n, in [-1, 1], and gives features (n, d) or two tensors, first "
-    "logits (n, classes), then features (n, d)."
+    "Export a network from images (n, 3, H, W) in [-1, 1], with any n, to features (n, d), or to two tensors: logits "
+    "(n, classes) and features (n, d)."
 )
 
 
 @dataclass(frozen=True)
 class Signature:
-    """What a network takes and gives.
+    """Input and output shapes of a network.
 
     Attributes:
-        input: The shape of the images; None for a side that is free.
-        outputs: The shapes of what it gives.
+        input: Shape of the images; None for dimensions of any length.
+        outputs: Shapes of the outputs.
     """
 
     input: Sequence[Side]
@@ -38,21 +37,21 @@ class Signature:
 
 
 class NetworkFeatures(Features):
-    """The features of a network: its only output, or the second of two, the first of which are logits.
+    """Features of a network: its only output, or the second of two outputs, after the logits.
 
-    Images are brought to RGB and to the network's own size, if it has one.
+    Images are converted to RGB, and resized if the network has a fixed size.
 
     Args:
-        path: Of its file, from whose name and content the features have their name.
-        signature: What it takes and gives.
-        program: The network: from images to its outputs, on their device.
+        path: File of the network; the name of the features consists of its name and digest.
+        signature: Input and output shapes.
+        program: Function from images to the outputs, on the device of the images.
 
     Raises:
-        RunError: It takes or gives something else.
+        RunError: The input or output shapes are different.
     """
 
     def __init__(self, path: Path, signature: Signature, program: Callable[[Tensor], Sequence[Tensor]]) -> None:
-        _check_foreign(path, signature)
+        _check_signature(path, signature)
         self.name = f"{path.stem}-{content_digest(path)}"
         *logits, (_, width) = signature.outputs
         self.width = width or 0
@@ -61,13 +60,13 @@ class NetworkFeatures(Features):
         self._program = program
         _, _, self._height, self._width = signature.input
 
-    def _look(self, images: Float32[Tensor, "n c h w"]) -> NetworkOutput:
+    def _outputs(self, images: Float32[Tensor, "n c h w"]) -> NetworkOutput:
         fitting = resized(as_rgb(images), self._height, self._width).contiguous()
         try:
             *logits, features = self._program(fitting)
         except (torch.OutOfMemoryError, MemoryError):
             raise
-        except Exception as error:  # whatever somebody's network runs into
+        except Exception as error:  # a network in a file can raise any exception
             count, _, height, width = fitting.shape
             reason = (str(error).strip() or type(error).__name__).splitlines()[0]
             problem = f"{self._path} fails on {count} RGB images of {width} x {height} pixels: {reason}"
@@ -75,31 +74,31 @@ class NetworkFeatures(Features):
         return NetworkOutput(features.float(), logits[0].float() if logits else None)
 
 
-def _check_foreign(path: Path, signature: Signature) -> None:
+def _check_signature(path: Path, signature: Signature) -> None:
     match signature.input:
         case (None, 3, _, _):
             pass
         case (int() as count, 3, _, _):
-            raise RunError(f"{path} takes only batches of {count} images", CONVENTION)
+            raise RunError(f"{path} only supports batches of {count} images", CONVENTION)
         case shape:
-            raise RunError(f"{path} takes {_spelled(shape)} instead of images (n, 3, H, W)", CONVENTION)
+            raise RunError(f"{path} has the input {_spelled(shape)} instead of images (n, 3, H, W)", CONVENTION)
     match signature.outputs:
         case ((_, int()),) | ((_, int()), (_, int())):
             pass
         case shapes:
-            raise RunError(f"{path} gives {', '.join(map(_spelled, shapes)) or 'nothing'}", CONVENTION)
+            raise RunError(f"{path} has the outputs {', '.join(map(_spelled, shapes)) or 'none'}", CONVENTION)
 
 
 def _spelled(shape: Sequence[Side]) -> str:
-    """A shape, with a question mark for a side that is free."""
+    """Shape with a question mark for each dimension of any length."""
     return f"({', '.join('?' if side is None else str(side) for side in shape)})"
 
 
 def content_digest(path: Path) -> str:
-    """Eight digits by which the content of a file is known.
+    """First eight digits of the SHA-256 of a file.
 
     Raises:
-        RunError: It cannot be read.
+        RunError: The file could not be read.
     """
     try:
         with path.open("rb") as file:

@@ -1,4 +1,4 @@
-"""Networks in ONNX files, run by onnxruntime."""
+"""Features of networks in ONNX files, computed by onnxruntime."""
 
 from __future__ import annotations
 
@@ -13,27 +13,27 @@ from sfumato.errors import RunError
 from sfumato.metrics.features.network import CONVENTION, NetworkFeatures, Side, Signature
 
 PROVIDERS = ("CUDAExecutionProvider", "CPUExecutionProvider")
-"""What runs a network, the first that is there."""
+"""Execution providers by priority."""
 
 
 def onnx_network(path: Path) -> NetworkFeatures:
-    """The features of a network in an ONNX file. It runs on its own device; features come to that of the images.
+    """Features of a network in an ONNX file. The device of the network is that of the first available provider.
 
     Raises:
-        RunError: onnxruntime is not installed, or the file is missing or holds something else.
+        RunError: onnxruntime is not installed, or the file is missing or is not a suitable network.
     """
     try:
         import onnxruntime
     except ImportError as error:
         raise RunError("ONNX files need onnxruntime", "Install it with: pip install 'sfumato[onnx]'.") from error
     if not path.is_file():
-        raise RunError(f"{path} is not there", "Name the .pt2 or .onnx file of a network.")
+        raise RunError(f"{path} does not exist", "Name the .pt2 or .onnx file of a network.")
     providers = [name for name in PROVIDERS if name in onnxruntime.get_available_providers()]
     try:
         session = onnxruntime.InferenceSession(path, providers=providers)
-    except Exception as error:  # the reader meets foreign files with exceptions of its own
+    except Exception as error:  # onnxruntime has its own exceptions for invalid files
         reason = str(error).strip().splitlines()[0]
-        raise RunError(f"{path} is not a network in ONNX: {reason}", CONVENTION) from error
+        raise RunError(f"{path} is not an ONNX network: {reason}", CONVENTION) from error
     inputs, outputs = session.get_inputs(), session.get_outputs()
     signature = Signature(_shape(inputs[0]) if len(inputs) == 1 else (), [_shape(output) for output in outputs])
 

@@ -1,4 +1,4 @@
-"""The operators that a network from a .pt2 file may use: arithmetic on tensors and on sizes, nothing else."""
+"""Allowed operators of networks in .pt2 files: arithmetic on tensors and sizes."""
 
 from __future__ import annotations
 
@@ -34,17 +34,18 @@ COMPOSITE = """
     zeros zeros_like ones ones_like new_zeros new_ones new_full linspace
     _assert_tensor_metadata _assert_scalar
 """
-"""ATen operators beside the core ones, that `torch.export.export` leaves as they are. All compute on tensors only."""
+"""Allowed ATen operators outside the core set, which `torch.export.export` does not decompose. They only compute on
+tensors."""
 
 
 def operator_named(target: str) -> Callable[..., Any]:
-    """The function behind the name of an operator, such as "torch.ops.aten.conv2d.default".
+    """Function of an operator by its name, such as "torch.ops.aten.conv2d.default".
 
-    Allowed are PyTorch's core ATen operators, those in `COMPOSITE` and those in `ON_SIZES`; but not those of gradients,
-    some of which write wherever the indices in a file point.
+    Allowed are the core ATen operators of PyTorch, and those in `COMPOSITE` and `ON_SIZES`. Operators of gradients are
+    not allowed, since some write to any address given by indices in the file.
 
     Raises:
-        ValueError: it is another one.
+        ValueError: The operator is not allowed.
     """
     if target in ON_SIZES:
         return ON_SIZES[target]

@@ -1,4 +1,4 @@
-"""Features that need no network: a fixed random projection of small images."""
+"""Pixel features: a fixed random projection of downscaled images, without a network."""
 
 from __future__ import annotations
 
@@ -9,8 +9,7 @@ import torch
 from jaxtyping import Float32
 from torch import Tensor
 
-from sfumato.metrics.features.base import Features, NetworkOutput
-from sfumato.metrics.features.fitting import resized
+from sfumato.metrics.features.base import Features, NetworkOutput, resized
 
 SIDE = 32
 WIDTH = 512
@@ -18,25 +17,25 @@ KEY = 6
 
 
 class PixelFeatures(Features):
-    """512 sums of all pixels of the image at 32x32, each with a random sign.
+    """512 sums of the pixels of the image at 32x32 with random signs.
 
-    Distances between images are kept, with a standard deviation of 3 % (Achlioptas, "Database-friendly random
-    projections", 2003). So the features tell brightness, colour and coarse shapes, and nothing of what is seen.
+    The projection preserves distances between images, with a standard deviation of 3 % (Achlioptas, "Database-friendly
+    random projections", 2003). The features describe brightness, colour and coarse shapes, but not the content.
     """
 
     name = "pixels"
     width = WIDTH
 
-    def _look(self, images: Float32[Tensor, "n c h w"]) -> NetworkOutput:
+    def _outputs(self, images: Float32[Tensor, "n c h w"]) -> NetworkOutput:
         small = resized(images, SIDE, SIDE).flatten(1)
         return NetworkOutput(small @ projection(images.shape[1]).to(images.device), None)
 
 
 @lru_cache(maxsize=4)
 def projection(channels: int) -> Float32[Tensor, "pixels 512"]:
-    """The signs of each pixel of images with so many channels, over the root of 512.
+    """Random signs divided by the square root of 512, for images of this number of channels.
 
-    They are the raw bits of Philox, which numpy keeps the same in all its versions.
+    The signs are the raw bits of Philox, which are the same in all versions of numpy.
     """
     words = channels * SIDE * SIDE * WIDTH // 64
     raw = np.random.Philox(key=np.array([KEY, channels], dtype=np.uint64)).random_raw(words)

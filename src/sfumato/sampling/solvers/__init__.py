@@ -1,4 +1,4 @@
-"""Step rules: from x_t to x_s, s < t, with a denoiser. A new one is a class, and a line in `SOLVERS`."""
+"""Solvers: step rules from x_t to x_s, s < t. A new solver is a class and an entry in `SOLVERS`."""
 
 from sfumato.errors import SamplingError
 from sfumato.sampling.solvers.adaptive import Adaptive
@@ -6,7 +6,7 @@ from sfumato.sampling.solvers.base import NoiseSource, Solver, SolverState, Step
 from sfumato.sampling.solvers.multistep import DEIS, IPNDM, DPMSolver
 from sfumato.sampling.solvers.single import DDIM, DDPM, Euler, Heun
 from sfumato.sampling.solvers.unipc import UniPC
-from sfumato.utils.registry import parse_part
+from sfumato.utils.registry import Registry
 
 __all__ = [
     "DDIM",
@@ -23,38 +23,29 @@ __all__ = [
     "SolverState",
     "Step",
     "UniPC",
-    "solver_for",
 ]
 
-SOLVERS: dict[str, Solver] = {
-    "ddpm": DDPM(),
-    "ddim": DDIM(),
-    "euler": Euler(),
-    "heun": Heun(),
-    "dpm-1": DPMSolver(order=1),
-    "dpm-2m": DPMSolver(order=2),
-    "dpm-3m": DPMSolver(order=3),
-    "dpm-1-sde": DPMSolver(order=1, eta=1.0),
-    "dpm-2m-sde": DPMSolver(order=2, eta=1.0),
-    "dpm-3m-sde": DPMSolver(order=3, eta=1.0),
-    "unipc-2": UniPC(order=2),
-    "unipc-3": UniPC(order=3),
-    **{f"deis-{order}": DEIS(order) for order in (1, 2, 3, 4)},
-    **{f"ipndm-{order}": IPNDM(order) for order in (1, 2, 3, 4)},
-    "adaptive": Adaptive(),
-}
-
-
-def solver_for(name: str) -> Solver:
-    """The solver of a name in `SOLVERS`, possibly with settings.
-
-    >>> solver_for("ddim:eta=0.5")
-    DDIM(eta=0.5)
-
-    Raises:
-        SamplingError: an unknown name or setting; lists what is possible.
-    """
-    return parse_part(SOLVERS, name, "solver", SamplingError)
+SOLVERS: Registry[Solver] = Registry(
+    "solver",
+    SamplingError,
+    {
+        "ddpm": DDPM(),
+        "ddim": DDIM(),
+        "euler": Euler(),
+        "heun": Heun(),
+        "dpm-1": DPMSolver(order=1),
+        "dpm-2m": DPMSolver(order=2),
+        "dpm-3m": DPMSolver(order=3),
+        "dpm-1-sde": DPMSolver(order=1, eta=1.0),
+        "dpm-2m-sde": DPMSolver(order=2, eta=1.0),
+        "dpm-3m-sde": DPMSolver(order=3, eta=1.0),
+        "unipc-2": UniPC(order=2),
+        "unipc-3": UniPC(order=3),
+        **{f"deis-{order}": DEIS(order) for order in (1, 2, 3, 4)},
+        **{f"ipndm-{order}": IPNDM(order) for order in (1, 2, 3, 4)},
+        "adaptive": Adaptive(),
+    },
+)
 
 
 def check_deterministic(solver: Solver) -> None:
@@ -62,6 +53,6 @@ def check_deterministic(solver: Solver) -> None:
     if not solver.deterministic:
         known = [name for name, one in SOLVERS.items() if one.deterministic]
         raise SamplingError(
-            f"{solver} draws noise on its way, and a path that can be retraced was asked",
+            f"{solver} is stochastic, but a deterministic solver is required",
             f"Choose among: {', '.join(known)}.",
         )

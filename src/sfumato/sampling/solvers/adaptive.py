@@ -1,7 +1,7 @@
-"""The probability-flow ODE, followed as closely as one asks.
+"""Adaptive integration of the probability-flow ODE to a tolerance.
 
-Scaled to unit length, every Gaussian diffusion is a rotation from data to noise, z = cos(a) x_0 + sin(a) noise with
-tan(a) = sigma / alpha, whose ODE is smooth from end to end (TrigFlow, arXiv 2410.11081, section 3):
+Scaled to unit variance, every Gaussian diffusion is a rotation from data to noise, z = cos(a) x_0 + sin(a) noise with
+tan(a) = sigma / alpha, whose ODE is smooth on the whole interval (TrigFlow, arXiv 2410.11081, section 3):
 
     dz/da = cos(a) noise_hat - sin(a) x0_hat
 """
@@ -21,14 +21,14 @@ from sfumato.utils.shapes import Images, Times, over
 
 @dataclass(frozen=True)
 class Adaptive(Solver):
-    """Dormand-Prince of order 5 between two times, with as many evaluations as the tolerances ask for.
+    """Dormand-Prince method of order 5 between two times, with as many evaluations as the tolerances require.
 
-    The step that ends at t = 0 goes to the schedule's earliest time so, and is x0_hat from there. The images of a batch
-    share their steps, so within the tolerances they depend on each other.
+    The step to t = 0 integrates to the schedule's earliest time and returns x0_hat there. The images of a batch share
+    their steps, so that within the tolerances results depend on the batch.
 
     Args:
-        rtol: error allowed in a step, relative to a pixel's value.
-        atol: error allowed in a step, absolute.
+        rtol: relative tolerance per step.
+        atol: absolute tolerance per step.
 
     Raises:
         SamplingError: a tolerance that is not positive.
@@ -39,7 +39,7 @@ class Adaptive(Solver):
 
     @property
     def default_steps(self) -> int:
-        """Few, since it finds its own between them."""
+        """1, since it chooses its own steps in between."""
         return 1
 
     def __post_init__(self) -> None:
@@ -48,7 +48,7 @@ class Adaptive(Solver):
     def step(
         self, denoiser: Denoiser, x_t: Images, t: Times, s: Times, noise: NoiseSource, past: Sequence[SolverState]
     ) -> Step:
-        """Along the flow to s."""
+        """Integrates the ODE from t to s."""
         now = SolverState(t, x_t, denoiser(x_t, t))
         if s > 0:
             return Step(now, self.follow(denoiser, x_t, t, s))
@@ -56,7 +56,7 @@ class Adaptive(Solver):
         return Step(now, denoiser(self.follow(denoiser, x_t, t, earliest), earliest))
 
     def follow(self, denoiser: Denoiser, x_t: Images, t: Times, s: Times) -> Images:
-        """x_s of the probability-flow ODE through x_t; s above 0, and above or below t."""
+        """x_s on the probability-flow ODE through x_t, for s above 0, above or below t."""
         schedule = denoiser.schedule
         z = x_t / over(_length(schedule, t), x_t)
         z = integrate(

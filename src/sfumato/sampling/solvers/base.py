@@ -1,7 +1,7 @@
-"""What a step rule is: from x_t to x_s, s < t, with a denoiser.
+"""Base class of solvers: a step rule from x_t to x_s, s < t.
 
-A solver sees a denoiser (and through it the schedule), two times, a source of noise and the stops behind it; the grid
-is chosen elsewhere.
+A step uses a denoiser with its schedule, two times, a source of noise and the previous states. The time grid is chosen
+separately.
 """
 
 from abc import ABC, abstractmethod
@@ -13,11 +13,11 @@ from sfumato.sampling import defaults
 from sfumato.utils.shapes import Images, Times
 
 NoiseSource = Callable[[], Images]
-"""Draws standard normal noise of the batch's shape, fresh at each call."""
+"""Returns new standard normal noise with the shape of the batch at each call."""
 
 
 class SolverState(NamedTuple):
-    """One stop of a trajectory: the time, the noisy images, and the estimate of the clean ones."""
+    """State at a timestep: time (), noisy images and estimate of the clean images, (n, C, H, W) each."""
 
     t: Times
     x_t: Images
@@ -25,51 +25,54 @@ class SolverState(NamedTuple):
 
 
 class Step(NamedTuple):
-    """What a step leaves: the stop it began at, as the rule saw it, and the new x_s."""
+    """Result of a step: the state at its start, as used by the solver, and x_s."""
 
     now: SolverState
     x_s: Images
 
 
 class Solver(ABC):
-    """One step rule."""
+    """Base class of solvers."""
 
     @property
     def memory(self) -> int:
-        """How many earlier stops the rule looks back on."""
+        """Number of previous states that a step uses."""
         return 0
 
     @property
     def min_steps(self) -> int:
-        """Fewer steps than this make no use of the rule, and are refused."""
+        """Minimum number of sampling steps."""
         return 1
 
     @property
     def default_steps(self) -> int:
-        """How many steps suit it where none are named."""
+        """Default number of sampling steps."""
         return 20
 
     @property
     def default_grid(self) -> str:
-        """The grid that suits it where none is named."""
+        """Name of the default time grid."""
         return defaults.GRID
 
     @property
     def deterministic(self) -> bool:
-        """Whether the rule never draws noise, and so follows the probability-flow ODE."""
+        """Whether the solver uses no noise, and so integrates the probability-flow ODE."""
         return True
 
     @abstractmethod
     def step(
         self, denoiser: Denoiser, x_t: Images, t: Times, s: Times, noise: NoiseSource, past: Sequence[SolverState]
     ) -> Step:
-        """From x_t at t to x_s at s.
+        """Computes x_s from x_t.
 
         Args:
-            denoiser: whose labels, if any, are settled.
-            x_t: the noisy images.
-            t: their time, of shape ().
-            s: the time wanted, of shape (); below t (above it where an image is encoded), and 0 for clean images.
-            noise: fresh standard normal noise.
-            past: the stops before this one, the latest first; at most `memory` of them.
+            denoiser: denoiser with fixed labels, if any.
+            x_t: (n, C, H, W) noisy images.
+            t: () time of x_t.
+            s: () time of the result, below t (above t for encoding); 0 for clean images.
+            noise: returns new standard normal noise.
+            past: previous states, newest first; at most `memory`.
+
+        Returns:
+            The state at t and x_s (n, C, H, W).
         """

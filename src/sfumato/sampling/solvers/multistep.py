@@ -1,14 +1,14 @@
-"""Step rules that also use the estimates of earlier stops: DPM-Solver++, DEIS and iPNDM.
+"""Multistep solvers, which also use previous estimates: DPM-Solver++, DEIS and iPNDM.
 
-With half the log-SNR lambda = log(alpha / sigma), the probability-flow ODE has the exact solution (DPM-Solver++)
+With half of the log-SNR lambda = log(alpha / sigma), the exact solution of the probability-flow ODE is (DPM-Solver++)
 
     x_s / sigma_s = x_t / sigma_t + integral of x0_hat(lambda) d exp(lambda)
 
-and, with rho = sigma / alpha = exp(-lambda), as well (DEIS)
+or, with rho = sigma / alpha = exp(-lambda) (DEIS),
 
     x_s / alpha_s = x_t / alpha_t + integral of noise_hat d rho
 
-An estimate known at several stops is extrapolated over the step and integrated: order k with k stops.
+The estimates at k timesteps are extrapolated over the step and integrated, which gives order k.
 """
 
 from abc import abstractmethod
@@ -30,15 +30,15 @@ from sfumato.utils.shapes import Images, Times, over
 
 @dataclass(frozen=True)
 class Multistep(Solver):
-    """Rules of one evaluation a step that combine the newest stops, as many as their order says.
+    """Base class of multistep solvers: one evaluation per step, and the estimates at the last `order` timesteps.
 
-    The first steps have fewer stops and a lower order; the step that ends at t = 0 is x0_hat.
+    The first steps have a lower order. The step to t = 0 returns x0_hat.
 
     Args:
-        order: stops to combine.
+        order: number of estimates to combine.
 
     Raises:
-        SamplingError: an order that the rule does not have.
+        SamplingError: an order that the solver does not support.
     """
 
     order: int
@@ -53,22 +53,22 @@ class Multistep(Solver):
     @property
     @abstractmethod
     def highest_order(self) -> int:
-        """The most stops that the rule combines."""
+        """Maximum order."""
 
     @property
     def memory(self) -> int:
-        """All stops but the newest."""
+        """order - 1."""
         return self.order - 1
 
     @property
     def min_steps(self) -> int:
-        """What it takes to combine `order` stops once, as the step that ends at t = 0 combines none."""
+        """Steps needed to use the full order once; the step to t = 0 does not use it."""
         return self.order + 1 if self.order > 1 else 1
 
     def step(
         self, denoiser: Denoiser, x_t: Images, t: Times, s: Times, noise: NoiseSource, past: Sequence[SolverState]
     ) -> Step:
-        """Evaluate, then combine. Earlier stops without any signal are left out."""
+        """Evaluates the denoiser and combines the estimates; previous states with zero SNR are not used."""
         schedule = denoiser.schedule
         now = SolverState(t, x_t, denoiser(x_t, t))
         if s == 0:
@@ -78,19 +78,19 @@ class Multistep(Solver):
 
     @abstractmethod
     def combine(self, schedule: Schedule, s: Times, timesteps: Sequence[SolverState], noise: NoiseSource) -> Images:
-        """x_s > 0 from the newest stops, the latest first."""
+        """x_s for s > 0 from the last states, newest first."""
 
 
 @dataclass(frozen=True)
 class DPMSolver(Multistep):
-    """DPM-Solver++ in its multistep form, as an ODE or an SDE. arXiv 2211.01095; Algorithm 2 is 2M.
+    """Multistep DPM-Solver++ for the ODE or the SDE. arXiv 2211.01095; Algorithm 2 is 2M.
 
-    Order 1 is DDIM with the same eta at 0 and 1. Order 3 extrapolates by the whole quadratic: the authors' code, and
-    diffusers', halve its second derivative, and so are of order 2 (tests/sampling/test_solver_order.py).
+    Order 1 with eta 0 or 1 is DDIM with this eta. Order 3 uses the full second derivative; the authors' code and that
+    of diffusers halve it, and therefore have order 2 (tests/sampling/test_solver_order.py).
 
     Args:
         order: 1, 2 (2M) or 3 (3M).
-        eta: 0 is the probability-flow ODE, 1 the reverse SDE; between, part of the noise is drawn anew.
+        eta: 0 for the probability-flow ODE, 1 for the reverse SDE, or a share of the noise in between.
 
     Raises:
         SamplingError: another order, or an eta out of range.
@@ -105,21 +105,21 @@ class DPMSolver(Multistep):
 
     @property
     def highest_order(self) -> int:
-        """The cubic was never shown to help."""
+        """3."""
         return 3
 
     @property
     def deterministic(self) -> bool:
-        """At eta 0."""
+        """True for eta 0."""
         return self.eta == 0
 
     def combine(self, schedule: Schedule, s: Times, timesteps: Sequence[SolverState], noise: NoiseSource) -> Images:
-        """x_s = sigma_s / sigma_t e^(-eta h) x_t + alpha_s (integral of the extrapolated x0_hat) + spread z."""
+        """x_s = sigma_s / sigma_t e^(-eta h) x_t + alpha_s (integral of the extrapolated x0_hat) + deviation z."""
         now = timesteps[0]
         h = _half_logsnr(schedule, s) - _half_logsnr(schedule, now.t)
-        forgotten = _decayed(self.eta, h)
-        keep = schedule.sigma(s) / schedule.sigma(now.t) * (1 - forgotten)
-        x_s = over(keep, now.x_t) * now.x_t
+        replaced = _decayed(self.eta, h)
+        kept = schedule.sigma(s) / schedule.sigma(now.t) * (1 - replaced)
+        x_s = over(kept, now.x_t) * now.x_t
         for weight, term in zip(self._weights(h, len(timesteps)), _taylor(schedule, timesteps), strict=True):
             x_s = x_s + over(schedule.alpha(s) * weight, x_s) * term
         if self.eta:
@@ -127,9 +127,9 @@ class DPMSolver(Multistep):
         return x_s
 
     def _weights(self, h: Times, timesteps: int) -> tuple[Times, ...]:
-        """What each Taylor term contributes: the integral of r exp(-r (h - u)) u^j / j! over [0, h], r = 1 + eta.
+        """Weights of the Taylor terms: the integral of r exp(-r (h - u)) u^j / j! over [0, h], r = 1 + eta.
 
-        With two stops the paper has h / 2 times the first in the place of the second ("midpoint", Algorithm 2).
+        For order 2 the weight of the second term is h / 2 times that of the first, as in the paper (Algorithm 2).
         """
         rate = 1 + self.eta
         whole = _decayed(rate, h)
@@ -145,14 +145,14 @@ def _half_logsnr(schedule: Schedule, t: Times) -> Times:
 
 
 def _decayed(rate: float, h: Times) -> Times:
-    """1 - exp(-rate h), 0 at rate 0 even over an infinite h."""
+    """1 - exp(-rate h); 0 for rate 0, also for infinite h."""
     return -torch.expm1(-rate * h) if rate else torch.zeros_like(h)
 
 
 def _taylor(schedule: Schedule, timesteps: Sequence[SolverState]) -> list[Images]:
-    """x0_hat and its first and second derivative in lambda at the newest stop, as far as the stops tell.
+    """x0_hat and its first and second derivative in lambda at the newest state, as many as the states determine.
 
-    From the parabola through three stops, in Newton's divided differences.
+    Computed by Newton's divided differences.
     """
     half = [_half_logsnr(schedule, stop.t) for stop in timesteps]
     estimates = [stop.x0_hat for stop in timesteps]
@@ -168,11 +168,11 @@ def _taylor(schedule: Schedule, timesteps: Sequence[SolverState]) -> list[Images
 
 @dataclass(frozen=True)
 class NoiseMultistep(Multistep):
-    """Rules that extrapolate the noise over a step in rho: DDIM, moved by the differences to earlier noises."""
+    """Base class of solvers that extrapolate the noise in rho: DDIM plus weighted differences to previous noises."""
 
     @property
     def highest_order(self) -> int:
-        """As published."""
+        """4."""
         return 4
 
     def combine(self, schedule: Schedule, s: Times, timesteps: Sequence[SolverState], noise: NoiseSource) -> Images:
@@ -189,7 +189,7 @@ class NoiseMultistep(Multistep):
 
     @abstractmethod
     def weights(self, log_rho: Sequence[Times], end: Times) -> Sequence[Times]:
-        """The integral over rho, from the first of `log_rho` to `end`, of each stop's share in the extrapolation."""
+        """Weight of each noise in the extrapolation, integrated over rho from the first of `log_rho` to `end`."""
 
 
 ADAMS_BASHFORTH = {
@@ -197,14 +197,14 @@ ADAMS_BASHFORTH = {
     3: (23 / 12, -16 / 12, 5 / 12),
     4: (55 / 24, -59 / 24, 37 / 24, -9 / 24),
 }
-"""Preconditioning for equal strides by the number of stops, the newest first."""
+"""Coefficients for equal steps by order, newest first."""
 
 
 @dataclass(frozen=True)
 class IPNDM(NoiseMultistep):
-    """iPNDM: Adams-Bashforth's fixed coefficients. arXiv 2204.13902, after PNDM, 2202.09778.
+    """iPNDM: fixed Adams-Bashforth coefficients. arXiv 2204.13902, after PNDM (arXiv 2202.09778).
 
-    The coefficients are those of equal strides in rho, whatever the grid.
+    The coefficients are those of equal steps in rho, for any time grid.
 
     Args:
         order: 1 (DDIM) to 4.
@@ -216,7 +216,7 @@ class IPNDM(NoiseMultistep):
     order: int = 4
 
     def weights(self, log_rho: Sequence[Times], end: Times) -> Sequence[Times]:
-        """The coefficients times the stride."""
+        """The coefficients times the step in rho."""
         stride = end.exp() - log_rho[0].exp()
         return [coefficient * stride for coefficient in ADAMS_BASHFORTH[len(log_rho)]]
 
@@ -226,7 +226,7 @@ NODES, NODE_WEIGHTS = (torch.from_numpy(part) for part in np.polynomial.legendre
 
 @dataclass(frozen=True)
 class DEIS(NoiseMultistep):
-    """DEIS (arXiv 2204.13902), with the polynomial through the noises in log(rho), as in diffusers.
+    """DEIS (arXiv 2204.13902) with polynomial extrapolation in log(rho), as in diffusers.
 
     Args:
         order: 1 (DDIM) to 4.
@@ -238,7 +238,7 @@ class DEIS(NoiseMultistep):
     order: int = 3
 
     def weights(self, log_rho: Sequence[Times], end: Times) -> Sequence[Times]:
-        """Of each Lagrange polynomial, by Gauss-Legendre quadrature that is exact to rounding."""
+        """Integrals of the Lagrange polynomials by Gauss-Legendre quadrature, exact up to rounding."""
         reach = (end - log_rho[0]) / 2
         nodes = log_rho[0] + reach * (1 + NODES)
         measure = reach * NODE_WEIGHTS * nodes.exp()

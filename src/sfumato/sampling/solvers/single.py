@@ -1,4 +1,4 @@
-"""Step rules that look at the present only: ancestral, DDIM, Euler and Heun."""
+"""Single-step solvers: DDPM (ancestral), DDIM, Euler and Heun."""
 
 import math
 from collections.abc import Sequence
@@ -18,13 +18,16 @@ from sfumato.utils.shapes import Images, Times, over
 
 @dataclass(frozen=True)
 class DDPM(Solver):
-    """DDPM's sampler: draw x_s from q(x_s | x_t, x0_hat). Algorithm 2 of DDPM, formulas 9 to 11 of the article.
+    """DDPM's ancestral sampler: x_s ~ q(x_s | x_t, x0_hat). DDPM, Algorithm 2, eq. 6, 7 and 11.
 
-    Over a stride the posterior is that of the stride, not of one step. The step that ends at t = 0 adds no noise.
+    With fewer steps than timesteps the posterior is that between t and s. The step to t = 0 adds no noise.
 
     Args:
-        variance: "small" is that of the posterior, beta_tilde, exact when data are a point; "large" is that of the
-            forward step, beta, exact when data are standard normal (DDPM section 3.2).
+        variance: "small", that of the posterior (beta_tilde), exact for data at one point; "large", that of the forward
+            process (beta), exact for standard normal data (DDPM, section 3.2).
+
+    Raises:
+        SamplingError: an unknown variance.
     """
 
     variance: Literal["small", "large"] = "small"
@@ -35,17 +38,17 @@ class DDPM(Solver):
 
     @property
     def default_steps(self) -> int:
-        """As many as DDPM's schedule has."""
+        """1000, as in DDPM."""
         return 1000
 
     @property
     def default_grid(self) -> str:
-        """With as many steps, DDPM's own."""
+        """uniform: with 1000 steps, all timesteps of DDPM."""
         return "uniform"
 
     @property
     def deterministic(self) -> bool:
-        """It draws noise at each step but the last."""
+        """False."""
         return False
 
     def step(
@@ -64,13 +67,13 @@ class DDPM(Solver):
 
 @dataclass(frozen=True)
 class DDIM(Solver):
-    """Keeps the share of the noise that it has seen and draws the rest anew. DDIM (arXiv 2010.02502), eq. 12 and 16.
+    """DDIM (arXiv 2010.02502), eq. 12 and 16: keeps part of the estimated noise and replaces the rest by new noise.
 
     Args:
-        eta: 0 keeps all of it and is deterministic; 1 is `DDPM("small")`.
+        eta: 0 is deterministic; 1 is `DDPM("small")`.
 
     Raises:
-        SamplingError: eta is not in [0, 1]; beyond, the noise kept would be the root of a negative number.
+        SamplingError: eta outside [0, 1].
     """
 
     eta: float = 0.0
@@ -80,7 +83,7 @@ class DDIM(Solver):
 
     @property
     def deterministic(self) -> bool:
-        """At eta 0."""
+        """True for eta 0."""
         return self.eta == 0
 
     def step(
@@ -100,19 +103,19 @@ class DDIM(Solver):
 
 @dataclass(frozen=True)
 class Euler(Solver):
-    """Euler's rule for dx = x0_hat d(alpha) + noise_hat d(sigma), the probability-flow ODE, with EDM's churn.
+    """Euler's method for the probability-flow ODE, dx = x0_hat d(alpha) + noise_hat d(sigma), with EDM's churn.
 
-    Without churn it is DDIM. Churn adds noise before each step, which corrects earlier errors: EDM (arXiv 2206.00364),
+    Without churn it is DDIM. Churn adds noise before each step, which corrects previous errors: EDM (arXiv 2206.00364),
     Algorithm 2. Noise levels are sigma / alpha.
 
     Args:
-        churn: by how much the noise level rises before each step, S_churn / N of the paper; 0 is none.
-        churn_from: the lowest noise level with churn, S_tmin.
-        churn_to: the highest, S_tmax.
-        churn_noise: how strong the added noise is, S_noise.
+        churn: relative increase of the noise level before each step, S_churn / N of the paper; 0 is none.
+        churn_from: lowest noise level with churn, S_tmin.
+        churn_to: highest noise level with churn, S_tmax.
+        churn_noise: scale of the added noise, S_noise.
 
     Raises:
-        SamplingError: a churn outside [0, sqrt(2) - 1], or a range or noise of it that makes no sense.
+        SamplingError: a churn outside [0, sqrt(2) - 1], an empty range, or an invalid scale of the noise.
     """
 
     churn: float = 0.0
@@ -123,30 +126,30 @@ class Euler(Solver):
     def __post_init__(self) -> None:
         if not 0 <= self.churn <= math.sqrt(2) - 1:
             raise SamplingError(
-                f"churn {self.churn} is out of range", "Choose 0 to 0.4142 (the paper's S_churn over the steps)."
+                f"churn {self.churn} is out of range", "Choose 0 to 0.4142 (S_churn of EDM divided by the steps)."
             )
         if not (0 <= self.churn_from < self.churn_to and 0 <= self.churn_noise < math.inf):
             raise SamplingError(
-                f"churn from {self.churn_from} to {self.churn_to} with noise {self.churn_noise} makes no sense",
-                "Choose 0 <= churn_from < churn_to, and a finite churn_noise; the paper's is about 1.",
+                f"churn from {self.churn_from} to {self.churn_to} with noise {self.churn_noise} is out of range",
+                "Choose 0 <= churn_from < churn_to, and a finite churn_noise of about 1.",
             )
 
     @property
     def deterministic(self) -> bool:
-        """Without churn."""
+        """True without churn."""
         return self.churn == 0
 
     def step(
         self, denoiser: Denoiser, x_t: Images, t: Times, s: Times, noise: NoiseSource, past: Sequence[SolverState]
     ) -> Step:
-        """Up by the churn, then down to s."""
+        """Increases the noise level by the churn, then steps to s."""
         x, noisier = self._churned(denoiser.schedule, x_t, t, noise)
         x0_hat: Images = denoiser(x, noisier)
         now = SolverState(noisier, x, x0_hat)
         return Step(now, self._move(denoiser, now, s))
 
     def _churned(self, schedule: Schedule, x_t: Images, t: Times, noise: NoiseSource) -> tuple[Images, Times]:
-        """x_t with more noise, and its new time, at most 1; so at t = 1 there is no churn."""
+        """x_t with more noise, and its new time, at most 1; unchanged at t = 1."""
         level = torch.exp(-schedule.logsnr(t) / 2)
         if not (self.churn and t < 1 and self.churn_from <= level <= self.churn_to):
             return x_t, t
@@ -155,25 +158,25 @@ class Euler(Solver):
         return risen.mean + self.churn_noise * risen.variance.sqrt() * noise(), noisier
 
     def _move(self, denoiser: Denoiser, now: SolverState, s: Times) -> Images:
-        """Along the tangent at `now`."""
+        """A step along the slope at `now`."""
         return _along(denoiser.schedule, now, s, now.x0_hat, _noise_hat(denoiser.schedule, now))
 
 
 @dataclass(frozen=True)
 class Heun(Euler):
-    """Euler's rule with the mean of the tangents at both ends: second order, two evaluations a step.
+    """Heun's method: the mean of the slopes at both ends, second order, two evaluations per step.
 
-    EDM (arXiv 2206.00364), Algorithm 2, here along the path of any schedule. The step that ends at t = 0 is Euler's.
-    Arguments and errors are those of `Euler`.
+    EDM (arXiv 2206.00364), Algorithm 2, for any schedule. The step to t = 0 is Euler's. Arguments and errors are those
+    of `Euler`.
     """
 
     @property
     def default_steps(self) -> int:
-        """19 evaluations."""
+        """10, which are 19 NFE."""
         return 10
 
     def _move(self, denoiser: Denoiser, now: SolverState, s: Times) -> Images:
-        """Euler's step, a look from its end, and the step again with the mean of both looks."""
+        """Euler's step, an evaluation at its end, and the step with the mean of both estimates."""
         schedule, x_s = denoiser.schedule, super()._move(denoiser, now, s)
         if s == 0:
             return x_s
@@ -196,4 +199,4 @@ def _along(schedule: Schedule, now: SolverState, s: Times, x0_hat: Images, noise
 def check_eta(eta: float) -> None:
     """Raises `SamplingError` unless eta is in [0, 1]."""
     if not 0 <= eta <= 1:
-        raise SamplingError(f"eta {eta} is out of range", "Choose 0 (no fresh noise) to 1 (as much as DDPM draws).")
+        raise SamplingError(f"eta {eta} is out of range", "Choose 0 (deterministic) to 1 (as much noise as DDPM).")

@@ -1,4 +1,4 @@
-"""UniPC: a multistep predictor whose every estimate also corrects the stop it was made at. arXiv 2302.04867."""
+"""UniPC: a multistep predictor whose estimates also correct the current state. arXiv 2302.04867."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,13 +18,13 @@ from sfumato.utils.shapes import Images, Times, over
 
 @dataclass(frozen=True)
 class UniPC(Solver):
-    """UniPC-p for estimates of the data: order p + 1 with one evaluation a step.
+    """UniPC-p with data prediction: order p + 1 with one evaluation per step.
 
-    The first steps have a lower order; the step that ends at t = 0 is x0_hat.
+    The first steps have a lower order. The step to t = 0 returns x0_hat.
 
     Args:
         order: p, 1 to 3.
-        variant: the paper's B(h), which matters at few steps: "bh1" is h, "bh2" is exp(h) - 1.
+        variant: B(h) of the paper: "bh1" is h, "bh2" is exp(h) - 1. The difference is relevant for few steps.
 
     Raises:
         SamplingError: another order or variant.
@@ -41,18 +41,18 @@ class UniPC(Solver):
 
     @property
     def memory(self) -> int:
-        """The corrector begins one stop earlier than the predictor."""
+        """order, since the corrector starts one state before the predictor."""
         return self.order
 
     @property
     def min_steps(self) -> int:
-        """What it takes to combine `order` stops once, as the step that ends at t = 0 combines none."""
+        """Steps needed to use the full order once; the step to t = 0 does not use it."""
         return self.order + 1 if self.order > 1 else 1
 
     def step(
         self, denoiser: Denoiser, x_t: Images, t: Times, s: Times, noise: NoiseSource, past: Sequence[SolverState]
     ) -> Step:
-        """Evaluate, correct x_t, predict x_s. Earlier stops without any signal are left out."""
+        """Evaluates the denoiser, corrects x_t and predicts x_s; previous states with zero SNR are not used."""
         schedule = denoiser.schedule
         x0_hat: Images = denoiser(x_t, t)
         seen = list(takewhile(lambda stop: schedule.alpha(stop.t) > 0, past))
@@ -65,7 +65,7 @@ class UniPC(Solver):
     def _advance(
         self, schedule: Schedule, timesteps: Sequence[SolverState], s: Times, at_end: Images | None = None
     ) -> Images:
-        """x_s from the stops, the latest first, and from the estimate at the end too, if it is known."""
+        """x_s from the states, newest first, and from the estimate at the end of the step, if it is known."""
         now = timesteps[0]
         half_logsnr = [schedule.logsnr(stop.t) / 2 for stop in timesteps]
         h = schedule.logsnr(s) / 2 - half_logsnr[0]
@@ -84,10 +84,10 @@ class UniPC(Solver):
         return x_s
 
     def _weights(self, places: Float64[Tensor, " k"], h: Times) -> Float64[Tensor, " k"]:
-        """What each difference, divided by its place, contributes: exact for polynomials of degree k.
+        """Weights of the differences divided by their places, exact for polynomials of degree k.
 
         Solves sum_i w_i place_i^(j-1) = integral over u in [0, 1] of h exp(-h (1 - u)) u^j, j = 1 ... k. For k = 1 the
-        paper has B(h) / 2.
+        weight is B(h) / 2, as in the paper.
         """
         scale = h if self.variant == "bh1" else -torch.expm1(-h)
         if len(places) == 1:

@@ -1,4 +1,4 @@
-"""What a person sees while something runs: a bar in terminals and notebooks, a line now and then elsewhere."""
+"""Progress: a bar in terminals and notebooks, and occasional lines in logs."""
 
 from sfumato.utils.progress.bars import comparison_bar, evaluations_bar, sampling_bar, stages_bar
 from sfumato.utils.progress.display import print_sentence

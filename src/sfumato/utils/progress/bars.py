@@ -1,4 +1,4 @@
-"""Bars on stderr over work that is counted: samples, evaluations, comparisons, stages."""
+"""Progress bars on stderr for sampling, network evaluations, comparisons and stages."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -11,13 +11,13 @@ from sfumato.utils.progress.line import Fact, Line, Pace, clock
 
 
 class Count:
-    """What is done of a work, shown after each advance.
+    """Progress of a task, shown after each advance.
 
     Args:
-        display: where it is shown.
-        description: of the work.
-        total: of the units; None: unknown.
-        unit: what is counted; empty: the numbers mean nothing to a person.
+        display: Display.
+        description: Description of the task.
+        total: Total number of units; None: unknown.
+        unit: Name of the unit; empty: the numbers are not shown.
     """
 
     def __init__(self, display: Display, description: Fact, total: float | None, unit: str) -> None:
@@ -26,7 +26,7 @@ class Count:
         self.total = total
 
     def advance(self, units: float = 0.0) -> None:
-        """So many more units are done."""
+        """Adds completed units."""
         self._done += units
         self._pace.mark(time.monotonic(), self._done)
         self._display.show(self._line())
@@ -55,7 +55,7 @@ def _display(transient: bool = False) -> Iterator[Display]:
 
 @contextmanager
 def sampling_bar(count: int, steps: int) -> Iterator[Callable[[int], None]]:
-    """A bar over `count` images of `steps` steps; yields the function to tell how many images took a step."""
+    """Bar over `count` images of `steps` steps; yields a function of the number of images that took a step."""
     with _display() as display:
         done = Count(display, Fact("sampling", 2), count, "images")
         done.advance()
@@ -64,7 +64,7 @@ def sampling_bar(count: int, steps: int) -> Iterator[Callable[[int], None]]:
 
 @contextmanager
 def evaluations_bar() -> Iterator[Callable[[int], None]]:
-    """A bar for work of unknown length; yields the function to tell how many images the network has evaluated."""
+    """Bar for a task of unknown length; yields a function of the number of images evaluated by the network."""
     with _display() as display:
         done = Count(display, Fact("following the flow", 2), None, "evaluations")
         done.advance()
@@ -73,7 +73,7 @@ def evaluations_bar() -> Iterator[Callable[[int], None]]:
 
 @contextmanager
 def comparison_bar() -> Iterator[Callable[[int, int], None]]:
-    """A bar over images that are compared; yields the function to tell how many more are done, of how many."""
+    """Bar over compared images; yields a function of the number of images completed, and the total number."""
     with _display() as display:
         done = Count(display, Fact("comparing", 2), None, "images")
 
@@ -86,15 +86,16 @@ def comparison_bar() -> Iterator[Callable[[int, int], None]]:
 
 @contextmanager
 def stages_bar() -> Iterator[Callable[[str, int], Callable[[int], None]]]:
-    """A line for the current stage of a work, gone at its end; yields the function that begins a stage of n parts.
+    """Line for the current stage of a task, removed at the end; yields a function that begins a stage.
 
-    That returns the function to tell how many more parts are done. A stage that is over leaves its place to the next.
+    That function takes a description and a number of units, and returns a function of the number of units completed.
+    A new stage replaces the previous one.
     """
     with _display(transient=True) as display:
         current: list[Count] = []
 
-        def begin(what: str, parts: int) -> Callable[[int], None]:
-            stage = Count(display, Fact(what), parts, "")
+        def begin(description: str, units: int) -> Callable[[int], None]:
+            stage = Count(display, Fact(description), units, "")
             current[:] = [stage]
             stage.advance()
             return lambda done: stage.advance(done) if stage in current else None

@@ -1,4 +1,4 @@
-"""Where lines of progress go: a terminal, a notebook, or a log, which takes one now and then."""
+"""Displays of progress: a terminal, a notebook, or a log with occasional lines."""
 
 import time
 from abc import ABC, abstractmethod
@@ -12,45 +12,45 @@ from sfumato.utils.progress.line import Line
 from sfumato.utils.text import printable_lines
 
 SECONDS_A_LINE = 15.0
-"""Between two lines of progress in a log."""
+"""Minimum time between two lines in a log."""
 
 SECONDS_A_FRAME = 0.5
-"""Between two changes of the line in a notebook."""
+"""Minimum time between two updates in a notebook."""
 
 NOTEBOOK_WIDTH = 100
-"""Characters of a line in a notebook."""
+"""Number of characters of a line in a notebook."""
 
 
 class Display(ABC):
-    """Shows the newest line of progress."""
+    """Shows the latest line of progress."""
 
     @abstractmethod
     def show(self, line: Line) -> None:
-        """This is the newest line."""
+        """Shows a line."""
 
     def close(self) -> None:  # noqa: B027 (a display may have nothing to close)
-        """No more lines will come."""
+        """Ends the display."""
 
 
 class TerminalDisplay(Display):
-    """The line at the bottom of a terminal, which follows the terminal's width; what is printed goes above it."""
+    """Line at the bottom of a terminal, with the width of the terminal; other output is printed above it."""
 
     def __init__(self, console: Console, transient: bool) -> None:
         self._line: Line | None = None
         self._live = Live(get_renderable=lambda: self._line or "", console=console, transient=transient)
 
     def show(self, line: Line) -> None:
-        """Draws the first line at once, the others a few times a second."""
+        """Draws the first line immediately, and others a few times per second."""
         self._line = line
-        self._live.start(refresh=True)  # does nothing if it was started before
+        self._live.start(refresh=True)  # no effect if already started
 
     def close(self) -> None:
-        """Leaves the last line, or nothing if it is transient."""
+        """Keeps the last line unless transient."""
         self._live.stop()
 
 
 class NotebookDisplay(Display):
-    """One line of text below the cell of a notebook."""
+    """Line of text below a notebook cell."""
 
     def __init__(self) -> None:
         self._handle: Any = None
@@ -58,7 +58,7 @@ class NotebookDisplay(Display):
         self._shown_at = 0.0
 
     def show(self, line: Line) -> None:
-        """Draws the line, twice a second at most."""
+        """Draws the line, at most twice per second."""
         self._line = line
         if self._handle is None or time.monotonic() - self._shown_at > SECONDS_A_FRAME:
             self._draw(line)
@@ -79,14 +79,14 @@ class NotebookDisplay(Display):
 
 
 class LogDisplay(Display):
-    """A line of a log now and then: for files, pipes, CI, and terminals that cannot go back in a line."""
+    """Occasional lines in a log: for files, pipes, CI, and terminals that cannot redraw a line."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
         self._printed_at: float | None = None
 
     def show(self, line: Line) -> None:
-        """Prints the line, if the last one is old enough; the first only starts the clock."""
+        """Prints the line if enough time has passed since the last one; the first call only starts the time."""
         now = time.monotonic()
         if self._printed_at is None:
             self._printed_at = now
@@ -96,11 +96,11 @@ class LogDisplay(Display):
 
 
 def display_on(console: Console, transient: bool = False) -> Display:
-    """The display that suits where the console writes.
+    """Display for the output of a console.
 
     Args:
-        console: of stdout or stderr.
-        transient: whether the line is taken away at the end, where that is possible.
+        console: Console of stdout or stderr.
+        transient: Whether the line is removed at the end, if possible.
     """
     if console.is_jupyter:
         return NotebookDisplay()
@@ -108,15 +108,15 @@ def display_on(console: Console, transient: bool = False) -> Display:
 
 
 def is_terminal(console: Console) -> bool:
-    """Whether lines can be drawn anew there.
+    """Whether lines can be redrawn.
 
-    Not by `Console.is_terminal` alone, which FORCE_COLOR makes true for the logs of CI.
+    `Console.is_terminal` is not sufficient, since FORCE_COLOR sets it for the logs of CI.
     """
     return console.is_terminal and not console.is_dumb_terminal and console.file.isatty()
 
 
 def print_sentence(text: str, stderr: bool = False) -> None:
-    """Prints a sentence: broken between words on a terminal, and on one line elsewhere; control characters escaped."""
+    """Prints a sentence, wrapped in a terminal and on one line elsewhere, with control characters escaped."""
     print_line(text, Console(stderr=stderr))
 
 
@@ -131,7 +131,7 @@ def print_line(text: str, console: Console) -> None:
 
 
 def wrapped(text: str, width: int) -> str:
-    """Breaks a text between words; a word that is longer than a line, such as a path, stays whole.
+    """Wraps a text between words; a word that is longer than a line, such as a path, is not broken.
 
     >>> wrapped("at about 0.16 TFLOP/s, on cpu", 14).splitlines()
     ['at about 0.16', 'TFLOP/s, on', 'cpu']

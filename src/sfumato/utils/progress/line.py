@@ -1,4 +1,4 @@
-"""One line of progress, laid out for the width that there is, and the pace that a time left follows from."""
+"""Layout of a line of progress, and estimation of the remaining time."""
 
 from collections import deque
 from collections.abc import Iterator
@@ -9,19 +9,19 @@ from rich.console import Console, ConsoleOptions
 from rich.text import Text
 
 LEAST_BAR, MOST_BAR = 10, 50
-"""Characters of the bar."""
+"""Minimum and maximum number of characters of the bar."""
 
 PERIOD = 30.0
-"""Seconds that a pace is measured over."""
+"""Seconds over which the pace is measured."""
 
 
 @dataclass(frozen=True)
 class Fact:
-    """A part of a line.
+    """Text in a line.
 
     Attributes:
-        text: what is shown; an empty one is not.
-        rank: 0 is always shown; of the others, the highest is left out first where the line is too long.
+        text: Text; empty texts are not shown.
+        rank: 0 is always shown; of the others, the highest rank is omitted first if the line is too long.
     """
 
     text: str
@@ -30,12 +30,12 @@ class Fact:
 
 @dataclass(frozen=True)
 class Line:
-    """A description, a bar and facts on one line. A renderable of rich.
+    """Line with a description, a bar and facts; a renderable of rich.
 
     Attributes:
-        description: what is being done.
-        share: what is done of all, 0 to 1; None: unknown, and there is no bar.
-        facts: in the order in which they are shown.
+        description: Description of the task.
+        share: Completed share, 0 to 1; None: unknown, without a bar.
+        facts: Facts in display order.
     """
 
     description: Fact
@@ -43,7 +43,7 @@ class Line:
     facts: tuple[Fact, ...]
 
     def fitted(self, width: int) -> tuple[str, int, str]:
-        """The text before the bar, the characters of the bar, and the text behind it, `width` together at most."""
+        """Text before the bar, number of characters of the bar, and text after it, with at most `width` characters."""
         shown = [fact for fact in (self.description, *self.facts) if fact.text]
         least, most = (0, 0) if self.share is None else (LEAST_BAR, MOST_BAR)
         while _length(shown) + least > width and any(fact.rank for fact in shown):
@@ -54,7 +54,7 @@ class Line:
         return before, bar, set_cell_size(after, min(cell_len(after), max(0, width - cell_len(before) - bar)))
 
     def drawn(self, width: int, ascii_only: bool = False) -> Text:
-        """The whole line."""
+        """The line as a text of rich."""
         before, bar, after = self.fitted(width)
         full = int(bar * min(1.0, max(0.0, self.share or 0.0)))
         done, rest = "#-" if ascii_only else "━─"
@@ -63,7 +63,7 @@ class Line:
         )
 
     def plain(self) -> str:
-        """The whole line without its bar, for where nothing can be drawn."""
+        """The line without a bar, for logs."""
         return f"{self.description.text}: {', '.join(fact.text for fact in self.facts if fact.text)}"
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Text]:
@@ -71,19 +71,19 @@ class Line:
 
 
 def _length(facts: list[Fact]) -> int:
-    """Characters of facts with the two spaces before each: those of the description are around the bar."""
+    """Number of characters of facts, with two spaces for each."""
     return sum(cell_len(fact.text) + 2 for fact in facts)
 
 
 class Pace:
-    """How fast something gets on, over the last `PERIOD` seconds, or between the last two marks if those are longer."""
+    """Speed over the last `PERIOD` seconds, or between the last two marks if they are further apart."""
 
     def __init__(self) -> None:
         self._marks: deque[tuple[float, float]] = deque()
         self.began: float | None = None
 
     def mark(self, time: float, done: float) -> None:
-        """At this time (seconds) so much was done."""
+        """Records the completed units at a time in seconds."""
         if self.began is None:
             self.began = time
         self._marks.append((time, done))
@@ -92,7 +92,7 @@ class Pace:
 
     @property
     def rate(self) -> float:
-        """What is done a second; 0 while that is unknown."""
+        """Units per second; 0 if unknown."""
         if len(self._marks) < 2:
             return 0.0
         (then, before), (now, done) = self._marks[0], self._marks[-1]
@@ -104,14 +104,14 @@ class Pace:
         return self._marks[-1][0] - self.began if self.began is not None else 0.0
 
     def left(self, remaining: float) -> str:
-        """The time for what remains, in words: "0:01:30 left", and "in 0:12:00" once nothing does."""
+        """Remaining time in words, such as "0:01:30 left"; at the end the elapsed time, such as "in 0:12:00"."""
         if remaining <= 0:
             return f"in {clock(self.elapsed)}"
         return f"{clock(remaining / self.rate) if self.rate else '-:--:--'} left"
 
 
 def clock(seconds: float) -> str:
-    """Hours, minutes and seconds.
+    """Formats seconds as hours, minutes and seconds.
 
     >>> clock(59.6), clock(3661), clock(360_000)
     ('0:01:00', '1:01:01', '100:00:00')

@@ -1,4 +1,4 @@
-"""The progress of training: a bar with speed, loss and time left, and sentences above it."""
+"""Progress of training: a bar with speed, loss and remaining time, and sentences above it."""
 
 import math
 import time
@@ -9,11 +9,11 @@ from sfumato.utils.progress.display import display_on, is_terminal, print_line
 from sfumato.utils.progress.line import Fact, Line, Pace
 
 LOSS_MEMORY = 0.98
-"""Weight of the past in the loss that is shown, an exponential moving average over steps."""
+"""Decay of the exponential moving average of the displayed loss, per step."""
 
 
 class TrainingBar:
-    """Shows how training gets on, on stdout. A context manager, and a `Reporter` of `sfumato.train`."""
+    """Shows the progress of training on stdout. A context manager, and a `Reporter` of `sfumato.train`."""
 
     def __init__(self) -> None:
         self.console = Console(highlight=False)
@@ -29,17 +29,17 @@ class TrainingBar:
         self._display.close()
 
     def say(self, text: str) -> None:
-        """Prints a sentence, above the bar."""
+        """Prints a sentence above the bar."""
         print_line(text, self.console)
 
     def advance(self, images_seen: int, share: float, loss: float, waited: float) -> None:
-        """Shows that a step ended.
+        """Shows the progress after a step.
 
         Args:
-            images_seen: by all steps.
-            share: of the run that is over, 0 to 1.
-            loss: of the step.
-            waited: seconds that training has waited for data.
+            images_seen: Number of training images of all steps.
+            share: Completed share of the run, 0 to 1.
+            loss: Loss of the step.
+            waited: Seconds that training has waited for data in total.
         """
         now = time.monotonic()
         if self._loss is None:
@@ -65,7 +65,7 @@ class TrainingBar:
         )
 
     def _forecast(self, images_seen: int, share: float) -> str:
-        """How many images the whole run will have seen, at the pace of now; those to come in two digits."""
+        """Estimated number of training images of the whole run; the remaining ones with two digits."""
         to_come = (1 - share) * self._images.rate / self._share.rate if self._share.rate else 0.0
         if not to_come:
             return ""
@@ -73,6 +73,6 @@ class TrainingBar:
 
 
 def shows_bars() -> bool:
-    """Whether stdout is a terminal or a notebook, where a bar can be drawn."""
+    """Whether stdout is a terminal or a notebook, which can show a bar."""
     console = Console()
     return console.is_jupyter or is_terminal(console)

@@ -1,0 +1,117 @@
+"""`sfumato eval`."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import tyro
+
+from sfumato.cli.sampling_options import Backbone, GuidanceOptions, SamplerOptions
+from sfumato.errors import ConfigError
+from sfumato.training.data_config import ReadConfig
+from sfumato.utils.flags import optional_flag
+
+if TYPE_CHECKING:
+    import torch
+
+    from sfumato.diffusion.denoiser import PreconditionedDenoiser
+    from sfumato.evaluation.subject import Subject
+
+
+@dataclass(frozen=True)
+class Eval:
+    """Evaluate a model, or any folder of generated images.
+
+    Measures quality, diversity and memorization against real images.
+
+    Examples:
+      sfumato eval runs/flowers
+      sfumato eval runs/flowers/best --metrics distance memorization --count 10000
+      sfumato eval generated/ photos/ --features inception
+    """
+
+    subject: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN|IMAGES")]
+    """Run directory, its best/ or a copied model; or a folder, archive or .npz of generated images."""
+    data: Annotated[str | None, tyro.conf.Positional, optional_flag("[DATA]", "training images of the run")] = None
+    """Real images, as for `sfumato train`. Required with IMAGES."""
+    count: Annotated[int | None, optional_flag("INT", "for a run 10,000 on a GPU and 1,000 on a CPU; all IMAGES")] = (
+        None
+    )
+    """Number of samples to evaluate."""
+    metrics: Annotated[tuple[str, ...], optional_flag("NAME [NAME ...]", "all quick ones that apply")] = ()
+    """Metrics: distance, coverage, agreement, memorization, drift, likelihood."""
+    features: str = "pixels"
+    """Feature space of the distances: pixels, efficientnet, inception (FID), dinov2, or an exported network (.pt2 or
+    .onnx file)."""
+    weights: Annotated[Path | None, optional_flag("PATH", "from the cache")] = None
+    """Weights of efficientnet, inception or dinov2."""
+    reading: Annotated[ReadConfig, tyro.conf.arg(name="")] = field(default_factory=ReadConfig)
+    guidance: GuidanceOptions = field(default_factory=GuidanceOptions)
+    sampler: Annotated[SamplerOptions, tyro.conf.arg(name="sampling")] = field(default_factory=SamplerOptions)
+    seed: int = 0
+    """Random seed of the samples."""
+    batch: Annotated[int | None, optional_flag("INT", "chosen for the device")] = None
+    """Maximum batch size of sampling."""
+    out: Annotated[Path | None, optional_flag("PATH", "evaluations/ in the run; evaluated/ for IMAGES")] = None
+    """Folder for figures, samples and evaluations.jsonl. Required if the run directory is read-only."""
+    backbone: Backbone = None
+    device: str = "auto"
+    """cpu, cuda, cuda:1, mps or auto (the fastest available)."""
+    cache: Annotated[Path | None, optional_flag("PATH", "$SFUMATO_CACHE, or the user cache folder")] = None
+    """Folder for decoded images and features."""
+    json: bool = False
+    """Print JSON."""
+
+    def run(self) -> int:
+        """Evaluates and returns the exit code."""
+        from sfumato.evaluation.context import EvalContext
+        from sfumato.evaluation.evaluate import check_metrics, evaluate
+        from sfumato.evaluation.from_model import EVALUATIONS
+        from sfumato.evaluation.report import print_report
+        from sfumato.metrics import features_for
+        from sfumato.training.run_directory import is_model, run_containing
+        from sfumato.utils.devices import choose_device, device_failures, out_of_memory
+        from sfumato.utils.progress import stages_bar
+        from sfumato.utils.signals import interrupt_hint
+
+        device = choose_device(self.device)
+        features = features_for(self.features, self.weights)
+        has_model = is_model(self.subject)
+        check_metrics(self.metrics, features, has_model)
+        kept = " It continues with the existing samples." if has_model else ""
+        remedy = f"Run the same command again.{kept}"
+        with interrupt_hint(remedy), device_failures(remedy), out_of_memory("Choose a smaller --batch or --count."):
+            out = self.out or (
+                (run_containing(self.subject) or self.subject) / EVALUATIONS if has_model else Path("evaluated")
+            )
+            subject, model = self._of_model(device, out) if has_model else (self._of_images(), None)
+            with stages_bar() as begin:
+                context = EvalContext(subject, features, device, self.cache, out, model, begin)
+                evaluation = evaluate(context, self.metrics)
+        print_report(evaluation, self.json)
+        return 0
+
+    def _of_model(self, device: "torch.device", out: Path) -> "tuple[Subject, PreconditionedDenoiser]":
+        from sfumato.evaluation.from_model import SamplePlan, default_count, subject_of_model
+        from sfumato.models import load
+        from sfumato.utils.progress import sampling_bar
+
+        base = load(self.subject, device, network=self.backbone)
+        count = default_count(device) if self.count is None else self.count
+        guided = self.guidance.guided(base, self.subject, self.device)
+        sampler = self.sampler.sampler(guided)
+        plan = SamplePlan(base, guided, sampler, count, self.seed, (self.sampler, self.guidance))
+        with sampling_bar(count, len(sampler.timesteps) - 1) as on_step:
+            options = self.reading.options()
+            return subject_of_model(self.subject, self.data, plan, options, out, self.cache, self.batch, on_step), base
+
+    def _of_images(self) -> "Subject":
+        from sfumato.evaluation.from_files import subject_of_files
+        from sfumato.sampling.output import samples_in
+
+        if self.data is None:
+            raise ConfigError(
+                "generated images are compared with real images, but none were given", "Give IMAGES and DATA."
+            )
+        samples, options = str(samples_in(self.subject)), self.reading.options()
+        return subject_of_files(samples, self.data, self.count, options, self.cache, self.reading.labels)

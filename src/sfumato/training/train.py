@@ -1,0 +1,110 @@
+"""`sf.train`: training from Python on a data source, an image set, arrays or tensors."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from sfumato.data.dataset import ImageSet
+from sfumato.data.in_memory import IN_MEMORY, Collection, Labels, from_arrays
+from sfumato.diffusion.losses import LOSSES, Loss
+from sfumato.errors import ConfigError
+from sfumato.networks.custom import Builder, register_network
+from sfumato.training.loop import Reporter, TrainingResult, run_training
+from sfumato.training.presets import config_for
+
+OF_SOURCES = ("size", "fit", "channels", "pages", "split", "nodata", "name_encoding", "condition")
+"""Settings for reading a source, which cannot be applied to images in memory."""
+
+
+def train(
+    data: str | Path | ImageSet | Collection,
+    out: str | Path,
+    settings: Mapping[str, object] | None = None,
+    *,
+    labels: Labels | None = None,
+    preset: str | None = None,
+    network: str | Builder | nn.Module | None = None,
+    loss: str | Loss | None = None,
+    device: str | torch.device = "auto",
+    cache: Path | None = None,
+    debug: bool = False,
+    progress: bool = True,
+    reporter: Reporter | None = None,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> TrainingResult:
+    """Trains a model in the run directory `out`, or resumes the run that is there.
+
+    >>> result = sf.train("photos/", "runs/photos", {"size": 64, "minutes": 30})  # doctest: +SKIP
+    >>> images = sf.sample(result.model, 16)  # doctest: +SKIP
+
+    Sets torch's global generators, since every random number of a step follows from the seed and its position.
+
+    Args:
+        data: a source (a folder, an archive, `hf:NAME`, "digits"); what `load_images` returns; or images in memory, as
+            for `data.from_arrays`.
+        out: the run directory.
+        settings: values by the names of the flags of `sfumato train`, with underscores, such as {"minutes": 30,
+            "learning_rate": 1e-3}. The others are the preset's, and what it leaves open follows from the budget, the
+            images and the device.
+        labels: the class of each image in memory, or columns of conditions, as for `data.from_arrays`.
+        preset: "default", "ddpm" or "tiny"; None: "tiny" for "digits", else "default".
+        network: your own network: a class or function that builds it, a module (of which copies are trained), or an
+            import path; called as network(x, time, labels) (docs/extending.md). None: the preset's.
+        loss: your own loss, a function of (denoiser, images, times, noise, labels) that returns one value an image, or
+            its import path. None: the weighted squared error.
+        device: "auto", "cpu", "cuda", "cuda:1", "mps".
+        cache: folder for decoded images and compiled code; None: SFUMATO_CACHE, or the user's cache.
+        debug: run one operation after the other on a GPU too, so that an error points at its cause.
+        progress: show a progress bar and what was decided, if stdout is a terminal or a notebook.
+        reporter: receives the progress instead.
+        should_stop: called after every step; once it returns true, the run is saved and left.
+
+    Returns:
+        The training state at the end; `.model` is the averaged model, ready to sample.
+
+    Raises:
+        DataError: the images cannot be trained on.
+        RunError: the directory holds something else, or cannot be written.
+        ConfigError: the settings are inconsistent, or the network or the loss cannot be called.
+        TrainingError: the loss or the weights are no longer finite.
+        OutOfMemoryError: a step of a single image does not fit into the device's memory.
+        DeviceError: the device failed.
+    """
+    settings = dict(settings or {})
+    images = None if isinstance(data, str | Path) else _in_memory(data, labels, settings)
+    if images is None and labels is not None:
+        raise ConfigError("labels were given for a source, which has its own", "Leave them out.")
+    if network is not None:
+        settings["backbone"] = register_network(network)
+    if loss is not None:
+        settings["loss"] = LOSSES.register(loss)
+    config = config_for(str(data) if images is None else IN_MEMORY, settings, preset=preset)
+    return run_training(
+        config,
+        out,
+        images=images,
+        device=str(device),
+        cache=cache,
+        debug=debug,
+        progress=progress,
+        reporter=reporter,
+        should_stop=should_stop,
+    )
+
+
+def _in_memory(data: ImageSet | Collection, labels: Labels | None, settings: Mapping[str, Any]) -> ImageSet:
+    """The image set for data in memory; checks that no setting requires reading a source."""
+    not_applicable = [name for name in OF_SOURCES if name in settings]
+    if not_applicable:
+        raise ConfigError(
+            f"{', '.join(not_applicable)} cannot be applied to images in memory",
+            "Leave it out, or train on a source: a folder, an archive or an .npz file.",
+        )
+    if not isinstance(data, ImageSet):
+        return from_arrays(data, labels, None if settings.get("range") == "auto" else settings.get("range"))
+    if labels is not None or "range" in settings:
+        raise ConfigError("labels or a range were given for an ImageSet, which has its own", "Leave them out.")
+    return data
