@@ -180,8 +180,13 @@ class Model(PreconditionedDenoiser):
             config.label_column,
             config.depth,
         )
-        self.config, self.images_seen, self.is_custom = config, 0, isinstance(config.network, CustomConfig)
+        self.config, self.images_seen = config, 0
         self.built = {name: tensor.to("meta") for name, tensor in network.state_dict().items()}
+
+    @property
+    def is_custom(self) -> bool:
+        """Whether the network is from outside the package."""
+        return isinstance(self.config.network, CustomConfig)
 
 
 def save(model: PreconditionedDenoiser, folder: str | Path) -> None:

@@ -271,3 +271,21 @@ def test_a_step_that_is_skipped_leaves_statistics_as_they_were(tmp_path: Path) -
     for network in (state.model.network, state.average.network):
         assert network.norm.running_mean.isfinite().all()
         assert network.norm.num_batches_tracked == 3
+
+
+def test_the_call_that_checks_a_loss_leaves_statistics_as_they_were(tmp_path: Path) -> None:
+    class Normalized(nn.Module):
+        """Counts its training batches."""
+
+        def __init__(self, channels: int) -> None:
+            super().__init__()
+            self.norm, self.layer = nn.BatchNorm2d(channels), nn.Conv2d(channels, channels, 1)
+
+        def forward(self, x: Tensor, time: Tensor, labels: Tensor | None) -> Tensor:
+            """Images."""
+            del time, labels
+            output: Tensor = self.layer(self.norm(x))
+            return output
+
+    state = train(tmp_path / "run", Normalized, {"images": 32}, loss=squared_error).state
+    assert state.model.network.norm.num_batches_tracked == state.counters.steps == 4

@@ -202,9 +202,6 @@ def check_parametrization(schedule: Schedule, parametrization: str) -> None:
 class PreconditionedDenoiser(Denoiser):
     """A denoiser made of a network and a parametrization.
 
-    Attributes:
-        is_custom: whether the network is from outside the package.
-
     Args:
         network: called with images (n, C, H, W), times (n,) float32, and labels (n,), (n, k) or None; in training with
             augmentation also with its description (n, a). Returns (n, C, H, W).
@@ -230,7 +227,6 @@ class PreconditionedDenoiser(Denoiser):
     ) -> None:
         super().__init__(schedule, image_shape, label_names, columns, label_column)
         self.depth = depth
-        self.is_custom = False
         self.network = network
         self.parametrization = parametrization
 
@@ -239,6 +235,11 @@ class PreconditionedDenoiser(Denoiser):
         c = self.parametrization(self.schedule, t)
         output: Images = self.network(over(c.input, x_t) * x_t, for_each(c.noise, x_t), labels)
         return over(c.skip, x_t) * x_t + over(c.out, x_t) * output.to(x_t.dtype)
+
+    @property
+    def is_custom(self) -> bool:
+        """Whether the network is from outside the package, which only a model with a configuration knows."""
+        return False
 
     def example_inputs(self) -> tuple[Images, Float32[Tensor, " one"], Labels | None]:
         """Example arguments of the network: one image, on the device of the network."""

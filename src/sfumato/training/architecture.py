@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from copy import deepcopy
 from dataclasses import replace
 
 import torch
@@ -175,11 +176,12 @@ def check_loss(model: PreconditionedDenoiser, config: TrainConfig) -> None:
     if custom is None:
         return
     path, (x, _, labels) = config.diffusion.loss, model.example_inputs()
-    images, noise, labels = x.repeat(2, 1, 1, 1), torch.ones_like(x).repeat(2, 1, 1, 1), labels
+    images = x.repeat(2, 1, 1, 1)
     times = torch.full((2,), 0.5, dtype=torch.float64)
     rows = None if labels is None else labels.repeat(2, *[1] * (labels.ndim - 1))
     try:
-        losses = custom(model, images, times.to(x.device) if x.is_cuda else times, noise, rows)
+        twin = deepcopy(model)  # a call in training mode would change batch statistics
+        losses = custom(twin, images, times.to(x.device) if x.is_cuda else times, torch.ones_like(images), rows)
     except Exception as error:  # custom code may raise anything
         raise ConfigError(
             f"the loss {path} raised {type(error).__name__}: {error}", "Correct it (docs/extending.md)."
