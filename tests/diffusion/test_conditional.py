@@ -48,8 +48,8 @@ def log_density_of_x_t(x: Tensor, t: Times, rows: Tensor) -> Tensor:
 def test_guidance_sharpens_the_conditions_of_the_exact_density(scale: float, t: Times) -> None:
     """arXiv 2207.12598, section 3: the score of p(x) (p(x | rows) / p(x))^scale, by Tweedie's formula."""
     x = X.clone().requires_grad_()
-    none, told = (log_density_of_x_t(x, t, rows) for rows in (torch.full_like(ROWS, NAN), ROWS))
-    (score,) = torch.autograd.grad((none + scale * (told - none)).sum(), x)
+    none, labelled = (log_density_of_x_t(x, t, rows) for rows in (torch.full_like(ROWS, NAN), ROWS))
+    (score,) = torch.autograd.grad((none + scale * (labelled - none)).sum(), x)
     alpha, sigma = (over(c, X) for c in (SCHEDULE.alpha(t), SCHEDULE.sigma(t)))
     guided = ClassifierFree(Conditional(), scale)(X, t, ROWS)
     torch.testing.assert_close(guided, (X + sigma**2 * score) / alpha, rtol=1e-9, atol=1e-9)
@@ -120,8 +120,8 @@ def test_values_are_repeated_in_turn_through_the_batches() -> None:
     asked: RequestedColumns = {"colour": ["red", "blue"], "age": [40, 50, 60]}
     brief = sampler_config(SCHEDULE, solver="ddim", steps=2)
     batches = sample_batches(Conditional(), 5, brief, labels=asked, batch=2)
-    told = torch.cat([labels for _, labels in batches if labels is not None])
-    assert told.tolist() == [[0, 1], [1, 0], [2, 1], [0, 0], [1, 1]]
+    labelled = torch.cat([labels for _, labels in batches if labels is not None])
+    assert labelled.tolist() == [[0, 1], [1, 0], [2, 1], [0, 0], [1, 1]]
 
 
 def test_labels_and_conditions_for_the_other_kind_of_model_are_explained() -> None:

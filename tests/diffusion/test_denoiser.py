@@ -179,9 +179,9 @@ def test_a_flow_network_sees_the_straight_line_from_data_to_noise(schedule: str)
 @pytest.mark.parametrize(("schedule", "name"), [pair for pair in SEEING if pair[1] != "edm"])
 def test_a_network_receives_the_time_of_its_schedule(schedule: str, name: str) -> None:
     t = times_of(EVERY[schedule])
-    told = PARAMETRIZATIONS[name](EVERY[schedule], t).noise
+    time_input = PARAMETRIZATIONS[name](EVERY[schedule], t).noise
     expected = 1000 * t if EVERY[schedule].timesteps is None else 1000 * t - 1
-    torch.testing.assert_close(told, expected)
+    torch.testing.assert_close(time_input, expected)
 
 
 def test_a_network_is_called_with_x_t_by_step_and_label() -> None:

@@ -332,14 +332,14 @@ def test_each_image_is_weighed_by_its_own_time() -> None:
 
 @pytest.mark.parametrize("weighed", [True, False])
 def test_the_labels_and_the_augmentation_reach_the_network(weighed: bool) -> None:
-    network, labels, told = Says(torch.zeros(2, *SHAPE)), torch.tensor([1, 0]), torch.rand(2, 9)
+    network, labels, augmentation = Says(torch.zeros(2, *SHAPE)), torch.tensor([1, 0]), torch.rand(2, 9)
     denoiser, x_0, t, noise = denoiser_of(network), torch.rand(2, *SHAPE), some_times(2), torch.randn(2, *SHAPE)
     if weighed:
-        weighted_loss(denoiser, x_0, noise_levels(denoiser, t, x_0, SNR()), noise, labels, told)
+        weighted_loss(denoiser, x_0, noise_levels(denoiser, t, x_0, SNR()), noise, labels, augmentation)
     else:
-        squared_error(denoiser, x_0, t, noise, labels, told)
+        squared_error(denoiser, x_0, t, noise, labels, augmentation)
     assert network.labels is labels
-    assert network.augmentation is told
+    assert network.augmentation is augmentation
 
 
 @pytest.mark.parametrize("step", [1, 10, 100, 400, 1000])

@@ -199,8 +199,8 @@ def test_log_snrs_beyond_the_schedule_give_its_ends() -> None:
 @pytest.mark.parametrize("timesteps", [1000, 300])
 def test_networks_receive_the_step_counted_from_zero(timesteps: int) -> None:
     t = torch.arange(1, timesteps + 1, dtype=torch.float64) / timesteps
-    told = LinearBeta(timesteps).network_time(t)
-    torch.testing.assert_close(told, torch.arange(timesteps, dtype=torch.float64), rtol=0, atol=1e-10)
+    time_input = LinearBeta(timesteps).network_time(t)
+    torch.testing.assert_close(time_input, torch.arange(timesteps, dtype=torch.float64), rtol=0, atol=1e-10)
 
 
 @pytest.mark.parametrize(

@@ -93,18 +93,18 @@ def test_times_are_reported_in_waves_from_the_shortest_to_the_longest(periods: P
     shortest, longest = periods
     waves = [shortest * (longest / shortest) ** (k / 63) for k in range(64)]
     expected = [[f(2 * math.pi * t / wave) for f in (math.sin, math.cos) for wave in waves] for t in times]
-    network, told = ConvNet(PLAIN, periods), []
-    network.embedding.expand.register_forward_pre_hook(lambda _, given: told.extend(given))
+    network, received = ConvNet(PLAIN, periods), []
+    network.embedding.expand.register_forward_pre_hook(lambda _, given: received.extend(given))
     network(inputs(3, 2, 2)[0], torch.tensor(times))
-    torch.testing.assert_close(told[0], torch.tensor(expected), rtol=0, atol=1e-4)
+    torch.testing.assert_close(received[0], torch.tensor(expected), rtol=0, atol=1e-4)
 
 
 @pytest.mark.parametrize(("periods", "scale"), [(LOG_NOISE_PERIODS, 1.0), (STEP_PERIODS, 400.0)])
 def test_near_times_have_similar_embeddings_and_far_ones_different_ones(periods: Periods, scale: float) -> None:
     """Over EDM's c_noise or DDPM's steps: a thousandth of the range changes little, a quarter much."""
     embedding = filled(ConvNet(PLAIN, periods)).embedding
-    told = embedding(scale * torch.tensor([0.0, 0.0025, 0.625, 1.25, 2.5]), None, None)
-    distances = (told[0] - told[1:]).norm(dim=1) / told[0].norm()
+    received = embedding(scale * torch.tensor([0.0, 0.0025, 0.625, 1.25, 2.5]), None, None)
+    distances = (received[0] - received[1:]).norm(dim=1) / received[0].norm()
     assert distances[0] < 0.25
     assert distances[1:].min() > 0.3
 

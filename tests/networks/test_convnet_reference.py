@@ -54,8 +54,8 @@ def inputs(
     labels = torch.tensor([-1, 0, 2, 1]) if config.classes else None
     if config.columns:
         labels = torch.tensor([[0.5, 1], [NAN, NAN], [-1.0, 0], [NAN, 2]], dtype=torch.float64)
-    told = torch.randn(4, config.augmentation, dtype=torch.float64) if config.augmentation else None
-    return x, times.double(), labels, told
+    augmentation = torch.randn(4, config.augmentation, dtype=torch.float64) if config.augmentation else None
+    return x, times.double(), labels, augmentation
 
 
 def half_dropped(h: Tensor, dim: int) -> Tensor:

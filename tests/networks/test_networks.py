@@ -51,20 +51,20 @@ def test_a_new_network_returns_zeros(config: Config) -> None:
 def test_gradients_are_those_of_finite_differences(config: Config) -> None:
     network = filled(network_of(config)).double()
     x, times = inputs(3, 5, 4, torch.float64)
-    labels, told = torch.tensor([UNLABELLED, 0, 2]), torch.randn(3, 5, dtype=torch.float64)
+    labels, augmentation = torch.tensor([UNLABELLED, 0, 2]), torch.randn(3, 5, dtype=torch.float64)
     weights = {name: weight.detach().requires_grad_() for name, weight in network.named_parameters()}
 
     def output(x: Tensor, *values: Tensor) -> Tensor:
         state = dict(zip(weights, values, strict=True))
-        return torch.func.functional_call(network, state, (x, times, labels, told))  # type: ignore[no-any-return]
+        return torch.func.functional_call(network, state, (x, times, labels, augmentation))  # type: ignore[no-any-return]
 
     assert gradcheck(output, (x.requires_grad_(), *weights.values()), fast_mode=True)
 
 
 def test_every_weight_gets_a_gradient(config: Config) -> None:
     network = filled(network_of(config))
-    labels, told = torch.tensor([UNLABELLED, 0, 1, 2]), torch.linspace(-1, 1, 20).reshape(4, 5)
-    network(*inputs(4, 5, 4), labels, told).square().sum().backward()
+    labels, augmentation = torch.tensor([UNLABELLED, 0, 1, 2]), torch.linspace(-1, 1, 20).reshape(4, 5)
+    network(*inputs(4, 5, 4), labels, augmentation).square().sum().backward()
     for name, weight in network.named_parameters():
         assert weight.grad is not None, name
         assert weight.grad.isfinite().all(), name
@@ -85,9 +85,9 @@ def test_reported_nothing_is_reported_zeros_and_other_numbers_reach_the_output_o
     nothing = network(x, times)
     assert (nothing == network(x, times, None, torch.zeros(3, 5))).all()
     for number in range(5):
-        told = torch.zeros(3, 5)
-        told[1, number] = 1
-        change = (network(x, times, None, told) - nothing).abs().amax(dim=(1, 2, 3))
+        augmentation = torch.zeros(3, 5)
+        augmentation[1, number] = 1
+        change = (network(x, times, None, augmentation) - nothing).abs().amax(dim=(1, 2, 3))
         assert change[1] > 0.001
         assert (change[[0, 2]] == 0).all()
 
@@ -102,10 +102,10 @@ def test_a_network_that_is_without_augmentation_has_no_weights_for_it_and_reject
 def test_an_images_output_does_not_depend_on_the_others(config: Config) -> None:
     network = filled(network_of(config)).eval()
     x, times = inputs(4, 5, 6)
-    labels, told = torch.tensor([2, UNLABELLED, 0, 1]), torch.randn(4, 5)
-    together = network(x, times, labels, told)
+    labels, augmentation = torch.tensor([2, UNLABELLED, 0, 1]), torch.randn(4, 5)
+    together = network(x, times, labels, augmentation)
     for i in range(4):
-        alone = network(x[i : i + 1], times[i : i + 1], labels[i : i + 1], told[i : i + 1])
+        alone = network(x[i : i + 1], times[i : i + 1], labels[i : i + 1], augmentation[i : i + 1])
         torch.testing.assert_close(together[i : i + 1], alone, rtol=1e-4, atol=1e-5)
 
 

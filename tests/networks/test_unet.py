@@ -132,11 +132,13 @@ def test_labels_are_rejected_by_a_network_without_classes() -> None:
 
 
 def test_augmentation_enters_before_the_layers_of_the_time_embedding_as_in_edm() -> None:
-    network, told = filled(UNet(replace(TINY, augmentation=5))), torch.randn(2, 5)
+    network, augmentation = filled(UNet(replace(TINY, augmentation=5))), torch.randn(2, 5)
     times = torch.tensor([3.0, 500.0])
     embedding = network.time_embedding
-    waves = sinusoidal(times, 8) + told @ embedding.augmentation.weight.T
-    torch.testing.assert_close(embedding(times, told), embedding.mix(nn.functional.silu(embedding.expand(waves))))
+    waves = sinusoidal(times, 8) + augmentation @ embedding.augmentation.weight.T
+    torch.testing.assert_close(
+        embedding(times, augmentation), embedding.mix(nn.functional.silu(embedding.expand(waves)))
+    )
 
 
 def test_a_fresh_network_can_tell_augmentations_apart() -> None:

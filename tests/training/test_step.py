@@ -47,9 +47,11 @@ def poisoned(monkeypatch: pytest.MonkeyPatch) -> Poison:
             levels: NoiseLevels,
             noise: torch.Tensor,
             labels: torch.Tensor,
-            told: torch.Tensor | None,
+            augmentation: torch.Tensor | None,
         ) -> torch.Tensor:
-            return weighted_loss(model, x_0, levels, noise, labels, told) * (factor if next(numbers) in steps else 1.0)
+            return weighted_loss(model, x_0, levels, noise, labels, augmentation) * (
+                factor if next(numbers) in steps else 1.0
+            )
 
         monkeypatch.setattr(step, "weighted_loss", loss)
 

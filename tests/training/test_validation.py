@@ -89,9 +89,9 @@ def test_the_noise_is_the_same_each_time_and_another_for_another_seed(
 def test_at_least_one_evaluation_a_level_is_made_and_each_is_reported(
     count: int, expected: int, images: ImageSet, knowing: Callable[[float], PreconditionedDenoiser]
 ) -> None:
-    told: list[int] = []
-    Validation(images, count, seed=0).loss(knowing(0.0), on_batch=told.append)
-    assert sum(told) == expected
+    counts: list[int] = []
+    Validation(images, count, seed=0).loss(knowing(0.0), on_batch=counts.append)
+    assert sum(counts) == expected
 
 
 def test_images_are_repeated_in_turn_at_all_levels_with_their_own_labels(
