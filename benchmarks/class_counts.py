@@ -23,7 +23,7 @@ from sfumato.data import load_images
 from sfumato.diffusion import analytic
 from sfumato.diffusion.denoiser import Denoiser
 from sfumato.diffusion.schedules import SCHEDULES
-from sfumato.training.state import KIND
+from sfumato.training.state import CHECKPOINT_KIND
 from sfumato.utils.files import read_tensors
 
 
@@ -37,7 +37,7 @@ def trained(run: Path, averaged: bool) -> Denoiser:
     """The model of a run, with its averaged weights or those of its newest checkpoint."""
     model = sf.load(run)
     if not averaged:
-        tensors, _ = read_tensors(max((run / "checkpoints").glob("*.safetensors")), KIND)
+        tensors, _ = read_tensors(max((run / "checkpoints").glob("*.safetensors")), CHECKPOINT_KIND)
         weights = {name.removeprefix("model."): w for name, w in tensors.items() if name.startswith("model.")}
         model.network.load_state_dict(weights)
     return model

@@ -32,7 +32,7 @@ from sfumato.cli import main as run_here
 from sfumato.models import BEST, images_seen
 from sfumato.training.measurements import read_metrics
 from sfumato.training.run_directory import checkpoints
-from sfumato.training.state import KIND
+from sfumato.training.state import CHECKPOINT_KIND
 from sfumato.utils.files import read_tensors
 
 TRAIN = [
@@ -112,7 +112,7 @@ class Lab:
 
 def run_contents(run: Path) -> dict[str, Any]:
     """Contents of a finished run, without times."""
-    tensors, _ = read_tensors(checkpoints(run)[0], KIND)
+    tensors, _ = read_tensors(checkpoints(run)[0], CHECKPOINT_KIND)
     return {
         "state": {name: tensor.tolist() for name, tensor in tensors.items()},
         "model": (run / "model" / "model.safetensors").read_bytes(),

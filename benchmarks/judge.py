@@ -23,7 +23,7 @@ from table import markdown
 from torch import Tensor, nn
 
 from sfumato.data import ImageSet, load_images
-from sfumato.metrics import features_for, frechet_distance
+from sfumato.metrics import features_for, frechet_distance, register_features
 from sfumato.metrics.moments import Moments, moments_of
 from sfumato.metrics.reference import reference_moments
 
@@ -154,7 +154,7 @@ def judge_in(folder: Path, device: torch.device | str) -> Judge:
 
 def judge_by(name: str, data: ImageSet, device: torch.device | str) -> Judge:
     """Frechet distance to the images of `data` with features of `sfumato eval`."""
-    features = features_for(name)
+    features = features_for(register_features(name))
     reference = reference_moments(data, features, device)
 
     def judge(images: Tensor) -> float:

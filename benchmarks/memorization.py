@@ -22,13 +22,13 @@ os.environ.setdefault("GOMP_SPINCOUNT", "2000")  # as the command line sets it
 import torch
 
 from sfumato.data import load_images
-from sfumato.metrics.memorization.search import Closest, closest
+from sfumato.metrics.memorization.search import Closest, Search
 from sfumato.metrics.memorization.verdict import NEIGHBOURS
 
 PARTS = 3
 """Number of parts of the samples, so that both searches run under the same load."""
 
-Search = Callable[[torch.Tensor], Closest]
+FindClosest = Callable[[torch.Tensor], Closest]
 
 
 def peak() -> float:
@@ -36,7 +36,7 @@ def peak() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
-def measured(samples: torch.Tensor, search: Search) -> None:
+def measured(samples: torch.Tensor, search: FindClosest) -> None:
     """Prints time and memory of one search."""
     before, start, worked = peak(), time.perf_counter(), time.process_time()
     search(samples)
@@ -50,7 +50,7 @@ def clocks() -> torch.Tensor:
     return torch.tensor([time.perf_counter(), time.process_time()], dtype=torch.float64)
 
 
-def compared(samples: torch.Tensor, search: Search, former: Search) -> None:
+def compared(samples: torch.Tensor, search: FindClosest, former: FindClosest) -> None:
     """Prints the times of two searches, separately for their preparation, and whether the results are equal."""
     once, every = torch.zeros(2, 2, dtype=torch.float64), torch.zeros(2, 2, dtype=torch.float64)
     equal = True
@@ -109,7 +109,7 @@ def main() -> None:
     print(f"{len(samples)} x {len(train)} at {options.size}x{options.size}, {options.threads} threads, {train.device}")
 
     def search(queries: torch.Tensor) -> Closest:
-        return closest(queries, train, NEIGHBOURS + 1, reach=options.reach)
+        return Search(train, reach=options.reach).closest(queries, NEIGHBOURS + 1)
 
     if options.former is None:
         measured(samples, search)

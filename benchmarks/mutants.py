@@ -49,10 +49,7 @@ ROOMS = {
         ("data/conditions.py", "networks/conditioning.py"),
         ("data/test_conditions.py", "diffusion/test_conditional.py", "networks/test_conditioning.py"),
     ),
-    "denoiser": Room(
-        ("diffusion/denoiser.py", "diffusion/conversions.py"),
-        ("diffusion/test_denoiser.py", "diffusion/test_conversions.py"),
-    ),
+    "denoiser": Room(("diffusion/denoiser.py",), ("diffusion/test_denoiser.py",)),
     "losses": Room(
         ("diffusion/losses.py", "diffusion/time_densities.py"),
         ("diffusion/test_losses.py", "diffusion/test_time_densities.py", "diffusion/test_label_dropout.py"),

@@ -29,8 +29,8 @@ from sfumato.diffusion.denoiser import Denoiser, PreconditionedDenoiser, predict
 from sfumato.diffusion.guidance import AutoGuided
 from sfumato.diffusion.schedules import LinearBeta
 from sfumato.models import load, load_guidance_checkpoint
-from sfumato.sampling import defaults
 from sfumato.sampling.generate import generate
+from sfumato.sampling.sampler import AUTOGUIDED_GRID, AUTOGUIDED_SOLVER
 from sfumato.training.config import TrainConfig
 from sfumato.training.loop import run_training
 from sfumato.training.presets import preset_for
@@ -43,7 +43,7 @@ Rows = Iterator[dict[str, object]]
 
 PEERS_BATCH = 128
 
-GUIDED = SamplerOptions(defaults.AUTOGUIDED_SOLVER, defaults.AUTOGUIDED_GRID, 17)
+GUIDED = SamplerOptions(AUTOGUIDED_SOLVER, AUTOGUIDED_GRID, 17)
 """As `sfumato sample RUN --steps 17` draws: 34 evaluations."""
 
 

@@ -1,17 +1,19 @@
-"""Trains a small classifier on images in classes, and exports it as features that `sfumato eval` measures in.
+"""Trains a small classifier on images with classes, and saves it as a feature network for `sfumato eval`.
 
-    python examples/features.py digits --out digits.pt2
+    python examples/features.py digits --out digits.safetensors
 
-The file is a program of torch.export: from RGB images (n, 3, H, W) in [-1, 1], of any n, to two tensors, logits
-(n, classes) and features (n, 128). Features of a network that knows the images tell more than pixels do; and as it
-knows the classes, it can say how often a sample is what was asked for.
+The features of a network that was trained on the images describe more than pixels do. As it predicts classes, it also
+measures how often a sample has the class that was requested.
 """
 
 import argparse
+import sys
+from functools import partial
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from sfumato.data import ImageSet, load_images, split
@@ -24,27 +26,35 @@ HOLDOUT = 0.2
 
 
 class Classifier(nn.Module):
-    """Three convolutions, each after the first at half the size; features are their averages over the image."""
+    """Three convolutions, the last two with stride 2. The features are the means of their output over the image.
 
-    def __init__(self, classes: int) -> None:
+    Args:
+        classes: number of classes.
+        weights: file of the weights, which also defines the number of classes; none: random weights.
+    """
+
+    def __init__(self, classes: int = 0, weights: str = "") -> None:
         super().__init__()
-        sides = [(3, 32, 1), (32, 64, 2), (64, WIDTH, 2)]
+        tensors = load_file(weights) if weights else {}
+        convolutions = [(3, 32, 1), (32, 64, 2), (64, WIDTH, 2)]
         self.layers = nn.Sequential(
             *(
                 nn.Sequential(nn.Conv2d(i, o, 3, stride, padding=1, bias=False), nn.BatchNorm2d(o), nn.ReLU())
-                for i, o, stride in sides
+                for i, o, stride in convolutions
             )
         )
-        self.head = nn.Linear(WIDTH, classes)
+        self.head = nn.Linear(WIDTH, len(tensors["head.bias"]) if weights else classes)
+        if weights:
+            self.load_state_dict(tensors)
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Logits and features, in this order."""
+        """Logits (n, classes) and features (n, 128) of images (n, 3, H, W) in [-1, 1]."""
         features = self.layers(images).mean((2, 3))
         return self.head(features), features
 
 
 def trained(images: ImageSet, epochs: int) -> Classifier:
-    """A classifier of these images, in evaluation mode."""
+    """A classifier trained on the images."""
     torch.manual_seed(0)
     network = Classifier(len(images.label_names))
     optimizer = torch.optim.AdamW(network.parameters(), lr=2e-3, weight_decay=0.01)
@@ -57,42 +67,33 @@ def trained(images: ImageSet, epochs: int) -> Classifier:
             loss.backward()
             optimizer.step()
         print(f"epoch {epoch + 1} of {epochs}: loss {loss.item():.3f}")
-    return network.eval()
-
-
-def export(network: Classifier, path: Path, height: int, width: int) -> None:
-    """Writes the network for images of this size, and any number of them."""
-    example = torch.zeros(2, 3, height, width)
-    program = torch.export.export(network, (example,), dynamic_shapes=({0: torch.export.Dim.DYNAMIC},))
-    torch.export.save(program, path)
+    return network
 
 
 def accuracy(features: Features, images: ImageSet) -> float:
-    """The share of images that the file's network puts into their class."""
+    """Share of images whose class the network predicts."""
     logits = features.outputs(images.floats()).logits
     return (logits.argmax(1) == images.labels).double().mean().item()
 
 
 def main() -> None:
-    """Trains, exports, and judges what was exported."""
+    """Trains, saves, and evaluates the saved network on held-out images."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("data", help="a folder with one folder a class, or another source of images; or: digits")
-    parser.add_argument("--out", type=Path, default=Path("features.pt2"))
+    parser.add_argument("data", help="a folder with one folder per class, or another source of images; or: digits")
+    parser.add_argument("--out", type=Path, default=Path("features.safetensors"))
     parser.add_argument("--size", help="such as 64, for images of several sizes")
     parser.add_argument("--epochs", type=int, default=6)
     options = parser.parse_args()
 
     images = load_images(options.data, size=options.size)
     if not images.label_names:
-        parser.error(f"{options.data} has no classes. Sort the images into folders, one a class.")
+        parser.error(f"{options.data} has no classes. Sort the images into folders, one per class.")
     training, held_out = split(images, HOLDOUT, seed=0)
-    _, height, width = images.image_shape
-    export(trained(training, options.epochs), options.out, height, width)
+    save_file(trained(training, options.epochs).state_dict(), options.out)
 
-    features = features_for(options.out)
-    right = accuracy(features, held_out)
-    print(f"{options.out}: {features.width} features; right on {right:.1%} of {len(held_out)} images it has not seen.")
-    print(f"Use it with: sfumato eval RUN {options.data} --features {options.out}")
+    share = accuracy(features_for(partial(Classifier, weights=str(options.out))), held_out)
+    print(f"{options.out}: the predicted class of {share:.1%} of {len(held_out)} held-out images is correct.")
+    print(f"Use it with: sfumato eval RUN {options.data} --features {sys.argv[0]}:Classifier:weights={options.out}")
 
 
 if __name__ == "__main__":

@@ -5,7 +5,8 @@ import torch
 from torch import Tensor
 
 from sfumato.data import ImageSet
-from sfumato.data.conditions import Cell, encoded
+from sfumato.data.labels import encoded
+from sfumato.data.sources import Cell
 
 
 def lit_halves(count: int, *names: str) -> ImageSet:
@@ -18,8 +19,8 @@ def lit_halves(count: int, *names: str) -> ImageSet:
     lights: list[Cell] = [None if i % 10 == 3 else float(value) for i, value in enumerate(light)]
     sides: list[Cell] = [None if i % 10 == 7 else ("left", "right")[side] for i, side in enumerate(right)]
     cells = {"light": lights, "side": sides}
-    labels, label_names, columns = encoded({name: cells[name] for name in names or cells})
-    return ImageSet.of(images, labels, label_names, columns)
+    known = encoded({name: cells[name] for name in names or cells})
+    return ImageSet.of(images, known.labels, known.label_names, known.columns)
 
 
 def halves(images: Tensor) -> tuple[Tensor, Tensor]:

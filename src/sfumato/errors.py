@@ -54,3 +54,7 @@ class DeviceError(SfumatoError):
 
 class TrainingError(SfumatoError):
     """Training cannot continue because values are not finite or the disk is full."""
+
+
+class BadImageError(Exception):
+    """An image that cannot be used; the message is the reason, as the end of a sentence."""

@@ -24,7 +24,9 @@ from sfumato.networks.custom import Builder, CustomConfig, register_network
 from sfumato.utils.depth import EIGHT_BITS, Depth
 from sfumato.utils.files import (
     cannot_write,
+    check_finite,
     check_tensors,
+    check_weights,
     parsed_json,
     read_notes,
     read_tensors,
@@ -155,14 +157,8 @@ def checked_schedule(name: str, zero_terminal_snr: bool, shift: float, parametri
 class Model(PreconditionedDenoiser):
     """A denoiser built from a configuration, which can be saved.
 
-    Args:
-        config: model configuration.
-
     Attributes:
         images_seen: images that the loaded model had been trained on, repetitions included.
-
-    Raises:
-        ConfigError: the custom network was not registered in this process (argument `network` of `load`).
     """
 
     def __init__(self, config: ModelConfig) -> None:
@@ -181,12 +177,8 @@ class Model(PreconditionedDenoiser):
             config.depth,
         )
         self.config, self.images_seen = config, 0
+        self.is_custom = isinstance(config.network, CustomConfig)
         self.built = {name: tensor.to("meta") for name, tensor in network.state_dict().items()}
-
-    @property
-    def is_custom(self) -> bool:
-        """Whether the network is from outside the package."""
-        return isinstance(self.config.network, CustomConfig)
 
 
 def save(model: PreconditionedDenoiser, folder: str | Path) -> None:
@@ -206,7 +198,12 @@ def save(model: PreconditionedDenoiser, folder: str | Path) -> None:
         )
     folder, state = Path(folder), model.network.state_dict()
     weights = {name: tensor.to("cpu", copy=True).contiguous() for name, tensor in state.items()}
-    _check_saved(model, weights)
+    try:
+        check_tensors(model.built, weights, Path("the model"))
+        check_finite(dict(model.network.named_parameters()), "the model")
+    except RunError as error:
+        remedy = "Save the model from sf.load or sf.train, without changes of its network."
+        raise ConfigError(error.problem, remedy) from error
     is_part = folder.name in (MODEL, BEST) and (folder.parent / "checkpoints").is_dir()
     if (folder / MODEL).is_dir() or is_part:
         raise RunError(
@@ -220,35 +217,16 @@ def save(model: PreconditionedDenoiser, folder: str | Path) -> None:
     save_weights(weights, folder, model.images_seen)
 
 
-def _check_saved(model: Model, weights: dict[str, Tensor]) -> None:
-    """Raises `ConfigError` unless `load` accepts these weights, before an existing model is replaced."""
-    try:
-        check_tensors(model.built, weights, Path("the model"))
-    except RunError as error:
-        remedy = "Save the model from sf.load or sf.train, without changes of its network."
-        raise ConfigError(error.problem, remedy) from error
-
-
 def save_description(config: ModelConfig, folder: Path) -> None:
-    """Writes `config.json`.
-
-    Raises:
-        RunError: the file cannot be written.
-    """
+    """Writes `config.json`."""
     write_whole(folder / DESCRIPTION, (json.dumps(asdict(config), indent=2) + "\n").encode())
 
 
 def save_weights(weights: Mapping[str, Tensor], folder: Path, images_seen: int, name: str = WEIGHTS) -> None:
     """Writes a file of weights to a folder that contains `config.json`. An existing file is replaced atomically.
 
-    Args:
-        weights: weights of the network, by name.
-        folder: folder of the model.
-        images_seen: images that the model has been trained on.
-        name: file name.
-
     Raises:
-        RunError: the file cannot be written, or a weight is not finite; an existing file remains unchanged.
+        RunError: the file cannot be written; an existing file remains unchanged.
     """
     notes = Notes(images_seen, _digest_of_description(folder))
     write_tensors(folder / name, weights, KIND, asdict(notes))
@@ -262,15 +240,10 @@ def read_description(folder: Path) -> ModelConfig:
     """
     path = folder / DESCRIPTION
     fields = parsed_json(read_text(path), path)
-    _mark_opacity(fields)
-    return validated(ModelConfig, fields, path)
-
-
-def _mark_opacity(fields: object) -> None:
-    """Sets `opacity` in files without it, in which the fourth channel is always opacity."""
     match fields:
         case {"image_shape": [4, _, _], "depth": {**depth}} if "opacity" not in depth:
-            fields["depth"]["opacity"] = True  # type: ignore[index]
+            fields["depth"]["opacity"] = True  # in files of earlier versions the fourth channel is always opacity
+    return validated(ModelConfig, fields, path)
 
 
 def load(
@@ -293,31 +266,22 @@ def load(
     """
     folder = model_folder(Path(path))
     if network is not None:
-        _check_named(register_network(network), read_description(folder))
+        given, known = register_network(network), read_description(folder).network
+        own = known.architecture if isinstance(known, CustomConfig) else "part of sfumato"
+        if not isinstance(known, CustomConfig) or parse_path(own)["name"] != parse_path(given)["name"]:
+            raise ConfigError(
+                f"the network {given} was given, but that of the model is {own}", "Give that one, or none."
+            )
     return _loaded(folder, WEIGHTS, device)
-
-
-def _check_named(named: str, config: ModelConfig) -> None:
-    """Raises `ConfigError` if the network that a person named is not the one of the model."""
-    own = config.network.architecture if isinstance(config.network, CustomConfig) else "one of the package's own"
-    if not isinstance(config.network, CustomConfig) or parse_path(own)["name"] != parse_path(named)["name"]:
-        raise ConfigError(f"the network {named} was named, and that of the model is {own}", "Name that one, or none.")
 
 
 def load_guidance_checkpoint(path: str | Path, device: str | torch.device = "cpu") -> Model | None:
     """Loads the guidance checkpoint of a model: its EMA weights early in training, for `guidance.AutoGuided`.
 
-    The best model of a run uses the guidance checkpoint of the run.
-
-    Args:
-        path: as for `load`.
-        device: device of the model.
+    The best model of a run uses the guidance checkpoint of the run. Arguments and errors are those of `load`.
 
     Returns:
         The weaker model; None if there is no guidance checkpoint that is earlier than the model.
-
-    Raises:
-        RunError: as for `load`.
     """
     folder = model_folder(Path(path)).resolve()
     file = (folder.with_name(MODEL) if folder.name == BEST else folder) / GUIDANCE_WEIGHTS
@@ -336,7 +300,7 @@ def _loaded(folder: Path, name: str, device: str | torch.device) -> Model:
         problem = f"{path} describes a network that cannot be built: {error}"
         raise RunError(problem, "Restore it from a copy.") from error
     tensors, fields = read_tensors(folder / name, KIND)
-    check_tensors(model.network.state_dict(), tensors, folder / name)
+    check_weights(model.network, tensors, folder / name)
     notes = validated(Notes, fields, folder / name)
     if notes.description != _digest_of_description(folder):
         raise RunError(f"{path} was changed after {name} was written", "Restore it from a copy.")
@@ -356,11 +320,7 @@ def images_seen(path: str | Path) -> int:
 
 
 def images_seen_in(file: Path) -> int:
-    """Images that the model with the weights in `file` was trained on. Does not read the weights.
-
-    Raises:
-        RunError: the file is missing, truncated or of another kind.
-    """
+    """Images that the model with the weights in `file` was trained on; raises the errors of `images_seen`."""
     return validated(Notes, read_notes(file, KIND), file).images_seen
 
 

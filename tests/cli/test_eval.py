@@ -85,8 +85,8 @@ def test_a_classifier_gives_the_accuracy_of_each_class(
     sfumato: Command, trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("sfumato.metrics.features_for", lambda *_: Brightness())
-    found = facts(sfumato, trained, *QUICK, "--metrics", "agreement", "--out", tmp_path)
-    held_out = found["metrics"]["agreement"]["held_out"]  # type: ignore[index]
+    found = facts(sfumato, trained, *QUICK, "--metrics", "accuracy", "--out", tmp_path)
+    held_out = found["metrics"]["accuracy"]["held_out"]  # type: ignore[index]
     assert held_out["share"] == 1
     assert {name: of["share"] for name, of in held_out["classes"].items()} == {"dark": 1, "light": 1}
     assert sum(of["images"] for of in held_out["classes"].values()) == held_out["images"] == 24
@@ -95,7 +95,7 @@ def test_a_classifier_gives_the_accuracy_of_each_class(
 class Brightness(Features):
     """A classifier that is correct on all of `faces`."""
 
-    name, width, classes = "brightness", 1, 2
+    name = "brightness"
 
     def _outputs(self, images: torch.Tensor) -> NetworkOutput:
         means = images.mean((1, 2, 3))[:, None]
@@ -248,7 +248,7 @@ def test_an_impossible_metric_is_rejected_before_sampling(
 ) -> None:
     monkeypatch.setattr("sfumato.sampling.sampler.initial_state", None)
     command = ("--seed", 8, "--features", "pixels", "--out", tmp_path)
-    for metric in ("beauty", "agreement"):
+    for metric in ("beauty", "accuracy"):
         outcome = sfumato("eval", trained, *QUICK, *command, "--metrics", "drift", metric)
         assert outcome.code == 2
         assert metric in outcome.error
@@ -257,9 +257,9 @@ def test_an_impossible_metric_is_rejected_before_sampling(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["{run}", "--metrics", "beauty"], "no metric 'beauty'"),
-        (["{run}", "--metrics", "agreement"], "examples/features.py"),
-        (["{run}", "--features", "nowhere.pt2"], "nowhere.pt2"),
+        (["{run}", "--metrics", "beauty"], "the metric 'beauty' is unknown"),
+        (["{run}", "--metrics", "accuracy"], "examples/features.py"),
+        (["{run}", "--features", "nowhere.onnx"], "nowhere.onnx"),
         (["{run}", "{faces}/dark"], "does not hold the images that"),
         (["{faces}"], "Give IMAGES and DATA"),
         (["{faces}", "{faces}", "--metrics", "likelihood"], "likelihood needs the model"),

@@ -58,7 +58,7 @@ def test_names_in_errors(sfumato: Command, tmp_path: Path) -> None:
     file = tmp_path / f"{HOSTILE}.zip"
     file.write_text("no zip")
     for verb in (["inspect", file], ["show", file], ["sample", tmp_path / HOSTILE], ["eval", tmp_path, HOSTILE],
-                 ["eval", tmp_path, "digits", "--features", f"{HOSTILE}.pt2"]):  # fmt: skip
+                 ["eval", tmp_path, "digits", "--features", f"{HOSTILE}.onnx"]):  # fmt: skip
         outcome = sfumato(*verb)
         assert outcome.code == 2
         assert is_plain(outcome.out + outcome.error)

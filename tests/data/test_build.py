@@ -18,7 +18,7 @@ from PIL import Image
 from images import encoded
 from sfumato.data import load_images
 from sfumato.data.cache import build, store
-from sfumato.data.cache.build import JOURNAL, PIXELS, SCRATCH
+from sfumato.data.cache.build import JOURNAL, PIXELS_FILE, SCRATCH
 from sfumato.data.cache.index import INDEX
 from sfumato.data.cache.target_format import ChannelMode, TargetFormat
 from sfumato.data.sources import Frame, parallel
@@ -61,19 +61,19 @@ def interrupted(folder: Path, cache: Path, decoded: list[str], monkeypatch: pyte
 def test_an_interrupted_build_is_resumed(interrupted: Path, folder: Path, cache: Path, decoded: list[str]) -> None:
     assert is_whole(load_images(folder, cache=cache))
     assert decoded == [f"{number}.png" for number in range(24, 40)]
-    assert sorted(path.name for path in interrupted.iterdir()) == [INDEX, PIXELS]
+    assert sorted(path.name for path in interrupted.iterdir()) == [INDEX, PIXELS_FILE]
 
 
 def test_a_resumed_build_gives_the_same_files(interrupted: Path, folder: Path, cache: Path) -> None:
     load_images(folder, cache=cache)
     load_images(folder, cache=cache / "elsewhere")
     (whole,) = stores(cache / "elsewhere")
-    for name in (INDEX, PIXELS):
+    for name in (INDEX, PIXELS_FILE):
         assert (interrupted / name).read_bytes() == (whole / name).read_bytes()
 
 
 def damage_pixels(folder: Path) -> None:
-    with (folder / PIXELS).open("r+b") as file:
+    with (folder / PIXELS_FILE).open("r+b") as file:
         file.seek(10 * 6 * 7 * 3 + 5)  # in the eleventh image, which is in the second chunk
         byte = file.read(1)[0]
         file.seek(-1, os.SEEK_CUR)
@@ -81,7 +81,7 @@ def damage_pixels(folder: Path) -> None:
 
 
 def truncate_pixels(folder: Path) -> None:
-    with (folder / PIXELS).open("r+b") as file:
+    with (folder / PIXELS_FILE).open("r+b") as file:
         file.truncate(15 * 6 * 7 * 3 + 5)
 
 
@@ -97,7 +97,7 @@ def shorten(path: Path) -> None:
 DAMAGES: dict[str, tuple[Callable[[Path], object], list[int]]] = {
     "a pixel": (damage_pixels, [1]),
     "the end of the pixels": (truncate_pixels, [1, 2]),
-    "all of the pixels": (lambda folder: (folder / PIXELS).unlink(), [0, 1, 2]),
+    "all of the pixels": (lambda folder: (folder / PIXELS_FILE).unlink(), [0, 1, 2]),
     "half a note": (lambda folder: note(folder).write_bytes(note(folder).read_bytes()[:100]), [1]),
     "a note of zeros": (lambda folder: note(folder).write_bytes(bytes(100)), [1]),
     "a note of something else": (lambda folder: note(folder).write_text('{"a": 1}'), [1]),
@@ -133,8 +133,8 @@ HARMS: dict[str, Callable[[Path], object]] = {
     "an index of another version": lambda folder: (folder / INDEX).write_text('{"format": 7}'),
     "no index": lambda folder: (folder / INDEX).unlink(),
     "half of the pixels": lambda folder: truncate_pixels(folder),
-    "not pixel values": lambda folder: (folder / PIXELS).unlink(),
-    "more pixels": lambda folder: (folder / PIXELS).write_bytes((folder / PIXELS).read_bytes() + b"x"),
+    "not pixel values": lambda folder: (folder / PIXELS_FILE).unlink(),
+    "more pixels": lambda folder: (folder / PIXELS_FILE).write_bytes((folder / PIXELS_FILE).read_bytes() + b"x"),
 }
 
 
@@ -167,13 +167,13 @@ def test_large_images_have_chunks_of_one_image() -> None:
 def test_several_processes_write_the_same_files(folder: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (folder / "bad.png").write_bytes(b"no image")
     one = load_images(folder, cache=cache)
-    monkeypatch.setattr(import_module("sfumato.data.cache.target_format"), "CHUNK", 7)
+    monkeypatch.setattr(import_module("sfumato.data.cache.target_format"), "HEADERS_IN_CHUNK", 7)
     monkeypatch.setattr(build, "MOST_IN_CHUNK", 7)
     monkeypatch.setattr(parallel, "PATIENCE", -1.0)
     many = load_images(folder, cache=cache / "many")
     assert many.fingerprint() == one.fingerprint()
     assert many.notices == one.notices
-    for name in (INDEX, PIXELS):
+    for name in (INDEX, PIXELS_FILE):
         (first,), (second,) = stores(cache), stores(cache / "many")
         assert (first / name).read_bytes() == (second / name).read_bytes()
 

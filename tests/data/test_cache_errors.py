@@ -21,7 +21,7 @@ from .cached_images import COUNT, is_whole
 def test_a_lack_of_disk_space_is_found_before_decoding(
     folder: Path, cache: Path, decoded: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    usage = shutil.disk_usage("/")._replace(free=build.SPARE + COUNT * 6 * 7 * 3 - 1)
+    usage = shutil.disk_usage("/")._replace(free=build.SPARE_BYTES + COUNT * 6 * 7 * 3 - 1)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
     with pytest.raises(DataError, match=r"40 images of 7 x 6 pixels take 0\.0 GB.*smaller --size.*--cache"):
         load_images(folder, cache=cache)

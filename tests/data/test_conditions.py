@@ -13,23 +13,21 @@ import torch
 
 from sfumato.data.conditions import (
     FARTHEST,
-    MOST_VALUES,
+    MOST_CATEGORIES,
     Category,
-    Cell,
     Column,
     Number,
     RequestedColumns,
-    as_classes,
-    as_rows,
     beyond,
     check_rows,
     column_of,
-    encode,
-    encoded,
     has_numbers,
     requested_rows,
+    rows_of_cells,
     spelled,
 )
+from sfumato.data.labels import encoded
+from sfumato.data.sources import Cell
 from sfumato.errors import ConfigError, DataError, LabelError, RunError, SfumatoError
 from sfumato.utils.files import validated
 from sfumato.utils.shapes import UNLABELLED
@@ -87,8 +85,8 @@ def test_the_largest_number_is_accepted() -> None:
 
 
 def test_a_category_has_at_most_a_thousand_values() -> None:
-    assert column_of("c", list(range(MOST_VALUES)) * 10).size == MOST_VALUES
-    assert column_of("c", [float(i) for i in range(MOST_VALUES + 1)]).size == 0
+    assert column_of("c", list(range(MOST_CATEGORIES)) * 10).size == MOST_CATEGORIES
+    assert column_of("c", [float(i) for i in range(MOST_CATEGORIES + 1)]).size == 0
 
 
 @pytest.mark.parametrize(
@@ -127,7 +125,7 @@ def test_the_description_of_a_column_is_shortened() -> None:
 
 
 def test_rows_have_indices_standardised_numbers_and_nan() -> None:
-    rows = encode(COLUMNS, {"colour": ["red", None, "blue"], "age": [20.0, 45, None], "more": [1, 2, 3]})
+    rows = rows_of_cells(COLUMNS, {"colour": ["red", None, "blue"], "age": [20.0, 45, None], "more": [1, 2, 3]})
     expected = torch.tensor([[-1, 1], [1.5, math.nan], [math.nan, 0]])
     torch.testing.assert_close(rows, expected, rtol=0, atol=0, equal_nan=True)
     assert rows.is_contiguous()
@@ -135,7 +133,7 @@ def test_rows_have_indices_standardised_numbers_and_nan() -> None:
 
 def test_encoded_numbers_have_mean_0_and_deviation_1() -> None:
     cells: list[Cell] = [*torch.linspace(1000, 1001, 50).tolist(), None]
-    rows = encode([column_of("c", cells)], {"c": cells})[:-1]
+    rows = rows_of_cells([column_of("c", cells)], {"c": cells})[:-1]
     assert abs(rows.mean().item()) < 1e-5
     assert rows.std(correction=0).item() == pytest.approx(1, abs=1e-5)
 
@@ -143,19 +141,15 @@ def test_encoded_numbers_have_mean_0_and_deviation_1() -> None:
 def test_a_single_category_becomes_classes_and_other_columns_rows() -> None:
     species, age = ["dog", None, "cat"], [1.0, 2.0, None]
     alone = encoded({"species": species})
+    assert alone.labels is not None
     assert (alone.labels.tolist(), alone.label_names, alone.columns) == ([1, UNLABELLED, 0], ("cat", "dog"), ())
     assert alone.labels.dtype == torch.int64
     for cells in ({"age": age}, {"species": species, "age": age}, {"species": species, "wild": [True, False, True]}):
         several = encoded(cells)
+        assert several.labels is not None
         assert several.labels.shape == (3, len(cells))
         assert several.labels.dtype == torch.float32
         assert (several.label_names, [column.name for column in several.columns]) == ((), list(cells))
-
-
-def test_classes_convert_to_rows_and_back() -> None:
-    classes = torch.tensor([2, UNLABELLED, 0])
-    assert as_rows(classes).isnan().flatten().tolist() == [False, True, False]
-    assert torch.equal(as_classes(as_rows(classes)), classes)
 
 
 # Requested values

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from images import noise, png
-from sfumato.data.cache.convert import WHITE, convert, convert_channels, convert_dtype
+from sfumato.data.cache.convert import WHITE, convert_channels, convert_dtype, convert_image
 from sfumato.data.cache.target_format import ChannelMode, TargetFormat
 from sfumato.data.sources import DEFAULT_OPTIONS, BadImageError, Frame
 from sfumato.data.sources.decode import open_image
@@ -83,7 +83,7 @@ def test_floats_with_an_unknown_range_are_not_converted(values: list[float]) -> 
 def test_converted_pixels_have_channels_first() -> None:
     pixels = noise(5, 7, 3)
     picture = open_image(png(pixels))
-    same = convert(picture, pixels, TargetFormat(Frame(7, 5), ChannelMode(3), "uint8"), DEFAULT_OPTIONS)
+    same = convert_image(picture, pixels, TargetFormat(Frame(7, 5), ChannelMode(3), "uint8"), DEFAULT_OPTIONS)
     assert np.array_equal(same.pixels, pixels.transpose(2, 0, 1))
-    other = convert(picture, pixels, TargetFormat(Frame(4, 6, "pad"), ChannelMode(1), "uint16"), DEFAULT_OPTIONS)
+    other = convert_image(picture, pixels, TargetFormat(Frame(4, 6, "pad"), ChannelMode(1), "uint16"), DEFAULT_OPTIONS)
     assert other.pixels.shape == (1, 6, 4)

@@ -106,7 +106,7 @@ def by_all_pairs(images: ImageSet) -> list[list[int]]:
 @pytest.mark.parametrize("kind", ["noisy copies", "steps of one scene", "flat", "equal"])
 def test_groups_equal_those_of_comparing_all_pairs(kind: str, piece: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Includes pairs near both limits, groups that are chains, and hashes that many images share."""
-    monkeypatch.setattr(duplicates, "PIECE", piece)
+    monkeypatch.setattr(duplicates, "COMPARED", piece)
     random = np.random.default_rng(2)
     coarse = random.integers(0, 256, (60, 3, 4, 4))
     base = np.repeat(np.repeat(coarse, 4, 2), 4, 3)
@@ -165,6 +165,6 @@ def test_thumbnails_are_computed_in_small_batches(monkeypatch: pytest.MonkeyPatc
     images = set_of(scenes())
     expected = thumbnails(images)
     monkeypatch.setattr(ImageSet, "floats", counted)
-    monkeypatch.setattr(room, "MOST_VALUES", 3 * SIDE * SIDE * 7)
+    monkeypatch.setattr(room, "MOST_PIXELS", 3 * SIDE * SIDE * 7)
     torch.testing.assert_close(thumbnails(images), expected, rtol=0, atol=0)
     assert read == [7] * 5 + [5]

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from images import noise
-from sfumato.data.cache.image_arrays import ArrayPixels, MappedPixels, Pixels
+from sfumato.data.cache.image_arrays import MappedPixels, Pixels
 
 
 @pytest.fixture(params=["memory", "file"])
@@ -16,7 +16,7 @@ def pixels(request: pytest.FixtureRequest, tmp_path: Path) -> Pixels:
     """Seven 16-bit images."""
     array = noise(7, 2, 3, 5, dtype="uint16")
     if request.param == "memory":
-        return ArrayPixels(array)
+        return Pixels(array)
     array.tofile(tmp_path / "pixels")
     return MappedPixels(tmp_path / "pixels", (7, 2, 3, 5), "uint16")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -276,3 +277,35 @@ def test_a_source_of_ones_own_is_found_by_its_prefix(tmp_path: Path, monkeypatch
     assert (result.model.label_names, result.config.source) == (("a", "b"), "mydb:cats")
     with pytest.raises(DataError):
         sf.load_images("otherdb:cats")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"size": 16}, r"--size cannot be applied to the data source mydb:x, whose images are 8x8 pixels with 1 chan"),
+        ({"channels": "rgb", "pages": "images"}, "--channels, --pages cannot be applied"),
+        (
+            {"split": "train", "range": (0, 1), "nodata": 3, "name_encoding": "gbk"},
+            "--split, --range, --nodata, --name",
+        ),
+        ({"condition": ["age"]}, r"--condition cannot be applied to the data source mydb:x\. Leave it out"),
+    ],
+)
+def test_options_that_a_registered_source_does_not_satisfy_are_rejected(
+    options: dict[str, Any], message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(SOURCES, "mydb", lambda _: from_arrays(COLOR[:, :, :8, 0]))
+    with pytest.raises(ConfigError, match=message):
+        sf.load_images("mydb:x", **options)
+    assert len(sf.load_images("mydb:x", size=8, channels="grey", range=(0, 255), split="all")) == 6
+
+
+def test_a_registered_source_must_return_an_image_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(SOURCES, "mydb", lambda _: COLOR)
+    with pytest.raises(DataError, match=r"'mydb' returned a ndarray instead of an ImageSet\. Return .*from_arrays"):
+        sf.load_images("mydb:x")
+
+
+def test_options_that_digits_do_not_satisfy_are_rejected() -> None:
+    with pytest.raises(ConfigError, match="--pages, --nodata cannot be applied to the data source digits"):
+        sf.load_images("digits", pages="first", nodata=0)

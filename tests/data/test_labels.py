@@ -10,7 +10,7 @@ from sfumato.data.conditions import Category, Number
 from sfumato.data.labels import (
     Labelling,
     column_notices,
-    label_by_columns,
+    encoded,
     label_by_folder,
     label_by_table,
     name_and_kind,
@@ -28,7 +28,7 @@ def label(*names: str, unreadable: tuple[str, ...] = ()) -> Labelling:
 
 def test_the_first_level_of_folders_gives_the_labels() -> None:
     labelling = label("a/1.png", "a/b/2.png", "b/a/1.png", "b/2.png")
-    assert labelling.names == ("a", "b")
+    assert labelling.label_names == ("a", "b")
     assert labelling.labels is not None
     assert labelling.labels.tolist() == [0, 0, 1, 1]
     assert labelling.notices == ()
@@ -36,7 +36,7 @@ def test_the_first_level_of_folders_gives_the_labels() -> None:
 
 def test_class_names_are_in_natural_order() -> None:
     labelling = label("10/a", "10/b", "9/a", "9/b", "x2/a", "x2/b", "x10/a", "x10/b")
-    assert labelling.names == ("9", "10", "x2", "x10")
+    assert labelling.label_names == ("9", "10", "x2", "x10")
     assert labelling.labels is not None
     assert labelling.labels.tolist() == [1, 1, 0, 0, 2, 2, 3, 3]
 
@@ -50,20 +50,20 @@ def test_a_flat_folder_has_no_labels_and_no_notice() -> None:
 def test_an_image_outside_the_folders_disables_labels() -> None:
     labelling = label("1.png", "a/1.png", "a/2.png")
     assert labelling.labels is None
-    assert labelling.names == ()
+    assert labelling.label_names == ()
     assert "1 of the images are in the folder root itself" in labelling.notices[0].text
 
 
 def test_a_single_class_gives_no_labels() -> None:
     labelling = label("cats/1.png", "cats/2.png")
     assert labelling.labels is None
-    assert labelling.names == ()
+    assert labelling.label_names == ()
     assert "one class (cats)" in labelling.notices[0].text
 
 
 def test_a_class_without_readable_images_is_dropped() -> None:
     labelling = label("a/1", "a/2", "c/1", "c/2", unreadable=("b10", "b9", "a"))
-    assert labelling.names == ("a", "c")
+    assert labelling.label_names == ("a", "c")
     assert tuple(map(str, labelling.notices)) == ("Classes without any readable image were dropped: b9, b10.",)
 
 
@@ -118,20 +118,19 @@ def test_a_column_has_the_requested_type_or_that_of_its_cells(
     wanted: str, cells: list[Cell], expected: Category | Number
 ) -> None:
     columns = {wanted.partition(":")[0]: cells, "more": ["x"] * len(cells)}
-    found = label_by_columns(requested_columns(columns, [wanted]), [wanted])
-    learned = (Category(expected.name, found.names),) if found.names else found.columns
+    found = encoded(requested_columns(columns, [wanted]))
+    learned = (Category(expected.name, found.label_names),) if found.label_names else found.columns
     assert [column.name for column in learned] == [expected.name]
     if isinstance(expected, Category):
         assert isinstance(learned[0], Category)
         assert set(learned[0].values) == set(expected.values)
     else:
         assert learned == (expected,)
-    assert found.learned == (wanted,)
 
 
 def test_a_column_without_numbers_cannot_be_numeric() -> None:
     with pytest.raises(
-        DataError, match=r"no cell of the column c is a number; the first is: cat\. .*--condition c:class"
+        DataError, match=r"no cell of the column c is a number such as 2\.5; the first is: cat\. .*--condition c:class"
     ):
         requested_columns({"c": ["cat", "NA"]}, ["c:number"])
 
@@ -146,15 +145,15 @@ def test_folders_are_the_column_label_if_the_table_has_none() -> None:
 
 
 def test_missing_words_in_the_column_label_are_not_classes() -> None:
-    found = label_by_table(requested_columns({"label": ["cat", "NA", "dog", "?"]}, ["label"]))
+    found = label_by_table(requested_columns({"label": ["cat", "NA", "dog", "null"]}, ["label"]))
     assert found.labels is not None
-    assert (found.names, found.labels.tolist()) == (("cat", "dog"), [0, -1, 1, -1])
-    assert label_by_table(requested_columns({"label": AGES}, ["label"])).names == tuple(map(str, AGES))
+    assert (found.label_names, found.labels.tolist()) == (("cat", "dog"), [0, -1, 1, -1])
+    assert label_by_table(requested_columns({"label": AGES}, ["label"])).label_names == tuple(map(str, AGES))
 
 
 MIXED: list[Cell] = ["1", "2", "old"]
-READ = Notice("columns", 'c: decimal comma; 3 cells "NA" are missing.', "--condition c:class", matters=False)
-UNREAD = Notice("columns", 'c: text, since 1 cell "old" is not a number.', "--condition c:number", matters=False)
+READ = Notice("columns", 'c: decimal comma; missing: 3 cells "NA".', "--condition c:class", matters=False)
+UNREAD = Notice("columns", 'c: text, since not a number: 1 cell "old".', "--condition c:number", matters=False)
 
 
 @pytest.mark.parametrize(
@@ -162,8 +161,8 @@ UNREAD = Notice("columns", 'c: text, since 1 cell "old" is not a number.', "--co
     [
         ([0.5, 12.0], "", [], "c: numbers 0.5 to 12.", "class", False),
         ([0.5, 12.0], "c", [], "c: numbers 0.5 to 12.", "class", False),
-        ([0.5, 12.0], "", [READ], 'c: numbers 0.5 to 12 (decimal comma; 3 cells "NA" are missing).', "class", False),
-        ([0.5, 12.0], "c", [READ], 'c: numbers 0.5 to 12 (decimal comma; 3 cells "NA" are missing).', "class", True),
+        ([0.5, 12.0], "", [READ], 'c: numbers 0.5 to 12 (decimal comma; missing: 3 cells "NA").', "class", False),
+        ([0.5, 12.0], "c", [READ], 'c: numbers 0.5 to 12 (decimal comma; missing: 3 cells "NA").', "class", True),
         ([0.5, 12.0], "c:class", [], "c: 2 classes 0.5, 12.", "number", False),
         (AGES, "c", [], "c: numbers 20 to 49 (30 different integers).", "class", True),
         (AGES, "c:number", [], "c: numbers 20 to 49.", "class", False),
@@ -171,13 +170,13 @@ UNREAD = Notice("columns", 'c: text, since 1 cell "old" is not a number.', "--co
         ([0, 1], "c", [], "c: 2 classes 0, 1.", "number", False),
         (["x", "y"], "c", [], "c: 2 classes x, y.", "", False),
         (list("abcdefghij"), "c", [], "c: 10 classes a, b, c, d, e, f, g, h and 2 more.", "", False),
-        (["x", "y", "NA"], "c", [], 'c: 2 classes x, y (1 cell "NA" is missing).', "class", True),
+        (["x", "y", "NA"], "c", [], 'c: 2 classes x, y (missing: 1 cell "NA").', "class", True),
         (["x", "y", "NA"], "c:class", [], "c: 3 classes NA, x, y.", "", False),
         (
             ["1", "2", "old"],
             "c",
             [UNREAD],
-            'c: 3 classes 1, 2, old (text, since 1 cell "old" is not a number).',
+            'c: 3 classes 1, 2, old (text, since not a number: 1 cell "old").',
             "number",
             True,
         ),
@@ -185,7 +184,7 @@ UNREAD = Notice("columns", 'c: text, since 1 cell "old" is not a number.', "--co
             ["1", "2", "old"],
             "c:number",
             [UNREAD],
-            'c: numbers 1 to 2 (1 cell "old" is taken as missing).',
+            'c: numbers 1 to 2 (taken as missing: 1 cell "old").',
             "class",
             True,
         ),

@@ -98,7 +98,7 @@ def test_unlabelled_images_have_no_labels(kind: type[Loader]) -> None:
 
 
 def test_many_images_are_copied_in_pieces(images: ImageSet, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(loader, "PIECE", 4)
+    monkeypatch.setattr(loader, "COPIED_IMAGES", 4)
     assert torch.equal(
         DeviceLoader(images, SEED, CPU).batch(0, 11).images, images.floats()[batch_indices(11, SEED, 0, 11)]
     )

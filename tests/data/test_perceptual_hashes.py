@@ -36,7 +36,7 @@ SETS = {
 def test_every_similar_pair_is_found_once(
     hashes: np.ndarray, most_bits: int, most_pairs: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(room, "MOST_PAIRS", most_pairs)
+    monkeypatch.setattr(room, "MOST_CANDIDATES", most_pairs)
     parts = list(near_pairs(hashes, most_bits))
     found = [tuple(sorted(pair)) for one, other in parts for pair in zip(one.tolist(), other.tolist(), strict=True)]
     is_near = np.bitwise_count(hashes[:, None] ^ hashes[None]) <= most_bits

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from sfumato.data import Purpose, epoch_order, uniform
-from sfumato.data.rng import WORDS
+from sfumato.data.rng import WORDS_A_STEP
 
 MANY = 100_000
 NOISE = 4 / MANY**0.5
@@ -66,7 +66,7 @@ def test_the_order_of_an_epoch_is_independent_of_the_numbers() -> None:
     for epoch in range(4):
         order = epoch_order(1000, 5, epoch)
         for purpose in Purpose:
-            draws = uniform(5, purpose, 0, 1000 // WORDS, WORDS).flatten().numpy()
+            draws = uniform(5, purpose, 0, 1000 // WORDS_A_STEP, WORDS_A_STEP).flatten().numpy()
             assert (np.argsort(draws, kind="stable") == order).mean() < 0.05
 
 

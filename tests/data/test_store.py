@@ -25,7 +25,7 @@ def test_the_second_load_reads_no_image(
     first = load_images(folder, cache=cache)
     assert is_whole(first)
     assert decoded == sorted(path.name for path in folder.iterdir())
-    for part in ("read_headers", "convert"):
+    for part in ("read_headers", "convert_image"):
         monkeypatch.delattr(build, part)
     monkeypatch.delattr("sfumato.data.sources.folder.FolderSource.listing")
     second = load_images(folder, cache=cache)

@@ -143,7 +143,7 @@ def test_the_posterior_is_bayes_rule(s: int, t: int) -> None:
     prior = LINEAR.marginal(x_0, at(s))
     reach = 14 * prior.variance.sqrt()
     x_s = (prior.mean + reach * torch.linspace(-1, 1, 40001, dtype=torch.float64)).reshape(-1, 1, 1, 1)
-    density = (prior.density(x_s) * LINEAR.transition(x_s, at(s), at(t)).density(x_t)).flatten()
+    density = (prior.log_density(x_s).exp() * LINEAR.transition(x_s, at(s), at(t)).log_density(x_t).exp()).flatten()
     x = x_s.flatten()
     mass = torch.trapezoid(density, x)
     mean = torch.trapezoid(x * density, x) / mass

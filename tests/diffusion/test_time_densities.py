@@ -14,6 +14,7 @@ from sfumato.diffusion.time_densities import (
     LogNormalTimes,
     TimeDensity,
     UniformTimes,
+    check_quantiles,
     independent,
     stratified,
 )
@@ -148,3 +149,23 @@ def test_stratified_shares_are_in_random_order_and_anywhere_in_their_part() -> N
 def test_an_invalid_density_is_rejected(name: str, changed: str) -> None:
     with pytest.raises(ConfigError, match=changed):
         TIME_DENSITIES.parse(name)
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES.values(), ids=list(SCHEDULES))
+@pytest.mark.parametrize("name", ["uniform", "log-normal:mean=9", "log-normal:mean=-9", "logit-normal:std=5"])
+def test_the_quantiles_of_the_densities_are_times(name: str, schedule: Schedule) -> None:
+    check_quantiles(TIME_DENSITIES.parse(name), schedule)
+
+
+@pytest.mark.parametrize("factor", [1.5, -0.1, math.nan])
+def test_quantiles_outside_0_to_1_are_rejected(factor: float) -> None:
+    class Wrong(TimeDensity):
+        """Multiples of uniform times."""
+
+        def quantile(self, schedule: Schedule, u: Tensor) -> Tensor:
+            """Not in [0, 1]."""
+            del schedule
+            return factor * u
+
+    with pytest.raises(ConfigError, match=r"the time density .* gives the time .*\. Its quantiles must be in \[0, 1\]"):
+        check_quantiles(Wrong(), SCHEDULES["flow"])

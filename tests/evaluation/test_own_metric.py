@@ -13,9 +13,10 @@ import torch
 import sfumato.evaluation
 from cli.conftest import run_main
 from sfumato.data import ImageSet
+from sfumato.diffusion.denoiser import Denoiser
 from sfumato.errors import ConfigError
 from sfumato.evaluation import EvalContext, Measurement, Metric, Row
-from sfumato.evaluation.evaluate import check_metrics, evaluate
+from sfumato.evaluation.evaluate import evaluate, requested_metrics
 from sfumato.evaluation.subject import Subject
 from sfumato.metrics import Features, features_for
 
@@ -38,15 +39,28 @@ class Brightness(Metric):
 class Impossible(Brightness):
     """A metric that is never measured by default, and whose requirement is never met."""
 
-    def check(self, features: Features, has_model: bool) -> None:
+    def check(self, features: Features, model: Denoiser | None) -> None:
         """Rejects all features."""
-        del has_model
+        del model
         raise ConfigError(f"impossible cannot use {features.name}", "Name another metric.")
 
     def is_default(self, subject: Subject, features: Features) -> bool:
         """Never."""
         del subject, features
         return False
+
+
+METRIC = """
+from dataclasses import dataclass
+from sfumato.evaluation import Measurement, Metric, Row
+
+@dataclass(frozen=True)
+class Scaled(Metric):
+    factor: float = 1.0
+
+    def measure(self, context):
+        return Measurement({"factor": self.factor}, rows=[Row("factor", f"{self.factor:.1f}")])
+"""
 
 
 @pytest.fixture(autouse=True)
@@ -86,7 +100,7 @@ def test_only_metrics_that_depend_on_the_number_of_samples_warn(context: EvalCon
 
 def test_a_requirement_that_is_not_met_is_reported_before_sampling(context: EvalContext) -> None:
     with pytest.raises(ConfigError, match="impossible cannot use pixels"):
-        check_metrics(["brightness", "impossible"], context.features, has_model=True)
+        requested_metrics(["brightness", "impossible"], context.features, None)
 
 
 def test_the_command_line_measures_and_prints_a_registered_metric(
@@ -104,3 +118,21 @@ def test_the_command_line_measures_and_prints_a_registered_metric(
     assert "Measured outside the package." in printed
     assert run_main([*command, "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["metrics"]["brightness"]["samples"] == pytest.approx(0.5, abs=0.05)
+
+
+def test_a_metric_is_named_by_its_import_path(context: EvalContext, tmp_path: Path) -> None:
+    (tmp_path / "mymetric.py").write_text(METRIC)
+    name = f"{tmp_path / 'mymetric.py'}:Scaled:factor=2.5"
+    assert evaluate(context, [name, "drift"]).facts["metrics"][name] == {"factor": 2.5}
+
+
+@pytest.mark.parametrize("given", [Brightness, object()])
+def test_a_registered_object_that_is_no_metric_is_rejected(context: EvalContext, given: Metric) -> None:
+    sfumato.evaluation.METRICS["brightness"] = given
+    with pytest.raises(ConfigError, match=r"the metric brightness is <.*Give an object of a subclass of .*Metric"):
+        evaluate(context)
+
+
+def test_an_unknown_metric_is_rejected_with_a_list_of_names(context: EvalContext) -> None:
+    with pytest.raises(ConfigError, match=r"the metric 'beauty' is unknown\. Choose among: distance, coverage, acc"):
+        evaluate(context, ["beauty"])

@@ -8,7 +8,7 @@ from sfumato.evaluation.accuracy_metric import _class_columns as accuracy_column
 from sfumato.evaluation.accuracy_metric import _percent
 from sfumato.evaluation.coverage_metric import _class_columns as coverage_columns
 from sfumato.evaluation.coverage_metric import _rows as coverage_rows
-from sfumato.evaluation.metric import Measurement, Row, Table, few_samples_warning
+from sfumato.evaluation.metric import Measurement, ReportTable, Row, few_samples_warning
 from sfumato.evaluation.report import MOST_CLASSES, class_table, image_counts, tables
 
 
@@ -79,7 +79,7 @@ def test_one_image_is_written_in_the_singular() -> None:
 
 
 def test_tables_of_metrics_follow_the_common_tables() -> None:
-    own = Table(("a", "b"), [("1", "2")])
+    own = ReportTable(("a", "b"), [("1", "2")])
     found = [Measurement({}, rows=[Row("first", "1")], tables=[own]), Measurement({}, rows=[Row("second", "", "2")])]
     main, classes, last = tables(found)
     assert main.rows == [("first", "1", ""), ("second", "", "2")]

@@ -6,9 +6,8 @@ import pytest
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from metrics.blobs import blobs
+from metrics.blobs import blobs, closest
 from sfumato.evaluation import memorization_metric
-from sfumato.metrics.memorization.search import closest
 
 CUDA = torch.device("cuda:0")
 

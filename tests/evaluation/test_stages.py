@@ -19,7 +19,7 @@ from sfumato.utils.progress import stages_bar
 class Corner(Features):
     """A classifier of two classes, by eight pixels."""
 
-    name, width, classes = "corner", 8, 2
+    name = "corner"
 
     def _outputs(self, images: torch.Tensor) -> NetworkOutput:
         rows = images.flatten(1)[:, :8]

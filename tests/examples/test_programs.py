@@ -14,12 +14,12 @@ from torch import Tensor, nn
 
 import sfumato as sf
 from sfumato.diffusion import analytic
-from sfumato.diffusion.conversions import noise_in
 from sfumato.diffusion.denoiser import Denoiser, PreconditionedDenoiser, Preconditioning, predict_noise
 from sfumato.diffusion.guidance import ClassifierFree, Labelled
 from sfumato.diffusion.losses import squared_error
 from sfumato.sampling.sampler import trajectory
 from sfumato.sampling.solvers import DDPM
+from sfumato.sampling.solvers.base import noise_in
 from sfumato.utils.shapes import Times
 
 EXAMPLES = Path(__file__).parents[2] / "examples"

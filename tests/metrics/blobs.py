@@ -1,7 +1,9 @@
-"""Random images that are all different."""
+"""Random images that are all different, and a search among them."""
 
 import torch
 from torch import Tensor
+
+from sfumato.metrics.memorization.search import Closest, Search
 
 
 def blobs(count: int, seed: int, side: int = 16, channels: int = 3) -> Tensor:
@@ -24,3 +26,8 @@ def blobs(count: int, seed: int, side: int = 16, channels: int = 3) -> Tensor:
 def noise(like: Tensor, deviation: float, seed: int) -> Tensor:
     """Gaussian noise of the shape of `like`."""
     return deviation * torch.randn(like.shape, generator=torch.Generator().manual_seed(seed))
+
+
+def closest(queries: Tensor, base: Tensor, count: int, *, reach: int, flips: bool = True) -> Closest:
+    """One search for the `count` images in `base` that are closest to each query."""
+    return Search(base, reach=reach, flips=flips).closest(queries, count)

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from metrics.blobs import blobs, noise
 from sfumato.errors import DataError
-from sfumato.metrics.drift import BANDS, SURE, Appearance, Change, Drift, appearance, band_powers, drift
+from sfumato.metrics.drift import BAND_NAMES, SIGNIFICANCE, Appearance, Change, Drift, appearance, band_powers, drift
 
 DATA = blobs(600, 0)
 FRESH = blobs(600, 1)
@@ -86,7 +86,7 @@ def test_sets_of_one_distribution_rarely_drift() -> None:
         )
         for seed in range(300)
     )
-    assert SURE == 0.01
+    assert SIGNIFICANCE == 0.01
     assert drifted <= 9  # 3 are allowed on average; 10 or more would come once in a thousand times
     found = drift(appearance_of(FRESH), appearance_of(DATA))
     assert (
@@ -213,7 +213,7 @@ def test_batches_do_not_change_the_result() -> None:
 def test_tiny_images_have_no_coarse_structure() -> None:
     found = drift(appearance_of(blobs(20, 0, side=8)), appearance_of(blobs(20, 1, side=8)))
     names = [each.quantity for each in found.changes]
-    assert names[-3:] == list(BANDS[1:])
+    assert names[-3:] == list(BAND_NAMES[1:])
 
 
 def test_constant_samples_lose_all_contrast_and_constant_data_leave_it_out() -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from metrics.blobs import blobs
-from sfumato.metrics.drift import SURE, appearance, drift
+from sfumato.metrics.drift import SIGNIFICANCE, appearance, drift
 
 
 def test_each_quantity_equals_its_definition() -> None:
@@ -36,11 +36,11 @@ def test_each_quantity_equals_its_definition() -> None:
 
 
 def test_a_change_is_significant_above_the_bound_shared_by_all_quantities() -> None:
-    """Bonferroni: each of k quantities exceeds the bound, in either direction, with probability SURE / k."""
+    """Bonferroni: each of k quantities exceeds the bound, in either direction, with probability SIGNIFICANCE / k."""
     data, fresh = blobs(100, 0, side=8, channels=1), blobs(100, 1, side=8, channels=1)
     passed, not_passed = [], []
     for shift in np.linspace(-0.3, 0.3, 241):
         (change, *others) = drift(appearance([fresh + float(shift)]), appearance([data])).changes
         (passed if change.significant else not_passed).append(abs(change.change) / change.error)
-    bound = NormalDist().inv_cdf(1 - SURE / 2 / (1 + len(others)))
+    bound = NormalDist().inv_cdf(1 - SIGNIFICANCE / 2 / (1 + len(others)))
     assert bound - 0.1 < max(not_passed) < bound < min(passed) < bound + 0.1

@@ -14,7 +14,7 @@ COUNT = 60
 
 def without(of: Appearance, index: int) -> Appearance:
     """Appearance of the set without one image."""
-    kept = torch.arange(len(of)) != index
+    kept = torch.arange(len(of.means)) != index
     columns = {name: getattr(of, name)[kept] for name in ("means", "squares", "contrast", "powers")}
     return replace(of, saturation=None if of.saturation is None else of.saturation[kept], **columns)
 

@@ -24,7 +24,7 @@ def assert_moments_of(found: Moments, features: Tensor) -> None:
 @pytest.mark.parametrize("piece", [3, 256, 2048])
 @pytest.mark.parametrize("batch", [1, 7, 64, 700])
 def test_batches_do_not_change_the_result(batch: int, piece: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(moments, "PIECE", piece)
+    monkeypatch.setattr(moments, "ROWS_PER_PRODUCT", piece)
     assert_moments_of(moments_of(FAR.split(batch)), FAR)
 
 
@@ -34,7 +34,7 @@ def test_moments_of_parts_add_up() -> None:
 
 
 def test_small_batches_are_concatenated_up_to_a_piece(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(moments, "PIECE", 16)
+    monkeypatch.setattr(moments, "ROWS_PER_PRODUCT", 16)
     pieces = list(moments._pieces(FAR.split(5)))
     assert max(len(piece) for piece in pieces) == 16
     assert (torch.cat(pieces) == FAR.double()).all()

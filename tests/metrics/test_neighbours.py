@@ -50,7 +50,7 @@ def test_distances_below_the_rounding_error_of_products_are_exact() -> None:
 
 def test_candidates_far_from_the_origin_are_exact_without_spare_candidates(monkeypatch: pytest.MonkeyPatch) -> None:
     """Products of points that are not centred would have errors larger than the differences of distances."""
-    monkeypatch.setattr(neighbours, "SPARE", 0)
+    monkeypatch.setattr(neighbours, "SPARE_CANDIDATES", 0)
     queries, base = points(50, 3, 0) + 30_000, points(100, 3, 1) + 30_000
     expected = all_distances(queries, base).sort(1)
     assert (nearest(queries, base, 3).indices == expected.indices[:, :3]).all()

@@ -90,7 +90,7 @@ def test_an_invalid_file_is_replaced(tmp_path: Path, kept: Kept, harm: Callable[
 def test_files_of_earlier_versions_are_not_used(tmp_path: Path, kept: Kept, monkeypatch: pytest.MonkeyPatch) -> None:
     features = Counting()
     kept(image_set(300), features, tmp_path)
-    monkeypatch.setattr(reference, "VERSION", reference.VERSION + 1)
+    monkeypatch.setattr(reference, "CACHE_FORMAT", "sfumato features 2")
     kept(image_set(300), features, tmp_path)
     assert features.seen == 600
 

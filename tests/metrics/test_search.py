@@ -6,10 +6,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from metrics.blobs import blobs, noise
+from metrics.blobs import blobs, closest, noise
 from sfumato.errors import DataError
 from sfumato.metrics.memorization import search as room
-from sfumato.metrics.memorization.search import closest
 from sfumato.metrics.memorization.shifts import Shift, shifted, shifts_within
 
 
@@ -32,7 +31,7 @@ def test_the_search_gives_the_result_of_comparing_all(
     kind: str, reach: int, flips: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With very narrow sketches, in many rounds and blocks; sketches of white noise are useless."""
-    monkeypatch.setattr(room, "WIDTHS", (1, 2, 3))
+    monkeypatch.setattr(room, "SKETCH_WIDTHS", (1, 2, 3))
     monkeypatch.setattr(room, "LEARNED", 40)
     monkeypatch.setattr(room, "FIRST", 8)
     monkeypatch.setattr(room, "LIKELY", 10)
@@ -77,7 +76,7 @@ def test_the_closest_image_is_found_although_another_has_a_smaller_bound(monkeyp
     """The components only contain the first row, in which the farther image equals the query."""
     monkeypatch.setattr(room, "LIKELY", 1)
     monkeypatch.setattr(room, "LEARNED", 20)
-    monkeypatch.setattr(room, "WIDTHS", (4, 4, 4))
+    monkeypatch.setattr(room, "SKETCH_WIDTHS", (4, 4, 4))
     base = torch.zeros(60, 1, 8, 8)
     base[:, 0, 0] = noise(torch.empty(60, 8), 2.0, 0)
     query = torch.zeros(1, 1, 8, 8)
@@ -172,7 +171,7 @@ def test_batches_do_not_change_the_result(monkeypatch: pytest.MonkeyPatch) -> No
 def test_progress_counts_each_query(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(room, "HELD", 100_000)
     counts: list[int] = []
-    closest(blobs(25, 0), blobs(30, 1), 1, reach=1, on_queries=counts.append)
+    room.Search(blobs(30, 1), reach=1).closest(blobs(25, 0), 1, counts.append)
     assert sum(counts) == 25
     assert len(counts) > 1
 

@@ -15,11 +15,11 @@ from sfumato.networks.convblocks import (
     STEP_PERIODS,
     Attention,
     ConvBlock,
+    ConvNetHead,
+    ConvNetStem,
     FoldDown,
     FoldUp,
-    Head,
     Periods,
-    Stem,
 )
 from sfumato.networks.convnet import ConvNet, ConvNetConfig
 from sfumato.networks.region import MAX_SHAPES, Region
@@ -215,7 +215,7 @@ def test_unfolding_undoes_folding(height: int, width: int) -> None:
 @pytest.mark.parametrize("patch", [1, 2])
 def test_stem_and_head_lay_patches_out_alike(patch: int) -> None:
     """With kernels that copy their middle, the head gives the image back, but for its norm and SiLU."""
-    stem, head, images = Stem(2, 8, patch), Head(8, 2, patch), torch.randn(2, 2, 5, 3)
+    stem, head, images = ConvNetStem(2, 8, patch), ConvNetHead(8, 2, patch), torch.randn(2, 2, 5, 3)
     with torch.no_grad():
         for layer in (stem, head):
             layer.conv.weight.zero_()[:, :, 1, 1] = torch.eye(8)

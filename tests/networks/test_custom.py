@@ -63,7 +63,8 @@ def config(path: str) -> CustomConfig:
 
 
 def keywords_of(given: Any, settings: str = "") -> dict[str, object]:  # noqa: ANN401
-    network = build_custom(config(register_network(register_network(given) + settings)))
+    path = register_network(given)
+    network = build_custom(config(register_network(path + settings) if settings else path))
     assert isinstance(network, Recorder)
     return network.keywords
 
@@ -109,10 +110,11 @@ def test_an_unknown_network_is_neither_built_nor_inspected() -> None:
             call()
 
 
-def test_an_argument_without_a_value_is_explained() -> None:
-    def needs_width(channels: int, width: int) -> nn.Module:
-        return Recorder(channels=channels, width=width)
+def needs_width(channels: int, width: int) -> nn.Module:
+    return Recorder(channels=channels, width=width)
 
+
+def test_an_argument_without_a_value_is_explained() -> None:
     path = register_network(needs_width)
     message = (
         rf"{path} cannot be built with channels: TypeError: .*missing 1 required .*'width'\. Give its other arguments "

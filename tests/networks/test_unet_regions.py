@@ -93,9 +93,9 @@ def unchecked_layers() -> ModuleType:
         ("Downsample", (8,), [(8,)]),
         ("Upsample", (8,), [(8,), 9, 8]),
         ("Upsample", (8,), [(8,), 10, 7]),
-        ("Stem", (3, 8), [torch.linspace(-1, 1, 120).view(2, 3, 5, 4)]),
+        ("UNetStem", (3, 8), [torch.linspace(-1, 1, 120).view(2, 3, 5, 4)]),
         ("LastNorm", (8,), [(8,)]),
-        ("Head", (8, 3), [(8,)]),
+        ("UNetHead", (8, 3), [(8,)]),
         ("TimeEmbedding", (8, 6, 2), [torch.tensor([0.0, 999.0]), torch.ones(2, 2)]),
     ],
 )

@@ -13,7 +13,7 @@ SOURCE = Path(sfumato.__file__).parent
 TEXT_CALLS = {"read_text": 0, "write_text": 1}
 """Calls that open text, and how many arguments stand before the encoding."""
 
-NO_FILES = {"os", "zipfile", "tarfile", "Image", "archive", "opened", "webbrowser"}
+NO_FILES = {"os", "zipfile", "tarfile", "Image", "archive", "opened", "handle", "webbrowser"}
 """What has an `open` that takes no encoding, by the names it has in the sources."""
 
 

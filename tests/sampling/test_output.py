@@ -11,7 +11,7 @@ import torch
 from images import noise
 from sfumato.data import load_images
 from sfumato.data.conditions import Category
-from sfumato.data.sources.decode import decode_pixels, read_info
+from sfumato.data.sources.decode import open_image
 from sfumato.sampling.output import write_samples
 from sfumato.sampling.writers import save_image
 from sfumato.utils.depth import EIGHT_BITS, SIXTEEN_BITS, Depth
@@ -34,9 +34,10 @@ def test_an_image_is_read_back_exactly(depth: Depth, channels: int, size: tuple[
     image = samples(depth, channels, *size)
     file = save_image(image, depth, tmp_path / "folder" / "000000")
     content = file.read_bytes()
-    shape = read_info(content)
+    picture = open_image(content)
+    shape = picture.info
     assert (shape.height, shape.width, shape.channels, shape.dtype) == (*size, channels, depth.dtype)
-    assert np.array_equal(decode_pixels(content), depth.to_pixels(image).permute(1, 2, 0).numpy())
+    assert np.array_equal(picture.pixels(), depth.to_pixels(image).permute(1, 2, 0).numpy())
 
 
 @pytest.mark.parametrize("depth", DEPTHS, ids=str)

@@ -8,7 +8,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import pytest
 import torch
@@ -115,12 +115,8 @@ class Published(Multistep):
     D2 is a second divided difference, half a second derivative, but is weighted like the derivative.
     """
 
+    highest_order: ClassVar[int] = 3
     order: int = 3
-
-    @property
-    def highest_order(self) -> int:
-        """It needs all three stops."""
-        return 3
 
     def combine(self, schedule: Schedule, s: Tensor, timesteps: Sequence[SolverState], noise: NoiseSource) -> Tensor:  # noqa: ARG002
         """diffusers' `multistep_dpm_solver_third_order_update`, with r0 = r1 = 1."""

@@ -26,8 +26,18 @@ from sfumato.sampling.solvers import (
     SolverState,
     UniPC,
 )
+from sfumato.sampling.solvers.base import noise_in
 from sfumato.sampling.solvers.multistep import ADAMS_BASHFORTH
 from sfumato.sampling.timesteps import LogSNR, TimeGrid, Uniform
+
+
+@every_schedule
+def test_the_noise_in_x_t_follows_from_the_clean_images(schedule: Schedule) -> None:
+    x_0, noise = torch.randn(2, 4, 1, 1, 1, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    t = torch.tensor([schedule.earliest, 0.3, 0.5, 1.0], dtype=torch.float64)
+    x_t = schedule.marginal(x_0, t).sample(noise)
+    torch.testing.assert_close(noise_in(x_t, x_0, schedule.alpha(t), schedule.sigma(t)), noise, rtol=1e-8, atol=1e-8)
+
 
 # Rules that coincide
 

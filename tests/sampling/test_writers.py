@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import subprocess
 import sys
@@ -12,13 +13,15 @@ from zipfile import ZipFile
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor
 
+from images import noise, png
 from sfumato.data.conditions import Category, Number
 from sfumato.errors import RunError
 from sfumato.sampling import writers
 from sfumato.sampling.output import write_samples
-from sfumato.sampling.writers import Archive, Folder
+from sfumato.sampling.writers import Archive, Folder, png_of_16_bits
 from sfumato.utils.depth import EIGHT_BITS
 
 CLASSES = [Category("label", ("cat", "dog"))]
@@ -170,3 +173,16 @@ def test_a_thread_that_cannot_write_the_last_batch_is_heard(tmp_path: Path, monk
     with pytest.raises(RunError, match=r"00000\d.png could not be written"):
         write_samples(iter(batches(3)), tmp_path / "a", CLASSES, EIGHT_BITS)
     assert not (tmp_path / "a" / "grid.png").exists()
+
+
+@pytest.mark.parametrize("channels", [1, 3, 4])
+@pytest.mark.parametrize(("height", "width"), [(1, 1), (5, 7), (64, 32)])
+def test_a_png_of_16_bits_has_the_pixels_and_header_of_libpng(height: int, width: int, channels: int) -> None:
+    """Pillow reads colour with 8 bits, the high bytes; grey with 16 bits. `test_output.py` compares all 16 bits."""
+    pixels = noise(height, width, channels, dtype="uint16").reshape(
+        (height, width, channels)[: 3 if channels > 1 else 2]
+    )
+    content = png_of_16_bits(pixels)
+    assert content[:33] == png(pixels)[:33]
+    with Image.open(io.BytesIO(content)) as image, Image.open(io.BytesIO(png(pixels))) as expected:
+        assert np.array_equal(np.asarray(image), np.asarray(expected))

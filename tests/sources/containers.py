@@ -14,7 +14,8 @@ import pyarrow as pa
 from pyarrow import parquet
 
 from sfumato.data.sources import Entry, Listing, open_source
-from sfumato.data.sources.decode import decode_pixels
+
+from .decoding import decode_pixels
 
 
 def listing(path: Path | str, scratch: Path) -> Listing:

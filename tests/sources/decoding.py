@@ -4,9 +4,21 @@ from __future__ import annotations
 
 import numpy as np
 
-from sfumato.data.sources.decode import decode_pixels, read_info
+from sfumato.data.sources import ImageInfo
+from sfumato.data.sources.decode import open_image
 from sfumato.data.sources.entry import Content
 from sfumato.data.sources.options import DEFAULT_OPTIONS, ReadOptions
+from sfumato.data.sources.resizing import Frame
+
+
+def read_info(content: Content, options: ReadOptions = DEFAULT_OPTIONS) -> ImageInfo:
+    """Properties of an image from its header."""
+    return open_image(content, options).info
+
+
+def decode_pixels(content: Content, frame: Frame | None = None, options: ReadOptions = DEFAULT_OPTIONS) -> np.ndarray:
+    """Pixels of an image."""
+    return open_image(content, options).pixels(frame)
 
 
 def shape_is_true(content: Content, options: ReadOptions = DEFAULT_OPTIONS) -> np.ndarray:

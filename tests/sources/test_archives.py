@@ -244,7 +244,7 @@ def test_a_compressed_tar_that_is_a_bomb_is_rejected(tmp_path: Path, monkeypatch
 
 
 def test_a_member_of_a_zip_that_is_a_bomb_is_not_unpacked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sfumato.data.sources.archives.LARGE", 1000)
+    monkeypatch.setattr("sfumato.data.sources.archives.LARGE_MEMBER", 1000)
     members = {
         "a.png": CONTENT,
         "z.png": bytes(1_000_000),
@@ -258,7 +258,7 @@ def test_a_member_of_a_zip_that_is_a_bomb_is_not_unpacked(tmp_path: Path, monkey
 
 
 def test_a_lack_of_disk_space_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sfumato.data.sources.decompress.SPARE", 1 << 62)
+    monkeypatch.setattr("sfumato.data.sources.decompress.SPARE_DISK", 1 << 62)
     with pytest.raises(DataError, match=r"GB that are free\. Free space, or choose another --cache"):
         listing(tarred(tmp_path / "x.tar.gz", photo_files(), "gz"), tmp_path / "scratch")
 

@@ -11,9 +11,8 @@ import pytest
 from PIL import Image, ImageCms
 
 from images import encoded, noise, png, tiff
-from sfumato.data.sources.decode import decode_pixels
 
-from .decoding import shape_is_true
+from .decoding import decode_pixels, shape_is_true
 
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB"))
 
@@ -178,11 +177,3 @@ def test_channels_after_rgb_are_kept(dtype: str) -> None:
 def test_16_bits_with_a_broken_or_grey_profile_are_unchanged(write: object, profile: bytes) -> None:
     pixels = noise(4, 5, 3, dtype="uint16")
     assert np.array_equal(shape_is_true(write(pixels, profile)), pixels)  # type: ignore[operator]
-
-
-def test_16_bit_cmyk_looks_like_8_bit_cmyk() -> None:
-    inks = noise(8, 9, 4)
-    deep = shape_is_true(tiff(inks.astype(np.uint16) * 257, photometric="separated"))
-    eight = shape_is_true(encoded(Image.frombytes("CMYK", (9, 8), inks.tobytes()), "TIFF"))
-    assert (deep.dtype, eight.dtype) == (np.uint16, np.uint8)
-    assert np.abs(deep / 257 - eight).max() <= 1.5

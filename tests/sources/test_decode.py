@@ -10,11 +10,10 @@ import pytest
 from PIL import Image
 
 from images import encoded, noise, png, smooth, tiff
-from sfumato.data.sources.decode import decode_pixels
 from sfumato.data.sources.entry import BadImageError
 from sfumato.data.sources.folder import FolderSource
 
-from .decoding import shape_is_true, turned
+from .decoding import decode_pixels, shape_is_true, turned
 
 
 def reason(content: bytes) -> str:

@@ -14,11 +14,8 @@ from PIL import Image
 from images import encoded, noise, smooth, tiff
 from sfumato.data.sources.decode import open_image
 from sfumato.data.sources.entry import BadImageError
-from sfumato.data.sources.jxl import size_of
 
 from .decoding import shape_is_true, turned
-
-DEEP = noise(9, 14, 3, dtype="uint16")
 
 
 def reason(content: bytes) -> str:
@@ -28,106 +25,29 @@ def reason(content: bytes) -> str:
     return str(caught.value)
 
 
-def exact(values: np.ndarray, white: int) -> np.ndarray:
-    """Rescales values from [0, white] to 16 bits."""
-    return np.rint(values.astype(float) / white * 65535).astype(np.uint16)
+WAVES = smooth(40, 56).astype(np.uint16) * 257
+MORE_BITS = {
+    "AVIF": imagecodecs.avif_encode(WAVES >> 6, 100, bitspersample=10),
+    "JPEG 2000": imagecodecs.jpeg2k_encode(WAVES, 0, codecformat="jp2", bitspersample=16, reversible=True),
+    "PPM": b"P6 56 40 65535\n" + WAVES.astype(">u2").tobytes(),
+    "SGI": struct.pack(">HBBHHHHII", 474, 0, 2, 3, 56, 40, 3, 0, 65535).ljust(512, b"\0")
+    + WAVES[::-1].transpose(2, 0, 1).astype(">u2").tobytes(),
+}
 
 
-def plain_netpbm(values: np.ndarray, white: int) -> bytes:
-    """A PGM or PPM file in text form."""
-    kind = b"P2" if values.shape[2] == 1 else b"P3"
-    head = b"%s\n# a comment\n%d %d # another\n%d\n" % (kind, values.shape[1], values.shape[0], white)
-    return head + b" ".join(b"%d" % value for value in values.ravel())
+@pytest.mark.parametrize("kind", MORE_BITS)
+def test_some_formats_are_read_with_8_bits(kind: str) -> None:
+    shown = shape_is_true(bytes(MORE_BITS[kind]))
+    assert shown.dtype == np.uint8
+    assert np.abs(shown - WAVES / 257).max() <= 1
 
 
-def netpbm(values: np.ndarray, white: int) -> bytes:
-    """A PGM or PPM file in binary form."""
-    kind = b"P5" if values.shape[2] == 1 else b"P6"
-    return b"%s %d %d %d\n" % (kind, values.shape[1], values.shape[0], white) + values.astype(">u2").tobytes()
-
-
-@pytest.mark.parametrize("channels", [1, 3])
-@pytest.mark.parametrize("white", [300, 4095, 65535])
-@pytest.mark.parametrize("write", [netpbm, plain_netpbm])
-def test_netpbm_keeps_its_bit_depth(write: object, white: int, channels: int) -> None:
-    values = DEEP[:, :, :channels] % np.uint32(white + 1)
-    assert np.array_equal(shape_is_true(write(values, white)), exact(values, white))  # type: ignore[operator]
-
-
-def sgi(values: np.ndarray, packed: bool) -> bytes:
-    """A 16-bit SGI image: rows from the bottom, one channel after another."""
-    height, width, channels = values.shape
-    rows = [row for plane in np.moveaxis(values[::-1], 2, 0) for row in plane.astype(">u2")]
-    head = struct.pack(">HBBHHHHII", 474, int(packed), 2, 3 if channels > 1 else 2, width, height, channels, 0, 65535)
-    head = head.ljust(512, b"\0")
-    if not packed:
-        return head + b"".join(row.tobytes() for row in rows)
-    half = width // 2  # literal values, then one repeated value
-    tail = [struct.pack(">HHH", width - half, row[half], 0) for row in rows]
-    units = [struct.pack(">H", 0x80 | half) + row[:half].tobytes() + end for row, end in zip(rows, tail, strict=True)]
-    starts = np.cumsum([512 + 8 * len(rows), *map(len, units[:-1])])
-    return head + starts.astype(">u4").tobytes() + struct.pack(f">{len(units)}I", *map(len, units)) + b"".join(units)
-
-
-@pytest.mark.parametrize("channels", [1, 3, 4])
-@pytest.mark.parametrize("packed", [False, True])
-def test_sgi_keeps_its_bit_depth(packed: bool, channels: int) -> None:
-    values = noise(9, 14, channels, dtype="uint16")
-    if packed:
-        values[:, 7:] = values[:, 7:8]
-    content = sgi(values, packed)
-    assert np.array_equal(shape_is_true(content), values)
-    with Image.open(io.BytesIO(content)) as image:
-        eight = np.asarray(image).reshape(values.shape)
-    assert np.abs(eight - values / 257).max() < 1
-
-
-@pytest.mark.parametrize("bits", [9, 12, 16])
-@pytest.mark.parametrize("channels", [1, 2, 3, 4])
-@pytest.mark.parametrize("container", ["jp2", "j2k"])
-def test_jpeg_2000_keeps_its_bit_depth(container: str, channels: int, bits: int) -> None:
-    values = noise(20, 30, channels, dtype="uint16") >> (16 - bits)
-    content = imagecodecs.jpeg2k_encode(values.squeeze(), 0, codecformat=container, bitspersample=bits, reversible=True)
-    shown = shape_is_true(bytes(content))
-    expected = exact(values, (1 << bits) - 1)
-    assert np.array_equal(shown, expected[:, :, [0, 0, 0, 1]] if channels == 2 else expected)
-    assert open_image(bytes(content)).info.opacity == (channels in (2, 4))
-
-
-@pytest.mark.parametrize("channels", [1, 3])
-def test_a_12_bit_jpeg_keeps_its_bit_depth(channels: int) -> None:
-    values = (smooth(40, 56)[:, :, :channels].astype(np.uint16) * 257) >> 4
-    content = bytes(imagecodecs.jpeg8_encode(values.squeeze(), 99, bitspersample=12))
-    shown = shape_is_true(content)
+@pytest.mark.parametrize("white", [4095, 65535])
+def test_a_grey_pgm_keeps_16_bits(white: int) -> None:
+    values = WAVES[:, :, 0] // (65536 // (white + 1))
+    shown = shape_is_true(b"P5 56 40 %d\n" % white + values.astype(">u2").tobytes())
     assert shown.dtype == np.uint16
-    assert np.abs(shown / 65535 - values / 4095).max() < 0.03  # chroma is subsampled
-
-
-@pytest.mark.parametrize("bits", [10, 12])
-@pytest.mark.parametrize("channels", [3, 4])
-def test_avif_keeps_its_bit_depth(channels: int, bits: int) -> None:
-    values = noise(20, 30, channels, dtype="uint16") >> (16 - bits)
-    content = bytes(imagecodecs.avif_encode(values, 100, bitspersample=bits))
-    assert np.array_equal(shape_is_true(content), exact(values, (1 << bits) - 1))
-
-
-@pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32"])
-@pytest.mark.parametrize("channels", [1, 2, 3, 4])
-def test_jpeg_xl_keeps_its_bit_depth(channels: int, dtype: str) -> None:
-    values = noise(20, 30, channels, dtype=dtype)
-    content = bytes(imagecodecs.jpegxl_encode(values, lossless=True))
-    assert np.array_equal(shape_is_true(content), values[:, :, [0, 0, 0, 1]] if channels == 2 else values)
-    assert open_image(content).info.opacity == (channels in (2, 4))
-
-
-@pytest.mark.parametrize(
-    "size", [(8, 8), (256, 256), (16, 24), (300, 300), (120, 100), (400, 300), (96, 64), (512, 288), (125, 100),
-             (200, 100), (1, 1), (7, 3000), (5000, 9), (300, 200)]
-)  # fmt: skip
-@pytest.mark.parametrize("container", [False, True])
-def test_the_size_of_a_jpeg_xl_is_read_from_its_header(size: tuple[int, int], container: bool) -> None:
-    content = imagecodecs.jpegxl_encode(np.zeros(size[::-1], np.uint8), usecontainer=container, effort=1)
-    assert size_of(bytes(content)[:64]) == size
+    assert np.abs(shown[:, :, 0] - values * (65535 / white)).max() < 1
 
 
 @pytest.mark.parametrize("mode", ["L", "RGB", "RGBA"])
@@ -169,17 +89,19 @@ def test_heic_without_its_reader_suggests_the_extra(monkeypatch: pytest.MonkeyPa
         (b"\x89HDF\r\n\x1a\n" + b"\0" * 500, "an HDF5 file"),
         (b"GRIB\0\0\0\2", "a GRIB file"),
         (b"BUFR\0\0\0\4", "a BUFR file"),
-        (b"\xd7\xcd\xc6\x9a\0\0" + struct.pack("<4hH", 0, 0, 500, 300, 96) + b"\0" * 100, "a Windows metafile (WMF)"),
+        (b"\xd7\xcd\xc6\x9a\0\0" + struct.pack("<4hH", 0, 0, 500, 300, 96) + b"\0" * 100, "a Windows metafile"),
         (b"%PDF-1.7\n%", "a PDF file"),
         (b"\n<?xml version='1.0'?>\n<svg xmlns='http://www.w3.org/2000/svg'>", "an SVG drawing"),
         (b"<!DOCTYPE html><html><body>Not found", "a web page"),
-        (b"II*\0\x10\0\0\0CR\x02\0" + b"\0" * 20, "a raw camera file (Canon CR2)"),
-        (b"\0\0\0\x18ftypcrx \0\0\0\1", "a raw camera file (Canon CR3)"),
+        (b"II*\0\x10\0\0\0CR\x02\0" + b"\0" * 20, "a raw camera file"),
+        (b"\0\0\0\x18ftypcrx \0\0\0\1", "a raw camera file"),
         (b"\0\0\0\x18ftypisom\0\0\2\0", "a video"),
         (b"\0\0\1\xba" + b"\0" * 20, "a video"),
         (b"8BPS\0\1" + b"\0" * 30, "an unusual Photoshop file (PSD)"),
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:0", "a Git LFS pointer"),
         (b"PK\x03\x04" + b"\0" * 30, "a zip archive"),
+        (b"\xff\x0a" + b"\0" * 30, "a JPEG XL image"),
+        (b"\0\0\0\x0cJXL \r\n\x87\n", "a JPEG XL image"),
     ],
 )
 def test_unsupported_types_are_recognised(content: bytes, name: str) -> None:

@@ -9,12 +9,11 @@ import pytest
 from PIL import Image
 
 from images import encoded, noise, smooth
-from sfumato.data.sources.decode import decode_pixels, read_info
 from sfumato.data.sources.entry import BadImageError
 from sfumato.data.sources.jpeg import FINER
 from sfumato.data.sources.resizing import SHARPEST, Fit, Frame
 
-from .decoding import shape_is_true, turned
+from .decoding import decode_pixels, read_info, shape_is_true, turned
 
 
 def cmyk_noise() -> Image.Image:
@@ -148,5 +147,4 @@ def test_mpo_files_of_phones_are_decoded_at_reduced_size() -> None:
     exif = Image.Exif()
     exif[0x0112] = 1
     content = encoded(photo, "MPO", save_all=True, append_images=[other], exif=exif)
-    assert read_info(content).frames == 1
     assert decode_pixels(content, Frame(32, 32)).shape == (64, 64, 3)

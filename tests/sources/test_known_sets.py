@@ -193,10 +193,9 @@ SAMPLES = {
 }
 
 
-def test_a_webdataset_tar_has_classes_and_its_captions_are_reported(tmp_path: Path) -> None:
+def test_a_webdataset_tar_has_classes_and_counts_other_files(tmp_path: Path) -> None:
     found = listing(tarred(tmp_path / "x.tar", SAMPLES), tmp_path)
     assert found.columns == {"label": [3, 0]}
-    assert [notice.text for notice in found.notices] == ["2 captions (.txt) are not used."]
     assert found.others == {"cls": 2, "txt": 2}
 
 

@@ -11,10 +11,12 @@ import pytest
 from PIL import Image
 
 from images import encoded, noise, png, smooth, tiff
-from sfumato.data.sources import memory
-from sfumato.data.sources.decode import decode_pixels, open_image, read_info
+from sfumato.data.sources import memory_limit
+from sfumato.data.sources.decode import open_image
 from sfumato.data.sources.entry import BadImageError
 from sfumato.data.sources.resizing import Frame
+
+from .decoding import decode_pixels, read_info
 
 FILES = {
     "PNG": png(noise(300, 200, 3)),
@@ -31,8 +33,8 @@ FILES = {
 
 def small_machine(monkeypatch: pytest.MonkeyPatch, free: int) -> None:
     """Sets the free memory for one image in bytes."""
-    monkeypatch.setattr(memory, "ALWAYS", 0)
-    monkeypatch.setattr(memory, "available_memory", lambda: round(free / memory.SHARE))
+    monkeypatch.setattr(memory_limit, "ALWAYS", 0)
+    monkeypatch.setattr(memory_limit, "available_memory", lambda: round(free / memory_limit.SHARE))
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -121,10 +123,10 @@ def test_a_bomb_is_rejected_before_memory_is_allocated(name: str) -> None:
 
 
 def test_the_file_size_distinguishes_a_bomb_from_a_large_photograph(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(memory, "available_memory", lambda: 1 << 50)
+    monkeypatch.setattr(memory_limit, "available_memory", lambda: 1 << 50)
     with pytest.raises(BadImageError, match=r"its header declares 2,500 megapixels in a file of .* kB"):
         read_info(BOMBS["PNG"])
-    memory.check_memory(200_000_000, 10, 20_000_000)  # a photograph of a phone
-    memory.check_memory(60_000_000, 10, 1000)  # a blank page
+    memory_limit.check_memory(200_000_000, 10, 20_000_000)  # a photograph of a phone
+    memory_limit.check_memory(60_000_000, 10, 1000)  # a blank page
     with pytest.raises(BadImageError, match="its header declares 200 megapixels in a file of 1 MB"):
-        memory.check_memory(200_000_000, 10, 1_000_000)
+        memory_limit.check_memory(200_000_000, 10, 1_000_000)

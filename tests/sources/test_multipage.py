@@ -13,6 +13,7 @@ import tifffile
 from PIL import Image
 
 from images import encoded, noise, png, tiff, write
+from sfumato.data.sources import memory_limit, multipage
 from sfumato.data.sources.archives import TarSource, ZipSource
 from sfumato.data.sources.decode import open_image
 from sfumato.data.sources.entry import BadImageError, FileEntry
@@ -22,6 +23,7 @@ from sfumato.data.sources.options import PageChoice, ReadOptions
 from sfumato.data.sources.source import Listing
 
 from .containers import tarred
+from .test_colour import SWAPPED
 
 FIVE = noise(5, 11, 9, dtype="uint16")
 STACK = noise(3, 2, 11, 9)
@@ -85,9 +87,7 @@ def test_pages_follow_the_metadata(name: str, tmp_path: Path) -> None:
     assert len(found) == len(expected)
     for one, other in zip(found, expected, strict=True):
         assert np.array_equal(one, other)
-    picture = open_image(content)
-    assert picture.info.frames == len(expected)
-    assert np.array_equal(picture.pixels(), expected[0])
+    assert np.array_equal(open_image(content).pixels(), expected[0])
 
 
 @pytest.mark.parametrize("flag", [1, 4, 5])
@@ -175,7 +175,7 @@ def test_the_start_of_a_stack_is_not_a_single_page() -> None:
 
 
 @pytest.mark.parametrize("orientation", [1, 6])
-def test_an_extracted_page_keeps_its_tags(orientation: int, tmp_path: Path) -> None:
+def test_a_page_keeps_its_tags(orientation: int, tmp_path: Path) -> None:
     arrays = [noise(11, 9, 4, dtype="uint16", seed=page) for page in range(3)]
     tags = [(42113, "s", 0, "7", True), (274, "H", 1, orientation, True)]
     content = pages(arrays, photometric="rgb", extrasamples=["unassalpha"], subfiletype=2, extratags=tags)
@@ -183,8 +183,46 @@ def test_an_extracted_page_keeps_its_tags(orientation: int, tmp_path: Path) -> N
     listing = with_pages(Listing([FileEntry("a.tif", tmp_path / "a.tif")]), ReadOptions())
     for entry, array in zip(listing.entries, arrays, strict=True):
         picture = open_image(pickle.loads(pickle.dumps(entry)).read())  # noqa: S301
-        assert (picture.info.opacity, picture.nodata, picture.info.frames) == (True, 7, 1)
+        assert (picture.info.opacity, picture.nodata) == (True, 7)
         assert np.array_equal(picture.pixels(), np.rot90(array, -1) if orientation == 6 else array)
+
+
+COLOURS = [Image.fromarray(noise(19, 23, 3, seed=page)) for page in range(3)]
+
+
+@pytest.mark.parametrize("profile", [None, SWAPPED], ids=["sRGB", "another profile"])
+@pytest.mark.parametrize("compression", [None, "tiff_lzw", "jpeg"])
+@pytest.mark.parametrize("mode", ["1", "L", "P", "RGB", "CMYK", "YCbCr"])
+def test_a_page_has_the_colours_of_a_file(
+    mode: str, compression: str | None, profile: bytes | None, tmp_path: Path
+) -> None:
+    if compression == "jpeg" and mode in ("1", "P"):
+        pytest.skip("JPEG has no such images")
+    modes = [image.convert(mode) for image in COLOURS]
+    options = {"compression": compression} | ({"icc_profile": profile} if profile else {})
+    found = images(encoded(modes[0], "TIFF", save_all=True, append_images=modes[1:], **options), tmp_path, "images")
+    assert len(found) == len(modes)
+    for one, image in zip(found, modes, strict=True):
+        assert np.array_equal(one, open_image(encoded(image, "TIFF", **options)).pixels())
+
+
+def test_a_file_is_parsed_once_for_all_pages(tmp_path: Path) -> None:
+    path = tmp_path / "a.tif"
+    for dtype in ("uint8", "uint16"):
+        path.write_bytes(tiff(noise(4, 11, 9, dtype=dtype), metadata={"axes": "TYX"}, **GREY))
+        entries = with_pages(Listing([FileEntry("a.tif", path)]), ReadOptions()).entries
+        parsed = multipage._tiff_images.cache_info().misses
+        assert {open_image(entry.read()).pixels().dtype for entry in entries} == {np.dtype(dtype)}
+        assert multipage._tiff_images.cache_info().misses == parsed
+
+
+def test_a_page_is_not_decoded_if_memory_is_low(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "a.tif").write_bytes(tiff(noise(2, 200, 300, dtype="uint16"), metadata={"axes": "TYX"}, **GREY))
+    first, _ = with_pages(Listing([FileEntry("a.tif", tmp_path / "a.tif")]), ReadOptions()).entries
+    monkeypatch.setattr(memory_limit, "ALWAYS", 0)
+    monkeypatch.setattr(memory_limit, "available_memory", lambda: 4 * 200_000)
+    with pytest.raises(BadImageError, match="decoding it needs 240 kB of memory, and 200 kB are free for one image"):
+        first.read()
 
 
 def test_columns_classes_and_splits_are_repeated(tmp_path: Path) -> None:
@@ -228,7 +266,6 @@ def test_frames_can_be_images(kind: str, tmp_path: Path) -> None:
     content = encoded(frames[0], kind, save_all=True, append_images=frames[1:], **options)
     write(tmp_path, {f"a.{kind.lower()}": content, "b.png": png(noise(8, 9))})
     listing = FolderSource(tmp_path).listing(tmp_path)
-    assert open_image(content).info.frames == 4
     assert with_pages(listing, ReadOptions()) is listing
     wide = with_pages(listing, ReadOptions(pages="images"))
     assert len(wide.entries) == 5

@@ -85,7 +85,7 @@ def test_the_title_of_a_bar_is_not_markup(monkeypatch: pytest.MonkeyPatch, capsy
     monkeypatch.setattr(parallel, "BAR_DELAY", 0.0)
     monkeypatch.setenv("FORCE_COLOR", "1")
     monkeypatch.setenv("TERM", "xterm")
-    with parallel.byte_bar("Unpacking [/red].tar.gz") as advance:
+    with parallel.progress_bar("Unpacking [/red].tar.gz") as advance:
         advance(1)
     assert "Unpacking [/red].tar.gz" in capsys.readouterr().err
 

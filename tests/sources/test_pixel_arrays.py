@@ -8,10 +8,9 @@ import numpy as np
 import pytest
 
 from images import noise, npy
-from sfumato.data.sources.decode import decode_pixels
 from sfumato.data.sources.entry import BadImageError, read_array
 
-from .decoding import shape_is_true
+from .decoding import decode_pixels, shape_is_true
 
 
 @pytest.mark.parametrize(

@@ -20,9 +20,9 @@ from sfumato.training.architecture import model_for
 from sfumato.training.checkpoints import Run
 from sfumato.training.config import DiffusionConfig, MonitoringConfig, NetworkConfig, OptimizationConfig, TrainConfig
 from sfumato.training.data_config import DataConfig
-from sfumato.training.loop import NullReporter, run_training
+from sfumato.training.loop import run_training
 from sfumato.training.run_directory import DataRecord
-from sfumato.training.state import KIND, TrainingState
+from sfumato.training.state import CHECKPOINT_KIND, TrainingState
 from sfumato.utils.files import read_tensors
 
 Settings = Callable[..., TrainConfig]
@@ -62,11 +62,14 @@ def settings(photos: Path) -> Settings:
     return changed
 
 
-class StopAfter(NullReporter):
-    """A reporter that wishes to stop after so many steps."""
+class StopAfter:
+    """A reporter that requests a stop after a number of steps."""
 
     def __init__(self, steps: int) -> None:
         self.left = steps
+
+    def say(self, text: str) -> None:
+        """Does nothing."""
 
     def advance(self, images_seen: int, share: float, loss: float, waited: float) -> None:
         """Counts down."""
@@ -119,7 +122,7 @@ def saved() -> Saved:
     """The tensors and counters of the newest checkpoint of a run; without the seconds, which nothing can repeat."""
 
     def newest(run: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
-        tensors, notes = read_tensors(max((run / "checkpoints").glob("*.safetensors")), KIND)
+        tensors, notes = read_tensors(max((run / "checkpoints").glob("*.safetensors")), CHECKPOINT_KIND)
         return tensors, {name: value for name, value in notes.items() if name != "seconds"}
 
     return newest

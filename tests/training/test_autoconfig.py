@@ -18,8 +18,8 @@ from sfumato.networks.convnet import ConvNetConfig
 from sfumato.training import autoconfig
 from sfumato.training.architecture import model_for
 from sfumato.training.autoconfig import (
+    CANDIDATE_WIDTHS,
     COARSE_WIDTHS,
-    WIDTHS,
     forward_operations,
     is_complete,
     resolve_config,
@@ -120,7 +120,7 @@ def test_a_larger_budget_never_makes_a_narrower_network_or_a_smaller_batch(speed
     widths, batches = [p.network.width or 0 for p in plans], [p.optimization.batch or 0 for p in plans]
     assert widths == sorted(widths)
     assert batches == sorted(batches)
-    assert (widths[0], widths[-1]) == (COARSE_WIDTHS[0], WIDTHS[-1])
+    assert (widths[0], widths[-1]) == (COARSE_WIDTHS[0], CANDIDATE_WIDTHS[-1])
     assert (batches[0], batches[-1]) == autoconfig.BATCHES
     assert len(set(widths)) >= 4
 
@@ -154,7 +154,7 @@ def test_larger_patches_are_considered_where_neither_they_nor_the_width_are_give
     config = asked(None, images=1000)
     config = replace(config, network=replace(config.network, patch=patch, width=width))
     considered = [(c.network.width, c.network.patch) for c in autoconfig.candidate_networks(config, (1, 28, 28))]
-    usual = [(each, patch or 1) for each in (WIDTHS if width is None else (width,))]
+    usual = [(each, patch or 1) for each in (CANDIDATE_WIDTHS if width is None else (width,))]
     assert considered == [(16, 2), (32, 2), *usual] if patch is width is None else considered == usual
 
 

@@ -11,10 +11,10 @@ import torch
 from kills import killed_at
 from sfumato.training import monitor
 from sfumato.training.checkpoints import LOCK, LOG
-from sfumato.training.measurements import METRICS, best_of, read_metrics
+from sfumato.training.measurements import METRICS_FILE, best_of, read_metrics
 from sfumato.training.monitor import Monitor
 from sfumato.training.run_directory import checkpoints
-from sfumato.training.state import KIND
+from sfumato.training.state import CHECKPOINT_KIND
 from sfumato.training.validation import Validation, ValidationLoss
 from sfumato.utils.background import Background
 from sfumato.utils.files import read_tensors
@@ -34,9 +34,9 @@ def outcome(run: Path) -> dict[str, Any]:
     found: dict[str, Any] = {
         str(path.relative_to(run)): path.read_bytes()
         for path in run.rglob("*")
-        if path.is_file() and path.name not in (LOG, LOCK, METRICS) and path.parent.name != "checkpoints"
+        if path.is_file() and path.name not in (LOG, LOCK, METRICS_FILE) and path.parent.name != "checkpoints"
     }
-    tensors, notes = read_tensors(checkpoints(run)[0], KIND)
+    tensors, notes = read_tensors(checkpoints(run)[0], CHECKPOINT_KIND)
     found["checkpoint"] = {name: tensor.tolist() for name, tensor in tensors.items()} | notes | {"seconds": 0}
     lines = [{**m, "seconds": 0} for m in read_metrics(run)]
     found["looks"] = [m for m in lines if m["kind"] != "train"]

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 import sfumato as sf
 from sfumato.data import Batch
 from sfumato.diffusion.denoiser import PreconditionedDenoiser
-from sfumato.diffusion.losses import LOSSES
+from sfumato.diffusion.losses import CUSTOM_LOSSES
 from sfumato.errors import ConfigError, RunError
 from sfumato.training.config import TrainConfig
 from sfumato.training.loop import TrainingResult
@@ -39,7 +39,7 @@ ALL_RANDOM: dict[str, object] = {"augment": 0.5, "translate": 1, "label_dropout"
 @pytest.fixture(autouse=True)
 def _nothing_named(monkeypatch: pytest.MonkeyPatch) -> None:
     """No loss is registered when a test begins."""
-    monkeypatch.setattr(LOSSES, "named", {})
+    monkeypatch.setattr(CUSTOM_LOSSES, "named", {})
 
 
 def train(out: Path, settings: dict[str, object] | None = None, steps: int = 10**9, **rest: object) -> TrainingResult:
@@ -91,7 +91,7 @@ def test_each_microbatch_is_given_its_own_times_labels_and_augmentation(
     microbatches: int, settings: Settings, new_state: NewState
 ) -> None:
     both = []
-    for loss in ("squared-error", LOSSES.register(sf.losses.squared_error)):
+    for loss in ("squared-error", CUSTOM_LOSSES.register(sf.losses.squared_error)):
         config = settings(loss=loss, augment=0.5, batch=12, dropout=0.0, schedule="cosine")
         both.append(steps_of(new_state(config), config, microbatches))
         whole = steps_of(new_state(config), config, 1)
@@ -160,7 +160,7 @@ def test_a_run_with_a_loss_is_resumed_with_it_only_and_bit_for_bit(saved: Saved,
     path = f"{tmp_path / 'doorloss.py'}:error"
     train(tmp_path / "whole", loss=path)
     train(tmp_path / "parts", loss=path, steps=2)
-    LOSSES.named.clear()
+    CUSTOM_LOSSES.named.clear()
     with pytest.raises(RunError, match=r"--loss: .*doorloss\.py:error -> squared-error"):
         train(tmp_path / "parts")
     with pytest.raises(RunError, match=r"--loss: .*doorloss\.py:error -> sfumato\.diffusion\.losses:squared_error"):
@@ -174,7 +174,7 @@ def test_a_run_with_a_loss_is_resumed_with_it_only_and_bit_for_bit(saved: Saved,
 def test_a_loaded_model_needs_no_loss_and_its_run_imports_none(tmp_path: Path) -> None:
     (tmp_path / "doorloss.py").write_text(FILE)
     result = train(tmp_path / "run", loss=f"{tmp_path / 'doorloss.py'}:error")
-    LOSSES.named.clear()
+    CUSTOM_LOSSES.named.clear()
     with pytest.raises(ConfigError, match=r"the loss is .*error, whose code is not part of sfumato\. .*add --loss"):
         _ = read_record(tmp_path / "run").config.diffusion.custom_loss
     (tmp_path / "doorloss.py").unlink()
@@ -184,7 +184,7 @@ def test_a_loaded_model_needs_no_loss_and_its_run_imports_none(tmp_path: Path) -
 @pytest.mark.parametrize(
     ("loss", "message"),
     [
-        ("huber", r"'huber' is not an import path"),
+        ("huber", r"--loss huber is unknown\. Choose squared-error, or the import path of a function"),
         ("doormissing.py:huber", r"doormissing\.py cannot be imported: FileNotFoundError"),
     ],
 )

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 import sfumato as sf
 from sfumato.errors import ConfigError, RunError
+from sfumato.models import load_guidance_checkpoint
 from sfumato.networks.custom import BUILDERS
 from sfumato.training.loop import TrainingResult
 
@@ -221,3 +222,48 @@ def test_a_run_is_resumed_with_its_network_only(ownnet: ModuleType, tmp_path: Pa
         with pytest.raises((RunError, ConfigError)):
             train(tmp_path / "run", network)
     assert train(tmp_path / "run", "ownnet:Net").share == 1
+
+
+@pytest.mark.parametrize("first", ["file", "relative", "module", "class"])
+@pytest.mark.parametrize("then", ["file", "relative", "module", "class"])
+def test_a_run_is_resumed_with_another_spelling_of_its_network(
+    first: str, then: str, ownnet: ModuleType, saved: Saved, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    spellings = {
+        "file": "ownnet.py:Net",
+        "relative": f"../{tmp_path.name}/ownnet.py:Net",
+        "module": "ownnet:Net",
+        "class": ownnet.Net,
+    }
+    train(tmp_path / "whole", spellings[first], {"autoguidance_at": 0.3, "autoguidance_min_steps": 0})
+    for network, steps in ((spellings[first], 3), (spellings[then], 10**9)):
+        train(tmp_path / "parts", network, {"autoguidance_at": 0.3, "autoguidance_min_steps": 0}, steps)
+    assert saved(tmp_path / "whole")[1] == saved(tmp_path / "parts")[1]
+    assert_equal(saved(tmp_path / "whole")[0], saved(tmp_path / "parts")[0])
+    sf.load(tmp_path / "parts", network=spellings[then])
+    assert load_guidance_checkpoint(tmp_path / "parts") is not None
+
+
+def test_a_network_of_another_file_does_not_resume_a_run(ownnet: ModuleType, tmp_path: Path) -> None:
+    train(tmp_path / "run", f"{ownnet.__file__}:Net", steps=2)
+    (tmp_path / "other").mkdir()
+    with pytest.raises(RunError, match=r"--backbone: .*/ownnet\.py:Net -> .*/other/ownnet\.py:Net"):
+        train(tmp_path / "run", f"{written(tmp_path / 'other')}:Net")
+
+
+def test_buffers_may_contain_infinities(ownnet: ModuleType, tmp_path: Path) -> None:
+    class Masked(ownnet.Net):  # type: ignore[name-defined, misc]
+        """A network with an attention mask."""
+
+        def __init__(self, channels: int, classes: int) -> None:
+            super().__init__(channels, classes)
+            self.register_buffer("mask", torch.full((4, 4), -torch.inf).triu(1))
+
+    for steps in (2, 10**9):
+        result = train(tmp_path / "run", Masked, steps=steps)
+    sf.save(result.model, tmp_path / "saved")
+    for folder in ("run", "saved"):
+        model = sf.load(tmp_path / folder, network=Masked)
+        assert_equal(weights(model), weights(result.model))
+        assert model.network.mask.isinf().sum() == 6

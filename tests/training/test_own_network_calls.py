@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 import sfumato as sf
 from sfumato.diffusion.denoiser import log_noise_time
-from sfumato.diffusion.losses import LOSSES, squared_error
+from sfumato.diffusion.losses import CUSTOM_LOSSES, squared_error
 from sfumato.errors import ConfigError
 from sfumato.networks.custom import BUILDERS
 from sfumato.training.loop import TrainingResult
@@ -27,7 +27,7 @@ CALLS: list[tuple[Tensor, Tensor, Tensor | None]] = []
 def _nothing_named(monkeypatch: pytest.MonkeyPatch) -> None:
     """No network or loss is registered, and no call recorded, when a test begins."""
     monkeypatch.setattr(BUILDERS, "named", {})
-    monkeypatch.setattr(LOSSES, "named", {})
+    monkeypatch.setattr(CUSTOM_LOSSES, "named", {})
     CALLS.clear()
 
 

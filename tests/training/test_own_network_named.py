@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import sys
 from pathlib import Path
 from typing import NamedTuple
 
@@ -52,6 +53,8 @@ def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def trained(digits: Path, monkeypatch: pytest.MonkeyPatch) -> Trained:
     """The run, in a process where nobody named its network."""
     monkeypatch.setattr(BUILDERS, "named", {})
+    for name in [name for name in sys.modules if name.startswith("_sfumato_ownnet_")]:
+        monkeypatch.delitem(sys.modules, name)
     file = digits / "ownnet.py"
     return Trained(digits / "run", f"{file}:Net:width=6", file, runs(file))
 

@@ -15,8 +15,14 @@ from sfumato.diffusion.schedules import LinearBeta, build_schedule
 from sfumato.errors import ConfigError
 from sfumato.evaluation.samples import generate_to_disk
 from sfumato.metrics import Moments, features_for, frechet_distance
+from sfumato.metrics.features.custom import EXTRACTORS
 from sfumato.training import quick_evaluation
+from sfumato.training.measurements import read_metrics
 from sfumato.training.quick_evaluation import QuickEvaluation, quick_sampler_config
+from sfumato.training.run_directory import read_record
+from sfumato.training.train import train
+
+from .own_networks import SETTINGS, pictures
 
 PIXELS = features_for("pixels")
 
@@ -125,3 +131,24 @@ def test_short_schedules_have_a_sampler(timesteps: int) -> None:
 def test_unknown_features_are_rejected_before_training() -> None:
     with pytest.raises(ConfigError, match="beauty"):
         QuickEvaluation(IMAGES, HELD_OUT, 50, "beauty", 0)
+
+
+def test_the_feature_network_of_a_stored_configuration_is_not_imported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(EXTRACTORS, "named", {})
+    net = tmp_path / "net.py"
+    code = "from torch import nn\n\nclass Net(nn.Flatten):\n    pass\n"
+    net.write_text(code)
+    settings = SETTINGS | {"eval_every": 24, "eval_count": 4, "eval_features": f"{net}:Net"}
+    train(pictures(), tmp_path / "run", settings, preset="tiny", device="cpu")
+    evaluations = [line for line in read_metrics(tmp_path / "run") if line["kind"] == "evaluation"]
+    assert {line["features"][:4] for line in evaluations} == {"Net-"}
+    assert str(net) in (tmp_path / "run" / "config.toml").read_text()
+    net.write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\n{code}")
+    monkeypatch.setattr(EXTRACTORS, "named", {})
+    stored = read_record(tmp_path / "run").config
+    with pytest.raises(ConfigError, match=r"the feature network is .*net.py:Net, whose code is not part of sfumato"):
+        QuickEvaluation(IMAGES, HELD_OUT, 4, stored.monitoring.eval_features, 0)
+    train(pictures(), tmp_path / "run", SETTINGS | {"images": 96}, preset="tiny", device="cpu")
+    assert not (tmp_path / "ran").exists()

@@ -1,6 +1,7 @@
 """Saving in the background: it writes the state at its start, and its errors are reported."""
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 from threading import Event
 
@@ -64,14 +65,18 @@ def test_a_save_contains_the_state_at_its_start_though_training_continues(
     assert [path.stem for path in (tmp_path / "run" / "checkpoints").iterdir()] == ["000000000012"]
 
 
-def test_a_save_that_failed_is_reported_at_the_next_measurement_and_what_was_there_is_kept(
-    config: TrainConfig, state: TrainingState, saved: Saved, tmp_path: Path
+def disk_full(*_: object) -> None:
+    raise RunError("the disk is full", "Free space.")
+
+
+def test_a_save_that_failed_is_reported_at_the_next_measurement_and_earlier_files_are_kept(
+    config: TrainConfig, state: TrainingState, saved: Saved, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = saved(tmp_path / "run")
-    fill(state.average, torch.nan)
+    monkeypatch.setattr(Checkpoint, "save", disk_full)
     with opened(config, tmp_path / "run") as run:
         run.save(state, keep=1)
-        with pytest.raises(RunError, match="no longer finite"):
+        with pytest.raises(RunError, match="the disk is full"):
             measure_for_some_seconds(run)
     after = saved(tmp_path / "run")
     assert after[1] == before[1]
@@ -85,11 +90,8 @@ def test_where_a_checkpoint_cannot_be_written_the_best_model_stays_that_of_the_o
         with opened(config, tmp_path / "run") as run:
             run.save(state, keep=1, best=BestModel(copied(state.average.network.state_dict()), images))
 
-    def full(*_: object) -> None:
-        raise RunError("the disk is full", "Free space.")
-
     save(8)
-    monkeypatch.setattr(Checkpoint, "save", full)
+    monkeypatch.setattr(Checkpoint, "save", disk_full)
     with pytest.raises(RunError, match="the disk is full"):
         save(12)
     assert images_seen(tmp_path / "run" / BEST) == 8
@@ -138,10 +140,21 @@ def test_a_copy_is_contiguous_and_in_memory_of_its_own(
 
 
 def test_a_save_that_failed_is_reported_at_the_end_of_a_run(
-    config: TrainConfig, state: TrainingState, tmp_path: Path
+    config: TrainConfig, state: TrainingState, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Checkpoint, "save", disk_full)
+    with pytest.raises(RunError, match="the disk is full"), opened(config, tmp_path / "run") as run:
+        run.save(state, keep=1)
+
+
+@pytest.mark.parametrize("save", [lambda run, state: run.save(state, 1), Run.save_guidance_checkpoint])
+def test_weights_that_are_not_finite_are_not_saved(
+    save: Callable[[Run, TrainingState], None], config: TrainConfig, state: TrainingState, tmp_path: Path
 ) -> None:
     fill(state.average, torch.nan)
-    with pytest.raises(RunError, match="no longer finite"), opened(config, tmp_path / "run") as run:
-        run.save(state, keep=1)
+    before = {path: path.read_bytes() for path in (tmp_path / "run").rglob("*.safetensors")}
+    with pytest.raises(RunError, match="not finite"), opened(config, tmp_path / "run") as run:
+        save(run, state)
+    assert {path: path.read_bytes() for path in (tmp_path / "run").rglob("*.safetensors")} == before
     with opened(config, tmp_path / "run") as run:
         run.log("no longer locked")

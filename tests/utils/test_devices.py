@@ -9,20 +9,20 @@ import torch
 
 from sfumato.errors import DeviceError
 from sfumato.utils import devices
-from sfumato.utils.devices import LARGE, Precision, convolution_rate, device_failures, precision_for
+from sfumato.utils.devices import BFLOAT16_PARAMETERS, Precision, convolution_rate, device_failures, precision_for
 
 
 @pytest.mark.parametrize(
     ("requested", "device", "has_bfloat16", "parameters", "expected"),
     [
-        ("float32", "cuda", True, LARGE, "float32"),
+        ("float32", "cuda", True, BFLOAT16_PARAMETERS, "float32"),
         ("bfloat16", "cpu", False, 1, "bfloat16"),
         ("auto", "cuda", True, 1, "bfloat16"),
-        ("auto", "cuda", False, LARGE, "float32"),
-        ("auto", "cpu", True, LARGE, "bfloat16"),
-        ("auto", "cpu", True, LARGE - 1, "float32"),
-        ("auto", "cpu", False, LARGE, "float32"),
-        ("auto", "mps", True, LARGE, "float32"),
+        ("auto", "cuda", False, BFLOAT16_PARAMETERS, "float32"),
+        ("auto", "cpu", True, BFLOAT16_PARAMETERS, "bfloat16"),
+        ("auto", "cpu", True, BFLOAT16_PARAMETERS - 1, "float32"),
+        ("auto", "cpu", False, BFLOAT16_PARAMETERS, "float32"),
+        ("auto", "mps", True, BFLOAT16_PARAMETERS, "float32"),
     ],
 )
 def test_auto_is_bfloat16_if_it_is_faster(

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from sfumato.errors import ConfigError
-from sfumato.utils.imports import NamedCode, is_import_path, parse_path, settings_in
+from sfumato.utils.imports import NamedCode, is_import_path, is_same_code, parse_path, settings_in
 
 COUNTED = """
 from pathlib import Path
@@ -79,8 +79,32 @@ def test_a_path_has_a_place_a_name_and_settings(path: str, place: str, name: str
 )
 def test_other_names_are_no_import_paths(text: str, code: NamedCode) -> None:
     assert not is_import_path(text)
+    assert (code.register(text), code.named) == (text, {})
     with pytest.raises(ConfigError, match=r"is not an import path\. Write package\.module:Name or path/file\.py:Name"):
-        code.register(text)
+        code.find(text)
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "is_same"),
+    [
+        ("nets.py:Net", "./nets.py:Net", True),
+        ("nets.py:Net", "nets:Net", True),
+        ("a/nets.py:Net", "a.nets:Net", True),
+        ("nets.py:Net", f"{Path.cwd()}/nets.py:Net", True),
+        ("../nets.py:Net", f"{Path.cwd().parent}/nets.py:Net", True),
+        ("nets.py:Net:width=3", "./nets.py:Net:width=3", True),
+        ("unet", "unet", True),
+        ("unet", "convnet", False),
+        ("nets.py:unet", "unet", False),
+        ("nets.py:Net", "nets.py:Other", False),
+        ("nets.py:Net", "others.py:Net", False),
+        ("a/nets.py:Net", "b/nets.py:Net", False),
+        ("a/nets.py:Net", "b.nets:Net", False),
+        ("nets.py:Net", "nets.py:Net:width=3", False),
+    ],
+)
+def test_spellings_of_a_path_are_the_same_code(one: str, other: str, is_same: bool) -> None:
+    assert is_same_code(one, other) is is_same_code(other, one) is is_same
 
 
 def test_a_file_is_run_with_the_modules_beside_it(code: NamedCode, tmp_path: Path) -> None:
@@ -224,8 +248,6 @@ def test_functions_partials_lambdas_and_objects_have_a_path(
     path = code.register(given)
     assert path == f"{__name__}:{name}"
     assert code.find(path)() == result
-    code.register(path)
-    assert code.find(path) is given, "and naming the path again does not replace them"
 
 
 SCRIPT = """
@@ -236,8 +258,6 @@ class Net: ...
 
 code = NamedCode("network", "--backbone")
 path = code.register(Net)
-assert code.find(path) is Net, path
-code.register(path)
 assert code.find(path) is Net, path
 code.register(sys.argv[1] + ":Net")
 assert code.find(path) is not Net

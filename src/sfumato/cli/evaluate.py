@@ -39,10 +39,11 @@ class Eval:
     )
     """Number of samples to evaluate."""
     metrics: Annotated[tuple[str, ...], optional_flag("NAME [NAME ...]", "all quick ones that apply")] = ()
-    """Metrics: distance, coverage, agreement, memorization, drift, likelihood."""
+    """Metrics: distance, coverage, accuracy, memorization, drift, likelihood, or the import path of your own:
+    path/file.py:Class (docs/extending.md)."""
     features: str = "pixels"
-    """Feature space of the distances: pixels, efficientnet, inception (FID), dinov2, or an exported network (.pt2 or
-    .onnx file)."""
+    """Feature space of the distances: pixels, efficientnet, inception (FID), dinov2, an .onnx file, or the import path
+    of your own network: path/file.py:Class (docs/extending.md)."""
     weights: Annotated[Path | None, optional_flag("PATH", "from the cache")] = None
     """Weights of efficientnet, inception or dinov2."""
     reading: Annotated[ReadConfig, tyro.conf.arg(name="")] = field(default_factory=ReadConfig)
@@ -65,45 +66,45 @@ class Eval:
     def run(self) -> int:
         """Evaluates and returns the exit code."""
         from sfumato.evaluation.context import EvalContext
-        from sfumato.evaluation.evaluate import check_metrics, evaluate
+        from sfumato.evaluation.evaluate import evaluate, requested_metrics
         from sfumato.evaluation.from_model import EVALUATIONS
         from sfumato.evaluation.report import print_report
-        from sfumato.metrics import features_for
+        from sfumato.metrics import features_for, register_features
+        from sfumato.models import load
         from sfumato.training.run_directory import is_model, run_containing
         from sfumato.utils.devices import choose_device, device_failures, out_of_memory
         from sfumato.utils.progress import stages_bar
         from sfumato.utils.signals import interrupt_hint
 
         device = choose_device(self.device)
-        features = features_for(self.features, self.weights)
+        features = features_for(register_features(self.features), self.weights)
         has_model = is_model(self.subject)
-        check_metrics(self.metrics, features, has_model)
         kept = " It continues with the existing samples." if has_model else ""
         remedy = f"Run the same command again.{kept}"
         with interrupt_hint(remedy), device_failures(remedy), out_of_memory("Choose a smaller --batch or --count."):
             out = self.out or (
                 (run_containing(self.subject) or self.subject) / EVALUATIONS if has_model else Path("evaluated")
             )
-            subject, model = self._of_model(device, out) if has_model else (self._of_images(), None)
+            model = load(self.subject, device, network=self.backbone) if has_model else None
+            requested_metrics(self.metrics, features, model)  # fails before samples are generated
+            subject = self._of_images() if model is None else self._of_model(model, device, out)
             with stages_bar() as begin:
                 context = EvalContext(subject, features, device, self.cache, out, model, begin)
                 evaluation = evaluate(context, self.metrics)
         print_report(evaluation, self.json)
         return 0
 
-    def _of_model(self, device: "torch.device", out: Path) -> "tuple[Subject, PreconditionedDenoiser]":
-        from sfumato.evaluation.from_model import SamplePlan, default_count, subject_of_model
-        from sfumato.models import load
+    def _of_model(self, base: "PreconditionedDenoiser", device: "torch.device", out: Path) -> "Subject":
+        from sfumato.evaluation.from_model import SamplePlan, subject_of_model
         from sfumato.utils.progress import sampling_bar
 
-        base = load(self.subject, device, network=self.backbone)
-        count = default_count(device) if self.count is None else self.count
+        count = (10_000 if device.type == "cuda" else 1_000) if self.count is None else self.count
         guided = self.guidance.guided(base, self.subject, self.device)
         sampler = self.sampler.sampler(guided)
         plan = SamplePlan(base, guided, sampler, count, self.seed, (self.sampler, self.guidance))
         with sampling_bar(count, len(sampler.timesteps) - 1) as on_step:
             options = self.reading.options()
-            return subject_of_model(self.subject, self.data, plan, options, out, self.cache, self.batch, on_step), base
+            return subject_of_model(self.subject, self.data, plan, options, out, self.cache, self.batch, on_step)
 
     def _of_images(self) -> "Subject":
         from sfumato.evaluation.from_files import subject_of_files

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 
 from sfumato.errors import LabelError, RunError, SamplingError
-from sfumato.sampling import defaults
 from sfumato.utils.flags import optional_flag
 from sfumato.utils.text import printable
 
@@ -19,6 +18,12 @@ if TYPE_CHECKING:
 
     from sfumato.diffusion.denoiser import Denoiser, PreconditionedDenoiser
     from sfumato.sampling.sampler import SamplerConfig
+
+AUTOGUIDANCE_SCALE, CONDITIONAL_AUTOGUIDANCE_SCALE = 2.0, 1.5
+"""Guidance scale with the guidance checkpoint: of an unconditional model and of a conditional one.
+
+Measured in docs/experiments.md, "How to draw with a guide" and "Twenty minutes, with classes".
+"""
 
 Run = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN", help="Run directory.")]
 
@@ -90,7 +95,7 @@ class SamplerOptions:
     Settings follow a colon: karras:rho=5."""
     steps: Annotated[int | None, optional_flag("INT", "20; 10 with heun, 1000 with ddpm")] = None
     """Number of sampling steps."""
-    clip: Annotated[str, tyro.conf.arg(metavar="NAME")] = defaults.CLIP
+    clip: Annotated[str, tyro.conf.arg(metavar="NAME")] = "static"
     """Clipping of the predicted image: static (to the range of pixels), dynamic (rescales it, for a high guidance
     scale) or none."""
 
@@ -218,7 +223,7 @@ def describe_guidance(scale: float, is_autoguidance: bool) -> str:
 
 def default_autoguidance_scale(model: "Denoiser") -> float:
     """Guidance scale with the guidance checkpoint of a run, if no scale is given."""
-    return defaults.CONDITIONAL_AUTOGUIDANCE_SCALE if model.is_conditional else defaults.AUTOGUIDANCE_SCALE
+    return CONDITIONAL_AUTOGUIDANCE_SCALE if model.is_conditional else AUTOGUIDANCE_SCALE
 
 
 def _reported_scale(model: "Denoiser", path: Path) -> float:

@@ -36,10 +36,12 @@ class Train:
 
     def run(self) -> int:
         """Trains and returns the exit code."""
+        from sfumato.training.architecture import register_custom_code
         from sfumato.training.loop import run_training
         from sfumato.utils.progress import TrainingBar
         from sfumato.utils.signals import stop_request
 
+        register_custom_code(self.config)
         out = self.out or Path("runs") / run_name(self.config.source)
         with stop_request() as stop, TrainingBar() as progress:
             state, _, share = run_training(

@@ -17,30 +17,17 @@ if TYPE_CHECKING:
     from sfumato.data.rng import Purpose, uniform
     from sfumato.data.sources import Fit, RangeChoice, checked_options
 
-_HOMES = {
-    "SOURCES": "in_memory",
-    "DIGITS": "digits",
-    "Batch": "loader",
-    "augmented": "augmentation",
-    "Loader": "loader",
-    "Fit": "sources",
-    "ImageSet": "dataset",
-    "Purpose": "rng",
-    "RangeChoice": "sources",
-    "batch_indices": "loader",
-    "checked_options": "sources",
-    "epoch_order": "loader",
-    "make_loader": "loader",
-    "flipped": "augmentation",
-    "from_arrays": "in_memory",
-    "image_set": "load",
-    "load_files": "load",
-    "load_images": "load",
-    "read_images": "load",
-    "split": "dataset",
-    "translated": "augmentation",
-    "uniform": "rng",
+_NAMES = {
+    "augmentation": ("augmented", "flipped", "translated"),
+    "dataset": ("ImageSet", "split"),
+    "digits": ("DIGITS",),
+    "in_memory": ("SOURCES", "from_arrays"),
+    "load": ("image_set", "load_files", "load_images", "read_images"),
+    "loader": ("Batch", "Loader", "batch_indices", "epoch_order", "make_loader"),
+    "rng": ("Purpose", "uniform"),
+    "sources": ("Fit", "RangeChoice", "checked_options"),
 }
+"""Names by their module."""
 
 __all__ = [
     "DIGITS",
@@ -69,6 +56,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> object:
-    if name in _HOMES:
-        return getattr(import_module(f"sfumato.data.{_HOMES[name]}"), name)
+    for module, names in _NAMES.items():
+        if name in names:
+            return getattr(import_module(f"sfumato.data.{module}"), name)
     raise AttributeError(f"module 'sfumato.data' has no attribute {name!r}")

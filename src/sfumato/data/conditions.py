@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from statistics import mean, pstdev
-from typing import ClassVar, Literal, NamedTuple
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -19,16 +19,13 @@ from sfumato.errors import ConfigError, DataError, LabelError
 from sfumato.utils.shapes import UNLABELLED, Classes, Labels, Rows
 from sfumato.utils.text import natural_key
 
-Cell = str | int | float | bool | None
-"""A cell of a table; None if it is empty."""
-
 Value = str | int | float | bool
-"""A requested value of a column. Numbers may be text, and categories may be integers."""
+"""A value of a column. Requested numbers may be text, and requested categories may be integers."""
 
 RequestedColumns = Mapping[str, Value | Sequence[Value]]
 """A value, or several values that are repeated over the images, for each column."""
 
-MOST_VALUES = 1000
+MOST_CATEGORIES = 1000
 """Largest number of different values of a category."""
 
 FEW_INTEGERS = 20
@@ -173,80 +170,40 @@ class Number:
         """Whether all codes (n,) are valid."""
         return bool((codes.abs() <= FARTHEST).all())
 
-    def holds(self, value: Value) -> bool:
-        """Whether a number is in the range of the training images."""
-        return self.low <= float(value) <= self.high
-
 
 Column = Category | Number
 
 
-class Encoded(NamedTuple):
-    """Labels in the form that data sets and models use.
-
-    Attributes:
-        labels: class indices (n,) if the only column is a category, else rows (n, k).
-        label_names: names of the classes; empty for rows.
-        columns: columns of the rows; empty for classes.
-    """
-
-    labels: Labels
-    label_names: tuple[str, ...]
-    columns: tuple[Column, ...]
-
-
-def encoded(cells: Mapping[str, Sequence[Cell]]) -> Encoded:
-    """Encodes the columns of a table as labels.
-
-    >>> encoded({"species": ["cat", None, "dog"]})
-    Encoded(labels=tensor([ 0, -1,  1]), label_names=('cat', 'dog'), columns=())
-    >>> encoded({"species": ["cat", "dog"], "age": [1.0, 3.0]}).labels
-    tensor([[ 0., -1.],
-            [ 1.,  1.]])
-
-    Args:
-        cells: cells of each column by its name, one for each image; at least one column.
-
-    Raises:
-        DataError: a column has no cell, a number that is not finite, or too many values for classes.
-    """
-    columns = tuple(column_of(name, column) for name, column in cells.items())
-    rows = encode(columns, cells)
-    match columns:
-        case (Category() as only,):
-            return Encoded(as_classes(rows), only.values, ())
-    return Encoded(rows, (), columns)
-
-
-def column_of(name: str, cells: Sequence[Cell]) -> Column:
+def column_of(name: str, cells: Sequence[Value | None]) -> Column:
     """A `Number` if `has_numbers` is true, else a `Category` of all values in natural order.
 
     Raises:
-        DataError: no cell is filled, a number is not finite, or there are more than `MOST_VALUES` classes.
+        DataError: no cell is filled, a number is not finite, or there are more than `MOST_CATEGORIES` classes.
     """
     known = [cell for cell in cells if cell is not None]
     if not known:
         raise DataError(f"the column {name} has no filled cell", "Fill it in, or choose another column.")
     numbers = [cell for cell in known if not isinstance(cell, str)]
-    are_codes = not has_numbers(known) and not any(isinstance(cell, float) for cell in numbers)
+    is_number = has_numbers(known)
+    are_codes = not is_number and not any(isinstance(cell, float) for cell in numbers)
     invalid = [cell for cell in numbers if not (are_codes or abs(cell) <= LARGEST)]
     if invalid:
         raise DataError(
             f"the column {name} has the number {invalid[0]}", "Leave such cells empty; values may be missing."
         )
-    if has_numbers(known):
+    if is_number:
         floats = [float(cell) for cell in numbers]
         return Number(name, mean(floats), pstdev(floats) or 1.0, min(floats), max(floats))
     values = {_as_text(cell) for cell in known}
-    if len(values) > MOST_VALUES:
+    if len(values) > MOST_CATEGORIES:
         raise DataError(
             f"the column {name} has {len(values):,} different values, which are too many for classes",
-            f"Choose a column with at most {MOST_VALUES:,}, or use it as numbers: --condition {name}:number.",
+            f"Choose a column with at most {MOST_CATEGORIES:,}, or use it as numbers: --condition {name}:number.",
         )
     return Category(name, tuple(sorted(values, key=natural_key)))
 
 
-def has_numbers(cells: Sequence[Cell]) -> bool:
+def has_numbers(cells: Sequence[Value | None]) -> bool:
     """Whether the filled cells of a column are numbers and not classes.
 
     They are numbers if there are floats and no text. Integers are numbers if there are more than 20 different ones with
@@ -258,10 +215,10 @@ def has_numbers(cells: Sequence[Cell]) -> bool:
         return False
     different = len(set(known))
     are_many = different > FEW_INTEGERS and different * IMAGES_AN_INTEGER > len(known)
-    return float in kinds or are_many or different > MOST_VALUES
+    return float in kinds or are_many or different > MOST_CATEGORIES
 
 
-def encode(columns: Sequence[Column], cells: Mapping[str, Sequence[Cell]]) -> Rows:
+def rows_of_cells(columns: Sequence[Column], cells: Mapping[str, Sequence[Value | None]]) -> Rows:
     """Encodes a table as rows (n, k); None becomes NaN.
 
     Raises:
@@ -301,13 +258,13 @@ def beyond(columns: Sequence[Column], requested: RequestedColumns) -> list[str]:
         f"{column.name}={value} lies beyond the training images, which have {column.low:g} to {column.high:g}."
         for index, values in _named(columns, requested).items()
         for value in values
-        if isinstance(column := columns[index], Number) and not column.holds(value)
+        if isinstance(column := columns[index], Number) and not column.low <= float(value) <= column.high
     ]
 
 
 def spelled(columns: Sequence[Column], labels: Labels) -> list[dict[str, str | float]]:
     """Known values of each image by column name; class indices are rows of one column."""
-    rows = as_rows(labels) if labels.ndim == 1 else labels
+    rows = labels if labels.ndim == 2 else labels[:, None].float().masked_fill(labels[:, None] == UNLABELLED, math.nan)
     return [
         {column.name: column.value(code) for column, code in zip(columns, row, strict=True) if not math.isnan(code)}
         for row in rows.tolist()
@@ -329,11 +286,6 @@ def check_rows(columns: Sequence[Column], rows: Labels) -> None:
 def as_classes(rows: Rows) -> Classes:
     """Class indices (n,) of rows (n, 1) of a category."""
     return rows[:, 0].nan_to_num(UNLABELLED).long()
-
-
-def as_rows(classes: Classes) -> Rows:
-    """Rows (n, 1) of class indices (n,)."""
-    return classes[:, None].float().masked_fill(classes[:, None] == UNLABELLED, math.nan)
 
 
 def _named(columns: Sequence[Column], requested: RequestedColumns) -> dict[int, Sequence[Value]]:

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, field, replace
 import numpy as np
 import torch
 
-from sfumato.data.cache.image_arrays import ArrayPixels, Pixels, digest_of
+from sfumato.data.cache.image_arrays import Pixels, digest_of
 from sfumato.data.cache.pixel_statistics import DEFAULT_RANGES
 from sfumato.data.conditions import Column
 from sfumato.data.sources import Notice
@@ -67,7 +67,7 @@ class ImageSet:
         """
         array = np.ascontiguousarray(images.numpy())
         digests = np.stack([digest_of(image) for image in array])
-        return ImageSet(ArrayPixels(array), np.arange(len(array)), depth, labels, label_names, columns, (), digests)
+        return ImageSet(Pixels(array), np.arange(len(array)), depth, labels, label_names, columns, (), digests)
 
     def __len__(self) -> int:
         return len(self.rows)

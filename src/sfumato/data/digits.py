@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import numpy as np
 import torch
 
@@ -15,20 +13,12 @@ DIGITS = "digits"
 BRIGHTEST = 16
 
 
-class Digits(NamedTuple):
-    """1,797 handwritten digits.
+def load_digits(options: ReadOptions) -> tuple[torch.Tensor, list[int]]:
+    """1,797 handwritten digits, white on black; by default grey and 8x8 pixels.
 
-    Attributes:
-        images: uint8, (1797, C, H, W), white on black.
-        labels: int64, (1797,).
+    Returns:
+        Images, uint8, (1797, C, H, W), and their labels, 0 to 9.
     """
-
-    images: torch.Tensor
-    labels: torch.Tensor
-
-
-def load_digits(options: ReadOptions) -> Digits:
-    """Loads the digits; by default they are grey and have 8x8 pixels."""
     from sklearn import datasets  # slow to import
 
     digits = datasets.load_digits()
@@ -37,5 +27,4 @@ def load_digits(options: ReadOptions) -> Digits:
     grey_kind = CHANNEL_MODES["grey"]
     kind = CHANNEL_MODES.get(options.channels, grey_kind)
     pixels = np.stack([convert_channels(resized(image, frame, opacity=False), grey_kind, kind) for image in grey])
-    images = torch.from_numpy(np.ascontiguousarray(np.moveaxis(pixels, 3, 1)))
-    return Digits(images, torch.from_numpy(digits.target.astype(np.int64)))
+    return torch.from_numpy(np.ascontiguousarray(np.moveaxis(pixels, 3, 1))), digits.target.tolist()

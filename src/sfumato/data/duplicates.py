@@ -21,7 +21,7 @@ CLEAREST = 0.3
 HASHED = 1024
 """Images that are hashed at a time."""
 
-PIECE = 256
+COMPARED = 256
 """Pairs of thumbnails that are compared at a time."""
 
 Groups = list[list[int]]
@@ -97,8 +97,8 @@ class _Groups:
 
     def join_pairs(self, one: np.ndarray, other: np.ndarray) -> None:
         """Joins the groups of the two images of each pair, (n,) and (n,), if they are near-duplicates."""
-        for start in range(0, len(one), PIECE):
-            pairs = np.stack([one[start : start + PIECE], other[start : start + PIECE]])
+        for start in range(0, len(one), COMPARED):
+            pairs = np.stack([one[start : start + COMPARED], other[start : start + COMPARED]])
             pairs = pairs[:, self.roots(pairs[0]) != self.roots(pairs[1])]
             if not pairs.size:
                 continue
@@ -118,8 +118,8 @@ class _Groups:
         """Joins the group of an image with the groups of its near-duplicates among the others."""
         root = self.roots(np.array([place]))[0]
         others = others[self.roots(others) != root]
-        for start in range(0, len(others), PIECE):
-            some = others[start : start + PIECE]
+        for start in range(0, len(others), COMPARED):
+            some = others[start : start + COMPARED]
             equal = some[_nearly_equal(self._thumbnails(np.array([place])), self._thumbnails(some))]
             self._parents[self.roots(equal)] = root
 

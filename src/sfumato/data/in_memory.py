@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from sfumato.data.dataset import ImageSet
-from sfumato.data.labels import LABEL, label_by_columns, requested_columns
+from sfumato.data.labels import LABEL, encoded, requested_columns
 from sfumato.data.sources import Cell, Notice
 from sfumato.errors import DataError
 from sfumato.utils.depth import EIGHT_BITS, SIXTEEN_BITS, Depth
@@ -37,13 +37,17 @@ class Collection(Protocol):
 
 
 SOURCES: dict[str, Callable[[str], ImageSet]] = {}
-"""Data sources from outside the package, by prefix: the source `mydb:cats` is SOURCES["mydb"]("cats")."""
+"""Data sources from outside the package, by prefix: the source `mydb:cats` is SOURCES["mydb"]("cats").
 
-Labels = Sequence[Any] | np.ndarray | torch.Tensor | Mapping[str, Sequence[Any]]
+Options that the returned images do not satisfy, such as another size, are rejected."""
+
+ImageLabels = Sequence[Any] | np.ndarray | torch.Tensor | Mapping[str, Sequence[Any]]
 """The class of each image, a number or a word; or columns of conditions by name, with a value for each image."""
 
 
-def from_arrays(images: Collection, labels: Labels | None = None, range: tuple[float, float] | None = None) -> ImageSet:
+def from_arrays(
+    images: Collection, labels: ImageLabels | None = None, range: tuple[float, float] | None = None
+) -> ImageSet:
     """A set of images that are in memory.
 
     >>> from_arrays(np.zeros((8, 32, 32, 3), np.uint8), labels=["cat", "dog"] * 4).label_names
@@ -65,7 +69,7 @@ def from_arrays(images: Collection, labels: Labels | None = None, range: tuple[f
         DataError: images of several shapes or of an unknown dtype, layout or range; labels of another number.
     """
     stacked, pairs = _stacked(images)
-    pixels, depth = _as_pixels(_channels_first(stacked, isinstance(stacked, torch.Tensor)), range)
+    pixels, depth = _as_pixels(_channels_first(stacked), range)
     labels = pairs if labels is None else labels
     found = ImageSet.of(torch.from_numpy(pixels), depth=depth)
     channels, height, width = found.image_shape
@@ -83,28 +87,21 @@ def from_arrays(images: Collection, labels: Labels | None = None, range: tuple[f
             raise DataError(
                 f"{len(values)} values of {name} were given for {len(found)} images", "Give one value per image."
             )
-    labelling = label_by_columns(requested_columns(cells, list(cells)), list(cells))
-    return replace(
-        found,
-        labels=labelling.labels,
-        label_names=labelling.names,
-        columns=labelling.columns,
-        notices=(notice, *labelling.notices),
-    )
+    known = encoded(requested_columns(cells, list(cells)))
+    return replace(found, labels=known.labels, label_names=known.label_names, columns=known.columns, notices=(notice,))
 
 
 def _stacked(images: Collection) -> tuple[np.ndarray | torch.Tensor, list[Any] | None]:
     """All images as one array or tensor, and the labels of pairs."""
-    if not (hasattr(images, "__len__") and hasattr(images, "__getitem__")):
-        raise DataError(f"images are a {type(images).__name__}", "Give an array, a tensor, or a list of images.")
-    if not len(images):
+    if isinstance(images, Collection) and not len(images):
         raise DataError("there are no images", "Give at least 2.")
     if isinstance(images, np.ndarray | torch.Tensor):
         return images, None
     try:
         items, labels = [images[index] for index in np.arange(len(images)).tolist()], None
     except (KeyError, TypeError) as error:
-        raise DataError(f"images are a {type(images).__name__}", "Give an array, a tensor, or a list.") from error
+        problem = f"images are a {type(images).__name__}"
+        raise DataError(problem, "Give an array, a tensor, or a list of images.") from error
     if isinstance(items[0], Mapping):
         raise DataError(f"an image is a mapping of {', '.join(map(str, items[0]))}", "Give (image, label) pairs.")
     if isinstance(items[0], tuple):
@@ -124,8 +121,9 @@ def _stacked(images: Collection) -> tuple[np.ndarray | torch.Tensor, list[Any] |
     return torch.stack(tensors) if len(tensors) == len(arrays) else np.stack(arrays), labels
 
 
-def _channels_first(images: np.ndarray | torch.Tensor, is_tensor: bool) -> np.ndarray:
+def _channels_first(images: np.ndarray | torch.Tensor) -> np.ndarray:
     """(N, C, H, W), from that or (N, H, W, C) or (N, H, W)."""
+    is_tensor = isinstance(images, torch.Tensor)
     if isinstance(images, torch.Tensor):
         plain = images.detach().cpu()
         images = (plain.float() if plain.dtype == torch.bfloat16 else plain).numpy()

@@ -9,12 +9,22 @@ from typing import Literal
 
 import torch
 
-from sfumato.data.conditions import MOST_SHOWN, MOST_VALUES, Column, encoded, has_numbers
+from sfumato.data.conditions import (
+    MOST_CATEGORIES,
+    MOST_SHOWN,
+    Category,
+    Column,
+    as_classes,
+    column_of,
+    has_numbers,
+    rows_of_cells,
+)
 from sfumato.data.sources import Cell, Notice
 from sfumato.data.sources.column_types import ParsedColumn, cells_to_classes, cells_to_numbers, without_missing_words
+from sfumato.data.sources.entry import first_few
 from sfumato.data.sources.source import LABEL as LABEL  # re-exported
 from sfumato.errors import DataError
-from sfumato.utils.text import natural_key, printable
+from sfumato.utils.text import natural_key
 
 ColumnKind = Literal["number", "class"]
 
@@ -27,15 +37,15 @@ class Labelling:
     """Labels of images.
 
     Attributes:
-        labels: int64, (N,), indices into `names`, or float32, (N, K), rows of `columns`; None if there are no labels.
-        names: Names of the classes, in natural order.
+        labels: int64, (N,), indices into `label_names`, or float32, (N, K), rows of `columns`; None if there are none.
+        label_names: Names of the classes, in natural order.
         columns: Columns of the rows; empty for classes.
         notices: Notices about the labels.
         learned: Columns of the table that are used, as given to `--condition`.
     """
 
     labels: torch.Tensor | None = None
-    names: tuple[str, ...] = ()
+    label_names: tuple[str, ...] = ()
     columns: tuple[Column, ...] = ()
     notices: tuple[Notice, ...] = ()
     learned: tuple[str, ...] = ()
@@ -70,7 +80,12 @@ def requested_columns(
     for name, kind in map(name_and_kind, wanted):
         if name in columns:
             found[name] = _converted(name, columns[name], kind).cells
-            _check_filled(name, columns[name], found[name])
+            first = next((cell for cell in columns[name] if cell is not None), None)
+            if first is not None and all(cell is None for cell in found[name]):
+                raise DataError(
+                    f"no cell of the column {name} is a number such as 2.5; the first is: {first}",
+                    f"Use it as classes: --condition {name}:class.",
+                )
         elif name == LABEL and folders:
             found[name] = folders
         else:
@@ -82,31 +97,39 @@ def requested_columns(
     return found
 
 
-def label_by_columns(cells: Mapping[str, Sequence[Cell]], wanted: Sequence[str]) -> Labelling:
-    """Labels images by the requested columns.
+def encoded(cells: Mapping[str, Sequence[Cell]]) -> Labelling:
+    """Labels images by the columns of a table.
+
+    >>> encoded({"species": ["cat", None, "dog"]}).labels
+    tensor([ 0, -1,  1])
+    >>> encoded({"species": ["cat", "dog"], "age": [1.0, 3.0]}).labels
+    tensor([[ 0., -1.],
+            [ 1.,  1.]])
 
     Args:
-        cells: Columns as returned by `requested_columns`.
-        wanted: Names as given to `--condition`.
+        cells: Cells of each column by its name, one for each image; at least one column.
+
+    Returns:
+        Class indices if the only column is a category, else rows.
 
     Raises:
-        DataError: A column cannot be encoded.
+        DataError: A column has no cell, a number that is not finite, or too many values for classes.
     """
-    found = encoded(cells)
-    return Labelling(found.labels, found.label_names, found.columns, learned=tuple(wanted))
+    columns = tuple(column_of(name, column) for name, column in cells.items())
+    rows = rows_of_cells(columns, cells)
+    match columns:
+        case (Category() as only,):
+            return Labelling(as_classes(rows), only.values)
+    return Labelling(rows, columns=columns)
 
 
 def label_by_table(columns: Mapping[str, Sequence[Cell]]) -> Labelling:
     """Labels images by the column `label`, as returned by `requested_columns`, if it has at least two classes."""
-    notices: tuple[Notice, ...] = ()
     classes = set(columns.get(LABEL, ())) - {None}
-    if len(classes) == 1:
-        same = f"All labels are the same ({next(iter(classes))}), so they are not used."
-        notices = (Notice("classes", same),)
-    if len(classes) < 2:
-        return Labelling(notices=notices)
-    found = label_by_columns({LABEL: columns[LABEL]}, [LABEL])
-    return replace(found, notices=notices)
+    if len(classes) > 1:
+        return replace(encoded({LABEL: columns[LABEL]}), learned=(LABEL,))
+    same = [Notice("classes", f"All labels are the same ({name}), so they are not used.") for name in classes]
+    return Labelling(notices=tuple(same))
 
 
 def column_notices(
@@ -122,12 +145,17 @@ def column_notices(
         notices: Notices of the source, including those about its columns.
     """
     kinds = dict(map(name_and_kind, learned))
-    read = {name: [notice for notice in notices if _is_about(notice, name)] for name in columns}
-    others = [notice for notice in notices if not any(notice in found for found in read.values())]
-    column_texts = (
-        _column_notice(name, cells, kinds.get(name), name in kinds, read[name]) for name, cells in columns.items()
+    parsed = {
+        name_and_kind(notice.flag.removeprefix("--condition "))[0]: notice.text
+        for notice in notices
+        if notice.topic == "columns"
+    }
+    others = [notice for notice in notices if notice.topic != "columns"]
+    texts = {name: parsed.get(name, "").removeprefix(f"{name}: ").removesuffix(".") for name in columns}
+    return (
+        *others,
+        *(_column_notice(name, cells, kinds.get(name), name in kinds, texts[name]) for name, cells in columns.items()),
     )
-    return (*others, *column_texts)
 
 
 def _converted(name: str, cells: Sequence[Cell], kind: ColumnKind | None) -> ParsedColumn:
@@ -142,31 +170,15 @@ def _converted(name: str, cells: Sequence[Cell], kind: ColumnKind | None) -> Par
     return cells_to_classes(cells) if is_label else ParsedColumn(cells)
 
 
-def _check_filled(name: str, cells: Sequence[Cell], converted: Sequence[Cell]) -> None:
-    """Raises `DataError` if a column requested as numbers has none."""
-    if all(cell is None for cell in converted) and any(cell is not None for cell in cells):
-        first = next(cell for cell in cells if cell is not None)
-        raise DataError(
-            f"no cell of the column {name} is a number; the first is: {first}",
-            f"Use it as classes: --condition {name}:class.",
-        )
-
-
-def _is_about(notice: Notice, name: str) -> bool:
-    return notice.topic == "columns" and notice.flag in [f"--condition {name}{suffix}" for suffix in KIND_SUFFIXES]
-
-
-def _column_notice(
-    name: str, cells: Sequence[Cell], kind: ColumnKind | None, is_learned: bool, read: Sequence[Notice]
-) -> Notice:
+def _column_notice(name: str, cells: Sequence[Cell], kind: ColumnKind | None, is_learned: bool, parsed: str) -> Notice:
     """Notice about the type of a column and how it was parsed."""
     converted = _converted(name, cells, kind)
     is_number = has_numbers(converted.cells)
     integers = {cell for cell in cells if isinstance(cell, int)} - {0, 1}
     if kind and any(isinstance(cell, str) for cell in cells):
-        read = ()  # explains why the column is text, which a requested type overrides
-    is_guess = bool(read or converted.remarks) or (kind is None and bool(integers) and name != LABEL)
-    remarks = [notice.text.removeprefix(f"{name}: ").removesuffix(".") for notice in read] + [*converted.remarks]
+        parsed = ""  # explains why the column is text, which a requested type overrides
+    remarks = [*filter(None, [parsed]), *converted.remarks]
+    is_guess = bool(remarks) or (kind is None and bool(integers) and name != LABEL)
     if kind is None and integers and is_number and not any(isinstance(cell, float) for cell in cells):
         remarks.append(f"{len(integers):,} different integers")
     more = f" ({'; '.join(remarks)})" if remarks else ""
@@ -185,11 +197,10 @@ def _description(cells: Sequence[Cell]) -> str:
     values = {str(cell) for cell in cells_to_classes(known).cells}
     if not values:
         return "no filled cell"
-    if len(values) > MOST_VALUES:
+    if len(values) > MOST_CATEGORIES:
         return f"text, {len(values):,} different values, too many for classes"
-    first = sorted(values, key=natural_key)[:MOST_SHOWN]
-    more = f" and {len(values) - MOST_SHOWN} more" if len(values) > MOST_SHOWN else ""
-    return f"{len(values)} class{'' if len(values) == 1 else 'es'} {', '.join(map(printable, first))}{more}"
+    names = first_few(sorted(values, key=natural_key), MOST_SHOWN)
+    return f"{len(values)} class{'' if len(values) == 1 else 'es'} {names}"
 
 
 def label_by_folder(title: str, folders: Sequence[str | None], unreadable: Sequence[str]) -> Labelling:
@@ -205,34 +216,23 @@ def label_by_folder(title: str, folders: Sequence[str | None], unreadable: Seque
     """
     named = [name for name in folders if name is not None]
     if len(named) < len(folders):
-        return Labelling(notices=(_outside_notice(title, len(folders) - len(named)),) if named else ())
-    names = tuple(sorted(set(named), key=natural_key))
-    notices = _dropped(names, unreadable)
+        outside = f"{len(folders) - len(named)} of the images are in {title} itself, not in a class folder"
+        notice = Notice("classes", f"Labels are not used: {outside}.")
+        return Labelling(notices=(notice,) if named else ())
+    counts = Counter(named)
+    names = tuple(sorted(counts, key=natural_key))
+    texts = []
+    if dropped := sorted(set(unreadable) - counts.keys(), key=natural_key):
+        texts.append(f"Classes without any readable image were dropped: {', '.join(dropped)}.")
     if len(names) == 1:
-        return Labelling(
-            notices=(*notices, Notice("classes", f"All images are in one class ({names[0]}), so labels are not used."))
-        )
-    _check_class_sizes(named)
-    index = {name: i for i, name in enumerate(names)}
-    return Labelling(torch.tensor([index[name] for name in named]), names, notices=notices)
-
-
-def _outside_notice(title: str, count: int) -> Notice:
-    text = f"Labels are not used: {count} of the images are in {title} itself, not in a class folder."
-    return Notice("classes", text)
-
-
-def _dropped(names: tuple[str, ...], unreadable: Sequence[str]) -> tuple[Notice, ...]:
-    dropped = sorted(set(unreadable) - set(names), key=natural_key)
-    text = f"Classes without any readable image were dropped: {', '.join(dropped)}."
-    return (Notice("classes", text),) if dropped else ()
-
-
-def _check_class_sizes(classes: list[str]) -> None:
-    counts = Counter(classes)
-    single = sorted((name for name, count in counts.items() if count == 1), key=natural_key)
-    if single:
+        texts.append(f"All images are in one class ({names[0]}), so labels are not used.")
+    notices = tuple(Notice("classes", text) for text in texts)
+    if len(names) == 1:
+        return Labelling(notices=notices)
+    if single := [name for name in names if counts[name] == 1]:
         raise DataError(
             f"Each class needs at least 2 readable images, but there is only 1 in: {', '.join(single)}",
             "Add images, remove the folder, or pass --no-labels.",
         )
+    index = {name: i for i, name in enumerate(names)}
+    return Labelling(torch.tensor([index[name] for name in named]), names, notices=notices)

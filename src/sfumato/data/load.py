@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,11 +11,11 @@ import numpy as np
 import torch
 
 from sfumato.data.cache import Store, open_store
-from sfumato.data.cache.convert import convert
+from sfumato.data.cache.convert import convert_image
 from sfumato.data.cache.index import Index
-from sfumato.data.cache.pixel_statistics import range_notice
-from sfumato.data.cache.target_format import ChannelMode, TargetFormat
-from sfumato.data.conditions import Category, Column, as_classes, encode
+from sfumato.data.cache.pixel_statistics import range_notices
+from sfumato.data.cache.target_format import CHANNEL_MODES, ChannelMode, TargetFormat
+from sfumato.data.conditions import Category, Column, as_classes, rows_of_cells
 from sfumato.data.dataset import ImageSet
 from sfumato.data.digits import DIGITS, load_digits
 from sfumato.data.in_memory import IN_MEMORY, SOURCES
@@ -22,7 +23,7 @@ from sfumato.data.labels import (
     LABEL,
     Labelling,
     column_notices,
-    label_by_columns,
+    encoded,
     label_by_folder,
     label_by_table,
     requested_columns,
@@ -42,8 +43,8 @@ from sfumato.data.sources import (
 )
 from sfumato.data.sources.decode import failure_reason, open_image
 from sfumato.data.sources.entry import FileEntry
-from sfumato.data.splits import select_split
-from sfumato.errors import DataError, LabelError
+from sfumato.data.splits import UNDIVIDED, select_split
+from sfumato.errors import ConfigError, DataError, LabelError
 from sfumato.utils.depth import EIGHT_BITS, SIXTEEN_BITS, Depth
 
 WHOLE_DEPTHS = {"uint8": EIGHT_BITS, "uint16": SIXTEEN_BITS}
@@ -109,20 +110,57 @@ def read_images(
     cache: Path | None = None,
 ) -> ImageSet:
     """Loads the images of a source; see `load_images`."""
-    if source == DIGITS:
-        digits = load_digits(options)
-        wanted = condition or ([LABEL] if labels else [])
-        names = [str(label) for label in digits.labels.tolist()]
-        labelling = label_by_columns(requested_columns({LABEL: names}, wanted), wanted) if wanted else Labelling()
-        return ImageSet.of(digits.images, labelling.labels, labelling.names)
+    prefix, _, name = str(source).partition(":")
     if source == IN_MEMORY:
         raise DataError("the run was trained on images in memory, which are gone", "Name the images (DATA).")
-    prefix, _, name = str(source).partition(":")
+    if source == DIGITS:
+        images, digits = load_digits(options)
+        wanted = condition or ([LABEL] if labels else [])
+        known = encoded(requested_columns({LABEL: digits}, wanted)) if wanted else Labelling()
+        found = ImageSet.of(images, known.labels, known.label_names, known.columns)
+        _check_options(DIGITS, found, replace(options, channels="auto"))
+        return found
     if prefix in SOURCES:
-        images = SOURCES[prefix](name)
-        return images if labels else images.without_labels()
-    found = open_source(source, options)
-    return image_set(open_store(found, options, cache), found.title, options, labels, condition)
+        return _registered(prefix, name, options, labels, condition)
+    opened = open_source(source, options)
+    return image_set(open_store(opened, options, cache), opened.title, options, labels, condition)
+
+
+def _registered(prefix: str, name: str, options: ReadOptions, labels: bool, condition: Sequence[str]) -> ImageSet:
+    """Images of a source in `SOURCES`, if they have the requested properties."""
+    images = SOURCES[prefix](name)
+    if not isinstance(images, ImageSet):
+        raise DataError(
+            f"the data source {prefix!r} returned a {type(images).__name__} instead of an ImageSet",
+            "Return sfumato.data.from_arrays(images, labels).",
+        )
+    _check_options(f"{prefix}:{name}", images, options)
+    if condition:
+        raise ConfigError(
+            f"--condition cannot be applied to the data source {prefix}:{name}", "Leave it out: its labels are used."
+        )
+    return images if labels else images.without_labels()
+
+
+def _check_options(source: str, images: ImageSet, options: ReadOptions) -> None:
+    """Raises `ConfigError` unless images that are not read from files have the properties requested in the options."""
+    channels, height, width = images.image_shape
+    mode = ChannelMode(channels, images.depth.opacity)
+    unmet = {
+        "size": options.size not in (None, (width, height)),
+        "channels": CHANNEL_MODES.get(options.channels, mode) != mode,
+        "pages": options.pages != "auto",
+        "split": options.split not in ("auto", *UNDIVIDED),
+        "range": options.range not in (None, images.depth.range),
+        "nodata": options.nodata is not None,
+        "name-encoding": options.name_encoding is not None,
+    }
+    if flags := [f"--{flag}" for flag, is_unmet in unmet.items() if is_unmet]:
+        raise ConfigError(
+            f"{', '.join(flags)} cannot be applied to the data source {source}, whose images are {width}x{height} "
+            f"pixels with {channels} channel(s)",
+            "Leave it out, or train on files.",
+        )
 
 
 def image_set(
@@ -131,21 +169,21 @@ def image_set(
     """Creates a data set from a cache entry; see `read_images` for arguments and errors."""
     index = store.index
     division = select_split(title, index.splits, options.split)
-    table = _at(index.columns, division.learned)
     labelling, columns = _labelling(index, division.learned, title, labels, condition)
-    read = column_notices(table, labelling.learned, index.notices)
+    depth = Depth(index.dtype, *(options.range or index.values.range), opacity=index.opacity)
+    notices = [*division.notices, *range_notices(depth.range, index.values, index.dtype)]
+    notices += column_notices(_at(index.columns, division.learned), labelling.learned, index.notices)
     digests = np.zeros((index.shape[0], len(index.digests[0]) // 2), np.uint8)
     rows = np.array(index.rows, np.int64)
     digests[rows] = np.frombuffer(bytes.fromhex("".join(index.digests)), np.uint8).reshape(len(rows), -1)
-    notice = range_notice(depth_of(index, options).range, index.values, index.dtype)
     images = ImageSet(
         pixels=store.pixels(),
         rows=rows[division.learned],
-        depth=depth_of(index, options),
+        depth=depth,
         labels=labelling.labels,
-        label_names=labelling.names,
+        label_names=labelling.label_names,
         columns=labelling.columns,
-        notices=(*division.notices, *([notice] if notice else []), *read, *labelling.notices),
+        notices=(*notices, *labelling.notices),
         digests=digests,
     )
     others = {
@@ -166,11 +204,11 @@ def _labelling(
     folders = [index.folders[place] for place in learned]
     if condition:
         every = requested_columns(index.columns, condition, index.folders if None not in folders else ())
-        return label_by_columns(_at(every, learned), condition), every
+        return replace(encoded(_at(every, learned)), learned=tuple(condition)), every
     if not labels:
         return Labelling(), {}
     every = requested_columns(index.columns, [LABEL]) if LABEL in index.columns else {}
-    by_table = label_by_table(_at({**index.columns, **every}, learned))
+    by_table = label_by_table(_at(every, learned))
     if by_table.labels is not None:
         return by_table, every
     by_folders = label_by_folder(title, folders, index.unreadable_folders)
@@ -186,26 +224,19 @@ def _labels_as(labelling: Labelling, columns: Columns, places: Sequence[int]) ->
     """Encodes the images at `places` as the training images; values that the encoding does not have are unknown."""
     if labelling.labels is None:
         return None
-    encoders = labelling.columns or (Category(next(iter(columns)), labelling.names),)
+    encoders = labelling.columns or (Category(next(iter(columns)), labelling.label_names),)
     cells = {each.name: [_known(each, columns[each.name][place]) for place in places] for each in encoders}
-    rows = encode(encoders, cells)
+    rows = rows_of_cells(encoders, cells)
     return rows if labelling.columns else as_classes(rows)
 
 
 def _known(column: Column, cell: Cell) -> Cell:
     """The cell if the column has a code for it, else None."""
-    if cell is None:
-        return None
-    try:
-        column.code(cell)
-    except LabelError:
-        return None
-    return cell
-
-
-def depth_of(index: Index, options: ReadOptions) -> Depth:
-    """Dtype and value range of the pixels of a cache entry."""
-    return Depth(index.dtype, *(options.range or index.values.range), opacity=index.opacity)
+    with suppress(LabelError):
+        if cell is not None:
+            column.code(cell)
+            return cell
+    return None
 
 
 def load_files(
@@ -239,7 +270,7 @@ def _floats_of(path: Path, target: TargetFormat, depth: Depth, options: ReadOpti
         if picture.info.dtype != depth.dtype:
             depth = WHOLE_DEPTHS.get(depth.dtype) or WHOLE_DEPTHS[picture.info.dtype]
         target = replace(target, dtype=depth.dtype)
-        pixels = convert(picture, picture.pixels(target.frame), target, options).pixels
+        pixels = convert_image(picture, picture.pixels(target.frame), target, options).pixels
     except Exception as error:  # broken files raise many types of exceptions
         raise DataError(
             f"{path} cannot be read: {failure_reason(error)}", "Give an image file in a supported format."

@@ -14,10 +14,10 @@ import torch
 
 from sfumato.data.dataset import ImageSet
 
-LARGEST_SHARE = 0.25
+KEPT_SHARE = 0.25
 """Largest fraction of the free memory for a data set that is kept in memory."""
 
-PIECE = 4096
+COPIED_IMAGES = 4096
 """Images copied to the device at a time."""
 
 
@@ -86,7 +86,10 @@ class DeviceLoader(Loader):
     def __init__(self, images: ImageSet, seed: int, device: torch.device) -> None:
         super().__init__(images, seed, device)
         self._labels = None if images.labels is None else images.labels.to(device)
-        self._pixels = _on_device(images, device)
+        dtype = _signed(images.select(torch.arange(1)).images).dtype
+        self._pixels = torch.empty((len(images), *images.image_shape), dtype=dtype, device=device)
+        for rows in torch.arange(len(images)).split(COPIED_IMAGES):
+            self._pixels[rows[0] : rows[-1] + 1] = _signed(images.select(rows).images)
 
     def _batch(self, start: int, count: int) -> Batch:
         indices = self._order(start, count).to(self.device, non_blocking=True)
@@ -123,7 +126,7 @@ class StreamingLoader(Loader):
 def make_loader(images: ImageSet, seed: int, device: torch.device) -> Loader:
     """A loader that keeps the images in memory if they need at most a quarter of the free memory, else streams them."""
     size = len(images) * images.pixels.bytes_an_image
-    if size > LARGEST_SHARE * free_memory(device):
+    if size > KEPT_SHARE * free_memory(device):
         return StreamingLoader(images, seed, device)
     return HostLoader(images, seed, device) if device.type == "cpu" else DeviceLoader(images, seed, device)
 
@@ -134,15 +137,6 @@ def free_memory(device: torch.device) -> int:
         free, _ = torch.cuda.mem_get_info(device)
         return free
     return int(psutil.virtual_memory().available)
-
-
-def _on_device(images: ImageSet, device: torch.device) -> torch.Tensor:
-    """Copies the pixels to the device in pieces."""
-    dtype = _signed(images.select(torch.arange(1)).images).dtype
-    pixels = torch.empty((len(images), *images.image_shape), dtype=dtype, device=device)
-    for rows in torch.arange(len(images)).split(PIECE):
-        pixels[rows[0] : rows[-1] + 1] = _signed(images.select(rows).images)
-    return pixels
 
 
 def _signed(pixels: torch.Tensor) -> torch.Tensor:

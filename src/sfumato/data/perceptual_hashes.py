@@ -15,48 +15,47 @@ from torch import Tensor
 
 from sfumato.data import ImageSet
 
-SIDE = 32
+THUMBNAIL_SIDE = 32
 """Height and width of a thumbnail."""
 
 HASH_SIDE = 8
 """Square root of the number of bits of a perceptual hash."""
 
-MOST_VALUES = 1 << 22
+MOST_PIXELS = 1 << 22
 """Pixel values that are read at a time, unless a single image has more."""
 
-BANDS = 4
+HASH_BANDS = 4
 BAND_VALUES = 1 << 16
 
 MOST_QUERIES = 4096
 """Hashes that are searched for at a time."""
 
-MOST_PAIRS = 1 << 18
+MOST_CANDIDATES = 1 << 18
 """Pairs that are kept in memory at a time, unless a single hash has more."""
 
 
 def thumbnails(images: ImageSet) -> Tensor:
     """Grey thumbnails of 32x32 pixels: float32 in [0, 1], (N, 1024), for N of at least 1."""
-    size = max(1, MOST_VALUES // prod(images.image_shape))
+    size = max(1, MOST_PIXELS // prod(images.image_shape))
     small = []
     for places in torch.arange(len(images)).split(size):
         grey = images.select(places).floats()[:, :3].mean(1, keepdim=True)
-        small.append(F.interpolate(grey, (SIDE, SIDE), mode="bilinear", antialias=True, align_corners=False))
+        small.append(
+            F.interpolate(grey, (THUMBNAIL_SIDE, THUMBNAIL_SIDE), mode="bilinear", antialias=True, align_corners=False)
+        )
     return (torch.cat(small).flatten(1) + 1) / 2
 
 
 def perceptual_hashes(thumbs: Tensor) -> np.ndarray:
     """Hash of each thumbnail (N, 1024): 1 for low frequencies above their median, else 0; uint64, (N,)."""
-    basis = _cosines()
-    frequencies = torch.einsum("ui,nij,vj->nuv", basis, thumbs.reshape(-1, SIDE, SIDE), basis).flatten(1)
+    frequency, place = torch.arange(HASH_SIDE)[:, None], torch.arange(THUMBNAIL_SIDE)[None]
+    basis = torch.cos(torch.pi * frequency * (2 * place + 1) / (2 * THUMBNAIL_SIDE))  # of the DCT-II
+    frequencies = torch.einsum(
+        "ui,nij,vj->nuv", basis, thumbs.reshape(-1, THUMBNAIL_SIDE, THUMBNAIL_SIDE), basis
+    ).flatten(1)
     bits = frequencies > frequencies[:, 1:].median(dim=1, keepdim=True).values
     packed: np.ndarray = np.packbits(bits.numpy(), axis=1).view(">u8")[:, 0].astype(np.uint64)
     return packed
-
-
-def _cosines() -> Tensor:
-    """First rows of the discrete cosine transform (DCT-II), (8, 32)."""
-    frequency, place = torch.arange(HASH_SIDE)[:, None], torch.arange(SIDE)[None]
-    return torch.cos(torch.pi * frequency * (2 * place + 1) / (2 * SIDE))
 
 
 def near_pairs(hashes: np.ndarray, most_bits: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
@@ -70,9 +69,9 @@ def near_pairs(hashes: np.ndarray, most_bits: int) -> Iterator[tuple[np.ndarray,
         Indices of the first and the second hashes of the pairs, int64, (n,) each.
     """
     values = np.arange(BAND_VALUES, dtype=np.uint16)
-    masks = values[np.bitwise_count(values) <= most_bits // BANDS]
-    bands = hashes.view(np.uint16).reshape(-1, BANDS)
-    for band in range(BANDS):
+    masks = values[np.bitwise_count(values) <= most_bits // HASH_BANDS]
+    bands = hashes.view(np.uint16).reshape(-1, HASH_BANDS)
+    for band in range(HASH_BANDS):
         keys = bands[:, band]
         order = np.argsort(keys, kind="stable")
         starts = np.searchsorted(keys[order], np.arange(BAND_VALUES + 1))
@@ -81,20 +80,23 @@ def near_pairs(hashes: np.ndarray, most_bits: int) -> Iterator[tuple[np.ndarray,
             differences = hashes[one] ^ hashes[other]
             is_near = np.bitwise_count(differences) <= most_bits
             one, other, differences = one[is_near], other[is_near], differences[is_near]
-            before = np.bitwise_count(differences.view(np.uint16).reshape(-1, BANDS)[:, :band]) <= most_bits // BANDS
+            before = (
+                np.bitwise_count(differences.view(np.uint16).reshape(-1, HASH_BANDS)[:, :band])
+                <= most_bits // HASH_BANDS
+            )
             is_new = ~before.any(1)
             yield one[is_new], other[is_new]
 
 
 def _parts(order: np.ndarray, keys: np.ndarray, starts: np.ndarray, masks: np.ndarray) -> Iterator[np.ndarray]:
-    """Hashes in the order of their keys, in blocks with at most `MOST_PAIRS` candidates."""
+    """Hashes in the order of their keys, in blocks with at most `MOST_CANDIDATES` candidates."""
     counts, values = np.diff(starts), np.arange(BAND_VALUES)
     candidates = sum(counts[values ^ mask] for mask in masks.astype(np.int64))
     ends = np.cumsum(candidates[keys[order]])
     start = 0
     while start < len(order):
         done = ends[start - 1] if start else 0
-        end = int(np.searchsorted(ends, done + MOST_PAIRS, side="right"))
+        end = int(np.searchsorted(ends, done + MOST_CANDIDATES, side="right"))
         end = min(max(end, start + 1), start + MOST_QUERIES)
         yield order[start:end]
         start = end

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float64
 from torch import Tensor
 
-WORDS = 4
+WORDS_A_STEP = 4
 """64-bit words per step of the Philox counter."""
 
 BITS = 52
@@ -41,10 +41,10 @@ def uniform(seed: int, purpose: Purpose, start: int, count: int, width: int) -> 
     Returns:
         A row for each position, independent of `start` and `count`; on the CPU.
     """
-    steps = -(-width // WORDS)
+    steps = -(-width // WORDS_A_STEP)
     counter = (int(purpose) << 192) + start * steps
     words = np.random.Philox(key=np.array([seed, 0], dtype=np.uint64), counter=counter).random_raw(
-        count * steps * WORDS
+        count * steps * WORDS_A_STEP
     )
     fractions = ((words >> np.uint64(64 - BITS)) + 0.5) * 2.0**-BITS
-    return torch.from_numpy(fractions.reshape(count, steps * WORDS)[:, :width].copy())
+    return torch.from_numpy(fractions.reshape(count, steps * WORDS_A_STEP)[:, :width].copy())

@@ -214,6 +214,9 @@ class PreconditionedDenoiser(Denoiser):
         depth: pixel type of the training images and the samples.
     """
 
+    is_custom = False
+    """Whether the network is from outside the package."""
+
     def __init__(
         self,
         network: nn.Module,
@@ -236,11 +239,6 @@ class PreconditionedDenoiser(Denoiser):
         output: Images = self.network(over(c.input, x_t) * x_t, for_each(c.noise, x_t), labels)
         return over(c.skip, x_t) * x_t + over(c.out, x_t) * output.to(x_t.dtype)
 
-    @property
-    def is_custom(self) -> bool:
-        """Whether the network is from outside the package, which only a model with a configuration knows."""
-        return False
-
     def example_inputs(self) -> tuple[Images, Float32[Tensor, " one"], Labels | None]:
         """Example arguments of the network: one image, on the device of the network."""
         with self.device:
@@ -255,13 +253,8 @@ class PreconditionedDenoiser(Denoiser):
         twin._modules = {"network": _Augmented(self.network, augmentation)}
         return twin
 
-    def target(self, x_0: Images, noise: Images, t: Times) -> Images:
-        """Training target of the network: (x_0 - c_skip x_t) / c_out with x_t = alpha x_0 + sigma noise."""
-        of_data, of_noise = self.target_factors(t)
-        return over(of_data, x_0) * x_0 + over(of_noise, x_0) * noise
-
     def target_factors(self, t: Times) -> tuple[Times, Times]:
-        """Coefficients of x_0 and of the noise in the training target.
+        """Coefficients of x_0 and of the noise in the training target (x_0 - c_skip x_t) / c_out.
 
         Computed in float64, so that the target is exactly the noise for DDPM.
         """

@@ -9,14 +9,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Gaussian:
-    """Independent Gaussians N(mean, variance), one per element; the variance is broadcast against the mean.
-
-    >>> a, b = Gaussian(torch.tensor(1.0), torch.tensor(4.0)), Gaussian(torch.tensor(3.0), torch.tensor(4.0))
-    >>> a.plus(b)
-    Gaussian(mean=tensor(4.), variance=tensor(8.))
-    >>> a.times(b)
-    Gaussian(mean=tensor(2.), variance=tensor(2.))
-    """
+    """Independent Gaussians N(mean, variance), one per element; the variance is broadcast against the mean."""
 
     mean: Tensor
     variance: Tensor
@@ -24,10 +17,6 @@ class Gaussian:
     def log_density(self, x: Tensor) -> Tensor:
         """Log probability density at x, log(1 / sqrt(2 pi v) exp(-(x - m)^2 / (2 v))), elementwise."""
         return -((x - self.mean).square() / self.variance + self.variance.log() + math.log(2 * math.pi)) / 2
-
-    def density(self, x: Tensor) -> Tensor:
-        """Probability density at x, elementwise."""
-        return self.log_density(x).exp()
 
     def scaled(self, factor: float | Tensor) -> "Gaussian":
         """Distribution of `factor` X: N(factor m, factor^2 v)."""

@@ -240,5 +240,10 @@ Loss = Callable[[PreconditionedDenoiser, Images, Times, Images, Labels | None], 
 An example is `squared_error`. On a CUDA device it is captured in a graph: it must not wait for the device (`.item()`).
 """
 
-LOSSES = NamedCode("loss", "--loss")
-"""Custom losses that were registered in this process."""
+CUSTOM_LOSSES = NamedCode("loss", "--loss")
+"""Losses from outside the package that were registered in this process."""
+
+
+def times_for_loss(t: Times, images: Images) -> Times:
+    """Times for a custom loss: on the device of the images if that is a GPU; not all other devices have float64."""
+    return t.to(images.device) if images.is_cuda else t

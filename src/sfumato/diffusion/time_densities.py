@@ -48,6 +48,17 @@ class TimeDensity(ABC):
         """Quantile function: times (n,) for uniform numbers u (n,), before clamping."""
 
 
+def check_quantiles(density: TimeDensity, schedule: Schedule) -> None:
+    """Raises `ConfigError` if a density, such as one from outside the package, gives times outside [0, 1]."""
+    u = (torch.arange(100, dtype=torch.float64) + 0.5) / 100
+    times = density.quantile(schedule, u)
+    valid = (times >= 0) & (times <= 1)
+    if not valid.all():
+        raise ConfigError(
+            f"the time density {density} gives the time {times[~valid][0]:g}", "Its quantiles must be in [0, 1]."
+        )
+
+
 @dataclass(frozen=True)
 class UniformTimes(TimeDensity):
     """Uniform over the timesteps of a discrete schedule, as in DDPM, or over continuous time."""

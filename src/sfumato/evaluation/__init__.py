@@ -1,10 +1,6 @@
-"""Evaluation of a model or of a set of images: `sfumato eval`.
+"""Evaluation of a model or of a set of images: `sfumato eval`. `METRICS` holds all metrics by name."""
 
-`METRICS` holds all metrics by name. A metric of your own is a subclass of `Metric`, registered with one line:
-
-    sfumato.evaluation.METRICS["brightness"] = Brightness()
-"""
-
+from sfumato.errors import ConfigError
 from sfumato.evaluation.accuracy_metric import AccuracyMetric
 from sfumato.evaluation.context import EvalContext
 from sfumato.evaluation.coverage_metric import CoverageMetric
@@ -12,16 +8,45 @@ from sfumato.evaluation.distance_metric import DistanceMetric
 from sfumato.evaluation.drift_metric import DriftMetric
 from sfumato.evaluation.likelihood_metric import LikelihoodMetric
 from sfumato.evaluation.memorization_metric import MemorizationMetric
-from sfumato.evaluation.metric import ClassColumn, Measurement, Metric, Row, Table
+from sfumato.evaluation.metric import ClassColumn, Measurement, Metric, ReportTable, Row
+from sfumato.utils.imports import NamedCode, is_import_path, settings_in
+from sfumato.utils.registry import Registry
 
-METRICS: dict[str, Metric] = {
-    "distance": DistanceMetric(),
-    "coverage": CoverageMetric(),
-    "agreement": AccuracyMetric(),
-    "memorization": MemorizationMetric(),
-    "drift": DriftMetric(),
-    "likelihood": LikelihoodMetric(),
-}
+METRICS: Registry[Metric] = Registry(
+    "metric",
+    ConfigError,
+    {
+        "distance": DistanceMetric(),
+        "coverage": CoverageMetric(),
+        "accuracy": AccuracyMetric(),
+        "memorization": MemorizationMetric(),
+        "drift": DriftMetric(),
+        "likelihood": LikelihoodMetric(),
+    },
+)
 """Metrics of `sfumato eval --metrics` by name, in the order in which they are measured by default."""
 
-__all__ = ["METRICS", "ClassColumn", "EvalContext", "Measurement", "Metric", "Row", "Table"]
+CUSTOM_METRICS = NamedCode("metric", "--metrics")
+"""Metrics that were named by their import paths in this process."""
+
+
+def metric_named(name: str) -> Metric:
+    """Metric of a name in `METRICS`, or of an import path typed by the user, whose code is run.
+
+    Raises:
+        ConfigError: The name is unknown, the code cannot be imported, or it is not a `Metric`.
+    """
+    if is_import_path(name):
+        CUSTOM_METRICS.register(name)
+        metric = CUSTOM_METRICS.find(name)(**settings_in(name))
+    else:
+        metric = METRICS.parse(name)
+    if not isinstance(metric, Metric):
+        raise ConfigError(
+            f"the metric {name} is {metric!r}",
+            "Give an object of a subclass of sfumato.evaluation.Metric, such as Mine() instead of Mine.",
+        )
+    return metric
+
+
+__all__ = ["METRICS", "ClassColumn", "EvalContext", "Measurement", "Metric", "ReportTable", "Row", "metric_named"]

@@ -1,33 +1,34 @@
 """Classifier accuracy: share of images whose class a classifier predicts correctly."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import torch
 
 from sfumato.data import ImageSet
+from sfumato.diffusion.denoiser import Denoiser
 from sfumato.errors import ConfigError
 from sfumato.evaluation.context import EvalContext, batches
 from sfumato.evaluation.metric import ClassColumn, Facts, Measurement, Metric, Row
 from sfumato.evaluation.subject import Subject
 from sfumato.metrics.features import Features
 
-REMEDY = "Name a classifier of the same classes with --features; examples/features.py makes one."
+NAME_A_CLASSIFIER = "Name a classifier of the same classes with --features; examples/features.py trains one."
 
 
 class AccuracyMetric(Metric):
     """Accuracy of the classifier that gives the features, on samples and on held-out images, overall and per class."""
 
-    def check(self, features: Features, has_model: bool) -> None:
-        """Checks that the features come from a classifier."""
-        del has_model
-        if not features.classes:
-            raise ConfigError(f"agreement needs a classifier, but the features {features.name} have no classes", REMEDY)
+    def check(self, features: Features, model: Denoiser | None) -> None:
+        """Checks that the features come from a classifier, if the shape of the samples is known."""
+        if model is not None and not features.classes(model.image_shape):
+            raise ConfigError(
+                f"accuracy needs a classifier, but the features {features.name} have no classes", NAME_A_CLASSIFIER
+            )
 
     def is_default(self, subject: Subject, features: Features) -> bool:
         """Whether the features come from a classifier with as many classes as the samples."""
-        return features.classes > 0 and features.classes == len(subject.samples.label_names)
+        names = subject.samples.label_names
+        return len(names) > 0 and features.classes(subject.samples.image_shape) == len(names)
 
     def measure(self, context: EvalContext) -> Measurement:
         """Measures both accuracies.
@@ -36,17 +37,18 @@ class AccuracyMetric(Metric):
             ConfigError: The samples have no classes, or the classifier has a different number of classes.
         """
         subject, names = context.subject, context.subject.samples.label_names
-        if subject.samples.labels is None or context.features.classes != len(names):
+        classes = context.features.classes(subject.samples.image_shape)
+        if subject.samples.labels is None or not classes or classes != len(names):
             raise ConfigError(
-                f"agreement needs equal classes, but the features {context.features.name} have "
-                f"{context.features.classes} classes and the samples have {len(names)}",
-                REMEDY,
+                f"accuracy needs equal classes, but the features {context.features.name} have {classes} classes and "
+                f"the samples have {len(names)}",
+                NAME_A_CLASSIFIER,
             )
         facts = {
             "samples": _accuracy(context, subject.samples, names),
             "held_out": _accuracy(context, subject.held_out, names),
         }
-        row = Row("classifier accuracy", _percent(facts["samples"]), _percent(facts["held_out"]))
+        row = Row("classifier accuracy", *map(_percent, facts.values()))
         return Measurement(facts, rows=[row], class_columns=_class_columns(facts["samples"]))
 
 
@@ -69,10 +71,8 @@ def _percent(found: Facts | None) -> str:
 
 
 def _class_columns(found: Facts | None) -> list[ClassColumn]:
-    if found is None:
-        return []
-    classes = found["classes"].items()
+    classes = {} if found is None else found["classes"]
     return [
-        ClassColumn("samples", {name: of["images"] for name, of in classes}, is_score=False),
-        ClassColumn("accuracy", {name: of["share"] for name, of in classes}),
+        ClassColumn("samples", {name: of["images"] for name, of in classes.items()}, is_score=False),
+        ClassColumn("accuracy", {name: of["share"] for name, of in classes.items()}),
     ]

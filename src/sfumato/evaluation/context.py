@@ -1,7 +1,5 @@
 """Data and resources shared by all metrics of one evaluation."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property

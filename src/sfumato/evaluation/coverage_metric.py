@@ -1,7 +1,5 @@
 """Precision, recall, density and coverage, of all images and of each class."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from torch import Tensor
@@ -23,8 +21,6 @@ from sfumato.evaluation.subject import Subject, representative_indices, subset
 from sfumato.metrics.prdc import density_coverage, precision_recall
 
 SCORES = ("precision", "recall", "density", "coverage")
-
-DEPEND_ON_COUNT = ("recall", "coverage")
 
 
 class CoverageMetric(Metric):
@@ -80,17 +76,15 @@ def _classes(subject: Subject, real: Tensor, sampled: Tensor, indices: Tensor) -
 
 
 def _rows(facts: Facts) -> list[Row]:
-    equal, rows = facts["as_many"], []
+    rows = []
     for name in SCORES:
-        rows.append(_row(name, name, facts))
-        if name in DEPEND_ON_COUNT:
-            rows.append(_row(f"  {counted(equal['images'], 'image')} each", name, equal))
+        labels = {name: facts}
+        if name in ("recall", "coverage"):  # they depend on the number of images
+            labels[f"  {counted(facts['as_many']['images'], 'image')} each"] = facts["as_many"]
+        for label, found in labels.items():
+            cells = (number_cell((found[kind] or {}).get(name)) for kind in ("samples", "held_out"))
+            rows.append(Row(label, *cells))
     return rows
-
-
-def _row(label: str, name: str, facts: Facts) -> Row:
-    samples, held_out = (number_cell((facts[kind] or {}).get(name)) for kind in ("samples", "held_out"))
-    return Row(label, samples, held_out)
 
 
 def _class_columns(classes: dict[str, Any]) -> list[ClassColumn]:

@@ -1,7 +1,5 @@
 """Frechet distance (FID with Inception features) and kernel distance (KID) to the training images."""
 
-from __future__ import annotations
-
 from torch import Tensor
 
 from sfumato.data.dataset import first
@@ -51,18 +49,15 @@ def _distances(reference: Moments, real: Tensor, features: Tensor, begin: BeginS
     on_distances = begin("extrapolation", sum(range(1, MOST_PIECES + 1)))
     limit = none_if_too_few(lambda: frechet_limit(reference, features, on_distances=on_distances))
     found["frechet_limit"] = None if limit is None else limit.distance
-    found["kernel"] = none_if_too_few(lambda: _kernel(real, features, begin))
+    on_blocks = begin("kernel distance", max(FEWEST_BLOCKS, min(len(real), len(features)) // BLOCK))
+    kernel = none_if_too_few(lambda: kernel_distance(real, features, on_blocks=on_blocks))
+    images = kernel and kernel.blocks * kernel.block
+    found["kernel"] = kernel and {"distance": kernel.distance, "error": kernel.error, "images": images}
     return found
 
 
 def _frechet(reference: Moments, features: Tensor) -> float | None:
     return none_if_too_few(lambda: frechet_distance(reference, Moments.of(features)))
-
-
-def _kernel(real: Tensor, features: Tensor, begin: BeginStage) -> Facts:
-    blocks = max(FEWEST_BLOCKS, min(len(real), len(features)) // BLOCK)
-    found = kernel_distance(real, features, on_blocks=begin("kernel distance", blocks))
-    return {"distance": found.distance, "error": found.error, "images": found.blocks * found.block}
 
 
 def _equal_numbers(reference: Moments, sampled: Tensor, held_out: Tensor) -> Facts:
@@ -77,16 +72,11 @@ def _equal_numbers(reference: Moments, sampled: Tensor, held_out: Tensor) -> Fac
 
 def _rows(facts: Facts) -> list[Row]:
     samples, held_out, equal = facts["samples"], facts["held_out"], facts["as_many"]
+    each = f"  {counted(equal['images'], 'image')} each"
     return [
         Row("Frechet distance", _with_interval(samples), _with_interval(held_out)),
-        Row(
-            f"  {counted(equal['images'], 'image')} each", number_cell(equal["samples"]), number_cell(equal["held_out"])
-        ),
-        Row(
-            "  for infinitely many",
-            number_cell(samples["frechet_limit"]),
-            number_cell(held_out["frechet_limit"]),
-        ),
+        Row(each, number_cell(equal["samples"]), number_cell(equal["held_out"])),
+        Row("  for infinitely many", *(number_cell(found["frechet_limit"]) for found in (samples, held_out))),
         Row("kernel distance", _with_error(samples["kernel"]), _with_error(held_out["kernel"])),
     ]
 

@@ -1,12 +1,10 @@
 """Drift: differences in colour, contrast and detail between samples and training images."""
 
-from __future__ import annotations
-
 from dataclasses import asdict
 
 from sfumato.data import ImageSet
 from sfumato.evaluation.context import EvalContext, batches
-from sfumato.evaluation.metric import Measurement, Metric, Table
+from sfumato.evaluation.metric import Measurement, Metric, ReportTable
 from sfumato.metrics.drift import Appearance, Change, appearance, drift
 
 TITLES = ("drift", "samples", "training images", "change", "")
@@ -22,7 +20,7 @@ class DriftMetric(Metric):
             DataError: There are fewer than 2 samples or training images.
         """
         found = drift(_appearance(context, context.subject.samples), _appearance(context, context.subject.train))
-        table = Table(TITLES, [_row(change) for change in found.changes])
+        table = ReportTable(TITLES, [_row(change) for change in found.changes])
         return Measurement(asdict(found), tables=[table], sentences=[found.sentence])
 
 

@@ -1,26 +1,23 @@
 """Measures samples by the requested metrics, and records the result."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
 
 from sfumato.data import ImageSet
 from sfumato.data.dataset import first
-from sfumato.errors import ConfigError
-from sfumato.evaluation import METRICS
+from sfumato.diffusion.denoiser import Denoiser
+from sfumato.evaluation import METRICS, metric_named
 from sfumato.evaluation.context import EvalContext, batches
-from sfumato.evaluation.metric import Facts, Measurement
+from sfumato.evaluation.metric import Facts, Measurement, Metric
 from sfumato.metrics.features import Features
 from sfumato.utils import pictures
 from sfumato.utils.files import cannot_write
 
 RECORD = "evaluations.jsonl"
 
-SHOWN = 64
+GRID_IMAGES = 64
 """Number of samples in the picture."""
 
 
@@ -37,21 +34,16 @@ class Evaluation:
     measurements: Mapping[str, Measurement]
 
 
-def check_metrics(names: Sequence[str], features: Features, has_model: bool) -> None:
-    """Checks the requested metrics before samples are generated.
-
-    Args:
-        names: Names of metrics.
-        features: Feature extractor of the evaluation.
-        has_model: Whether the model that generates the samples is known.
+def requested_metrics(names: Sequence[str], features: Features, model: Denoiser | None) -> dict[str, Metric]:
+    """Metrics of the given names, or all in `METRICS`; calls `Metric.check` of those that are named.
 
     Raises:
         ConfigError: A metric is unknown, or one of its requirements is not met.
     """
+    metrics = {name: metric_named(name) for name in names or METRICS}
     for name in names:
-        if name not in METRICS:
-            raise ConfigError(f"there is no metric {name!r}", f"Choose among: {', '.join(METRICS)}.")
-        METRICS[name].check(features, has_model)
+        metrics[name].check(features, model)
+    return metrics
 
 
 def evaluate(context: EvalContext, names: Sequence[str] = ()) -> Evaluation:
@@ -59,18 +51,21 @@ def evaluate(context: EvalContext, names: Sequence[str] = ()) -> Evaluation:
 
     Args:
         context: Data and resources of the evaluation.
-        names: Names in `METRICS`; empty: all metrics that are fast and suit the images.
+        names: Names in `METRICS` or import paths; empty: all metrics in `METRICS` that are fast and suit the images.
 
     Raises:
         ConfigError: A metric is unknown, or the images do not allow it.
         DataError: Features cannot be compared, or there are too few samples for the drift.
         RunError: A file could not be written.
     """
-    check_metrics(names, context.features, context.model is not None)
+    metrics = requested_metrics(names, context.features, context.model)
     subject = context.subject
-    written = [pictures.save_grid(first(subject.samples, SHOWN).viewable(), context.out / "samples.png")]
-    requested = names or [name for name, metric in METRICS.items() if metric.is_default(subject, context.features)]
-    measurements = {name: METRICS[name].measure(context) for name in requested}
+    written = [pictures.save_grid(first(subject.samples, GRID_IMAGES).viewable(), context.out / "samples.png")]
+    measurements = {
+        name: metric.measure(context)
+        for name, metric in metrics.items()
+        if names or metric.is_default(subject, context.features)
+    }
     warnings = dict.fromkeys(warning for found in measurements.values() for warning in found.warnings)
     written += [picture for found in measurements.values() for picture in found.pictures]
     facts = {
@@ -84,7 +79,12 @@ def evaluate(context: EvalContext, names: Sequence[str] = ()) -> Evaluation:
         "metrics": {name: found.facts for name, found in measurements.items()},
         "pictures": [str(path) for path in written],
     }
-    _record(facts, context.out)
+    line = json.dumps({"time": f"{datetime.now():%Y-%m-%d %H:%M:%S}"} | facts, ensure_ascii=False)
+    try:
+        with (context.out / RECORD).open("a", encoding="utf-8") as file:
+            file.write(line + "\n")
+    except OSError as error:
+        raise cannot_write(context.out / RECORD, error) from error
     return Evaluation(facts, measurements)
 
 
@@ -93,12 +93,3 @@ def _constant_images(samples: ImageSet) -> list[str]:
     constant = sum(int((batch.amax((2, 3)) == batch.amin((2, 3))).all(1).sum()) for batch in batches(samples))
     notice = f"{constant:,} of {len(samples):,} samples are a single colour: check the program that generated them."
     return [notice] if constant else []
-
-
-def _record(facts: Facts, out: Path) -> None:
-    line = json.dumps({"time": f"{datetime.now():%Y-%m-%d %H:%M:%S}"} | facts, ensure_ascii=False)
-    try:
-        with (out / RECORD).open("a", encoding="utf-8") as file:
-            file.write(line + "\n")
-    except OSError as error:
-        raise cannot_write(out / RECORD, error) from error

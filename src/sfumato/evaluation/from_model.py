@@ -1,14 +1,10 @@
 """Subject of an evaluation from a model: its samples, and the images of its run or others."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-
-import torch
 
 from sfumato.data import ImageSet
 from sfumato.data.sources import DEFAULT_OPTIONS, ReadOptions
@@ -37,8 +33,6 @@ class SamplePlan:
     Attributes:
         base: Model without guidance.
         model: The same model with guidance.
-        sampler: Sampler configuration.
-        count: Number of samples.
         seed: Random seed; image i is a function of (seed, i).
         settings: Other settings on which the samples depend, for the name of their folder.
     """
@@ -53,8 +47,7 @@ class SamplePlan:
     def key(self, label_source: str) -> str:
         """Hash of everything that the samples depend on: the name of their folder.
 
-        Args:
-            label_source: Fingerprint of the images whose class proportions the samples have; empty: no classes.
+        `label_source` is the fingerprint of the images whose class proportions the samples have; empty: no classes.
         """
         sampler = [str(self.sampler.solver), self.sampler.timesteps.tolist()]
         guided = [part for part in self.model.modules() if isinstance(part, Extrapolated)]
@@ -142,8 +135,3 @@ def _images_of_run(
             f"Name the same images, {OTHER_IMAGES}",
         )
     return split_real_images(images, config.data.validation_share, config.optimization.seed)
-
-
-def default_count(device: torch.device) -> int:
-    """Default number of samples."""
-    return 10_000 if device.type == "cuda" else 1_000

@@ -1,7 +1,5 @@
 """Memorization: whether samples are copies of training images, by pixels and by features."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
@@ -23,7 +21,7 @@ from sfumato.metrics.features.pixels import PixelFeatures
 from sfumato.metrics.memorization import Memorization, closest_pairs, of_features, of_images
 from sfumato.utils import pictures
 
-SMALL_SET = 5_000
+DEFAULT_BELOW = 5_000
 """Below this number of training images, memorization is measured by default."""
 
 MOST_SIDE = 64
@@ -41,9 +39,9 @@ class MemorizationMetric(Metric):
     """Copies among the samples, by pixels and, unless the features are of pixels too, by features."""
 
     def is_default(self, subject: Subject, features: Features) -> bool:
-        """Whether there are fewer than `SMALL_SET` training images."""
+        """Whether there are fewer than `DEFAULT_BELOW` training images."""
         del features
-        return len(subject.train) < SMALL_SET
+        return len(subject.train) < DEFAULT_BELOW
 
     def measure(self, context: EvalContext) -> Measurement:
         """Searches for copies, and draws the closest pairs to `closest.png`.
@@ -109,11 +107,7 @@ def _facts(found: Memorization | TooFewImagesError) -> Facts:
 
 
 def save_closest_pairs(subject: Subject, found: Memorization, file: Path) -> Path:
-    """Draws the samples and the held-out images that are closest to training images, each with its training image.
-
-    Raises:
-        RunError: The picture could not be written.
-    """
+    """Draws the samples and the held-out images that are closest to training images, each with its training image."""
     train = downscaled(subject.train)
     pairs = [closest_pairs(downscaled(subject.samples), train, found.samples, PAIRS)]
     pairs.append(closest_pairs(downscaled(subject.held_out), train, found.held_out, PAIRS))

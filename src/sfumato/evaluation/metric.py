@@ -1,19 +1,18 @@
 """Base class of metrics, and the measurement that a metric returns for the JSON output and the printed report."""
 
-from __future__ import annotations
-
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+from sfumato.diffusion.denoiser import Denoiser
 from sfumato.errors import TooFewImagesError
 from sfumato.evaluation.context import EvalContext
 from sfumato.evaluation.subject import Subject
 from sfumato.metrics.features import Features
 
-T = TypeVar("T")
+Result = TypeVar("Result")
 
 Facts = dict[str, Any]
 """JSON object."""
@@ -49,7 +48,7 @@ class ClassColumn:
 
 
 @dataclass(frozen=True)
-class Table:
+class ReportTable:
     """Additional table of a metric."""
 
     titles: Sequence[str]
@@ -73,7 +72,7 @@ class Measurement:
     facts: Facts
     rows: Sequence[Row] = ()
     class_columns: Sequence[ClassColumn] = ()
-    tables: Sequence[Table] = ()
+    tables: Sequence[ReportTable] = ()
     sentences: Sequence[str] = ()
     warnings: Sequence[str] = ()
     pictures: Sequence[Path] = ()
@@ -82,12 +81,12 @@ class Measurement:
 class Metric(ABC):
     """Metric of `sfumato eval`, registered by name in `sfumato.evaluation.METRICS`."""
 
-    def check(self, features: Features, has_model: bool) -> None:  # noqa: B027 (most metrics have no requirement)
+    def check(self, features: Features, model: Denoiser | None) -> None:  # noqa: B027 (most metrics need nothing)
         """Checks the requirements of the metric before samples are generated.
 
         Args:
             features: Feature extractor of the evaluation.
-            has_model: Whether the model that generates the samples is known.
+            model: Model that generates the samples; None if it is not known.
 
         Raises:
             ConfigError: The metric cannot be measured.
@@ -108,7 +107,7 @@ class Metric(ABC):
         """
 
 
-def none_if_too_few(measure: Callable[[], T]) -> T | None:
+def none_if_too_few(measure: Callable[[], Result]) -> Result | None:
     """Result of `measure`; None if there are too few images."""
     try:
         return measure()

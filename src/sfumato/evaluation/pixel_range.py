@@ -1,7 +1,5 @@
 """Reads images in the pixel range of the images that they are compared with."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import numpy as np
@@ -13,9 +11,6 @@ from sfumato.data.sources import depth_title
 from sfumato.errors import DataError
 from sfumato.utils.depth import Depth
 
-BATCH = 256
-"""Number of images whose values are read together."""
-
 
 def in_range_of(reference: Depth, images: ImageSet, name: str) -> tuple[ImageSet, tuple[str, ...]]:
     """Reads images in the pixel range of a reference, so that equal values have equal brightness.
@@ -23,13 +18,7 @@ def in_range_of(reference: Depth, images: ImageSet, name: str) -> tuple[ImageSet
     Images of another dtype keep the black and white of their dtype; floats keep one of the usual ranges. Values
     outside the range are clipped.
 
-    Args:
-        reference: Pixel format of the images that they are compared with.
-        images: Images of any dtype.
-        name: Name of the images, for messages.
-
-    Returns:
-        The images, and a notice if values are clipped.
+    Returns the images, and a notice if values are clipped. `name` is the name of the images in messages.
 
     Raises:
         DataError: The dtypes differ, and black and white of one of them are unknown.
@@ -65,7 +54,7 @@ def _matching_range(reference: Depth, own: Depth, name: str) -> tuple[float, flo
 def _outside(images: ImageSet, low: float, high: float) -> tuple[float, float, int]:
     """Smallest and largest value of all images, and number of images with values outside a range."""
     lows, highs = [], []
-    for places in torch.arange(len(images)).split(BATCH):
+    for places in torch.arange(len(images)).split(256):
         pixels = images.select(places).images.flatten(1).numpy()
         lows.append(pixels.min(axis=1))
         highs.append(pixels.max(axis=1))

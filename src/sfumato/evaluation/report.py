@@ -1,7 +1,5 @@
 """Prints the result of an evaluation as tables and sentences, or as JSON."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterator, Sequence
 from statistics import fmean
@@ -12,7 +10,7 @@ from rich.console import Console
 from rich.text import Text
 
 from sfumato.evaluation.evaluate import Evaluation
-from sfumato.evaluation.metric import ClassColumn, Measurement, Table, counted
+from sfumato.evaluation.metric import ClassColumn, Measurement, ReportTable, counted
 from sfumato.utils.text import printable
 
 MOST_CLASSES = 20
@@ -45,16 +43,16 @@ def image_counts(facts: dict[str, Any]) -> str:
     return f"{facts['subject']}: {samples} compared with {train} and {held_out}; features {facts['features']}."
 
 
-def tables(measurements: Sequence[Measurement]) -> Iterator[Table]:
+def tables(measurements: Sequence[Measurement]) -> Iterator[ReportTable]:
     """All tables: the main one, that of classes, and those of single metrics; some may be empty."""
     rows = [(row.label, row.samples, row.held_out) for found in measurements for row in found.rows]
-    yield Table(("", "samples", "held-out real images"), rows)
+    yield ReportTable(("", "samples", "held-out real images"), rows)
     yield class_table([column for found in measurements for column in found.class_columns])
     for found in measurements:
         yield from found.tables
 
 
-def class_table(columns: Sequence[ClassColumn]) -> Table:
+def class_table(columns: Sequence[ClassColumn]) -> ReportTable:
     """Table of at most `MOST_CLASSES` classes, those with the lowest mean score first."""
     values: dict[str, dict[str, float]] = {name: {} for column in columns for name in column.values}
     for column in columns:
@@ -68,7 +66,7 @@ def class_table(columns: Sequence[ClassColumn]) -> Table:
     rows = [(name, *(_cell(values[name].get(title)) for title in titles)) for name in measured[:MOST_CLASSES]]
     if rows and len(rows) < len(values):
         rows.append((f"... and {len(values) - len(rows):,} more",))
-    return Table(("worst classes", *titles), rows)
+    return ReportTable(("worst classes", *titles), rows)
 
 
 def _cell(value: float | None) -> str:
@@ -77,7 +75,7 @@ def _cell(value: float | None) -> str:
     return f"{value:,}" if isinstance(value, int) else f"{value:.3f}"
 
 
-def _drawn(table: Table) -> rich_table.Table:
+def _drawn(table: ReportTable) -> rich_table.Table:
     """Table without lines, with a bold first column."""
     drawn = rich_table.Table(box=None, pad_edge=False)
     for title in table.titles:

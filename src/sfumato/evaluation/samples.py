@@ -1,12 +1,10 @@
 """Samples kept on disk, so that an interrupted evaluation resumes from those already generated."""
 
-from __future__ import annotations
-
+import math
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from sfumato.data import ImageSet
 from sfumato.data.cache.image_arrays import MappedPixels
@@ -33,16 +31,8 @@ def generate_to_disk(
 ) -> ImageSet:
     """Generates samples into `folder`, except those that are already there.
 
-    Args:
-        model: Model, with or without guidance.
-        depth: Pixel format of the model; samples are measured as files would store them.
-        count: Number of samples.
-        sampler: Sampler configuration.
-        folder: Folder for these samples only: of one model, sampler, seed and list of labels.
-        labels: Conditions, as for `sample`.
-        seed: Random seed; image i is a function of (seed, i).
-        batch: Maximum number of images per batch; None: chosen for the device.
-        on_step: Called after each step with the number of images that took it.
+    The samples are rounded to the pixel format `depth`, as in files. The folder is for samples of one model, sampler,
+    seed and list of labels only. Other arguments are those of `generate`.
 
     Returns:
         The samples, with their labels.
@@ -51,7 +41,8 @@ def generate_to_disk(
         RunError: The samples could not be written.
         SamplingError, LabelError: As for `sample`.
     """
-    file, size = folder / SAMPLES, _bytes_per_image(model, depth)
+    file = folder / SAMPLES
+    size = math.prod(model.image_shape) * np.dtype(depth.dtype).itemsize
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with file.open("ab") as opened:
@@ -75,8 +66,3 @@ def generate_to_disk(
         notices=(),
         digests=np.zeros((count, 0), np.uint8),
     )
-
-
-def _bytes_per_image(model: Denoiser, depth: Depth) -> int:
-    channels, height, width = model.image_shape
-    return channels * height * width * torch.empty(0, dtype=getattr(torch, depth.dtype)).element_size()

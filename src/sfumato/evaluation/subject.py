@@ -1,7 +1,5 @@
 """Subject of an evaluation: samples, the training images they should resemble, and held-out images."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np
@@ -38,17 +36,9 @@ class Subject:
 def split_real_images(
     data: ImageSet, validation_share: float = HELD_OUT, seed: int = 0
 ) -> tuple[ImageSet, ImageSet, tuple[str, ...]]:
-    """Splits real images into training images and held-out images.
+    """Splits real images into training images and held-out images; returns both, and notices on them.
 
     The held-out images are the test images if there are any, else the validation images, else a random share.
-
-    Args:
-        data: Real images from `read_images`.
-        validation_share: Share held out if there are neither test nor validation images.
-        seed: Random seed of the split.
-
-    Returns:
-        Training images, held-out images, and notices on them.
     """
     train, held_out = split(data, validation_share, seed)
     if "test" not in data.others:

@@ -82,8 +82,14 @@ def variational_bound(
     """
     if variance not in ("small", "large"):
         raise ConfigError(f"the variance {variance!r} is unknown", "Choose small or large.")
-    timesteps = _default_times(denoiser.schedule) if timesteps is None else timesteps
-    _check_timesteps(timesteps)
+    schedule = denoiser.schedule
+    if timesteps is None:
+        timesteps = LogSNR()(schedule, 1000) if schedule.timesteps is None else Uniform()(schedule, schedule.timesteps)
+    if not (len(timesteps) >= 3 and timesteps[0] <= 1 and timesteps[-1] == 0 and bool((timesteps.diff() < 0).all())):
+        raise ConfigError(
+            f"the {len(timesteps)} timesteps do not decrease from noise to data",
+            "Give decreasing times from 1 to 0 with at least 2 steps, such as timesteps.Uniform()(schedule, 100).",
+        )
     check_depth(images)
     measure = partial(_nats, timesteps=timesteps, variance=variance, on_step=on_step or (lambda _: None))
     bits = measured(measure, denoiser, images, labels, seed, batch) / math.log(2)
@@ -143,16 +149,3 @@ def _decoder_deviation(schedule: Schedule, t: Times) -> Times:
 def _mean(values: Images) -> Float64[Tensor, " n"]:
     """Mean over each image; cast on the CPU, because not all devices support float64."""
     return values.flatten(1).mean(1).cpu().double()
-
-
-def _default_times(schedule: Schedule) -> Timesteps:
-    return LogSNR()(schedule, 1000) if schedule.timesteps is None else Uniform()(schedule, schedule.timesteps)
-
-
-def _check_timesteps(timesteps: Timesteps) -> None:
-    """Raises `ConfigError` unless the timesteps decrease from at most 1 to 0 in at least 2 steps."""
-    if not (len(timesteps) >= 3 and timesteps[0] <= 1 and timesteps[-1] == 0 and bool((timesteps.diff() < 0).all())):
-        raise ConfigError(
-            f"the {len(timesteps)} timesteps do not decrease from noise to data",
-            "Give decreasing times from 1 to 0 with at least 2 steps, such as timesteps.Uniform()(schedule, 100).",
-        )

@@ -23,7 +23,7 @@ from sfumato.sampling.sampler import ImageNoise
 from sfumato.sampling.solvers.adaptive import angle, flow
 from sfumato.utils.shapes import Images, Labels
 
-State = Float[Tensor, "n 2 c h w"]
+ImagesAndGain = Float[Tensor, "n 2 c h w"]
 """Images z, and the change of the log density by pixel."""
 
 
@@ -81,18 +81,9 @@ def flow_likelihood(
 ) -> Float64[Tensor, " n"]:
     """Bits per dimension of 8-bit images, by uniform dequantization: on average at least -log2 of their probability.
 
-    Adds uniform noise of the width of a level to the images, and computes the `log_density`, with its arguments and
-    errors.
-
-    Args:
-        denoiser: model without guidance.
-        images: (n, C, H, W) in [-1, 1], with the 256 values of 8-bit images.
-        labels: (n,) class indices or (n, k) rows of conditions of the images; None: unconditional.
-        probes: number of random directions of the divergence estimator.
-        tolerance: tolerance of the integrator.
-        seed: random seed; the noise and directions of image i depend only on (seed, i).
-        batch: batch size.
-        on_batch: called after every batch with its size.
+    Adds uniform noise of the width of a level to `images`, (n, C, H, W) in [-1, 1] with the 256 values of 8-bit images,
+    and computes the `log_density`, whose other arguments and errors it has. The noise of image i depends only on
+    (seed, i).
 
     Returns:
         (n,) float64 bits per dimension.
@@ -101,12 +92,10 @@ def flow_likelihood(
         DataError: images with other than the 256 values, or as for `log_density`.
     """
     check_depth(images)
-    nats = _densities(_moved, denoiser, images, labels, probes, tolerance, seed, batch, on_batch)
+    nats = _densities(
+        lambda x_0, noise: dequantized(x_0, noise()), denoiser, images, labels, probes, tolerance, seed, batch, on_batch
+    )
     return BITS_OF_BIN - nats / (images[0].numel() * math.log(2))
-
-
-def _moved(x_0: Images, noise: ImageNoise) -> Images:
-    return dequantized(x_0, noise())
 
 
 def _densities(
@@ -127,17 +116,14 @@ def _densities(
 
     def measure(labelled: Denoiser, x_0: Images, noise: ImageNoise) -> Float64[Tensor, " n"]:
         x = place(x_0, noise)
-        densities = _along_the_flow(labelled, x, [_direction(noise, x) for _ in range(probes)], tolerance)
+        # Rademacher: 1 or -1 in each pixel with equal probability.
+        directions = [torch.where(noise() < 0, -1.0, 1.0).to(x.dtype) for _ in range(probes)]
+        densities = _along_the_flow(labelled, x, directions, tolerance)
         if on_batch is not None:
             on_batch(len(x))
         return densities
 
     return measured(measure, denoiser, images, labels, seed, batch)
-
-
-def _direction(noise: ImageNoise, x: Images) -> Images:
-    """1 or -1 in each pixel with equal probability (Rademacher), with the dtype of x."""
-    return torch.where(noise() < 0, -1.0, 1.0).to(x.dtype)
 
 
 def _along_the_flow(
@@ -157,14 +143,14 @@ def _along_the_flow(
     return (prior.log_density(z) + gain + math.log(math.cos(earliest))).flatten(1).sum(1)
 
 
-def _with_gain(denoiser: Denoiser, directions: Sequence[Images]) -> Callable[[float, State], State]:
+def _with_gain(denoiser: Denoiser, directions: Sequence[Images]) -> Callable[[float, ImagesAndGain], ImagesAndGain]:
     """dz/da and its divergence by pixel: the mean over directions e of e * (e^T df/dz).
 
     The sum over the pixels is Hutchinson's estimator e^T (df/dz) e. It is computed by pixel so that the integrator
     controls its error like that of the images.
     """
 
-    def field(a: float, state: State) -> State:
+    def field(a: float, state: ImagesAndGain) -> ImagesAndGain:
         z = state[:, 0].detach().requires_grad_()
         with torch.enable_grad():
             slope = flow(denoiser, a, z)

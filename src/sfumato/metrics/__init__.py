@@ -4,7 +4,7 @@ Frechet distance (FID), kernel distance (KID), precision, recall, density, cover
 on features of images.
 """
 
-from sfumato.metrics.features import Features, NetworkOutput, features_for
+from sfumato.metrics.features import Features, NetworkOutput, features_for, register_features
 from sfumato.metrics.frechet import FrechetInterval, FrechetLimit, frechet_distance, frechet_interval, frechet_limit
 from sfumato.metrics.kid import KernelDistance, kernel_distance
 from sfumato.metrics.moments import Moments, moments_of
@@ -33,4 +33,5 @@ __all__ = [
     "nearest",
     "precision_recall",
     "reference_moments",
+    "register_features",
 ]

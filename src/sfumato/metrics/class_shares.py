@@ -1,7 +1,5 @@
 """Class labels for samples, in the class proportions of a set of images."""
 
-from __future__ import annotations
-
 import torch
 
 from sfumato.data import ImageSet

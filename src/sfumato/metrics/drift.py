@@ -1,7 +1,5 @@
 """Drift: differences in colour, contrast and detail between samples and data, with their standard errors."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import pairwise
@@ -14,17 +12,17 @@ from torch import Tensor
 
 from sfumato.errors import DataError
 
-SURE = 0.01
+SIGNIFICANCE = 0.01
 """Significance level: probability that sets of one distribution have a significant change in any quantity."""
 
-ROUNDING = 1e-9
+NEGLIGIBLE_CHANGE = 1e-9
 """Change that is attributed to rounding."""
 
-CHANNELS = {1: ("",), 3: (" in red", " in green", " in blue"), 4: (" in red", " in green", " in blue", " in channel 4")}
+RGB = (" in red", " in green", " in blue")
+CHANNEL_PHRASES = {1: ("",), 3: RGB, 4: (*RGB, " in channel 4")}
 """Names of channels in sentences, such as "darker in red"."""
 
-
-BANDS = ("coarse structure", "structure", "detail", "fine detail")
+BAND_NAMES = ("coarse structure", "structure", "detail", "fine detail")
 """Octaves of spatial frequency: up to 1/16, 1/8, 1/4 and all cycles per pixel. The first has all lower frequencies."""
 
 BAND_EDGES = (0.0, 1 / 16, 1 / 8, 1 / 4, 1.0)
@@ -41,7 +39,7 @@ class Appearance:
         squares: Mean square of each channel.
         contrast: Standard deviation of the grey image, which is the mean of the colours.
         saturation: Mean over pixels of the largest minus the smallest colour (chroma of HSV); None unless RGB or RGBA.
-        powers: Mean power of the grey image in each band of `BANDS`.
+        powers: Mean power of the grey image in each band of `BAND_NAMES`.
     """
 
     image_shape: tuple[int, int, int]
@@ -50,9 +48,6 @@ class Appearance:
     contrast: Float64[Tensor, " n"]
     saturation: Float64[Tensor, " n"] | None
     powers: Float64[Tensor, "n bands"]
-
-    def __len__(self) -> int:
-        return len(self.means)
 
 
 @dataclass(frozen=True)
@@ -95,26 +90,18 @@ class _Estimate:
 
     @property
     def variance(self) -> float:
-        """Sampling variance of the value."""
         count = len(self.influence)
         return self.influence.square().sum().item() / (count * (count - 1))
 
 
 @dataclass(frozen=True)
 class _Quantity:
-    """Compared quantity.
-
-    Attributes:
-        name: Name in the table.
-        words: Format string for the amount and the direction of the change.
-        directions: Words for a decrease and an increase.
-        relative: Whether the change is divided by the data's value.
-    """
+    """Compared quantity; `words` is a format string for the amount and the direction of the change."""
 
     name: str
     words: str
     directions: tuple[str, str] = ("less", "more")
-    relative: bool = True
+    is_relative: bool = True
 
 
 def appearance(batches: Iterable[Float[Tensor, "_ _ _ _"]]) -> Appearance:
@@ -127,9 +114,20 @@ def appearance(batches: Iterable[Float[Tensor, "_ _ _ _"]]) -> Appearance:
         DataError: There are fewer than 2 images, their shapes differ, or they are NaN or infinite.
     """
     shapes, parts = set(), []
-    for images in batches:
-        shapes.add(tuple(images.shape[1:]))
-        parts.append(_measured((images.cpu().double() + 1) / 2))
+    for batch in batches:
+        shapes.add(tuple(batch.shape[1:]))
+        images = (batch.cpu().double() + 1) / 2
+        colours = images[:, :3]
+        grey = colours.mean(1)
+        parts.append(
+            (
+                images.mean((2, 3)),
+                images.square().mean((2, 3)),
+                grey.flatten(1).std(1, correction=0),
+                (colours.amax(1) - colours.amin(1)).mean((1, 2)),
+                band_powers(grey),
+            )
+        )
     count = sum(len(part[0]) for part in parts)
     if count < 2 or len(shapes) > 1:
         raise DataError(
@@ -142,19 +140,6 @@ def appearance(batches: Iterable[Float[Tensor, "_ _ _ _"]]) -> Appearance:
     ((channels, height, width),) = shapes
     coloured = saturation if channels in (3, 4) else None
     return Appearance((channels, height, width), means, squares, contrast, coloured, powers)
-
-
-def _measured(images: Float64[Tensor, "n c h w"]) -> tuple[Tensor, ...]:
-    """The tensors of `Appearance` for images in [0, 1]."""
-    colours = images[:, :3]
-    grey = colours.mean(1)
-    return (
-        images.mean((2, 3)),
-        images.square().mean((2, 3)),
-        grey.flatten(1).std(1, correction=0),
-        (colours.amax(1) - colours.amin(1)).mean((1, 2)),
-        band_powers(grey),
-    )
 
 
 def band_powers(grey: Float64[Tensor, "n h w"]) -> Float64[Tensor, "n bands"]:
@@ -173,12 +158,8 @@ def drift(samples: Appearance, data: Appearance) -> Drift:
     """Compares samples with data in brightness, spread, contrast, saturation and detail.
 
     Standard errors follow from the influence of each image on each value (delta method, central limit theorem). The
-    significance level `SURE` is shared by all quantities (Bonferroni). A relative quantity that is 0 in the data, such
-    as the contrast of constant images, is left out.
-
-    Args:
-        samples: Appearance of the samples.
-        data: Appearance of the data.
+    level `SIGNIFICANCE` is shared by all quantities (Bonferroni). A relative quantity that is 0 in the data, such as
+    the contrast of constant images, is left out.
 
     Raises:
         DataError: The image shapes differ.
@@ -190,37 +171,33 @@ def drift(samples: Appearance, data: Appearance) -> Drift:
             "Convert both to the same size and channels.",
         )
     found, expected = _estimates(samples), _estimates(data)
-    compared = [what for what in expected if expected[what].value > 0 or not what.relative]
-    bound = NormalDist().inv_cdf(1 - SURE / (2 * len(compared)))
+    compared = [what for what in expected if expected[what].value > 0 or not what.is_relative]
+    bound = NormalDist().inv_cdf(1 - SIGNIFICANCE / (2 * len(compared)))
     changes = tuple(_change(what, found[what], expected[what], bound) for what in compared)
     return Drift(changes, _sentence(changes))
 
 
 def _estimates(of: Appearance) -> dict[_Quantity, _Estimate]:
     channels = of.image_shape[0]
-    names = CHANNELS.get(channels) or tuple(f" in channel {1 + number}" for number in range(channels))
+    names = CHANNEL_PHRASES.get(channels) or tuple(f" in channel {1 + number}" for number in range(channels))
     found = {}
     for name, means, squares in zip(names, of.means.T, of.squares.T, strict=True):
-        brightness = _Quantity(f"brightness{name}", f"are {{}} {{}}{name}", ("darker", "brighter"), relative=False)
+        brightness = _Quantity(f"brightness{name}", f"are {{}} {{}}{name}", ("darker", "brighter"), is_relative=False)
         found[brightness] = _mean(means)
-        found[_Quantity(f"spread{name}", f"vary {{}} {{}}{name}")] = _deviation(means, squares)
+        mean = means.mean()
+        variance = (squares.mean() - mean.square()).clamp(min=0).item()
+        influence = squares - squares.mean() - 2 * mean * (means - mean)
+        found[_Quantity(f"spread{name}", f"vary {{}} {{}}{name}")] = _root(_Estimate(variance, influence))
     found[_Quantity("contrast", "have {} {} contrast")] = _mean(of.contrast)
     if of.saturation is not None:
-        found[_Quantity("saturation", "are {} {} saturated", relative=False)] = _mean(of.saturation)
-    for name, powers in zip(BANDS, of.powers.T, strict=True):
+        found[_Quantity("saturation", "are {} {} saturated", is_relative=False)] = _mean(of.saturation)
+    for name, powers in zip(BAND_NAMES, of.powers.T, strict=True):
         found[_Quantity(name, f"have {{}} {{}} {name}")] = _root(_mean(powers))
     return found
 
 
 def _mean(values: Float64[Tensor, " n"]) -> _Estimate:
     return _Estimate(values.mean().item(), values - values.mean())
-
-
-def _deviation(means: Float64[Tensor, " n"], squares: Float64[Tensor, " n"]) -> _Estimate:
-    """Standard deviation over all pixels of all images, from the mean and mean square of each image."""
-    mean = means.mean()
-    value = (squares.mean() - mean.square()).clamp(min=0).item()
-    return _root(_Estimate(value, squares - squares.mean() - 2 * mean * (means - mean)))
 
 
 def _root(of: _Estimate) -> _Estimate:
@@ -230,13 +207,13 @@ def _root(of: _Estimate) -> _Estimate:
 
 def _change(what: _Quantity, samples: _Estimate, data: _Estimate, bound: float) -> Change:
     change, variance = samples.value - data.value, samples.variance + data.variance
-    if what.relative:
+    if what.is_relative:
         ratio = samples.value / data.value
         change = ratio - 1
         variance = (samples.variance + ratio**2 * data.variance) / data.value**2
     error = sqrt(variance)
     words = what.words.format(_percent(change), what.directions[change > 0])
-    significant = abs(change) > bound * error + ROUNDING
+    significant = abs(change) > bound * error + NEGLIGIBLE_CHANGE
     return Change(what.name, samples.value, data.value, change, error, significant, words)
 
 

@@ -1,7 +1,5 @@
 """Frechet distance (FID) of two sets of features, its confidence interval, and its limit for many images."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import NamedTuple
 

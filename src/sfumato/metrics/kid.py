@@ -1,7 +1,5 @@
 """Kernel distance (KID): unbiased squared maximum mean discrepancy between two sets of features."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import NamedTuple
 

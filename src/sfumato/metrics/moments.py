@@ -1,7 +1,5 @@
 """Mean and covariance of features, accumulated over batches in float64."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,7 +10,7 @@ from torch import Tensor
 
 from sfumato.errors import DataError, TooFewImagesError
 
-PIECE = 2048
+ROWS_PER_PRODUCT = 2048
 """Number of rows per matrix product; smaller batches are concatenated first."""
 
 
@@ -31,7 +29,7 @@ class Moments:
     scatter: Float64[Tensor, "d d"]
 
     @staticmethod
-    def of(features: Float[Tensor, "n d"]) -> Moments:
+    def of(features: Float[Tensor, "n d"]) -> "Moments":
         """Moments of a tensor of features.
 
         Raises:
@@ -59,7 +57,7 @@ class Moments:
         root: Tensor = vectors[:, kept] * values[kept].sqrt()
         return root
 
-    def __add__(self, other: Moments) -> Moments:
+    def __add__(self, other: "Moments") -> "Moments":
         """Moments of the union of both sets.
 
         Chan, Golub and LeVeque, "Updating formulae and a pairwise algorithm for computing sample variances" (1979),
@@ -100,12 +98,12 @@ def moments_of(batches: Iterable[Float[Tensor, "_ d"]]) -> Moments:
 
 
 def _pieces(batches: Iterable[Tensor]) -> Iterable[Float64[Tensor, "_ d"]]:
-    """The same rows in float64 on the CPU, `PIECE` at a time."""
+    """The same rows in float64 on the CPU, `ROWS_PER_PRODUCT` at a time."""
     waiting: list[Tensor] = []
     for batch in batches:
         waiting.append(batch.cpu())
-        if sum(len(each) for each in waiting) >= PIECE:
-            *whole, rest = torch.cat(waiting).split(PIECE)
+        if sum(len(each) for each in waiting) >= ROWS_PER_PRODUCT:
+            *whole, rest = torch.cat(waiting).split(ROWS_PER_PRODUCT)
             waiting = [rest]
             yield from (piece.double() for piece in whole)
     left = torch.cat(waiting) if waiting else torch.empty(0, 0)

@@ -1,7 +1,5 @@
 """Exact nearest neighbours, computed in blocks: matrix products find candidates, differences rank them."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -16,7 +14,7 @@ QUERIES = 2048
 BASE = 4096
 """Number of queries and of base points per block."""
 
-SPARE = 8
+SPARE_CANDIDATES = 8
 """Number of extra candidates, so that rounding of the products rarely loses a neighbour."""
 
 RANKED = 1 << 24
@@ -45,8 +43,8 @@ def nearest(
     """The k nearest neighbours of each query among the base points.
 
     Candidates are found by |b|^2 - 2 q.b in float32, with b and q centred; their distances are computed from
-    differences, without cancellation. A neighbour can be missed only if more than `SPARE` other points have a squared
-    distance that differs from its own by less than about 1e-6 (|q|^2 + |b|^2).
+    differences, without cancellation. A neighbour can be missed only if more than `SPARE_CANDIDATES` other points have
+    a squared distance that differs from its own by less than about 1e-6 (|q|^2 + |b|^2).
 
     Args:
         queries: float32 points, on any device.
@@ -59,8 +57,14 @@ def nearest(
         TooFewImagesError: There are too few points.
         DataError: The widths differ, or points are NaN, infinite, or too far apart for float32.
     """
-    candidates = min(k + SPARE, len(base) - exclude_self)
-    _check(queries, base, k, candidates)
+    most = len(base) - exclude_self
+    if not 1 <= k <= most:
+        kind = DataError if k < 1 else TooFewImagesError
+        raise kind(f"{k} nearest neighbours were requested among {most} points", f"Choose 1 to {max(most, 1)}.")
+    if not len(queries):
+        raise TooFewImagesError("There are no query points", "Give at least one.")
+    check_widths(queries, base)
+    candidates = min(k + SPARE_CANDIDATES, most)
     centre = base.mean(0)
     squares = torch.cat([(part - centre).square().sum(1) for part in base.split(BASE)])
     if not (squares.isfinite().all() and queries.isfinite().all()):
@@ -73,15 +77,6 @@ def nearest(
         found.append(_ranked(part, base, indices, k))
         on_queries(len(part))
     return Neighbours(torch.cat([each.distances for each in found]), torch.cat([each.indices for each in found]))
-
-
-def _check(queries: Tensor, base: Tensor, k: int, most: int) -> None:
-    if not 1 <= k <= most:
-        kind = DataError if k < 1 else TooFewImagesError
-        raise kind(f"{k} nearest neighbours were requested among {most} points", f"Choose 1 to {max(most, 1)}.")
-    if not len(queries):
-        raise TooFewImagesError("There are no query points", "Give at least one.")
-    check_widths(queries, base)
 
 
 def _candidates(

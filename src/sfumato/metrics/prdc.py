@@ -4,8 +4,6 @@ The manifold of a set of images is estimated by balls: the ball around an image 
 neighbour in the same set as its radius.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -16,7 +14,7 @@ from torch import Tensor
 from sfumato.metrics.moments import check_widths
 from sfumato.metrics.neighbours import BASE, QUERIES, RANKED, nearest
 
-UNSURE = 1e-5
+PRODUCT_ERROR = 1e-5
 """Relative error of squared distances computed by products, as a share of the squared norms of both points."""
 
 LEEWAY = 1 + 1e-6
@@ -120,12 +118,6 @@ def balls_around(
 
     Distances are computed from products, in blocks; where rounding could change the result, from differences.
 
-    Args:
-        points: Points, on any device.
-        centres: Centres of the balls.
-        radii: Radii of the balls.
-        on_points: Called with the number of points completed since the last call.
-
     Raises:
         DataError: The widths of points and centres differ.
     """
@@ -150,7 +142,7 @@ def _counted(
     p, c = points - middle, centres - middle
     norms = p.square().sum(1)[:, None] + c.square().sum(1)
     beyond = torch.addmm(norms - reach, p, c.T, alpha=-2)
-    norms *= UNSURE
+    norms *= PRODUCT_ERROR
     inside = beyond < -norms
     counts = inside.sum(1)
     rows, columns = torch.nonzero(beyond.abs() <= norms, as_tuple=True)

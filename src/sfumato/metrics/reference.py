@@ -3,8 +3,6 @@
 CACHE/features/NAME/FINGERPRINT.KIND.safetensors    name of the features, fingerprint of the images, rows or moments
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -19,10 +17,8 @@ from sfumato.metrics.features import Features
 from sfumato.metrics.moments import Moments, moments_of
 from sfumato.utils.files import read_tensors, write_tensors
 
-VERSION = 1
-"""Version of the cache. Increase it when features or the preprocessing of images change."""
-
-BATCH = 256
+CACHE_FORMAT = "sfumato features 1"
+"""Format of the cache. Increase the number when features or the preprocessing of images change."""
 
 
 def features_of(
@@ -51,7 +47,7 @@ def features_of(
         on_images(len(images))
         return kept["rows"]
     rows = torch.cat(list(_streamed(images, features, device, on_images)))
-    write_tensors(place, {"rows": rows}, _format(), {})
+    write_tensors(place, {"rows": rows}, CACHE_FORMAT, {})
     return rows
 
 
@@ -69,7 +65,7 @@ def reference_moments(
         on_images(len(images))
         return Moments(len(images), kept["mean"], kept["scatter"])
     moments = moments_of(_streamed(images, features, device, on_images))
-    write_tensors(place, {"mean": moments.mean, "scatter": moments.scatter}, _format(), {})
+    write_tensors(place, {"mean": moments.mean, "scatter": moments.scatter}, CACHE_FORMAT, {})
     return moments
 
 
@@ -78,7 +74,7 @@ def _streamed(
 ) -> Iterator[Float32[Tensor, "_ d"]]:
     if not len(images):
         raise DataError("There are no images to compute features of", "Give at least one.")
-    for places in torch.arange(len(images)).split(BATCH):
+    for places in torch.arange(len(images)).split(256):
         yield features(images.select(places).floats().to(device)).cpu()
         on_images(len(places))
 
@@ -87,14 +83,10 @@ def _place(images: ImageSet, features: Features, kind: str, cache: Path | None) 
     return cache_folder(cache) / "features" / features.name / f"{images.fingerprint()}.{kind}.safetensors"
 
 
-def _format() -> str:
-    return f"sfumato features {VERSION}"
-
-
 def _kept(place: Path, names: set[str]) -> dict[str, Tensor] | None:
     """Cached tensors; None if the file is missing or invalid."""
     try:
-        tensors, _ = read_tensors(place, _format())
+        tensors, _ = read_tensors(place, CACHE_FORMAT)
     except RunError:
         return None
     return tensors if set(tensors) == names else None

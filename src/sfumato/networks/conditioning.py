@@ -7,8 +7,8 @@ from torch import Tensor, nn
 from sfumato.errors import ConfigError, LabelError
 from sfumato.networks.layers import Embedding
 
-Labels = Int64[Tensor, " n"] | Float[Tensor, "n columns"]
-"""Class indices (-1: none), or rows of conditions (NaN: unknown)."""
+NetworkLabels = Int64[Tensor, " n"] | Float[Tensor, "n columns"]
+"""Class indices (-1: none), or rows of conditions (NaN: unknown), of any precision."""
 
 Codes = Float[Tensor, " n"]
 """One column of rows of conditions: indices of categories, or standardized numbers; NaN: unknown."""
@@ -38,8 +38,21 @@ def check_conditions(classes: int, columns: tuple[int, ...], augmentation: int) 
         )
 
 
-def check_labels(labels: Labels, classes: int, columns: int) -> None:
-    """Raises `LabelError` if the labels do not have the shape for this number of classes or columns."""
+def check_inputs(
+    labels: NetworkLabels | None,
+    augmentation: Float[Tensor, "n a"] | None,
+    classes: int,
+    columns: int,
+    augmentation_features: int,
+) -> None:
+    """Raises an error if a network has no input for these labels or the augmentation."""
+    if augmentation is not None and not augmentation_features:
+        raise ConfigError(
+            "the network has no input for the augmentation",
+            "Call it without, or build it with a configuration that has `augmentation`.",
+        )
+    if labels is None:
+        return
     if not classes and not columns:
         raise LabelError("labels were given to a network without classes", "Call it without labels.")
     if labels.shape[1:] != ((columns,) if columns else ()):

@@ -10,16 +10,11 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from sfumato.networks.conditioning import Labels, RowEmbedding
-from sfumato.networks.layers import Embedding, sinusoidal, zero_init
+from sfumato.networks.conditioning import NetworkLabels, RowEmbedding
+from sfumato.networks.layers import Embedding, Features, Images, sinusoidal, zero_init
 from sfumato.networks.region import Region
 
-Images = Float[Tensor, "n k height width"]
-Features = Float[Tensor, "n h w c"]
-OtherFeatures = Float[Tensor, "n _ _ _"]
-"""Features with another number of channels or another size than `Features` in the same signature."""
-
-HEAD = 64
+HEAD_CHANNELS = 64
 """Channels of an attention head, or all channels if there are fewer."""
 
 WAVES = 128
@@ -46,7 +41,7 @@ def rms_norm(x: Float[Tensor, "*_ c"]) -> Float[Tensor, "*_ c"]:
     return (precise * torch.rsqrt(precise.square().mean(-1, keepdim=True) + 1e-6)).to(x.dtype)
 
 
-class Conv(nn.Conv2d):
+class PlainConv(nn.Conv2d):
     """A 3x3 convolution without bias, from (n, h, w, c) to (n, h, w, c_out)."""
 
     def __init__(self, channels_in: int, channels_out: int) -> None:
@@ -81,7 +76,7 @@ class Conditioning(Region):
         self.row_embedding = RowEmbedding(columns, features) if columns else None
 
     def forward(
-        self, times: Float[Tensor, " n"], labels: Labels | None, augmentation: Float[Tensor, "n a"] | None
+        self, times: Float[Tensor, " n"], labels: NetworkLabels | None, augmentation: Float[Tensor, "n a"] | None
     ) -> Embedding:
         """Times (n,), labels (n,), (n, k) or None, and augmentation (n, a) or None, to (n, features)."""
         shortest, longest = self.periods
@@ -103,7 +98,7 @@ class Attention(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.head = min(HEAD, channels)
+        self.head = min(HEAD_CHANNELS, channels)
         self.query_key_value = linear(channels, 3 * channels)
         self.project = zero_init(linear(channels, channels))
 
@@ -124,10 +119,10 @@ class ConvBlock(Region):
 
     def __init__(self, channels: int, embedding: int, dropout: float, attends: bool) -> None:
         super().__init__()
-        self.conv_in = Conv(channels, channels)
+        self.conv_in = PlainConv(channels, channels)
         self.condition = nn.Linear(embedding, 2 * channels)
         self.dropout = nn.Dropout(dropout)
-        self.conv_out = zero_init(Conv(channels, channels))
+        self.conv_out = zero_init(PlainConv(channels, channels))
         self.attention = Attention(channels) if attends else None
 
     def forward(self, x: Features, embedding: Embedding) -> Features:
@@ -188,14 +183,14 @@ class FoldUp(Region):
         return larger[:, :height, :width].contiguous()
 
 
-class Stem(Region):
+class ConvNetStem(Region):
     """Input layer: a 3x3 convolution of patches, padded to a multiple of 8 channels for tensor cores."""
 
     def __init__(self, image_channels: int, channels: int, patch: int) -> None:
         super().__init__()
         self.patch = patch
         self.padding = -image_channels * patch**2 % 8
-        self.conv = Conv(image_channels * patch**2 + self.padding, channels)
+        self.conv = PlainConv(image_channels * patch**2 + self.padding, channels)
 
     def forward(self, images: Images) -> Float[Tensor, "n _ _ _"]:
         """(n, C, h, w) to (n, ceil(h / patch), ceil(w / patch), c), with zeros beyond the edge."""
@@ -206,14 +201,14 @@ class Stem(Region):
         return features
 
 
-class Head(Region):
+class ConvNetHead(Region):
     """Output layer: norm, SiLU, 3x3 convolution with zero initialization, patches to pixels."""
 
     def __init__(self, channels: int, image_channels: int, patch: int) -> None:
         super().__init__()
         self.patch = patch
         self.used = image_channels * patch**2
-        self.conv = zero_init(Conv(channels, self.used + -self.used % 8))
+        self.conv = zero_init(PlainConv(channels, self.used + -self.used % 8))
 
     def forward(self, x: Features, height: int, width: int) -> Float[Tensor, "n _ {height} {width}"]:
         """(n, ceil(height / patch), ceil(width / patch), c) to (n, C, height, width)."""

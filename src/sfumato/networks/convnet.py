@@ -7,18 +7,18 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from sfumato.errors import ConfigError
-from sfumato.networks.conditioning import Labels, check_conditions, check_labels, check_size
+from sfumato.networks.conditioning import NetworkLabels, check_conditions, check_inputs, check_size
 from sfumato.networks.convblocks import (
-    HEAD,
+    HEAD_CHANNELS,
     LOG_NOISE_PERIODS,
     Conditioning,
     ConvBlock,
+    ConvNetHead,
+    ConvNetStem,
     FoldDown,
     FoldUp,
-    Head,
     Periods,
     SkipBlock,
-    Stem,
 )
 from sfumato.networks.layers import Embedding, Features, OtherFeatures
 
@@ -75,10 +75,10 @@ class ConvNetConfig:
                 f"Choose among 0 ... {len(self.multipliers) - 1}.",
             )
         for channels in (self.widths[level] for level in self.attention_levels):
-            if channels % min(HEAD, channels):
+            if channels % min(HEAD_CHANNELS, channels):
                 raise ConfigError(
-                    f"{channels} channels cannot be divided into attention heads of {HEAD}",
-                    f"Choose up to {HEAD} channels, or a multiple of {HEAD}, for the levels with attention.",
+                    f"{channels} channels cannot be divided into attention heads of {HEAD_CHANNELS}",
+                    f"Choose up to {HEAD_CHANNELS} channels, or a multiple of {HEAD_CHANNELS}, with attention.",
                 )
         check_size(max(self.widths), sum(self.blocks))
         check_conditions(self.classes, self.columns, self.augmentation)
@@ -94,7 +94,7 @@ class ConvNetConfig:
         return 4 * self.width
 
 
-class DownLevel(nn.Module):
+class ConvNetDownLevel(nn.Module):
     """An encoder level: downsampling (except in the first level) and blocks."""
 
     def __init__(self, config: ConvNetConfig, index: int) -> None:
@@ -110,7 +110,7 @@ class DownLevel(nn.Module):
         return outputs[1:]
 
 
-class UpLevel(nn.Module):
+class ConvNetUpLevel(nn.Module):
     """A decoder level: blocks and upsampling (except in the first level)."""
 
     def __init__(self, config: ConvNetConfig, index: int) -> None:
@@ -138,17 +138,17 @@ class ConvNet(nn.Module):
         self.config = config
         levels, width = range(len(config.widths)), config.widths[0]
         self.embedding = Conditioning(periods, config.embedding, config.classes, config.columns, config.augmentation)
-        self.stem = Stem(config.image_channels, width, config.patch)
-        self.down_levels = nn.ModuleList(DownLevel(config, index) for index in levels)
+        self.stem = ConvNetStem(config.image_channels, width, config.patch)
+        self.down_levels = nn.ModuleList(ConvNetDownLevel(config, index) for index in levels)
         self.middle = ConvBlock(*_sizes(config, levels[-1]))
-        self.up_levels = nn.ModuleList(UpLevel(config, index) for index in reversed(levels))
-        self.head = Head(width, config.image_channels, config.patch)
+        self.up_levels = nn.ModuleList(ConvNetUpLevel(config, index) for index in reversed(levels))
+        self.head = ConvNetHead(width, config.image_channels, config.patch)
 
     def forward(
         self,
         x: Features,
         times: Float[Tensor, " n"],
-        labels: Labels | None = None,
+        labels: NetworkLabels | None = None,
         augmentation: Float[Tensor, "n a"] | None = None,
     ) -> Features:
         """Computes the output of the network.
@@ -166,7 +166,8 @@ class ConvNet(nn.Module):
             LabelError: labels of the wrong shape.
             ConfigError: the network has no input for the augmentation.
         """
-        self._check_inputs(labels, augmentation)
+        config = self.config
+        check_inputs(labels, augmentation, config.classes, len(config.columns), config.augmentation)
         embedding = self.embedding(times, labels, augmentation)
         features, skips = self.stem(x), []
         for level in self.down_levels:
@@ -177,16 +178,6 @@ class ConvNet(nn.Module):
             features = level(features, skips, embedding)
         output: Tensor = self.head(features, *x.shape[2:])
         return output
-
-    def _check_inputs(self, labels: Labels | None, augmentation: Float[Tensor, "n a"] | None) -> None:
-        """Raises an error if the network has no input for these labels or the augmentation."""
-        if labels is not None:
-            check_labels(labels, self.config.classes, len(self.config.columns))
-        if augmentation is not None and not self.config.augmentation:
-            raise ConfigError(
-                "the network has no input for the augmentation",
-                "Call it without, or build it with ConvNetConfig(augmentation=...).",
-            )
 
 
 def _sizes(config: ConvNetConfig, level: int) -> tuple[int, int, float, bool]:

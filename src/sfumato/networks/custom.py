@@ -1,4 +1,4 @@
-"""Networks from outside the package: any `nn.Module` called with (images, times, labels)."""
+"""Networks from outside the package: any `nn.Module` that is called with (images, times, labels)."""
 
 import inspect
 from collections.abc import Callable
@@ -12,7 +12,7 @@ from sfumato.errors import ConfigError
 from sfumato.utils.imports import NamedCode, parse_path, settings_in
 
 Builder = Callable[..., nn.Module]
-"""A class or function that returns a network, from those of `KEYWORDS` that it names."""
+"""A class or function that returns a network. It is called with those of `KEYWORDS` that it has as arguments."""
 
 KEYWORDS = ("channels", "size", "classes", "columns", "augmentation")
 """`channels` of the images, their `size` (height, width), number of `classes` (0: none), number of values of each of
@@ -49,20 +49,29 @@ class CustomConfig:
 
 
 def register_network(network: str | Builder | nn.Module) -> str:
-    """Makes a network known to this process; returns the import path that the model's files will hold.
+    """Makes a network known to this process, and returns its import path for the model's files.
 
     Args:
-        network: an import path (its code is run), a class or function that builds networks, or a network itself, of
-            which copies are trained.
+        network: an import path, whose code is run; a class or function that builds networks; or a network, of which
+            copies are trained. The name of a network of the package is returned unchanged.
 
     Raises:
-        ConfigError: the import path is malformed, or cannot be imported.
+        ConfigError: the code cannot be imported, or builds no networks.
     """
-    return BUILDERS.register(_copies_of(network) if isinstance(network, nn.Module) else network)
+    if not isinstance(network, nn.Module):
+        return BUILDERS.register(network)
+    kind = type(network)
+
+    def build(**_: object) -> nn.Module:
+        return deepcopy(network)
+
+    build.__signature__ = inspect.signature(kind)  # type: ignore[attr-defined]  # `inspect.signature` returns it
+    build.__name__, build.__module__ = kind.__name__, kind.__module__
+    return BUILDERS.register(build)
 
 
 def takes(architecture: str, keyword: str) -> bool:
-    """Whether the constructor of a registered network names one of `KEYWORDS`.
+    """Whether the constructor of a registered network has an argument of `KEYWORDS`.
 
     Raises:
         ConfigError: the network is not registered.
@@ -71,10 +80,10 @@ def takes(architecture: str, keyword: str) -> bool:
 
 
 def build_custom(config: CustomConfig) -> nn.Module:
-    """A fresh network of a class that was registered.
+    """Builds a new network of a registered class.
 
     Raises:
-        ConfigError: the class is not registered, or cannot be built from the keywords that it names.
+        ConfigError: the class is not registered, or cannot be built.
     """
     path, builder = config.architecture, BUILDERS.find(config.architecture)
     values = (config.image_channels, config.size, config.classes, config.columns, config.augmentation)
@@ -92,15 +101,3 @@ def build_custom(config: CustomConfig) -> nn.Module:
     if not isinstance(network, nn.Module):
         raise ConfigError(f"{path} built a {type(network).__name__}", "Name a class or function that builds a Module.")
     return network
-
-
-def _copies_of(network: nn.Module) -> Builder:
-    """A builder of copies of one network, which takes what the constructor of its class names."""
-
-    def build(**_: object) -> nn.Module:
-        return deepcopy(network)
-
-    kind = type(network)
-    build.__signature__ = inspect.signature(kind)  # type: ignore[attr-defined]  # `inspect.signature` returns it
-    build.__name__, build.__module__ = kind.__name__, kind.__module__
-    return build

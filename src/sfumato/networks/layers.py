@@ -227,7 +227,7 @@ class Upsample(Region):
         return larger
 
 
-class Stem(Conv, Region):
+class UNetStem(Conv, Region):
     """Input layer: a 3x3 convolution."""
 
     def forward(self, images: Images) -> Float[Tensor, "n height width _"]:
@@ -242,7 +242,7 @@ class LastNorm(GroupNorm, Region):
     """Norm before the output layer, a separate region because its weights are separate."""
 
 
-class Head(Conv, Region):
+class UNetHead(Conv, Region):
     """Output layer: a 3x3 convolution."""
 
     def forward(self, x: Features) -> Float[Tensor, "n _ h w"]:

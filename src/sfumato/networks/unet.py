@@ -9,19 +9,19 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from sfumato.errors import ConfigError
-from sfumato.networks.conditioning import Labels, RowEmbedding, check_conditions, check_labels, check_size
+from sfumato.networks.conditioning import NetworkLabels, RowEmbedding, check_conditions, check_inputs, check_size
 from sfumato.networks.layers import (
     Downsample,
     Embedding,
     Features,
-    Head,
     Images,
     LastNorm,
     OtherFeatures,
     ResidualBlock,
     SelfAttention,
-    Stem,
     TimeEmbedding,
+    UNetHead,
+    UNetStem,
     Upsample,
     zero_init,
 )
@@ -88,7 +88,7 @@ class Level(nn.Module):
         self.attentions = nn.ModuleList(SelfAttention(channels) if attends else nn.Identity() for _ in channels_in)
 
 
-class DownLevel(Level):
+class UNetDownLevel(Level):
     """An encoder level: blocks and downsampling (except in the last level)."""
 
     def __init__(self, config: UNetConfig, index: int, channels_in: list[int]) -> None:
@@ -107,7 +107,7 @@ class DownLevel(Level):
         return outputs
 
 
-class UpLevel(Level):
+class UNetUpLevel(Level):
     """A decoder level: blocks and upsampling (except in the first level)."""
 
     def __init__(self, config: UNetConfig, index: int, channels_in: list[int]) -> None:
@@ -135,12 +135,12 @@ class UNet(nn.Module):
         self.time_embedding = TimeEmbedding(config.width, config.embedding, config.augmentation)
         self.class_embedding = nn.Embedding(config.classes + 1, config.embedding) if config.classes else None
         self.row_embedding = RowEmbedding(config.columns, config.embedding) if config.columns else None
-        self.stem = Stem(config.image_channels, config.width)
+        self.stem = UNetStem(config.image_channels, config.width)
 
         skips = [config.width]
         self.down_levels = nn.ModuleList()
         for index, channels in enumerate(widths):
-            self.down_levels.append(DownLevel(config, index, [skips[-1], *[channels] * (config.blocks - 1)]))
+            self.down_levels.append(UNetDownLevel(config, index, [skips[-1], *[channels] * (config.blocks - 1)]))
             skips += [channels] * (config.blocks + (index < len(widths) - 1))
 
         self.middle_in = ResidualBlock(widths[-1], widths[-1], config.embedding, config.dropout)
@@ -151,17 +151,17 @@ class UNet(nn.Module):
         below = widths[-1]
         for index, channels in reversed(list(enumerate(widths))):
             from_below = [below, *[channels] * config.blocks]
-            self.up_levels.append(UpLevel(config, index, [c + skips.pop() for c in from_below]))
+            self.up_levels.append(UNetUpLevel(config, index, [c + skips.pop() for c in from_below]))
             below = channels
 
         self.norm = LastNorm(widths[0])
-        self.head = zero_init(Head(widths[0], config.image_channels))
+        self.head = zero_init(UNetHead(widths[0], config.image_channels))
 
     def forward(
         self,
         x: Images,
         times: Float[Tensor, " n"],
-        labels: Labels | None = None,
+        labels: NetworkLabels | None = None,
         augmentation: Float[Tensor, "n a"] | None = None,
     ) -> Images:
         """Computes the output of the network.
@@ -190,21 +190,16 @@ class UNet(nn.Module):
         return output
 
     def _embed(
-        self, times: Float[Tensor, " n"], labels: Labels | None, augmentation: Float[Tensor, "n a"] | None
+        self, times: Float[Tensor, " n"], labels: NetworkLabels | None, augmentation: Float[Tensor, "n a"] | None
     ) -> Embedding:
         """Embedding of time, augmentation and labels; row 0 of the class table is for images without class."""
-        if augmentation is not None and not self.config.augmentation:
-            raise ConfigError(
-                "the network has no input for the augmentation",
-                "Call it without, or build it with UNetConfig(augmentation=...).",
-            )
+        config = self.config
+        check_inputs(labels, augmentation, config.classes, len(config.columns), config.augmentation)
         embedding: Tensor = self.time_embedding(times, augmentation)
-        if labels is not None:
-            check_labels(labels, self.config.classes, len(self.config.columns))
         if self.class_embedding is not None:
             rows = torch.zeros(len(times), dtype=torch.int64, device=times.device) if labels is None else labels + 1
             embedding = embedding + self.class_embedding(rows)
         if self.row_embedding is not None:
-            unknown = times.new_full((len(times), len(self.config.columns)), math.nan)
+            unknown = times.new_full((len(times), len(config.columns)), math.nan)
             embedding = embedding + self.row_embedding(unknown if labels is None else labels)
         return F.silu(embedding)

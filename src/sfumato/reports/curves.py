@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sfumato.diffusion.schedules import Schedule
-from sfumato.training.measurements import Best, best_of
+from sfumato.training.measurements import best_of
 from sfumato.utils.pictures import Panel
 
 SEEN = "images seen"
@@ -24,8 +24,12 @@ def loss_panels(measurements: Measurements, schedule: Schedule) -> list[Panel]:
     curves = {"training": _curve(_of("train", "loss", measurements), "loss")}
     if not validation:
         return [Panel("loss", SEEN, curves, log_y=True)]
-    levels = {time_title(schedule, float(time)): _level(validation, time) for time in validation[0]["by_time"]}
-    marks = _mark(best_of(measurements))
+    levels = {}
+    for time in validation[0]["by_time"]:
+        measured = [m for m in validation if m["by_time"].get(time) is not None]
+        losses = [m["by_time"][time] for m in measured]
+        levels[time_title(schedule, float(time))] = ([m["images"] for m in measured], losses)
+    marks = _marks(measurements)
     return [
         Panel("loss", SEEN, curves | {"held out": _curve(validation, "loss")}, log_y=True, marks=marks),
         Panel("validation loss by noise level", SEEN, levels, log_y=True, marks=marks),
@@ -35,7 +39,6 @@ def loss_panels(measurements: Measurements, schedule: Schedule) -> list[Panel]:
 def distance_panels(measurements: Measurements) -> list[Panel]:
     """Panels of the Frechet distance during training, one for each feature extractor and number of samples."""
     evaluations = _of("evaluation", "distance", measurements)
-    best = best_of(measurements)
     panels = []
     for features, count in dict.fromkeys((m["features"], m["count"]) for m in evaluations):
         alike = [m for m in evaluations if (m["features"], m["count"]) == (features, count)]
@@ -43,7 +46,7 @@ def distance_panels(measurements: Measurements) -> list[Panel]:
         if all(m.get("held_out") is not None for m in alike):
             curves["equal number of held-out images"] = _curve(alike, "held_out")
         title = f"Frechet distance ({features})"
-        panels.append(Panel(title, SEEN, curves, log_y=True, marks=_mark(best)))
+        panels.append(Panel(title, SEEN, curves, log_y=True, marks=_marks(measurements)))
     return panels
 
 
@@ -51,15 +54,10 @@ def _of(kind: str, quantity: str, measurements: Measurements) -> list[Mapping[st
     return [m for m in measurements if m["kind"] == kind and m[quantity] is not None]
 
 
-def _level(validation: Measurements, time: str) -> tuple[list[float], list[float]]:
-    """Held-out loss at one noise level."""
-    measured = [m for m in validation if m["by_time"].get(time) is not None]
-    return [m["images"] for m in measured], [m["by_time"][time] for m in measured]
-
-
 def _curve(measurements: Measurements, quantity: str) -> tuple[list[float], list[float]]:
     return [m["images"] for m in measurements], [m[quantity] for m in measurements]
 
 
-def _mark(best: Best | None) -> dict[str, float]:
+def _marks(measurements: Measurements) -> dict[str, float]:
+    best = best_of(measurements)
     return {} if best is None else {"best": best.images}

@@ -21,7 +21,7 @@ from sfumato.utils.depth import Depth
 from sfumato.utils.pictures import Panel
 from sfumato.utils.shapes import Images
 
-COLUMNS = 9
+STRIP_COLUMNS = 9
 """Number of times in a strip."""
 
 AMPLITUDES = {
@@ -79,16 +79,8 @@ def explain_run(
 def explain_data(images: ImageSet, out: Path, on_step: Callable[[int], None] = lambda _: None) -> list[Path]:
     """Writes three pictures of DDPM on images, with their analytic denoiser instead of a network.
 
-    Args:
-        images: Data set. The analytic denoiser uses `exact_count` images, evenly spaced over all.
-        out: Output folder.
-        on_step: Called after each sampling step with the number of images that took it.
-
-    Returns:
-        Paths of the pictures.
-
-    Raises:
-        RunError: The pictures could not be written.
+    The analytic denoiser uses `exact_count` images, evenly spaced over all. Other arguments, the result and the errors
+    are those of `explain_run`.
     """
     few = images.select(torch.linspace(0, len(images) - 1, exact_count(len(images), images.image_shape)).round().long())
     model = analytic.images(DATA_SCHEDULE, few.floats())
@@ -106,7 +98,7 @@ def _explain(
     model: Denoiser, states: list[tuple[float, Images, Images]], shown: Images, name: str, out: Path, depth: Depth
 ) -> list[Path]:
     files = [out / "forward.png", out / "reverse.png", out / "schedule.png"]
-    times = [time_title(model.schedule, t) for t in torch.linspace(0, 1, COLUMNS).tolist()]
+    times = [time_title(model.schedule, t) for t in torch.linspace(0, 1, STRIP_COLUMNS).tolist()]
     forward = [depth.viewable(row) for row in forward_process(model.schedule, shown)]
     pictures.strip(forward, ["$x_t$"] * len(shown), times, files[0])
     rows, titles = [], []
@@ -125,12 +117,12 @@ def steps_of(schedule: Schedule) -> int:
 
 
 def forward_process(schedule: Schedule, images: Images) -> list[Tensor]:
-    """Each image at `COLUMNS` times from 0 to T with the same noise, (columns, C, H, W) per image (DDPM, eq. 4)."""
-    times = torch.linspace(0, 1, COLUMNS, dtype=torch.float64)
+    """Each image at `STRIP_COLUMNS` times from 0 to T with the same noise, (columns, C, H, W) each (DDPM, eq. 4)."""
+    times = torch.linspace(0, 1, STRIP_COLUMNS, dtype=torch.float64)
     channels, height, width = images.shape[1:]
     noise = ImageNoise(0, range(len(images)), (channels, height, width))()
     return [
-        schedule.marginal(image.expand(COLUMNS, -1, -1, -1), times).sample(one.expand(COLUMNS, -1, -1, -1))
+        schedule.marginal(image.expand(STRIP_COLUMNS, -1, -1, -1), times).sample(one.expand(STRIP_COLUMNS, -1, -1, -1))
         for image, one in zip(images, noise, strict=True)
     ]
 
@@ -139,11 +131,11 @@ def forward_process(schedule: Schedule, images: Images) -> list[Tensor]:
 def reverse_process(
     model: Denoiser, count: int, on_step: Callable[[int], None] = lambda _: None
 ) -> list[tuple[float, Images, Images]]:
-    """(t, x_t, x0_hat) at `COLUMNS` times of DDPM sampling (Algorithm 2), from t = 1 to t = 0; classes alternate."""
+    """(t, x_t, x0_hat) at `STRIP_COLUMNS` times of DDPM sampling (Algorithm 2), from t = 1 to 0; classes alternate."""
     steps = steps_of(model.schedule)
     sampler = sampler_config(model.schedule, solver=DDPM(), time_grid=Uniform(), steps=steps)
     resolved, x, noise = initial_state(model, range(count), resolve_labels(model, model.label_names, count), 0, sampler)
-    shown = {round(step) for step in torch.linspace(0, steps, COLUMNS).tolist()}
+    shown = {round(step) for step in torch.linspace(0, steps, STRIP_COLUMNS).tolist()}
     path = trajectory(resolved, x, sampler.timesteps, sampler.solver, noise)
     states = []
     for index, state in enumerate(path):

@@ -9,10 +9,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from sfumato.utils.text import printable, printable_lines
+from sfumato.utils.text import printable, printable_lines, size_title
 
 MOST_KINDS = 6
-MOST_CLASSES = 20
+LISTED_CLASSES = 20
 MOST_FILES = 3
 
 IMBALANCE = 10
@@ -20,13 +20,7 @@ IMBALANCE = 10
 
 
 def print_findings(facts: dict[str, Any], written: list[str], as_json: bool) -> None:
-    """Prints the facts of `inspection.inspect` and the paths of the pictures as JSON or as a table.
-
-    Args:
-        facts: Facts of the inspection.
-        written: Paths of the pictures.
-        as_json: Whether to print JSON.
-    """
+    """Prints the facts of `inspection.inspect` and the paths of the written pictures as JSON or as a table."""
     if as_json:
         print(json.dumps(facts | {"pictures": written}))
         return
@@ -62,8 +56,9 @@ def sentences(facts: dict[str, Any]) -> Iterator[tuple[str, str]]:
     yield "training format", "{width}x{height} pixels, {mode}, {depth}".format(**facts["learned_as"])
     yield (
         "memory",
-        f"{_bytes(size['images'])} on disk for the decoded images, and the same on the device if available; "
-        f"{_bytes(size['network'])} for the network; {_bytes(size['batch'])} for a batch, half of that in bfloat16",
+        f"{size_title(size['images'])} on disk for the decoded images, and the same on the device if available; "
+        f"{size_title(size['network'])} for the network; "
+        f"{size_title(size['batch'])} for a batch, half of that in bfloat16",
     )
     if facts["forecast"]:
         yield "forecast", "\n".join(facts["forecast"])
@@ -85,8 +80,8 @@ def _listed(counts: dict[str, int], most: int) -> str:
 def _classes(counts: dict[str, int]) -> str:
     if not counts:
         return "none"
-    shown = ", ".join(f"{name} ({count:,})" for name, count in list(counts.items())[:MOST_CLASSES])
-    more = f", and {len(counts) - MOST_CLASSES:,} more" if len(counts) > MOST_CLASSES else ""
+    shown = ", ".join(f"{name} ({count:,})" for name, count in list(counts.items())[:LISTED_CLASSES])
+    more = f", and {len(counts) - LISTED_CLASSES:,} more" if len(counts) > LISTED_CLASSES else ""
     largest, smallest = max(counts, key=counts.__getitem__), min(counts, key=counts.__getitem__)
     ratio = counts[largest] / max(counts[smallest], 1)
     uneven = f"\nimbalanced: {largest} has {ratio:.0f} times as many images as {smallest}" if ratio >= IMBALANCE else ""
@@ -114,15 +109,3 @@ def _duplicates(facts: dict[str, Any]) -> str:
         groups = f"{alike['groups']:,} group{'s' if alike['groups'] > 1 else ''}"
         words.append(f"{alike['images']:,} images are nearly equal to another ({groups})")
     return "; ".join(words)
-
-
-def _bytes(count: int) -> str:
-    """Number of bytes with a unit.
-
-    >>> _bytes(184_320_000)
-    '184 MB'
-    """
-    for unit, size in (("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
-        if count >= size:
-            return f"{count / size:.3g} {unit}"
-    return f"{count} bytes"

@@ -29,7 +29,7 @@ from sfumato.utils import pictures
 from sfumato.utils.devices import choose_device
 
 MOST_ON_SHEET = 100
-MOST_PAIRS = 24
+DUPLICATE_PAIRS = 24
 
 
 @dataclass(frozen=True)
@@ -89,14 +89,7 @@ def inspect(
 
 
 def save_pictures(found: Inspection, folder: Path) -> list[Path]:
-    """Writes a contact sheet, and a picture of duplicates if there are any.
-
-    Args:
-        found: Result of the inspection.
-        folder: Output folder.
-
-    Returns:
-        Paths of the pictures.
+    """Writes a contact sheet, and a picture of duplicates if there are any, and returns their paths.
 
     Raises:
         RunError: The pictures could not be written.
@@ -104,7 +97,7 @@ def save_pictures(found: Inspection, folder: Path) -> list[Path]:
     count = min(len(found.images), MOST_ON_SHEET)
     spread = torch.linspace(0, len(found.images) - 1, count).round().long()
     written = [pictures.save_grid(found.images.select(spread).viewable(), folder / "sheet.png")]
-    pairs = [group[:2] for group in (found.same if found.alike is None else found.alike)[:MOST_PAIRS]]
+    pairs = [group[:2] for group in (found.same if found.alike is None else found.alike)[:DUPLICATE_PAIRS]]
     if pairs:
         shown = found.images.select(torch.tensor(pairs).flatten())
         written.append(pictures.save_grid(shown.viewable(), folder / "duplicates.png", columns=6))
@@ -153,7 +146,7 @@ def _facts(source: str, seen: _Seen, labels: bool, same: Groups, alike: Groups |
         "depths": _counts(depth_title(shape.dtype) for shape in shapes),
         "values": _values(images, index),
         "classes": _class_counts(images),
-        "unreadable": [{"name": file.name, "reason": file.reason} for file in index.skipped] if index else [],
+        "unreadable": [{"name": name, "reason": reason} for name, reason in index.unreadable] if index else [],
         "other_files": index.others if index else {},
         "duplicates": _group_counts(same),
         "near_duplicates": None if alike is None else _group_counts(alike),
@@ -177,14 +170,8 @@ def _values(images: ImageSet, index: Index | None) -> dict[str, Any]:
     if index is None:
         return {"black": black, "white": white}
     found = index.values
-    return {
-        "low": found.low,
-        "high": found.high,
-        "black": black,
-        "white": white,
-        "labels": found.labels,
-        "without_data": found.missing_share,
-    }
+    facts = {"low": found.low, "high": found.high, "black": black, "white": white}
+    return facts | {"labels": found.labels, "without_data": found.missing_share}
 
 
 def _counts(values: Iterable[str]) -> dict[str, int]:

@@ -21,15 +21,11 @@ from sfumato.training.state import Budget, Counters
 from sfumato.utils import pictures
 from sfumato.utils.text import printable_lines
 
-MOST_LABELS = 20
-LOSSES = {"training": "loss", "held out": "heldout_loss"}
+MOST_NAMED_CLASSES = 20
 
 
 def summarize(run: Path) -> dict[str, Any]:
-    """Facts on a run: data, model, training progress, latest losses, files.
-
-    Args:
-        run: Run directory.
+    """Facts on the run in a run directory: data, model, training progress, latest losses, files.
 
     Raises:
         RunError: It is not a run, or its files are invalid.
@@ -71,14 +67,7 @@ def summarize(run: Path) -> dict[str, Any]:
 
 
 def save_curves(run: Path, file: Path) -> Path | None:
-    """Plots the measurements of a run, with the best checkpoint marked.
-
-    Args:
-        run: Run directory.
-        file: Path of the plot.
-
-    Returns:
-        The path; None if the run has no measurements.
+    """Plots the measurements of a run to `file`, with the best checkpoint marked; None without measurements.
 
     Raises:
         RunError: It is not a run, its files are invalid, or `file` could not be written.
@@ -113,18 +102,12 @@ def _network(model: Path) -> dict[str, Any] | None:
     return {"kind": kind, "width": network.width, "multipliers": list(network.multipliers), "blocks": network.blocks}
 
 
-def _column(fields: dict[str, Any]) -> str:
-    return str(Number(**fields) if fields["kind"] == "number" else Category(**fields))
-
-
 def _distance(evaluation: dict[str, Any]) -> str:
     if evaluation["distance"] is None:
         return "the samples are not finite"
     real = evaluation.get("held_out")
     comparison = "" if real is None else f"; equal number of held-out images: {real:.4g}"
-    return (
-        f"{evaluation['distance']:.4g} (Frechet, {evaluation['features']}, {evaluation['count']:,} samples{comparison})"
-    )
+    return "{distance:.4g} (Frechet, {features}, {count:,} samples{})".format(comparison, **evaluation)
 
 
 def _best(best: dict[str, Any] | None) -> str:
@@ -137,18 +120,18 @@ def _best(best: dict[str, Any] | None) -> str:
 
 def _sentences(facts: dict[str, Any]) -> list[tuple[str, str]]:
     """Headings and sentences of the table."""
-    data, network = facts["data"], facts["network"]
+    data, network, labels, evaluation = facts["data"], facts["network"], facts["labels"], facts["evaluation"]
     channels, height, width = data["image_shape"]
-    shown = ", ".join(facts["labels"][:MOST_LABELS]) + (", ..." if len(facts["labels"]) > MOST_LABELS else "")
+    shown = ", ".join(labels[:MOST_NAMED_CLASSES]) + (", ..." if len(labels) > MOST_NAMED_CLASSES else "")
+    columns = [Number(**each) if each["kind"] == "number" else Category(**each) for each in facts["columns"]]
     own = "{kind}, {width} channels x {multipliers}, blocks per level: {blocks}"
     model = "none yet" if network is None else network["kind"] if len(network) == 1 else own.format(**network)
-    losses = [f"{name} {facts[key]:.4f}" for name, key in LOSSES.items() if facts[key] is not None]
-    evaluation = facts["evaluation"]
+    losses = {"training": facts["loss"], "held out": facts["heldout_loss"]}
     return [
         ("run", facts["run"]),
         ("data", f"{data['source']}: {data['images']:,} images of {height}x{width}x{channels}"),
-        ("classes", f"{len(facts['labels'])}: {shown}" if facts["labels"] else "none"),
-        ("conditions", ", ".join(map(_column, facts["columns"])) or "none"),
+        ("classes", f"{len(labels)}: {shown}" if labels else "none"),
+        ("conditions", ", ".join(map(str, columns)) or "none"),
         ("model", f"preset {facts['preset']}: {model}"),
         ("process", f"schedule {facts['schedule']}; the network predicts {facts['parametrization']}"),
         (
@@ -156,7 +139,7 @@ def _sentences(facts: dict[str, Any]) -> list[tuple[str, str]]:
             f"{facts['share']:.0%} of {Budget(facts['images'], facts['minutes'])}: {facts['images_seen']:,} images in "
             f"{facts['steps']:,} steps, {facts['seconds'] / 60:.1f} minutes; {facts['skipped_steps']} steps skipped",
         ),
-        ("loss", ", ".join(losses) or "none yet"),
+        ("loss", ", ".join(f"{name} {loss:.4f}" for name, loss in losses.items() if loss is not None) or "none yet"),
         *([] if evaluation is None else [("distance", _distance(evaluation))]),
         ("best", _best(facts["best"])),
         ("checkpoints", "\n".join(facts["checkpoints"]) or "none yet"),

@@ -58,13 +58,8 @@ class CapturedNetwork(nn.Module):
     """A network with one CUDA graph for each combination of image size, number of images and type of labels.
 
     Batches are padded to a multiple of the batch size with the contents of the buffer, so that a smaller last batch
-    needs no further graph. Networks must treat images independently. On other devices no graphs are used.
-
-    Args:
-        network: network in evaluation mode; must not be moved after the first call.
-        batch: batch size.
-        precision: "auto", "float32" or "bfloat16".
-        tuned: measure convolution algorithms and use the fastest.
+    needs no further graph. Networks must treat images independently, and must not be moved after the first call. On
+    other devices no graphs are used. `tuned` selects the fastest convolution algorithms.
     """
 
     def __init__(self, network: nn.Module, batch: int, precision: str = "auto", tuned: bool = False) -> None:
@@ -114,13 +109,7 @@ class _Call:
 def _with_networks(
     model: Denoiser, ready: Callable[[nn.Module], nn.Module], made: dict[nn.Module, nn.Module]
 ) -> Denoiser:
-    """Copies a denoiser and its inner denoisers with replaced networks; shared modules remain shared.
-
-    Args:
-        model: denoiser, which is not changed.
-        ready: maps a network to its replacement.
-        made: replaced modules by original module.
-    """
+    """Copies a denoiser and its inner denoisers with replaced networks; shared modules remain shared."""
     twin = copy(model)
     twin._modules = dict(model._modules)
     for name, part in model._modules.items():

@@ -67,12 +67,39 @@ def generate(
         OutOfMemoryError: one image does not fit into memory.
         SamplingError, LabelError: as for `sample`, before the first batch.
     """
-    stretch = partial(sample_batches, count=count, sampler=sampler, labels=labels, seed=seed)
-    stretch(model, batch=1 if batch is None else batch)  # checks the arguments
     most = default_batch(model) if batch is None else batch
+    sampled = partial(sample_batches, count=count, sampler=sampler, labels=labels, seed=seed)
+    sampled(model, batch=most)  # checks the arguments
     compiled = count * (len(sampler.timesteps) - 1) * math.prod(model.image_shape[1:]) >= PIXELS_WORTH_COMPILING
-    ready = partial(accelerated, model, precision=precision, compiled=compiled)
-    return _generated(ready, stretch, first, count, most, on_step)
+
+    def batches(first: int, most: int) -> Iterator[tuple[Images, Labels | None]]:
+        while first < count:
+            batch, in_vain = even_batches(count - first, most), 0
+
+            def count_step(images: int) -> None:
+                nonlocal in_vain
+                in_vain += images
+                on_step(images)
+
+            try:
+                with out_of_memory("One image does not fit into memory. Choose another --device."):
+                    for images, chosen in sampled(
+                        accelerated(model, batch=batch, precision=precision, compiled=compiled),
+                        batch=batch,
+                        first=first,
+                        on_step=count_step,
+                    ):
+                        yield images, chosen
+                        first, in_vain = first + len(images), 0
+            except OutOfMemoryError:
+                if batch == 1:
+                    raise
+                on_step(-in_vain)
+                most = math.ceil(batch / 2)
+                print(f"sfumato: {batch} images do not fit into memory; the batch size is now {most}.", file=sys.stderr)
+            gc.collect()  # the previous networks have reference cycles, which would keep their memory
+
+    return batches(first, most)
 
 
 def default_batch(model: Denoiser) -> int:
@@ -92,34 +119,3 @@ def even_batches(images: int, most: int) -> int:
     (50, 64, 3)
     """
     return math.ceil(images / math.ceil(images / most))
-
-
-def _generated(
-    ready: Callable[..., Denoiser],
-    stretch: Callable[..., Iterator[tuple[Images, Labels | None]]],
-    first: int,
-    count: int,
-    most: int,
-    on_step: Callable[[int], None],
-) -> Iterator[tuple[Images, Labels | None]]:
-    """Generates batches of at most `most` images, with half of the batch size after an out-of-memory error."""
-    while first < count:
-        batch, in_vain = even_batches(count - first, most), 0
-
-        def count_step(images: int) -> None:
-            nonlocal in_vain
-            in_vain += images
-            on_step(images)
-
-        try:
-            with out_of_memory("One image does not fit into memory. Choose another --device, or close other programs."):
-                for images, labels in stretch(ready(batch=batch), batch=batch, first=first, on_step=count_step):
-                    yield images, labels
-                    first, in_vain = first + len(images), 0
-        except OutOfMemoryError:
-            if batch == 1:
-                raise
-            on_step(-in_vain)
-            most = math.ceil(batch / 2)
-            print(f"sfumato: {batch} images do not fit into memory; the batch size is now {most}.", file=sys.stderr)
-        gc.collect()  # the previous networks have reference cycles, which would keep their memory

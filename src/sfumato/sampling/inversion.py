@@ -63,8 +63,7 @@ def encode(
     Args:
         denoiser: model, with or without guidance.
         images: (n, C, H, W) in [-1, 1], with the dtype of the model's weights.
-        labels: as for `sample`: one class name for all images, several that are repeated in turn, or values of columns;
-            None: unconditional.
+        labels: as for `sample`; None: unconditional.
         sampler: sampler configuration, followed in reverse; None: `inversion_config`. The schedule's earliest time is
             added to its timesteps if it is missing.
         batch: batch size.
@@ -106,8 +105,7 @@ def decode(
     Args:
         denoiser: model, with or without guidance.
         latents: (n, C, H, W), with the dtype of the model's weights.
-        labels: as for `sample`: one class name for all images, several that are repeated in turn, or values of columns;
-            None: unconditional.
+        labels: as for `sample`; None: unconditional.
         sampler: sampler configuration; None: `inversion_config`. The schedule's earliest time is added to its timesteps
             if it is missing.
         batch: batch size.
@@ -194,13 +192,13 @@ def _invert_estimate(denoiser: Denoiser, images: Images, t: Times) -> Images:
 
 def _followed(denoiser: Denoiser, x: Images, timesteps: Times, solver: Solver) -> Images:
     """End of a trajectory."""
-    for state in trajectory(denoiser, x, timesteps, solver, _no_noise):
+
+    def no_noise() -> Images:
+        raise SamplingError("the solver declares itself deterministic but used noise", "Choose another solver.")
+
+    for state in trajectory(denoiser, x, timesteps, solver, no_noise):
         x = state.x_t
     return x
-
-
-def _no_noise() -> Images:
-    raise SamplingError("the solver declares itself deterministic but used noise", "Choose another solver.")
 
 
 def _in_batches(

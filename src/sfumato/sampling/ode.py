@@ -12,7 +12,7 @@ from torch import Tensor
 
 from sfumato.errors import SamplingError
 
-State = Float[Tensor, "*state"]
+OdeState = Float[Tensor, "*state"]
 
 NODES = (0, 1 / 5, 3 / 10, 4 / 5, 8 / 9, 1, 1)
 STAGES = (
@@ -29,7 +29,7 @@ ERROR = tuple(fifth - fourth for fifth, fourth in zip((*STAGES[-1], 0), FOURTH, 
 """Coefficients of the difference of the fifth-order and the fourth-order result."""
 
 SAFETY, MIN_FACTOR, MAX_FACTOR = 0.9, 0.2, 5.0
-MAX_STEPS = 10_000
+MAX_ODE_STEPS = 10_000
 FIRST_SHARE = 0.01
 """First step size as a share of the interval."""
 MIN_SHARE = 1e-12
@@ -39,23 +39,12 @@ MIN_ERROR = 1e-10
 
 
 def integrate(
-    field: Callable[[float, State], State], x: State, start: float, end: float, *, rtol: float, atol: float
-) -> State:
+    field: Callable[[float, OdeState], OdeState], x: OdeState, start: float, end: float, *, rtol: float, atol: float
+) -> OdeState:
     """Integrates dx/du = field(u, x) from u = start to u = end, in either direction.
 
     The root mean square of the error of a step relative to atol + rtol |x| is at most 1 for each entry of the first
     axis. All entries use the same steps.
-
-    Args:
-        field: right-hand side, called with u and x.
-        x: initial state, of any shape.
-        start: initial u.
-        end: final u.
-        rtol: relative tolerance per step.
-        atol: absolute tolerance per step.
-
-    Returns:
-        The state at u = end.
 
     Raises:
         SamplingError: a tolerance that is not positive or cannot be reached.
@@ -65,7 +54,7 @@ def integrate(
         return x
     u, h = start, (end - start) * FIRST_SHARE
     slope = field(u, x)
-    for _ in range(MAX_STEPS):
+    for _ in range(MAX_ODE_STEPS):
         last = abs(h) >= abs(end - u)
         h = end - u if last else h
         x_next, slope_next, off = _try_step(field, u, x, slope, h)
@@ -100,8 +89,8 @@ def _growth(error: float) -> float:
 
 
 def _try_step(
-    field: Callable[[float, State], State], u: float, x: State, slope: State, h: float
-) -> tuple[State, State, State]:
+    field: Callable[[float, OdeState], OdeState], u: float, x: OdeState, slope: OdeState, h: float
+) -> tuple[OdeState, OdeState, OdeState]:
     """Fifth-order result after a step of size h, the slope there, and the error estimate."""
     slopes = [slope]
     for node, weights in zip(NODES[1:], STAGES[1:], strict=True):
@@ -110,7 +99,7 @@ def _try_step(
     return reached, slopes[-1], h * _sum(ERROR, slopes)
 
 
-def _sum(weights: tuple[float, ...], slopes: list[State]) -> State:
+def _sum(weights: tuple[float, ...], slopes: list[OdeState]) -> OdeState:
     terms = [weight * slope for weight, slope in zip(weights, slopes, strict=True) if weight]
     total = terms[0]
     for term in terms[1:]:

@@ -130,28 +130,14 @@ def _has_files(folder: Path) -> bool:
 
 
 class Unfinished(NamedTuple):
-    """Samples of which only the first are in a folder.
-
-    Attributes:
-        seed: of the samples.
-        files: existing images, from the first one without a gap.
-    """
+    """The seed of samples of which only the first are in a folder, and their files, without a gap."""
 
     seed: int
     files: Sequence[Path]
 
 
 def mark_unfinished(out: Path, settings: Mapping[str, str], seed: int) -> None:
-    """Marks a folder as unfinished, so that the same command resumes it.
-
-    Args:
-        out: folder.
-        settings: settings and weights that determine the images.
-        seed: of the images.
-
-    Raises:
-        RunError: the mark could not be written.
-    """
+    """Marks a folder as unfinished, so that the same command resumes it."""
     write_whole(out / MARK, json.dumps({"settings": settings, "seed": seed}, indent=2).encode())
 
 

@@ -17,12 +17,18 @@ from sfumato.diffusion.denoiser import Denoiser
 from sfumato.diffusion.guidance import CLIPS, AutoGuided, Clip, Labelled
 from sfumato.diffusion.schedules import Schedule
 from sfumato.errors import SamplingError
-from sfumato.sampling import defaults
 from sfumato.sampling.solvers import SOLVERS, NoiseSource, Solver, SolverState
 from sfumato.sampling.timesteps import TIME_GRIDS, TimeGrid
+from sfumato.utils.registry import Registry
 from sfumato.utils.shapes import Images, Labels
 
 T = TypeVar("T")
+
+SOLVER = "dpm-2m-sde"
+"""Default solver without guidance and with classifier-free guidance (docs/solvers.md)."""
+
+AUTOGUIDED_SOLVER, AUTOGUIDED_GRID = "dpm-2m", "karras"
+"""Defaults with autoguidance, which needs a deterministic solver (docs/experiments.md, "How to draw with a guide")."""
 
 MAX_COUNT = 10**7
 """Maximum number of images of one call."""
@@ -119,19 +125,16 @@ class SamplerConfig:
 def sampler_config(
     schedule: Schedule,
     *,
-    solver: Solver | str = defaults.SOLVER,
+    solver: Solver | str = SOLVER,
     time_grid: TimeGrid | str | None = None,
     steps: int | None = None,
-    clip: Clip | str = defaults.CLIP,
+    clip: Clip | str = "static",
 ) -> SamplerConfig:
     """Builds the sampler configuration; arguments and errors are those of `sample`."""
-    rule = SOLVERS.parse(solver) if isinstance(solver, str) else solver
-    _require(isinstance(rule, Solver), "solver", rule, SOLVERS)
-    layout = rule.default_grid if time_grid is None else time_grid
-    layout = TIME_GRIDS.parse(layout) if isinstance(layout, str) else layout
-    _require(isinstance(layout, TimeGrid), "time grid", layout, TIME_GRIDS)
-    wrap = CLIPS.parse(clip) if isinstance(clip, str) else clip
-    _require(callable(wrap), "clipping wrapper", wrap, CLIPS)
+    rule = _checked(solver, SOLVERS, lambda part: isinstance(part, Solver))
+    grid = rule.default_grid if time_grid is None else time_grid
+    layout = _checked(grid, TIME_GRIDS, lambda part: isinstance(part, TimeGrid))
+    wrap = _checked(clip, CLIPS, callable)
     if steps is None:
         steps = max(rule.min_steps, min(rule.default_steps, schedule.timesteps or rule.default_steps))
     if 1 <= steps < rule.min_steps:
@@ -149,22 +152,24 @@ def default_sampler(
     solver: Solver | str | None = None,
     time_grid: TimeGrid | str | None = None,
     steps: int | None = None,
-    clip: Clip | str = defaults.CLIP,
+    clip: Clip | str = "static",
 ) -> SamplerConfig:
     """Builds the default sampler configuration of a denoiser; arguments and errors are those of `sample`."""
     if solver is None:
         is_autoguided = any(isinstance(part, AutoGuided) for part in denoiser.modules())
-        solver = defaults.AUTOGUIDED_SOLVER if is_autoguided else defaults.SOLVER
-        time_grid = defaults.AUTOGUIDED_GRID if is_autoguided and time_grid is None else time_grid
+        solver = AUTOGUIDED_SOLVER if is_autoguided else SOLVER
+        time_grid = AUTOGUIDED_GRID if is_autoguided and time_grid is None else time_grid
     return sampler_config(denoiser.schedule, solver=solver, time_grid=time_grid, steps=steps, clip=clip)
 
 
-def _require(fits: bool, what: str, given: object, table: Iterable[str]) -> None:
-    """Raises `SamplingError` if an argument has the wrong type."""
-    if not fits:
+def _checked(given: T | str, registry: Registry[T], fits: Callable[[object], bool]) -> T:
+    """The part that was given or named; raises `SamplingError` if it has the wrong type."""
+    part = registry.parse(given) if isinstance(given, str) else given
+    if not fits(part):
         raise SamplingError(
-            f"{given!r} is not a {what}", f"Give an object of this type, or a name: {', '.join(table)}."
+            f"{part!r} is not a {registry.kind}", f"Give an object of this type, or a name: {', '.join(registry)}."
         )
+    return part
 
 
 def sample_batches(
@@ -211,7 +216,7 @@ def sample(
     solver: Solver | str | None = None,
     time_grid: TimeGrid | str | None = None,
     steps: int | None = None,
-    clip: Clip | str = defaults.CLIP,
+    clip: Clip | str = "static",
     seed: int = 0,
     batch: int = 64,
     on_step: Callable[[int], None] | None = None,

@@ -1,8 +1,11 @@
 """Writers of samples, batch by batch in constant memory: an .npz archive or a folder of image files."""
 
 import json
+import math
 import shutil
+import struct
 import tempfile
+import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -13,10 +16,10 @@ from pathlib import Path
 from typing import IO
 from zipfile import ZIP_DEFLATED, ZipFile
 
-import imagecodecs
 import numpy as np
 import tifffile
 import torch
+from PIL import Image
 from torch import Tensor
 
 from sfumato.data.conditions import Category, Column, spelled
@@ -32,7 +35,7 @@ THREADS = 4
 SEED = "seed.txt"
 """File with the seed of a folder of samples."""
 
-CHUNK = 64
+TASK_IMAGES = 64
 """Images per task of a thread."""
 
 Record = dict[str, str | float]
@@ -40,18 +43,7 @@ Record = dict[str, str | float]
 
 
 class Writer(ExitStack, ABC):
-    """Writes batches of samples to a file or folder. A context manager.
-
-    Args:
-        out: file or folder.
-        columns: meaning of the labels, `Denoiser.known_columns`.
-        depth: pixel format.
-        grid_columns: images per row of the grid; None: about square.
-        seed: of the images, saved with them; None: unknown.
-
-    Attributes:
-        count: images of all completely added batches.
-    """
+    """Writes batches of samples to a file or folder. A context manager; `count` is the number of images written."""
 
     def __init__(
         self,
@@ -92,11 +84,7 @@ class Writer(ExitStack, ABC):
 
     @abstractmethod
     def finish(self) -> Path:
-        """Completes the output, which has at least one image, and returns the path of the grid.
-
-        Raises:
-            RunError: the output could not be written.
-        """
+        """Completes the output, which has at least one image, and returns the path of the grid."""
 
     def records(self) -> Iterator[Record]:
         """Yields the labels of each image."""
@@ -104,13 +92,12 @@ class Writer(ExitStack, ABC):
             yield from [{}] * images if labels is None else spelled(self.columns, labels)
 
     def save_grid(self, path: Path) -> Path:
-        """Writes a grid of the first images, titled with their labels or conditions.
-
-        Raises:
-            RunError: the grid could not be written.
-        """
+        """Writes a grid of the first images, titled with their labels or conditions."""
         images = torch.cat(self.shown)
-        titles = [_title(record) for record in islice(self.records(), len(images))]
+        titles = [
+            " ".join(value if isinstance(value, str) else f"{value:g}" for value in record.values())
+            for record in islice(self.records(), len(images))
+        ]
         return pictures.save_grid(images, path, self.grid_columns, titles if any(titles) else None)
 
 
@@ -171,27 +158,18 @@ class Folder(Writer):
     Threads write a batch while the next one is sampled.
     """
 
-    def __init__(
-        self,
-        out: Path,
-        columns: Sequence[Column],
-        depth: Depth,
-        grid_columns: int | None = None,
-        seed: int | None = None,
-    ) -> None:
-        super().__init__(out, columns, depth, grid_columns, seed)
-        self.threads = self.enter_context(ThreadPoolExecutor(THREADS))
-        self.unfinished: list[Future[None]] = []
+    unfinished: Sequence[Future[None]] = ()
 
     def put(self, images: Images) -> None:
         """Passes the images to the threads after they have written the previous batch."""
         self._wait()
-        self.channels = images.shape[1]
-        if self.seed is not None and not self.count:
-            write_swiftly(self.out / SEED, f"{self.seed}\n".encode())
-        starts = range(0, len(images), CHUNK)
+        if not self.count:
+            self.channels, self.threads = images.shape[1], self.enter_context(ThreadPoolExecutor(THREADS))
+            if self.seed is not None:
+                write_swiftly(self.out / SEED, f"{self.seed}\n".encode())
+        starts = range(0, len(images), TASK_IMAGES)
         self.unfinished = [
-            self.threads.submit(self._save, images[start : start + CHUNK], self.count + start) for start in starts
+            self.threads.submit(self._save, images[start : start + TASK_IMAGES], self.count + start) for start in starts
         ]
 
     def finish(self) -> Path:
@@ -212,11 +190,6 @@ class Folder(Writer):
     def _save(self, images: Images, first: int) -> None:
         for index, image in enumerate(images, start=first):
             save_image(image, self.depth, self.out / "images" / _name(index))
-
-
-def _title(record: Record) -> str:
-    """Title of an image in the grid."""
-    return " ".join(value if isinstance(value, str) else f"{value:g}" for value in record.values())
 
 
 def grid_beside(archive: Path) -> Path:
@@ -246,14 +219,40 @@ def save_image(image: Tensor, depth: Depth, path: Path) -> Path:
     channels = pixels.shape[2]
     plain = np.ascontiguousarray(pixels[:, :, 0] if channels == 1 else pixels)
     file = path.with_suffix(suffix_for(depth, channels))
-    if file.suffix == ".png":
-        write_swiftly(file, bytes(imagecodecs.png_encode(plain)))
-    else:
-        content = BytesIO()
+    content = BytesIO()
+    if file.suffix == ".tif":
         order = None if channels == 1 else "contig"
         tifffile.imwrite(content, plain, photometric="minisblack", planarconfig=order)
-        write_swiftly(file, content.getvalue())
+    elif plain.dtype == np.uint8:
+        Image.fromarray(plain).save(content, "PNG", compress_level=FAST)
+    else:
+        content.write(png_of_16_bits(plain))
+    write_swiftly(file, content.getvalue())
     return file
+
+
+FAST = 1
+"""Compression level of zlib: level 6 takes twice as long for files that are 10 % smaller."""
+
+PNG_COLOUR_TYPES = {1: 0, 3: 2, 4: 6}
+PNG_UP_FILTER = 2
+"""Colour types by the number of channels, and the filter that subtracts the line above (PNG specification, 9.2)."""
+
+
+def png_of_16_bits(pixels: np.ndarray) -> bytes:
+    """Encodes pixels as PNG, since Pillow writes 16 bits for grey images only.
+
+    Args:
+        pixels: (H, W), (H, W, 3) or (H, W, 4) uint16.
+    """
+    height, width, *channels = pixels.shape
+    lines = pixels.astype(">u2").reshape(height, -1).view(np.uint8)
+    filtered = np.insert(np.diff(lines, axis=0, prepend=np.uint8(0)), 0, PNG_UP_FILTER, axis=1)
+    header = struct.pack(">IIBBBBB", width, height, 16, PNG_COLOUR_TYPES[math.prod(channels)], 0, 0, 0)
+    chunks = ((b"IHDR", header), (b"IDAT", zlib.compress(filtered.tobytes(), FAST)), (b"IEND", b""))
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body)) for kind, body in chunks
+    )
 
 
 def suffix_for(depth: Depth, channels: int) -> str:

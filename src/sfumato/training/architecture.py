@@ -11,15 +11,15 @@ from sfumato.data import ImageSet
 from sfumato.data.augmentation import AUGMENTATION_FEATURES
 from sfumato.data.labels import LABEL, name_and_kind
 from sfumato.diffusion.denoiser import PreconditionedDenoiser
-from sfumato.diffusion.losses import LOSSES
+from sfumato.diffusion.losses import CUSTOM_LOSSES, times_for_loss
 from sfumato.errors import ConfigError
+from sfumato.metrics.features.custom import register_features
 from sfumato.models import Model, ModelConfig
 from sfumato.networks.convnet import ConvNetConfig
 from sfumato.networks.custom import CustomConfig, register_network, takes
 from sfumato.networks.unet import UNetConfig
 from sfumato.sampling.sampler import evaluated
 from sfumato.training.config import TrainConfig
-from sfumato.utils.imports import is_import_path
 from sfumato.utils.shapes import unlabelled
 
 
@@ -39,13 +39,9 @@ def model_for(config: TrainConfig, images: ImageSet) -> ModelConfig:
         image_shape=images.image_shape,
         label_names=images.label_names,
         columns=images.columns,
-        label_column=_label_column(config) if images.label_names else LABEL,
+        label_column=name_and_kind(next(iter(config.data.condition), LABEL))[0] if images.label_names else LABEL,
         depth=images.depth,
     )
-
-
-def _label_column(config: TrainConfig) -> str:
-    return name_and_kind(next(iter(config.data.condition), LABEL))[0]
 
 
 def _network(config: TrainConfig, images: ImageSet) -> UNetConfig | ConvNetConfig | CustomConfig:
@@ -78,11 +74,7 @@ def _network(config: TrainConfig, images: ImageSet) -> UNetConfig | ConvNetConfi
 
 
 def _custom_network(config: TrainConfig, images: ImageSet) -> CustomConfig:
-    """The configuration of a custom network.
-
-    Raises:
-        ConfigError: the network is not registered, or its constructor lacks an argument that the settings need.
-    """
+    """The configuration of a custom network, whose constructor has all arguments that the settings need."""
     path, (channels, height, width) = config.network.backbone, images.image_shape
     columns, augmentation = tuple(column.size for column in images.columns), config.data.augment
     for keyword, is_needed, flag in (
@@ -99,23 +91,18 @@ def _custom_network(config: TrainConfig, images: ImageSet) -> CustomConfig:
     return CustomConfig(path, channels, (height, width), len(images.label_names), columns, features)
 
 
-def with_custom_code(config: TrainConfig, images: ImageSet | None = None) -> TrainConfig:
-    """Imports the custom network and loss of a configuration.
+def register_custom_code(config: TrainConfig) -> None:
+    """Imports the network, the loss and the features that a person named by import paths on the command line."""
+    register_network(config.network.backbone)
+    CUSTOM_LOSSES.register(config.diffusion.loss)
+    register_features(config.monitoring.eval_features)
 
-    Disables labels and automatic augmentation if the constructor of the network has no arguments for them.
 
-    Args:
-        config: of the run.
-        images: in memory; None for those of the source.
-
-    Raises:
-        ConfigError: the network or loss cannot be imported.
-    """
-    if is_import_path(config.diffusion.loss):
-        LOSSES.register(config.diffusion.loss)
+def without_unknown_inputs(config: TrainConfig, images: ImageSet | None) -> TrainConfig:
+    """Disables labels and automatic augmentation if the constructor of a custom network has no arguments for them."""
     if not config.network.is_custom:
         return config
-    path, data = register_network(config.network.backbone), config.data
+    path, data = config.network.backbone, config.data
     has_columns = bool(data.condition or (images is not None and images.columns))
     if not has_columns and not takes(path, "classes"):
         data = replace(data, labels=False)
@@ -125,11 +112,7 @@ def with_custom_code(config: TrainConfig, images: ImageSet | None = None) -> Tra
 
 
 def check_call(model: Model) -> None:
-    """Calls a custom network once, so that errors are reported before training.
-
-    Raises:
-        ConfigError: it has no weights, the call fails, or its result is no batch of images of the same shape.
-    """
+    """Raises `ConfigError` unless a custom network has weights and returns images for each kind of input."""
     described, inputs = model.config.network, model.example_inputs()
     if not isinstance(described, CustomConfig):
         return
@@ -167,21 +150,17 @@ def _check_one_call(model: Model, path: str, inputs: Sequence[torch.Tensor | Non
 
 
 def check_loss(model: PreconditionedDenoiser, config: TrainConfig) -> None:
-    """Calls a custom loss once with two images, so that errors are reported before training.
-
-    Raises:
-        ConfigError: it fails, or its result is not one value per image.
-    """
+    """Raises `ConfigError` unless a custom loss returns one value per image for two images."""
     custom = config.diffusion.custom_loss
     if custom is None:
         return
     path, (x, _, labels) = config.diffusion.loss, model.example_inputs()
     images = x.repeat(2, 1, 1, 1)
-    times = torch.full((2,), 0.5, dtype=torch.float64)
+    times = times_for_loss(torch.full((2,), 0.5, dtype=torch.float64), images)
     rows = None if labels is None else labels.repeat(2, *[1] * (labels.ndim - 1))
     try:
         twin = deepcopy(model)  # a call in training mode would change batch statistics
-        losses = custom(twin, images, times.to(x.device) if x.is_cuda else times, torch.ones_like(images), rows)
+        losses = custom(twin, images, times, torch.ones_like(images), rows)
     except Exception as error:  # custom code may raise anything
         raise ConfigError(
             f"the loss {path} raised {type(error).__name__}: {error}", "Correct it (docs/extending.md)."

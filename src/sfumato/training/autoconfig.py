@@ -27,7 +27,7 @@ from sfumato.training.state import Budget
 
 Settings = TypeVar("Settings", DataConfig, NetworkConfig, DiffusionConfig, OptimizationConfig)
 
-WIDTHS = (32, 64, 128, 192, 256)
+CANDIDATE_WIDTHS = (32, 64, 128, 192, 256)
 """Candidate numbers of channels of the first level."""
 
 COARSE_WIDTHS = (16, 32)
@@ -95,13 +95,13 @@ class Plan:
 
 
 def resolve_config(config: TrainConfig, images: ImageSet, device: torch.device, rate: float | None = None) -> Plan:
-    """Chooses values for all settings that are None.
+    """Chooses values for all settings that are None. Measures the speed of the device in training, if it is needed.
 
     Args:
         config: training configuration.
         images: training images.
         device: training device.
-        rate: speed of the device in training, in FLOP/s; None: measured if it is needed.
+        rate: the speed in FLOP/s, if it was measured before.
 
     Raises:
         ConfigError: the settings are invalid for these images.
@@ -121,13 +121,9 @@ def resolve_config(config: TrainConfig, images: ImageSet, device: torch.device, 
 
 
 def measured_rate(config: TrainConfig, images: ImageSet, device: torch.device) -> float:
-    """Measures the training speed of the device in FLOP/s: of the smallest network, then of the network chosen for that
-    speed, and so on until the choice does not change.
+    """Measures the training speed of the device in FLOP/s.
 
-    Args:
-        config: training configuration.
-        images: training images.
-        device: training device.
+    Measures the smallest network, then the network chosen for that speed, and so on until the choice does not change.
     """
     candidates = candidate_networks(config, images.image_shape)
     measured, plan = None, with_batch(candidates[0], 2.0 * BATCHES[0] * MIN_STEPS, len(images))
@@ -142,17 +138,7 @@ def measured_rate(config: TrainConfig, images: ImageSet, device: torch.device) -
 
 
 def size_notice(requested: TrainConfig, kept: TrainConfig, images: ImageSet, device: torch.device) -> tuple[str, ...]:
-    """A message if a run is resumed with another budget for which another network size would be chosen.
-
-    Args:
-        requested: current settings.
-        kept: resolved configuration of the run.
-        images: training images.
-        device: training device; its speed is measured if it is needed.
-
-    Raises:
-        ConfigError: the settings are invalid for these images.
-    """
+    """A message if a new run with the requested settings would have another network size than the resumed run."""
     before, now = kept.network, resolve_config(requested, images, device).config.network
     if (before.width, before.patch) == (now.width, now.patch):
         return ()
@@ -201,7 +187,7 @@ def candidate_networks(config: TrainConfig, image_shape: tuple[int, int, int]) -
     if config.network.is_custom:
         return [usual]
     network = with_levels(config.network, image_shape)
-    widths = WIDTHS if network.width is None else (network.width,)
+    widths = CANDIDATE_WIDTHS if network.width is None else (network.width,)
     finer = [replace(usual, network=replace(network, width=width)) for width in widths]
     patch = 2 * (network.patch or 1)
     is_open = config.network.patch is None and network.width is None and network.backbone == "convnet"
@@ -219,11 +205,6 @@ def largest_affordable(
 
     A network with twice the FLOP should see twice the images, and all but the smallest at least `MIN_IMAGES_SEEN`.
 
-    Args:
-        candidates: candidate configurations, smallest first.
-        images: training images.
-        rate: speed of the device in training, in FLOP/s.
-
     Returns:
         The configuration, the FLOP of its forward pass, and the expected number of images seen.
     """
@@ -240,7 +221,7 @@ def largest_affordable(
 
 def with_batch(config: TrainConfig, seen: float, count: int) -> TrainConfig:
     """Sets augmentation and batch size for `seen` images seen, of a data set of `count` images."""
-    data = fill_unset(config.data, augment=augment_for(seen / count))
+    data = fill_unset(config.data, augment=AUGMENT if seen / count >= AUGMENTATION_EPOCHS else 0.0)
     return replace(config, data=data, optimization=fill_unset(config.optimization, batch=batch_for(seen)))
 
 
@@ -255,11 +236,6 @@ def batch_for(seen: float) -> int:
     """The largest power of two with enough steps, within `BATCHES`."""
     least, most = BATCHES
     return int(min(most, max(least, 2 ** math.floor(math.log2(max(1.0, seen / MIN_STEPS))))))
-
-
-def augment_for(epochs: float) -> float:
-    """Augmentation probability for this number of epochs."""
-    return AUGMENT if epochs >= AUGMENTATION_EPOCHS else 0.0
 
 
 def forward_operations(config: TrainConfig, images: ImageSet) -> int:
@@ -303,27 +279,17 @@ def reasons(config: TrainConfig, operations: int, seen: float, rate: float, imag
 
 def warnings(images: ImageSet, is_short: bool, is_long: bool) -> tuple[str, ...]:
     """Messages about settings that would give a better result."""
-    sentences = []
-    if math.prod(images.image_shape[1:]) > LARGE_SIDE**2:
-        sentences.append(
-            "Training on images of this size is slow: --size 64 or 128 gives better samples in the same time."
-        )
-    if is_long:
-        sentences.append("The model may memorize images that it sees this often: use fewer --minutes or more images.")
-    if is_short:
-        sentences.append(
-            "The budget is small for this network: more --minutes or a smaller --size gives better samples."
-        )
-    return tuple(sentences)
+    is_large = math.prod(images.image_shape[1:]) > LARGE_SIDE**2
+    notices = (
+        (is_large, "Training on images of this size is slow: --size 64 or 128 gives better samples in the same time."),
+        (is_long, "The model may memorize images that it sees this often: use fewer --minutes or more images."),
+        (is_short, "The budget is small for this network: more --minutes or a smaller --size gives better samples."),
+    )
+    return tuple(text for applies, text in notices if applies)
 
 
 def batch_bytes(config: TrainConfig, images: ImageSet) -> int:
-    """Memory of the activations of one batch for the backward pass in float32, in bytes; counted without computing.
-
-    Args:
-        config: resolved configuration.
-        images: training images.
-    """
+    """Memory of the activations of one batch for the backward pass in float32, in bytes; counted without computing."""
     model = build_on_meta(model_for(config, images))
     weights = {parameter.untyped_storage()._cdata for parameter in model.parameters()}
     sizes: dict[int, int] = {}

@@ -4,7 +4,6 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
-from types import TracebackType
 from typing import Any, NamedTuple
 
 import tomli_w
@@ -26,7 +25,7 @@ from sfumato.models import (
     save_weights,
 )
 from sfumato.training.config import TrainConfig
-from sfumato.training.measurements import METRICS, best_of, read_metrics
+from sfumato.training.measurements import METRICS_FILE, best_of, read_metrics
 from sfumato.training.run_directory import (
     CONFIG,
     DataRecord,
@@ -39,7 +38,7 @@ from sfumato.training.run_directory import (
     kept_best,
     read_record,
 )
-from sfumato.training.state import Checkpoint, TrainingState, copied
+from sfumato.training.state import Checkpoint, TrainingState
 from sfumato.utils.background import Background
 from sfumato.utils.files import UNFINISHED, cannot_write, write_whole
 from sfumato.utils.filesystem import remove_file, replace_file
@@ -59,11 +58,6 @@ class BestModel(NamedTuple):
 
 class Run:
     """A run directory that this process has locked for training. Use it in a `with` statement.
-
-    Args:
-        path: run directory; created if it does not exist.
-        config: resolved configuration.
-        learned: description of the training images.
 
     Raises:
         RunError: another process is training in the directory; or it contains other files, or a run with other
@@ -105,21 +99,15 @@ class Run:
                 f"{self.path} contains a run with other settings or data ({'; '.join(changed)})",
                 "Use the same settings and data to resume, or another --out for a new run.",
             )
-        checkpoint_at(self.path, 0).unlink(missing_ok=True)
-        for leftover in (
-            f"{BEST}/{WEIGHTS}",
-            f"{BEST}/{PENDING}",
-            f"{BEST}/{DESCRIPTION}",
-            f"{MODEL}/{GUIDANCE_WEIGHTS}",
-        ):
-            (self.path / leftover).unlink(missing_ok=True)
+        best, model = self.path / BEST, self.path / MODEL
+        leftovers = (best / WEIGHTS, best / PENDING, best / DESCRIPTION, model / GUIDANCE_WEIGHTS)
+        for leftover in (checkpoint_at(self.path, 0), *leftovers):
+            leftover.unlink(missing_ok=True)
 
     def __enter__(self) -> "Run":
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         try:
             self._writing.close()
         finally:
@@ -149,7 +137,7 @@ class Run:
             best: new best model since the last checkpoint, which is written to best/; or None.
 
         Raises:
-            RunError: the previous save failed, or a value was not finite; earlier files are intact.
+            RunError: the previous save failed, or a weight is not finite; earlier files are intact.
         """
         self._writing.finish()
         checkpoint = state.checkpoint()
@@ -188,7 +176,7 @@ class Run:
 
     def save_guidance_checkpoint(self, state: TrainingState) -> None:
         """Writes the current EMA weights as the guidance checkpoint, in the background."""
-        weights, seen = copied(state.average.network.state_dict()), state.counters.images_seen
+        weights, seen = state.averaged(), state.counters.images_seen
         self._writing.begin(lambda: save_weights(weights, self.path / MODEL, seen, GUIDANCE_WEIGHTS))
 
     def is_best(self, images_seen: int) -> bool:
@@ -252,20 +240,20 @@ class Run:
     def _restore_best(self, state: TrainingState) -> None:
         """Completes an interrupted save in best/, so that its model is that of the best measurement if possible."""
         best, pending = best_of(read_metrics(self.path)), self.path / BEST / PENDING
-        if best is not None and _images_seen_in(pending) == best.images:
+        try:
+            pending_images = images_seen_in(pending)
+        except RunError:  # the file is missing or broken
+            pending_images = None
+        if best is not None and pending_images == best.images:
             self._replace_best()
         remove_file(pending)
         if best is not None and best.images == state.counters.images_seen and kept_best(self.path, best) is None:
             self._write_best(BestModel(state.average.network.state_dict(), best.images), WEIGHTS)
 
     def add_measurement(self, measurement: dict[str, Any]) -> None:
-        """Appends a line to metrics.jsonl.
-
-        Raises:
-            RunError: the file cannot be written, or the save in the background failed.
-        """
+        """Appends a line to metrics.jsonl."""
         self._writing.check()
-        self._append(METRICS, json.dumps(measurement, allow_nan=False))
+        self._append(METRICS_FILE, json.dumps(measurement, allow_nan=False))
 
     def log(self, text: str) -> None:
         """Appends a line to log.txt."""
@@ -280,11 +268,7 @@ class Run:
             raise cannot_write(path, error) from error
 
     def discard_measurements_at(self, images_seen: int) -> None:
-        """Removes the validation and evaluation measurements after `images_seen` images, which were interrupted.
-
-        Raises:
-            RunError: metrics.jsonl cannot be written.
-        """
+        """Removes the validation and evaluation measurements after `images_seen` images, which were interrupted."""
         self._keep_measurements(lambda m: m["kind"] == "train" or m["images"] != images_seen)
 
     def _discard_after(self, images_seen: int) -> None:
@@ -295,14 +279,7 @@ class Run:
 
     def _keep_measurements(self, is_kept: Callable[[dict[str, Any]], bool]) -> None:
         kept = [m for m in read_metrics(self.path) if is_kept(m)]
-        write_whole(self.path / METRICS, "".join(json.dumps(m) + "\n" for m in kept).encode())
-
-
-def _images_seen_in(weights: Path) -> int | None:
-    try:
-        return images_seen_in(weights)
-    except RunError:  # the file is missing or broken
-        return None
+        write_whole(self.path / METRICS_FILE, "".join(json.dumps(m) + "\n" for m in kept).encode())
 
 
 def _check_folder(path: Path) -> None:

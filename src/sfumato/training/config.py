@@ -121,11 +121,7 @@ class DiffusionConfig:
 
     @cached_property
     def time_density(self) -> "TimeDensity":
-        """Density of the training times.
-
-        Raises:
-            ConfigError: `times` is None, an unknown name or has an unknown setting; lists the valid ones.
-        """
+        """Density of the training times."""
         from sfumato.diffusion.time_densities import TIME_DENSITIES
 
         if self.times is None:
@@ -137,22 +133,14 @@ class DiffusionConfig:
 
     @property
     def custom_loss(self) -> "Loss | None":
-        """The loss from outside the package; None for the weighted squared error.
+        """The loss from outside the package; None for the weighted squared error."""
+        from sfumato.diffusion.losses import CUSTOM_LOSSES
 
-        Raises:
-            ConfigError: it was not registered in this process.
-        """
-        from sfumato.diffusion.losses import LOSSES
-
-        return LOSSES.find(self.loss) if is_import_path(self.loss) else None
+        return CUSTOM_LOSSES.find(self.loss) if is_import_path(self.loss) else None
 
     @cached_property
     def loss_weight(self) -> "Weight":
-        """Loss weighting.
-
-        Raises:
-            ConfigError: `weight` is an unknown name or has an unknown setting; lists the valid ones.
-        """
+        """Loss weighting."""
         from sfumato.diffusion.losses import WEIGHTS
 
         return WEIGHTS.parse(self.weight)
@@ -217,22 +205,14 @@ class OptimizationConfig:
 
     @cached_property
     def ema_decay(self) -> "EMADecay":
-        """EMA of the weights.
-
-        Raises:
-            ConfigError: `ema` is an unknown name or has an unknown setting; lists the valid ones.
-        """
+        """EMA of the weights."""
         from sfumato.training.ema import EMA_DECAYS
 
         return EMA_DECAYS.parse(self.ema)
 
     @property
     def batch_size(self) -> int:
-        """Batch size.
-
-        Raises:
-            ConfigError: `batch` is None.
-        """
+        """Batch size."""
         if self.batch is None:
             raise ConfigError(
                 "the batch size is not set",
@@ -278,8 +258,8 @@ class MonitoringConfig:
     eval_count: int = 1000
     """Number of samples of a quick evaluation."""
     eval_features: str = "pixels"
-    """Feature space of a quick evaluation: pixels, efficientnet, inception, dinov2, or an exported network (.pt2 or
-    .onnx file)."""
+    """Feature space of a quick evaluation: pixels, efficientnet, inception, dinov2, an .onnx file, or the import path
+    of your own network: path/file.py:Class (docs/extending.md)."""
     autoguidance_at: float = 0.0
     """Share of the run after which the EMA weights are saved as the guidance checkpoint: the weaker model of
     autoguidance. 0: never."""

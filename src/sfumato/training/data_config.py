@@ -18,15 +18,6 @@ def require(holds: bool, given: str, expected: str) -> None:
         raise ConfigError(given, expected)
 
 
-def _column_names(requested: tuple[str, ...]) -> list[str]:
-    """Column names without :number and :class."""
-    if not requested:
-        return []
-    from sfumato.data.labels import name_and_kind
-
-    return [name_and_kind(name)[0] for name in requested]
-
-
 @dataclass(frozen=True)
 class ReadConfig:
     """How images are read."""
@@ -63,11 +54,7 @@ class ReadConfig:
             parsed_size(self.size)
 
     def options(self) -> "ReadOptions":
-        """The options for `data.read_images`.
-
-        Raises:
-            ConfigError: a value or a combination is invalid.
-        """
+        """The options for `data.read_images`."""
         from sfumato.data import checked_options
 
         return checked_options(
@@ -104,8 +91,11 @@ class DataConfig(ReadConfig):
         require(is_valid, f"--augment {self.augment} is not a probability", "Choose 0 to 1.")
         names = tuple(name.strip() for given in self.condition for name in given.split(","))
         require(all(names), f"--condition {' '.join(self.condition)} has an empty name", "Give names: age,species.")
-        columns = _column_names(names)
-        require(len(set(columns)) == len(names), f"--condition {' '.join(names)} repeats a column", "Give each once.")
+        if names:
+            from sfumato.data.labels import name_and_kind
+
+            columns = {name_and_kind(name)[0] for name in names}
+            require(len(columns) == len(names), f"--condition {' '.join(names)} repeats a column", "Give each once.")
         object.__setattr__(self, "condition", names)  # so that a different spelling is the same run
         require(
             0 < self.validation_share < 1,

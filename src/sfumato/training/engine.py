@@ -37,12 +37,7 @@ LONG_MINUTES, LONG_IMAGES = 0.5, 200_000
 
 
 class Engine(ABC):
-    """Trains on batches and returns the results in order, possibly some steps later.
-
-    Args:
-        state: training state, changed in place; `counters.images_seen` increases when a step is launched.
-        config: training configuration.
-    """
+    """Trains on batches and returns the results in order, possibly some steps later."""
 
     def __init__(self, state: TrainingState, config: TrainConfig) -> None:
         self.state, self.config = state, config
@@ -57,14 +52,7 @@ class Engine(ABC):
 
 
 class EagerEngine(Engine):
-    """Runs one step after the other, with gradient accumulation if a batch does not fit into the device's memory.
-
-    Args:
-        state: training state, changed in place.
-        config: training configuration.
-        say: called with a message when the number of microbatches is increased.
-        microbatches: initial number of microbatches of a batch.
-    """
+    """Runs one step after the other, with gradient accumulation if a batch does not fit into the device's memory."""
 
     def __init__(
         self, state: TrainingState, config: TrainConfig, say: Callable[[str], None], microbatches: int = 1
@@ -95,13 +83,6 @@ class CapturedEngine(Engine):
     """Replays one CUDA graph for every step and reads the results when the device has computed them.
 
     A batch of a different size runs eagerly, with the same number of microbatches.
-
-    Args:
-        state: training state on a CUDA device, changed in place.
-        config: training configuration.
-        batch: example batch, of the size of later batches.
-        microbatches: number of microbatches, as for `update`.
-        say: called with a message when the number of microbatches of a batch of a different size is increased.
 
     Raises:
         torch.OutOfMemoryError: the batch does not fit into memory in this many microbatches.
@@ -193,12 +174,6 @@ def captured_engine(
     state: TrainingState, config: TrainConfig, batch: Batch, say: Callable[[str], None]
 ) -> CapturedEngine:
     """A CUDA-graph engine with the fewest microbatches that fit into the device's memory.
-
-    Args:
-        state: training state on a CUDA device.
-        config: training configuration.
-        batch: example batch, of the size of later batches.
-        say: called with a message when the number of microbatches is increased.
 
     Raises:
         torch.OutOfMemoryError: a microbatch of one image does not fit into memory.

@@ -3,7 +3,7 @@
 import os
 import time
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import nullcontext
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -15,11 +15,12 @@ from sfumato.data import ImageSet, Loader, make_loader, split
 from sfumato.data.cache import cache_folder
 from sfumato.data.sources import depth_title, mode_title
 from sfumato.diffusion.denoiser import PreconditionedDenoiser
+from sfumato.diffusion.time_densities import check_quantiles
 from sfumato.errors import TrainingError
 from sfumato.models import Model
 from sfumato.networks.custom import takes
 from sfumato.sampling.sampler import sampler_config
-from sfumato.training.architecture import check_call, check_loss, model_for, with_custom_code
+from sfumato.training.architecture import check_call, check_loss, model_for, without_unknown_inputs
 from sfumato.training.autoconfig import resolve_config, size_notice
 from sfumato.training.checkpoints import Run
 from sfumato.training.config import TrainConfig
@@ -64,16 +65,6 @@ class Reporter(Protocol):
         """
 
 
-class NullReporter:
-    """Displays nothing."""
-
-    def say(self, text: str) -> None:
-        """Does nothing."""
-
-    def advance(self, images_seen: int, share: float, loss: float, waited: float) -> None:
-        """Does nothing."""
-
-
 class TrainingResult(NamedTuple):
     """The result of a training run.
 
@@ -105,29 +96,31 @@ def run_training(
     reporter: Reporter | None = None,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> TrainingResult:
-    """Trains a model in the run directory `out`, or resumes the run in it.
-
-    Arguments and errors are those of `training.train.train`, except for the settings, which are given as `config`, and
-    `images`, the training images (None: those of `config.source`).
-    """
+    """As `training.train.train`, with the settings as `config`; `images` is None for those of `config.source`."""
     if debug:
         os.environ.setdefault("CUDA_LAUNCH_BLOCKING", "1")
-    place, config = choose_device(device), with_custom_code(config, images)
-    images = configured_images(config, cache) if images is None else _with_settings(images, config)
+    place, config = choose_device(device), without_unknown_inputs(config, images)
+    if images is None:
+        images = configured_images(config, cache)
+    elif not config.data.labels:
+        images = images.without_labels()
     plan = resolve_config(config_to_resume(config, out), images, place)
     other_size = size_notice(config, plan.config, images, place) if has_other_budget(config, out) else ()
     config, model_config = plan.config, model_for(plan.config, images)
-    sampler_config(
-        model_config.built_schedule(), steps=config.monitoring.preview_steps
-    )  # fails early if the preview settings are invalid
-    failures = nullcontext() if debug else device_failures(DEVICE_FAILED)
+    sampler_config(model_config.built_schedule(), steps=config.monitoring.preview_steps)  # raises errors early
+    has_bar = reporter is None and progress and shows_bars()
     with (
-        _reporting(reporter, progress) as shown,
-        failures,
+        TrainingBar() if has_bar else nullcontext(reporter) as shown,
+        nullcontext() if debug else device_failures(DEVICE_FAILED),
         out_of_memory(OUT_OF_MEMORY),
         Run(Path(out), config, DataRecord.of(images)) as run,
     ):
-        say = _report_and_log(shown, run)
+
+        def say(text: str) -> None:
+            if shown is not None:
+                shown.say(text)
+            run.log(f"{datetime.now():%Y-%m-%d %H:%M:%S} {text}")
+
         notices = [notice for notice in images.notices if notice.matters]
         for notice in (*notices, *plan.reasons, *plan.warnings, *other_size):
             say(str(notice))
@@ -138,6 +131,7 @@ def run_training(
         torch.manual_seed(settings.seed)
         model = Model(model_config).to(place)
         check_call(model)
+        check_quantiles(config.diffusion.time_density, model.schedule)
         check_loss(model, config)
         state = TrainingState(model, settings)
         for problem in run.resume(state):
@@ -156,18 +150,6 @@ def run_training(
     if isinstance(state.average, Model):
         state.average.images_seen = state.counters.images_seen
     return TrainingResult(state, config, loop.share)
-
-
-def _with_settings(images: ImageSet, config: TrainConfig) -> ImageSet:
-    """Removes the labels of images in memory if the settings disable labels."""
-    return images if config.data.labels else images.without_labels()
-
-
-def _reporting(reporter: Reporter | None, progress: bool) -> AbstractContextManager[Reporter]:
-    """The given reporter, otherwise a progress bar if `progress` is set and one can be displayed."""
-    if reporter is not None:
-        return nullcontext(reporter)
-    return TrainingBar() if progress and shows_bars() else nullcontext(NullReporter())
 
 
 def engine_for(
@@ -198,7 +180,7 @@ class TrainingLoop:
         state: TrainingState,
         loader: Loader,
         monitor: Monitor,
-        reporter: Reporter,
+        reporter: Reporter | None,
         should_stop: Callable[[], bool],
     ) -> None:
         self.config, self.run, self.state, self.loader, self.monitor = config, run, state, loader, monitor
@@ -247,7 +229,8 @@ class TrainingLoop:
         for result in results:
             self.recent.append(result)
             self.check_finite(result)
-            self.reporter.advance(self.state.counters.images_seen, self.share, result.loss, self.loader.seconds)
+            if self.reporter is not None:
+                self.reporter.advance(self.state.counters.images_seen, self.share, result.loss, self.loader.seconds)
             if len(self.recent) == STEPS_PER_LINE:
                 self.write_metrics()
 
@@ -302,14 +285,6 @@ class TrainingLoop:
         self.run.save(self.state, self.config.monitoring.keep, self.monitor.best)
         self.monitor.best = None
         self.saved_at = time.perf_counter()
-
-
-def _report_and_log(reporter: Reporter, run: Run) -> Callable[[str], None]:
-    def say(text: str) -> None:
-        reporter.say(text)
-        run.log(f"{datetime.now():%Y-%m-%d %H:%M:%S} {text}")
-
-    return say
 
 
 def _start_message(

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-METRICS = "metrics.jsonl"
+METRICS_FILE = "metrics.jsonl"
 
 MAX_VALUE = 1e15
 """Limit of valid measurements."""
 
-NUMBERS = {
+REQUIRED_FIELDS = {
     "train": (("images", "steps", "seconds", "skipped"), ("loss",)),
     "validation": (("images",), ("loss",)),
     "evaluation": (("images", "count"), ("distance",)),
@@ -26,7 +26,7 @@ def read_metrics(path: str | Path) -> list[dict[str, Any]]:
     Raises:
         OSError: the file cannot be read.
     """
-    file = Path(path) / METRICS
+    file = Path(path) / METRICS_FILE
     lines = file.read_text(encoding="utf-8", errors="replace").splitlines() if file.exists() else []
     measurements = []
     for line in lines:
@@ -40,9 +40,9 @@ def _is_measurement(line: object) -> bool:
     if not isinstance(line, dict):
         return False
     kind = line.get("kind")
-    numbers, open_numbers = NUMBERS.get(str(kind), (("kind",), ()))
+    numbers, open_numbers = REQUIRED_FIELDS.get(str(kind), (("kind",), ()))
     return (
-        all(_is_number(line.get(name)) for name in numbers)
+        all(_is_number(line.get(name), least=0) for name in numbers)
         and all(name in line and _is_number_or_none(line[name]) for name in open_numbers)
         and _is_number_or_none(line.get("held_out"))
         and (kind != "evaluation" or isinstance(line.get("features"), str))
@@ -52,26 +52,20 @@ def _is_measurement(line: object) -> bool:
 
 def _is_curve(by_time: object) -> bool:
     """Whether a value is a table of losses by time."""
-    return isinstance(by_time, dict) and all(
-        _is_time(time) and _is_number_or_none(loss) for time, loss in by_time.items()
-    )
+    try:
+        return isinstance(by_time, dict) and all(
+            0 <= float(time) <= 1 and _is_number_or_none(loss) for time, loss in by_time.items()
+        )
+    except ValueError:
+        return False
 
 
-def _is_number(value: object) -> bool:
-    """Whether a value is a number in [0, MAX_VALUE)."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < MAX_VALUE
+def _is_number(value: object, least: float = -MAX_VALUE) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and least <= value < MAX_VALUE
 
 
 def _is_number_or_none(value: object) -> bool:
-    """Whether a value is None or a number in (-MAX_VALUE, MAX_VALUE)."""
-    return value is None or (isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < MAX_VALUE)
-
-
-def _is_time(text: str) -> bool:
-    try:
-        return 0 <= float(text) <= 1
-    except ValueError:
-        return False
+    return value is None or _is_number(value)
 
 
 @dataclass(frozen=True)

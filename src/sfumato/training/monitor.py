@@ -16,7 +16,7 @@ from sfumato.sampling.sampler import sample
 from sfumato.training.checkpoints import BestModel, Run
 from sfumato.training.config import TrainConfig
 from sfumato.training.quick_evaluation import QuickEvaluation
-from sfumato.training.state import TrainingState, copied
+from sfumato.training.state import TrainingState
 from sfumato.training.validation import Validation
 from sfumato.utils import pictures
 
@@ -44,9 +44,6 @@ class ValidationSchedule:
 
     By default short runs have fewer validations, and further ones are due after 50, 100, 200, ... batches before the
     first of them.
-
-    Args:
-        config: resolved configuration.
     """
 
     def __init__(self, config: TrainConfig) -> None:
@@ -78,16 +75,6 @@ class _Stopped(Exception):  # noqa: N818 (not an error)
 
 class Monitor:
     """Validates the model with the EMA of the weights, without an effect on training.
-
-    Args:
-        config: resolved configuration.
-        run: run directory to which measurements and previews are written.
-        state: training state.
-        images: training images.
-        held_out: validation images.
-        cache: folder for features of the images; None: SFUMATO_CACHE, or the user's cache.
-        say: called with messages for the user.
-        should_stop: a measurement is interrupted when it returns True.
 
     Attributes:
         best: the best model, if it was measured since the last checkpoint; otherwise None.
@@ -149,8 +136,7 @@ class Monitor:
                 "Validation does not fit into memory. --preview-count 1 and --validation-count 10 need least memory."
             )
         if self.run.is_best(self.state.counters.images_seen):
-            weights = copied(self.state.average.network.state_dict())
-            self.best = BestModel(weights, self.state.counters.images_seen)
+            self.best = BestModel(self.state.averaged(), self.state.counters.images_seen)
 
     def measure_at_end(self) -> None:
         """Takes the measurements at the end of the run, unless they are complete (their preview exists)."""

@@ -46,13 +46,7 @@ class UpdateRule(ABC):
 
 
 class AdamRule(UpdateRule):
-    """Adam (arXiv 1412.6980, Algorithm 1), with PyTorch's fused kernels.
-
-    Args:
-        parameters: parameters to update.
-        rate: peak learning rate.
-        betas: decay rates of the two moments.
-    """
+    """Adam (arXiv 1412.6980, Algorithm 1), with PyTorch's fused kernels."""
 
     def __init__(self, parameters: Sequence[nn.Parameter], rate: float, betas: tuple[float, float]) -> None:
         device = parameters[0].device
@@ -141,11 +135,7 @@ def orthogonalize(x: Float[Tensor, "k m n"], steps: int = 5) -> Float[Tensor, "k
 
 
 class Optimizer:
-    """Updates every parameter of a network, each by one rule.
-
-    Args:
-        rules: update rules for disjoint groups of parameters.
-    """
+    """Updates every parameter of a network, each by one rule."""
 
     def __init__(self, *rules: UpdateRule) -> None:
         self.rules = rules
@@ -165,13 +155,7 @@ class OptimizerConfig(ABC):
 
     @abstractmethod
     def built(self, network: nn.Module, learning_rate: float, inputs: Inputs) -> Optimizer:
-        """Builds the optimizer.
-
-        Args:
-            network: network whose parameters are optimized.
-            learning_rate: peak learning rate.
-            inputs: example arguments of a call of the network.
-        """
+        """Builds the optimizer."""
 
 
 @dataclass(frozen=True)

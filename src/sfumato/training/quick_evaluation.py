@@ -23,26 +23,13 @@ from sfumato.sampling.solvers import SOLVERS
 SOLVER, STEPS = "dpm-2m", 10
 """The best solver at 10 NFE (docs/solvers.md)."""
 
-BATCH = 64
+EVALUATION_BATCH = 64
 
 
 class QuickEvaluation:
     """The Frechet distance of a few samples to the training images, always with the same noise and number of samples.
 
     With few samples the distance is biased upwards, but by the same amount for each model.
-
-    Args:
-        images: training images.
-        held_out: validation images.
-        count: number of samples, at least 2.
-        features: name or file of the features, as for `features_for`.
-        seed: random seed of the samples.
-        device: device on which the features of the images are computed.
-        cache: folder for these features; None: SFUMATO_CACHE, or the user's cache.
-
-    Raises:
-        ConfigError, RunError: as for `features_for`.
-        DataError: fewer than 2 images, or features that are not finite.
     """
 
     def __init__(
@@ -99,7 +86,7 @@ class QuickEvaluation:
             quick_sampler_config(model.schedule),
             labels=self._classes if model.label_names else None,
             seed=self._seed,
-            batch=BATCH,
+            batch=EVALUATION_BATCH,
             on_step=on_step,
         )
         for images, _ in batches:

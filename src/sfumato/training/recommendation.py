@@ -21,16 +21,16 @@ from sfumato.training.config import TrainConfig
 from sfumato.training.presets import preset_for
 from sfumato.utils.filesystem import ON_WINDOWS
 
-Side = tuple[int, int] | None
+TrialSize = tuple[int, int] | None
 """(width, height), or None for the size of the images."""
 
-LARGEST_SIDE = 128
+MAX_NATIVE_SIDE = 128
 """Images of one common size up to this side are not resized, if the device is fast enough."""
 
 LARGEST_TINY = 16
 """Maximum side for the preset `tiny`."""
 
-SMALL_SET = 5000
+FEW_IMAGES = 5000
 """Number of images below which augmentation is recommended; the preset `default` chooses it automatically."""
 
 PLAIN = re.compile(r"[\w.:/\\=+-]+")
@@ -70,37 +70,29 @@ class Recommendation:
 
 @dataclass(frozen=True)
 class _Trial:
-    """Resolves configurations for a data set and a device with different sizes and budgets.
-
-    Attributes:
-        source: data source, as for `load_images`.
-        options: reading options.
-        like: empty images of the original size, as many as in the data set.
-        device: training device.
-        rate: speed of the device in training, in FLOP/s; None if it is not needed.
-    """
+    """Resolves configurations for a data set and a device with different sizes and budgets."""
 
     source: str
     options: ReadOptions
-    like: ImageSet
+    like: ImageSet  # empty images of the original size, as many as in the data set
     device: torch.device
-    rate: float | None = None
+    rate: float | None = None  # speed of the device in training, in FLOP/s, if it is needed
 
-    def default(self, size: Side, minutes: int | None = None, images: int | None = None) -> Recommendation:
+    def default(self, size: TrialSize, minutes: int | None = None, images: int | None = None) -> Recommendation:
         """The preset `default` with a budget."""
         plan = resolve_config(self._config(minutes, images), self._sized(size), self.device, self.rate)
         return Recommendation(replace(self.options, size=size), plan, minutes=minutes, images=images)
 
-    def tiny(self, size: Side) -> Recommendation:
+    def tiny(self, size: TrialSize) -> Recommendation:
         """The preset `tiny` with its default budget."""
         plan = resolve_config(preset_for(self.source, "tiny"), self._sized(size), self.device)
         return Recommendation(replace(self.options, size=size), plan, "" if self.source == DIGITS else "tiny")
 
-    def measured(self, size: Side) -> "_Trial":
+    def measured(self, size: TrialSize) -> "_Trial":
         """A copy with the speed of the device measured at this size."""
         return replace(self, rate=measured_rate(self._config(MINUTES), self._sized(size), self.device))
 
-    def is_tiny(self, size: Side) -> bool:
+    def is_tiny(self, size: TrialSize) -> bool:
         """Whether the preset `tiny` is meant for images of this size."""
         return max(size or self.like.image_shape[1:]) <= LARGEST_TINY
 
@@ -109,19 +101,12 @@ class _Trial:
         budget = replace(config.optimization, minutes=minutes and float(minutes), images=images)
         return replace(config, optimization=budget)
 
-    def _sized(self, size: Side) -> ImageSet:
+    def _sized(self, size: TrialSize) -> ImageSet:
         return self.like if size is None else _empty(len(self.like), self.like.image_shape[0], *size)
 
 
 def recommend(source: str, options: ReadOptions, shapes: Sequence[ImageInfo], device: torch.device) -> Recommendation:
-    """Recommends the largest size that the device can train in half an hour, and shorter training for few images.
-
-    Args:
-        source: data source, as for `load_images`.
-        options: reading options; a given size is kept.
-        shapes: original shapes of the images; at least one.
-        device: training device; its speed is measured.
-    """
+    """Recommends the largest size that the device can train in half an hour, and shorter training for few images."""
     kind = CHANNEL_MODES.get(options.channels) or Counter(map(channel_mode, shapes)).most_common(1)[0][0]
     trial = _Trial(source, options, _empty(len(shapes), kind.channels, shapes[0].width, shapes[0].height), device)
     sizes = _sizes(options, shapes)
@@ -142,14 +127,7 @@ def recommend(source: str, options: ReadOptions, shapes: Sequence[ImageInfo], de
 
 
 def train_command(source: str, advice: Recommendation, labels: bool, count: int) -> str:
-    """The recommended command as a line for the shell.
-
-    Args:
-        source: data source, as for `load_images`.
-        advice: recommended settings.
-        labels: whether the names of sub-folders are class labels.
-        count: number of images.
-    """
+    """The recommended command as a line for the shell."""
     options, words = advice.options, ["sfumato", "train", source]
     if options.size is not None:
         width, height = options.size
@@ -160,7 +138,7 @@ def train_command(source: str, advice: Recommendation, labels: bool, count: int)
     words += ["--range", *(f"{end:g}" for end in options.range)] if options.range is not None else []
     words += [] if labels else ["--no-labels"]
     words += ["--preset", advice.preset] if advice.preset else []
-    words += ["--augment", "0.12"] if advice.preset and count < SMALL_SET else []
+    words += ["--augment", "0.12"] if advice.preset and count < FEW_IMAGES else []
     words += ["--minutes", str(advice.minutes)] if advice.minutes is not None else []
     words += ["--images", str(advice.images)] if advice.images is not None else []
     return _shell_line(words)
@@ -199,12 +177,12 @@ def memory_of(advice: Recommendation, images: ImageSet) -> dict[str, int]:
     }
 
 
-def _sizes(options: ReadOptions, shapes: Sequence[ImageInfo]) -> list[Side]:
+def _sizes(options: ReadOptions, shapes: Sequence[ImageInfo]) -> list[TrialSize]:
     """Sizes to try, best first: the given size; otherwise the common size of the images, then smaller ones."""
     if options.size is not None:
         return [options.size]
     own = {(shape.width, shape.height) for shape in shapes}
-    shared: list[Side] = [None] if len(own) == 1 and max(max(own)) <= LARGEST_SIDE else []
+    shared: list[TrialSize] = [None] if len(own) == 1 and max(max(own)) <= MAX_NATIVE_SIDE else []
     side = suggested_size(shapes)
     smaller = [side >> times for times in range(side.bit_length()) if side >> times >= min(side, LARGEST_TINY)]
     return [*shared, *((side, side) for side in smaller)]

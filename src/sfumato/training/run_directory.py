@@ -25,6 +25,7 @@ from sfumato.training.data_config import DataConfig
 from sfumato.training.measurements import Best
 from sfumato.training.state import Budget
 from sfumato.utils.files import read_text, validated
+from sfumato.utils.imports import is_same_code
 
 CONFIG = "config.toml"
 
@@ -32,7 +33,7 @@ MOST_SETTINGS = 5000
 DEEP_KEY = re.compile(r'(?:\.\s*(?:"[^"\n]*"|[\w-]+)\s*){10}=')
 """A key nested in ten tables."""
 
-SIZES = ("width", "multipliers", "blocks", "patch")
+NETWORK_SIZES = ("width", "multipliers", "blocks", "patch")
 
 Table = TypeVar("Table", DataConfig, DiffusionConfig, NetworkConfig, OptimizationConfig)
 
@@ -160,22 +161,13 @@ def has_trained(path: Path) -> bool:
 
 
 def configured_images(config: TrainConfig, cache: Path | None = None) -> ImageSet:
-    """Loads the images of a configuration; errors are those of `load_images`.
-
-    Args:
-        config: training configuration: source and reading options.
-        cache: folder for decoded images; None: SFUMATO_CACHE, or the user's cache.
-    """
+    """Loads the images of a configuration; errors are those of `load_images`."""
     data = config.data
     return read_images(config.source, data.options(), data.labels, data.condition, cache)
 
 
 def training_images(path: str | Path, cache: Path | None = None) -> ImageSet | None:
-    """Loads the training images of the run directory `path`; None if they are missing or have changed.
-
-    Raises:
-        RunError: `path` is not a run directory.
-    """
+    """Loads the training images of the run directory `path`; None if they are missing or have changed."""
     record = read_record(path)
     try:
         images = configured_images(record.config, cache)
@@ -185,41 +177,35 @@ def training_images(path: str | Path, cache: Path | None = None) -> ImageSet | N
 
 
 def training_options(path: str | Path) -> ReadOptions:
-    """Options with which the run at `path` read its images; the defaults for a model without its run directory.
-
-    Raises:
-        RunError: its config.toml is broken or of another kind.
-    """
+    """Options with which the run at `path` read its images; the defaults for a model without its run directory."""
     return read_record(path).config.data.options() if (Path(path) / CONFIG).is_file() else DEFAULT_OPTIONS
 
 
 def config_to_resume(config: TrainConfig, path: str | Path) -> TrainConfig:
     """Sets unset settings to those of the run directory `path`, if there is a run.
 
-    The size of the network, the batch size and the augmentation are taken over only if the run has trained.
-
-    Raises:
-        RunError: its config.toml is broken or of another kind.
+    The size of the network, the batch size and the augmentation are taken over only if the run has trained. An import
+    path of the same code keeps the spelling of the run.
     """
     if not (Path(path) / CONFIG).is_file():
         return config
     before = read_record(path).config
     is_unlimited = config.optimization.images is None and config.optimization.minutes is None
     budget = {"images", "minutes"} if is_unlimited else set()
-    sizes = {"augment", "batch", "times", *SIZES} if has_trained(Path(path)) else set()
+    sizes = {"augment", "batch", "times", *NETWORK_SIZES} if has_trained(Path(path)) else set()
     tables = {
         name: _filled_from(getattr(config, name), getattr(before, name), budget | sizes)
         for name in ("data", "network", "diffusion", "optimization")
     }
+    if is_same_code(config.network.backbone, before.network.backbone):
+        tables["network"] = replace(tables["network"], backbone=before.network.backbone)
+    if is_same_code(config.diffusion.loss, before.diffusion.loss):
+        tables["diffusion"] = replace(tables["diffusion"], loss=before.diffusion.loss)
     return replace(config, **tables)
 
 
 def has_other_budget(config: TrainConfig, path: str | Path) -> bool:
-    """Whether the settings change the budget of the run directory `path`, if it has trained.
-
-    Raises:
-        RunError: its config.toml is broken or of another kind.
-    """
+    """Whether the settings change the budget of the run directory `path`, if it has trained."""
     if not (Path(path) / CONFIG).is_file() or not has_trained(Path(path)):
         return False
     budget_now, budget_before = (

@@ -24,7 +24,7 @@ SECONDS = 1.0
 LONG = 10.0
 """Duration in seconds of a first step from which it is used as the measurement, since start-up is a small part."""
 
-LARGEST_SHARE = 0.5
+MAX_MEMORY_SHARE = 0.5
 """Maximum share of the free memory for the activations of a measured batch."""
 
 
@@ -46,7 +46,7 @@ def training_rate(
     expected = EFFICIENCY * convolution_rate(device)
     if device.type == "cuda":
         return expected
-    fitting = int(LARGEST_SHARE * free_memory(device) / activations)
+    fitting = int(MAX_MEMORY_SHARE * free_memory(device) / activations)
     if not fitting:
         return expected
     batch = max(1, min(config.optimization.batch_size, fitting, int(SECONDS * expected / (3 * operations))))

@@ -1,6 +1,6 @@
 """Training state: model, EMA, optimizer and counters, which a checkpoint saves; and the training budget."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from copy import deepcopy
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -12,9 +12,9 @@ from torch import Tensor, nn
 from sfumato.diffusion.denoiser import PreconditionedDenoiser
 from sfumato.training.config import OptimizationConfig
 from sfumato.training.optim import OPTIMIZERS
-from sfumato.utils.files import check_tensors, read_tensors, validated, write_tensors
+from sfumato.utils.files import check_finite, check_tensors, check_weights, read_tensors, validated, write_tensors
 
-KIND = "sfumato-checkpoint"
+CHECKPOINT_KIND = "sfumato-checkpoint"
 
 
 @dataclass
@@ -71,12 +71,7 @@ class Budget:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A copy of a training state in the host's memory.
-
-    Attributes:
-        tensors: tensors of the model, its EMA and the optimizer, by name.
-        counters: progress of the run.
-    """
+    """Copies, in the host's memory, of the tensors of the model, its EMA and the optimizer, and the counters."""
 
     tensors: dict[str, Tensor]
     counters: Counters
@@ -87,21 +82,12 @@ class Checkpoint:
         return _under("average.", self.tensors)
 
     def save(self, path: Path) -> None:
-        """Writes the checkpoint to a file.
-
-        Raises:
-            RunError: the file cannot be written, or a value is not finite; an existing file remains unchanged.
-        """
-        write_tensors(path, self.tensors, KIND, asdict(self.counters))
+        """Writes the checkpoint to a file; an existing file remains unchanged on an error."""
+        write_tensors(path, self.tensors, CHECKPOINT_KIND, asdict(self.counters))
 
 
 class TrainingState:
-    """The model in training, the EMA of its weights, its optimizer and counters. Weights use the channels-last format.
-
-    Args:
-        model: new model on its device.
-        settings: optimizer and learning rate.
-    """
+    """The model in training, the EMA of its weights, its optimizer and counters. Weights are channels-last."""
 
     def __init__(self, model: PreconditionedDenoiser, settings: OptimizationConfig) -> None:
         if not model.is_custom:  # custom networks may expect contiguous features
@@ -114,8 +100,18 @@ class TrainingState:
         self.counters = Counters()
 
     def checkpoint(self) -> Checkpoint:
-        """A copy of the state, which later steps do not change."""
-        return Checkpoint(copied(self._tensors()), replace(self.counters))
+        """A copy of the state, which later steps do not change.
+
+        Raises:
+            RunError: a weight or a value of the optimizer is not finite.
+        """
+        check_finite(self._tensors(lambda network: dict(network.named_parameters())), "the training state")
+        return Checkpoint(copied(self._tensors(nn.Module.state_dict)), replace(self.counters))
+
+    def averaged(self) -> dict[str, Tensor]:
+        """A copy of the EMA of the weights and of the buffers; raises `RunError` if a weight is not finite."""
+        check_finite(dict(self.average.network.named_parameters()), "the EMA of the weights")
+        return copied(self.average.network.state_dict())
 
     def load(self, path: Path) -> None:
         """Loads a checkpoint.
@@ -123,15 +119,21 @@ class TrainingState:
         Raises:
             RunError: the file is truncated, changed, of another kind or of another network.
         """
-        tensors, notes = read_tensors(path, KIND)
+        tensors, notes = read_tensors(path, CHECKPOINT_KIND)
         self.counters = validated(Counters, notes, path)
-        _load_tensors(self.model.network, _under("model.", tensors), path)
-        _load_tensors(self.average.network, _under("average.", tensors), path)
-        self._load_optimizer(_under("optimizer.", tensors), path)
+        for network, prefix in ((self.model.network, "model."), (self.average.network, "average.")):
+            check_weights(network, _under(prefix, tensors), path)
+            network.load_state_dict(_under(prefix, tensors))
+        current, read = self._optimizer_tensors(), _under("optimizer.", tensors)
+        check_tensors(current, read, path)
+        check_finite(read, path)
+        for name, tensor in current.items():
+            tensor.copy_(read[name])
 
-    def _tensors(self) -> dict[str, Tensor]:
-        tensors = {f"model.{name}": tensor for name, tensor in self.model.network.state_dict().items()}
-        tensors |= {f"average.{name}": tensor for name, tensor in self.average.network.state_dict().items()}
+    def _tensors(self, of_network: Callable[[nn.Module], Mapping[str, Tensor]]) -> dict[str, Tensor]:
+        """Tensors of the model and its EMA, chosen by a function, and those of the optimizer."""
+        tensors = {f"model.{name}": tensor for name, tensor in of_network(self.model.network).items()}
+        tensors |= {f"average.{name}": tensor for name, tensor in of_network(self.average.network).items()}
         return tensors | {f"optimizer.{name}": tensor for name, tensor in self._optimizer_tensors().items()}
 
     def _optimizer_tensors(self) -> dict[str, Tensor]:
@@ -143,12 +145,6 @@ class TrainingState:
             for quantity, tensor in tensors[parameter].items()
         }
 
-    def _load_optimizer(self, tensors: dict[str, Tensor], path: Path) -> None:
-        current = self._optimizer_tensors()
-        check_tensors(current, tensors, path)
-        for name, tensor in current.items():
-            tensor.copy_(tensors[name])
-
 
 def copied(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Contiguous copies of tensors on the CPU."""
@@ -159,13 +155,3 @@ def copied(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     """The tensors whose names start with `prefix`, which is removed from the names."""
     return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
-
-
-def _load_tensors(module: nn.Module, tensors: dict[str, Tensor], path: Path) -> None:
-    """Loads `tensors`, read from `path`, into `module`.
-
-    Raises:
-        RunError: as `check_tensors`; the module is then as it was.
-    """
-    check_tensors(module.state_dict(), tensors, path)
-    module.load_state_dict(tensors)

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from sfumato.data import Batch, augmented
 from sfumato.diffusion.denoiser import PreconditionedDenoiser
-from sfumato.diffusion.losses import Loss, NoiseLevels, drop_labels, noise_levels, weighted_loss
+from sfumato.diffusion.losses import Loss, NoiseLevels, drop_labels, noise_levels, times_for_loss, weighted_loss
 from sfumato.diffusion.time_densities import independent, stratified
 from sfumato.training.config import OptimizationConfig, TrainConfig
 from sfumato.training.ema import update_average
@@ -89,7 +89,7 @@ def prepare_inputs(state: TrainingState, batch: Batch, config: TrainConfig) -> S
     shares = (stratified if diffusion.stratified else independent)(len(x_0))
     t = diffusion.time_density(state.model.schedule, shares)
     labels = None if batch.labels is None else drop_labels(batch.labels, settings.label_dropout)
-    times = None if diffusion.custom_loss is None else t.to(x_0.device) if x_0.is_cuda else t
+    times = None if diffusion.custom_loss is None else times_for_loss(t, x_0)
     return StepInputs(x_0, noise_levels(state.model, t, x_0, diffusion.loss_weight), labels, augmentation, times)
 
 
@@ -158,14 +158,7 @@ def image_losses(
 
 
 def training_step(state: TrainingState, batch: Batch, config: TrainConfig, microbatches: int = 1) -> StepResult:
-    """Runs one step eagerly, waits for the result and updates the counters.
-
-    Args:
-        state: training state, changed in place.
-        batch: batch on the model's device.
-        config: training configuration.
-        microbatches: number of microbatches, as for `update`.
-    """
+    """Runs one step eagerly, waits for the result and updates the counters."""
     settings, count = config.optimization, len(batch.images)
     values = torch.tensor([*step_scales(state, count, settings), 1.0], device=batch.images.device)
     inputs = prepare_inputs(state, batch, config)

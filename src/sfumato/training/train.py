@@ -8,8 +8,8 @@ import torch
 from torch import nn
 
 from sfumato.data.dataset import ImageSet
-from sfumato.data.in_memory import IN_MEMORY, Collection, Labels, from_arrays
-from sfumato.diffusion.losses import LOSSES, Loss
+from sfumato.data.in_memory import IN_MEMORY, Collection, ImageLabels, from_arrays
+from sfumato.diffusion.losses import CUSTOM_LOSSES, Loss
 from sfumato.errors import ConfigError
 from sfumato.networks.custom import Builder, register_network
 from sfumato.training.loop import Reporter, TrainingResult, run_training
@@ -24,7 +24,7 @@ def train(
     out: str | Path,
     settings: Mapping[str, object] | None = None,
     *,
-    labels: Labels | None = None,
+    labels: ImageLabels | None = None,
     preset: str | None = None,
     network: str | Builder | nn.Module | None = None,
     loss: str | Loss | None = None,
@@ -35,53 +35,54 @@ def train(
     reporter: Reporter | None = None,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> TrainingResult:
-    """Trains a model in the run directory `out`, or resumes the run that is there.
+    """Trains a model in the run directory `out`, or resumes the run in it. Sets torch's global generators.
 
     >>> result = sf.train("photos/", "runs/photos", {"size": 64, "minutes": 30})  # doctest: +SKIP
     >>> images = sf.sample(result.model, 16)  # doctest: +SKIP
 
-    Sets torch's global generators, since every random number of a step follows from the seed and its position.
-
     Args:
-        data: a source (a folder, an archive, `hf:NAME`, "digits"); what `load_images` returns; or images in memory, as
+        data: source (a folder, an archive, `hf:NAME`, "digits"), the result of `load_images`, or images in memory, as
             for `data.from_arrays`.
-        out: the run directory.
+        out: run directory.
         settings: values by the names of the flags of `sfumato train`, with underscores, such as {"minutes": 30,
-            "learning_rate": 1e-3}. The others are the preset's, and what it leaves open follows from the budget, the
-            images and the device.
-        labels: the class of each image in memory, or columns of conditions, as for `data.from_arrays`.
-        preset: "default", "ddpm" or "tiny"; None: "tiny" for "digits", else "default".
-        network: your own network: a class or function that builds it, a module (of which copies are trained), or an
-            import path; called as network(x, time, labels) (docs/extending.md). None: the preset's.
-        loss: your own loss, a function of (denoiser, images, times, noise, labels) that returns one value an image, or
-            its import path. None: the weighted squared error.
-        device: "auto", "cpu", "cuda", "cuda:1", "mps".
+            "learning_rate": 1e-3}. The preset sets the others, or they are chosen for the budget, images and device.
+        labels: class of each image in memory, or columns of conditions, as for `data.from_arrays`.
+        preset: "default", "ddpm" or "tiny"; None: "tiny" for "digits", otherwise "default".
+        network: custom network, called with (x, time, labels): a class or function that builds it, a module, of which
+            copies are trained, or an import path (docs/extending.md). None: the network of the settings.
+        loss: custom loss: a function of (denoiser, images, times, noise, labels) that returns one value per image, or
+            its import path. None: the loss of the settings.
+        device: "auto", "cpu", "cuda", "cuda:1" or "mps".
         cache: folder for decoded images and compiled code; None: SFUMATO_CACHE, or the user's cache.
-        debug: run one operation after the other on a GPU too, so that an error points at its cause.
-        progress: show a progress bar and what was decided, if stdout is a terminal or a notebook.
+        debug: run GPU operations synchronously, so that an error shows the operation that failed.
+        progress: show a progress bar and messages, if stdout is a terminal or a notebook.
         reporter: receives the progress instead.
-        should_stop: called after every step; once it returns true, the run is saved and left.
+        should_stop: called after each step; when it returns True, the run is saved and training stops.
 
     Returns:
-        The training state at the end; `.model` is the averaged model, ready to sample.
+        The training state at the end; `.model` has the EMA of the weights, ready for sampling.
 
     Raises:
-        DataError: the images cannot be trained on.
-        RunError: the directory holds something else, or cannot be written.
+        DataError: the images cannot be used for training.
+        RunError: the directory contains something else, or cannot be written.
         ConfigError: the settings are inconsistent, or the network or the loss cannot be called.
-        TrainingError: the loss or the weights are no longer finite.
-        OutOfMemoryError: a step of a single image does not fit into the device's memory.
+        TrainingError: the loss or its gradient is no longer finite.
+        OutOfMemoryError: a step on a single image does not fit into the device's memory.
         DeviceError: the device failed.
     """
-    settings = dict(settings or {})
-    images = None if isinstance(data, str | Path) else _in_memory(data, labels, settings)
+    values: dict[str, Any] = dict(settings or {})
+    images = None if isinstance(data, str | Path) else _in_memory(data, labels, values)
     if images is None and labels is not None:
         raise ConfigError("labels were given for a source, which has its own", "Leave them out.")
     if network is not None:
-        settings["backbone"] = register_network(network)
+        values["backbone"] = network
     if loss is not None:
-        settings["loss"] = LOSSES.register(loss)
-    config = config_for(str(data) if images is None else IN_MEMORY, settings, preset=preset)
+        values["loss"] = loss
+    if "backbone" in values:
+        values["backbone"] = register_network(values["backbone"])
+    if "loss" in values:
+        values["loss"] = CUSTOM_LOSSES.register(values["loss"])
+    config = config_for(str(data) if images is None else IN_MEMORY, values, preset=preset)
     return run_training(
         config,
         out,
@@ -95,8 +96,8 @@ def train(
     )
 
 
-def _in_memory(data: ImageSet | Collection, labels: Labels | None, settings: Mapping[str, Any]) -> ImageSet:
-    """The image set for data in memory; checks that no setting requires reading a source."""
+def _in_memory(data: ImageSet | Collection, labels: ImageLabels | None, settings: Mapping[str, Any]) -> ImageSet:
+    """The image set of data in memory; raises `ConfigError` for settings for reading a source."""
     not_applicable = [name for name in OF_SOURCES if name in settings]
     if not_applicable:
         raise ConfigError(

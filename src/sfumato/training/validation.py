@@ -5,7 +5,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
 
 from sfumato.data import ImageSet
 from sfumato.diffusion.denoiser import PreconditionedDenoiser
@@ -15,7 +14,7 @@ from sfumato.sampling.sampler import ImageNoise
 from sfumato.utils.shapes import Times
 
 LEVELS = 10
-BATCH = 64
+VALIDATION_BATCH = 64
 
 
 @dataclass(frozen=True)
@@ -30,13 +29,7 @@ class ValidationLoss:
 
 
 class Validation:
-    """A fixed set of noisy validation images: each image at all ten noise levels, up to `count` evaluations in total.
-
-    Args:
-        images: validation images.
-        count: number of evaluations of the network; at least one per noise level is made.
-        seed: random seed of the noise.
-    """
+    """A fixed set of noisy validation images: each at all ten noise levels, with about `count` evaluations in total."""
 
     def __init__(self, images: ImageSet, count: int, seed: int) -> None:
         pairs = torch.arange(max(count, LEVELS))
@@ -47,22 +40,14 @@ class Validation:
 
     @torch.no_grad()
     def loss(self, model: PreconditionedDenoiser, on_batch: Callable[[int], None] = lambda _: None) -> ValidationLoss:
-        """Computes the validation loss.
-
-        Args:
-            model: model in evaluation mode.
-            on_batch: called after each batch with its size.
-        """
-        device = next(model.parameters()).device
-        losses = []
-        for part in torch.arange(len(self.level)).split(BATCH):
+        """Computes the validation loss."""
+        device, times, parts = model.device, _tenths(model.schedule), []
+        for part in torch.arange(len(self.level)).split(VALIDATION_BATCH):
             labels = None if self.labels is None else self.labels[part].to(device)
             x_0, noise = self.images[part].to(device), self.noise[part].to(device)
-            losses.append(squared_error(model, x_0, _tenths(model.schedule)[self.level[part]], noise, labels).cpu())
+            parts.append(squared_error(model, x_0, times[self.level[part]], noise, labels).cpu())
             on_batch(len(part))
-        return self._summary(torch.cat(losses), _tenths(model.schedule))
-
-    def _summary(self, losses: Tensor, times: Times) -> ValidationLoss:
+        losses = torch.cat(parts)
         by_level = [losses[self.level == level].mean().item() for level in range(LEVELS)]
         by_time = {f"{time:.2f}": _rounded(loss) for time, loss in zip(times.tolist(), by_level, strict=True)}
         return ValidationLoss(_rounded(sum(by_level) / LEVELS), by_time)

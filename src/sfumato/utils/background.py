@@ -17,11 +17,7 @@ class Background:
         self._failed = False
 
     def begin(self, work: Callable[[], object]) -> None:
-        """Submits a task.
-
-        Args:
-            work: Task. It must not use data that the caller changes afterwards.
-        """
+        """Submits a task. It must not use data that the caller changes afterwards."""
         self._begun.append(self._thread.submit(self._do, work))
 
     def _do(self, work: Callable[[], object]) -> None:

@@ -8,7 +8,7 @@ from PIL import Image, ImageDraw, ImageFont
 HEIGHT = 16
 """Height of a line of text in pixels."""
 
-SIZES = (12, 11, 10, 9, 8)
+FONT_SIZES = (12, 11, 10, 9, 8)
 """Font sizes, in the order in which they are tried."""
 
 SYSTEM_FONTS = (
@@ -31,7 +31,7 @@ def draw(sheet: Image.Image, text: str, left: int, top: int, width: int) -> None
 @lru_cache(1024)
 def fitted(text: str, width: int) -> tuple[str, ImageFont.FreeTypeFont]:
     """Text, cut off if necessary, and the largest font with which it fits into `width` pixels."""
-    for size in SIZES:
+    for size in FONT_SIZES:
         font = font_for(text, size)
         if font.getlength(text) <= width:
             return text, font

@@ -13,7 +13,7 @@ from typing import IO, Any, TypeVar
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from sfumato.errors import ConfigError, RunError
 from sfumato.utils.filesystem import flush_file, flush_folder, replace_file
@@ -25,23 +25,15 @@ UNFINISHED = ".unfinished-"
 
 
 def write_whole(path: Path, content: bytes) -> None:
-    """Writes a file atomically: after a crash the old or the new content is there, never a part.
-
-    Raises:
-        RunError: The disk is full, or the folder is not writable.
-    """
+    """Writes a file atomically: after a crash the old or the new content is there, never a part."""
     with writing_whole(path) as file:
         file.write(content)
 
 
 @contextmanager
 def writing_whole(path: Path) -> Iterator[IO[bytes]]:
-    """Opens a temporary file that atomically replaces `path` at the end, as in `write_whole`.
-
-    Raises:
-        RunError: The disk is full, or the folder is not writable.
-    """
-    with _replacing_durably(path) as temporary, temporary.open("w+b") as file:
+    """Opens a temporary file that atomically replaces `path` at the end, as in `write_whole`."""
+    with _replacing(path, durably=True) as temporary, temporary.open("w+b") as file:
         yield file
 
 
@@ -49,29 +41,14 @@ def write_swiftly(path: Path, content: bytes) -> None:
     """As `write_whole`, without waiting for the disk: for many files that can be created again.
 
     The file may be lost in a power failure.
-
-    Raises:
-        RunError: The disk is full, or the folder is not writable.
     """
-    with _replacing(path) as temporary:
+    with _replacing(path, durably=False) as temporary:
         temporary.write_bytes(content)
 
 
 @contextmanager
-def _replacing_durably(path: Path) -> Iterator[Path]:
-    """As `_replacing`, and waits until the content is on disk."""
-    with _replacing(path) as temporary:
-        yield temporary
-        flush_file(temporary)
-    try:
-        flush_folder(path.parent)
-    except OSError as error:
-        raise cannot_write(path.parent, error) from error
-
-
-@contextmanager
-def _replacing(path: Path) -> Iterator[Path]:
-    """Path of an empty temporary file that replaces `path` on success."""
+def _replacing(path: Path, durably: bool) -> Iterator[Path]:
+    """Path of an empty temporary file that replaces `path` on success; waits for the disk if `durably`."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(prefix=UNFINISHED, dir=path.parent)
@@ -79,10 +56,14 @@ def _replacing(path: Path) -> Iterator[Path]:
         try:
             os.close(handle)
             yield temporary
+            if durably:
+                flush_file(temporary)
             temporary.chmod(0o644)
             replace_file(temporary, path)
         finally:
             temporary.unlink(missing_ok=True)
+        if durably:
+            flush_folder(path.parent)
     except OSError as error:
         raise cannot_write(path, error) from error
 
@@ -96,11 +77,7 @@ def cannot_write(path: Path, error: OSError) -> RunError:
 
 
 def read_text(path: Path) -> str:
-    """Reads a text file in UTF-8.
-
-    Raises:
-        RunError: The file is missing, unreadable or not UTF-8.
-    """
+    """Reads a text file in UTF-8, or raises `RunError`."""
     try:
         return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
@@ -109,15 +86,7 @@ def read_text(path: Path) -> str:
 
 
 def parsed_json(text: str, source: object) -> Any:  # noqa: ANN401 (JSON)
-    """Parses JSON.
-
-    Args:
-        text: JSON text.
-        source: Origin of the text, for the error message.
-
-    Raises:
-        RunError: The text is not JSON, is nested too deeply, or has a number with thousands of digits.
-    """
+    """Parses JSON, or raises `RunError`. The source is for the error message."""
     try:
         return json.loads(text)
     except (ValueError, RecursionError) as error:
@@ -126,11 +95,6 @@ def parsed_json(text: str, source: object) -> Any:  # noqa: ANN401 (JSON)
 
 def validated(kind: type[T], fields: object, path: Path) -> T:
     """Converts fields to a dataclass and checks each of them.
-
-    Args:
-        kind: Dataclass.
-        fields: Content of the file.
-        path: File, for the error message.
 
     Raises:
         RunError: A field is missing, unknown or of the wrong type.
@@ -151,25 +115,13 @@ def validated(kind: type[T], fields: object, path: Path) -> T:
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], kind: str, notes: Mapping[str, Any]) -> None:
     """Writes a safetensors file whose header has its kind, JSON notes, and a digest of notes and tensors.
 
-    Args:
-        path: File to write.
-        tensors: Tensors by name.
-        kind: Kind of the file, checked by `read_tensors`.
-        notes: JSON values.
-
     Raises:
-        RunError: A value is not finite, or the file could not be written. An existing file is not changed.
+        RunError: The file could not be written. An existing file is not changed.
     """
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    for name, tensor in plain.items():
-        if not tensor.isfinite().all():
-            raise RunError(
-                f"{path} was not written, because {name} is no longer finite",
-                "Files saved before are intact. Start a new run with a lower --learning-rate.",
-            )
     text = json.dumps(notes)
     header = {"format": kind, "notes": text, "digest": tensors_digest(text, plain)}
-    with _replacing_durably(path) as temporary:
+    with _replacing(path, durably=True) as temporary:
         try:
             save_file(plain, temporary, header)
             _sort_metadata(temporary)
@@ -204,7 +156,10 @@ def read_tensors(path: Path, kind: str) -> tuple[dict[str, Tensor], Any]:
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
     notes = header.get("notes", "")
     if tensors_digest(notes, tensors) != header.get("digest"):
-        raise _changed(path, "its digest does not match its content")
+        raise RunError(
+            f"{path} has been changed since it was written: its digest does not match its content",
+            "Restore it from a copy, or use another checkpoint.",
+        )
     return tensors, parsed_json(notes, f"the header of {path}")
 
 
@@ -217,12 +172,6 @@ def read_notes(path: Path, kind: str) -> Any:  # noqa: ANN401 (JSON)
     with _opened(path, kind) as (_, header):
         notes = header.get("notes", "")
     return parsed_json(notes, f"the header of {path}")
-
-
-def _changed(path: Path, reason: str) -> RunError:
-    return RunError(
-        f"{path} has been changed since it was written: {reason}", "Restore it from a copy, or use another checkpoint."
-    )
 
 
 @contextmanager
@@ -255,11 +204,7 @@ def tensors_digest(notes: str, tensors: Mapping[str, Tensor]) -> str:
 
 
 def check_tensors(expected: Mapping[str, torch.Tensor], tensors: Mapping[str, torch.Tensor], path: Path) -> None:
-    """Checks that `tensors`, read from `path`, have the names, shapes and dtypes of `expected`, and are finite.
-
-    Raises:
-        RunError: a tensor is missing, unknown, different or not finite.
-    """
+    """Raises `RunError` unless `tensors`, read from `path`, have the names, shapes and dtypes of `expected`."""
     for name in sorted(expected.keys() | tensors.keys()):
         if name not in tensors or name not in expected:
             found = "lacks" if name in expected else "has the unknown"
@@ -270,5 +215,23 @@ def check_tensors(expected: Mapping[str, torch.Tensor], tensors: Mapping[str, to
                 f"{path} has {name} as {given.dtype} {list(given.shape)}, not {wanted.dtype} {list(wanted.shape)}",
                 "The file belongs to another network.",
             )
-        if not given.isfinite().all():
-            raise RunError(f"{path} contains values in {name} that are not finite", "Use an earlier checkpoint.")
+
+
+def check_finite(tensors: Mapping[str, Tensor], place: object) -> None:
+    """Raises `RunError` if a value of the tensors of `place`, for the error message, is not finite."""
+    for name, tensor in tensors.items():
+        if not tensor.isfinite().all():
+            raise RunError(
+                f"{place} contains values in {name} that are not finite",
+                "Use an earlier checkpoint, or start a new run with a lower --learning-rate.",
+            )
+
+
+def check_weights(network: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:
+    """Checks that `tensors`, read from `path`, are those of a network. Buffers may contain infinities.
+
+    Raises:
+        RunError: a tensor is missing, unknown or different, or a weight is not finite.
+    """
+    check_tensors(network.state_dict(), tensors, path)
+    check_finite({name: tensors[name] for name, _ in network.named_parameters()}, path)

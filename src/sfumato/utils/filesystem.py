@@ -11,21 +11,13 @@ PAUSES = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5)
 
 
 def flush_file(path: Path) -> None:
-    """Waits until the content of a file is on disk.
-
-    Raises:
-        OSError: The disk failed.
-    """
+    """Waits until the content of a file is on disk."""
     with path.open("r+b") as file:  # Windows flushes only files that are open for writing
         os.fsync(file.fileno())
 
 
 def flush_folder(path: Path) -> None:
-    """Waits until the entries of a folder are on disk; does nothing on Windows, which cannot open folders.
-
-    Raises:
-        OSError: The disk failed.
-    """
+    """Waits until the entries of a folder are on disk; does nothing on Windows, which cannot open folders."""
     if not hasattr(os, "O_DIRECTORY"):
         return
     descriptor = os.open(path, os.O_RDONLY)
@@ -39,9 +31,6 @@ def replace_file(source: Path, target: Path) -> None:
     """Renames `source` to `target`, replacing an existing file.
 
     This fails on Windows while a program has `target` open; it is retried for about a second.
-
-    Raises:
-        OSError: The file could not be renamed.
     """
     for pause in PAUSES if ON_WINDOWS else ():
         try:
@@ -54,11 +43,7 @@ def replace_file(source: Path, target: Path) -> None:
 
 
 def remove_file(path: Path) -> None:
-    """Removes a file if it exists. On Windows, a file that a program has open is not removed.
-
-    Raises:
-        OSError: The file could not be removed.
-    """
+    """Removes a file if it exists. On Windows, a file that a program has open is not removed."""
     try:
         path.unlink(missing_ok=True)
     except PermissionError:

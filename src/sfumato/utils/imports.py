@@ -1,4 +1,4 @@
-"""Functions and classes from outside the package, by import path. Files name them; only a person can import them.
+"""Functions and classes from outside the package, by import path.
 
 An import path that is read from a file is never imported. It is looked up among those that a person named in this
 process, in Python or on the command line.
@@ -30,11 +30,7 @@ def is_import_path(text: str) -> bool:
 
 
 def parse_path(path: str) -> re.Match[str]:
-    """The groups `place`, `name` and `settings` of an import path.
-
-    Raises:
-        ConfigError: it is malformed.
-    """
+    """The groups `place`, `name` and `settings` of an import path, or `ConfigError` if it is malformed."""
     match = PATH.fullmatch(path)
     if match is None:
         raise ConfigError(
@@ -49,55 +45,65 @@ def settings_in(path: str) -> dict[str, Any]:
     return {name: _value(value) for name, _, value in pairs}
 
 
-class NamedCode:
-    """The functions and classes of one kind that a person named in this process, by their own names.
+def is_same_code(one: str, other: str) -> bool:
+    """Whether two import paths are spellings of the same file or module, name and settings. Imports nothing.
 
-    Args:
-        kind: for error messages, such as "network".
-        flag: of the command line that names one, such as "--backbone".
+    A relative path of a file is the end of its absolute path and of the name of its module.
+
+    >>> is_same_code("./nets.py:Net", "nets.py:Net"), is_same_code("a/nets.py:Net", "a.nets:Net")
+    (True, True)
     """
+    if not (is_import_path(one) and is_import_path(other)):
+        return one == other
+    places = []
+    for path in (one, other):
+        place = parse_path(path)["place"]
+        file = Path(place).resolve() if ".." in place else Path(place)
+        places.append(file.with_suffix("").parts if place.endswith(".py") else tuple(place.split(".")))
+    shared = min(map(len, places))
+    is_same_place = places[0][-shared:] == places[1][-shared:]
+    is_same_name = parse_path(one)["name"] == parse_path(other)["name"]
+    return is_same_place and is_same_name and settings_in(one) == settings_in(other)
+
+
+class NamedCode:
+    """The functions and classes of one kind that a person named in this process, by their own names."""
 
     def __init__(self, kind: str, flag: str) -> None:
         self.kind, self.flag = kind, flag
-        self.named: dict[str, Callable[..., Any]] = {}
-        self.settings: dict[str, dict[str, Any]] = {}
-        self.by_path: set[str] = set()
+        self.named: dict[str, tuple[Callable[..., Any], list[dict[str, Any]]]] = {}
+        """Each function or class, and the settings with which files may name it."""
 
     def register(self, given: str | Callable[..., Any]) -> str:
         """Makes a function or class known to this process.
 
         Args:
-            given: itself, or its import path, whose code is then run.
+            given: a function or class, or its import path, whose code is run. Other names are returned unchanged.
 
         Returns:
-            The import path that files will hold.
+            The import path for files.
 
         Raises:
-            ConfigError: the import path is malformed, or cannot be imported.
+            ConfigError: the code cannot be imported, or is not callable.
         """
         if isinstance(given, str):
-            match = parse_path(given)
-            known = self.named.get(match["name"])
-            if known is None or not _is_from(known, match["place"]):
-                self.named[match["name"]] = _imported(match["place"], match["name"])
-            self.settings[match["name"]] = settings_in(given)
-            self.by_path.add(match["name"])
+            match = PATH.fullmatch(given)
+            if match is not None:
+                self.named[match["name"]] = _imported(match["place"], match["name"]), [settings_in(given)]
             return given
         if not callable(given):
             raise ConfigError(f"the {self.kind} is {given!r}", "Give a class, a function, or an import path.")
-        origin = _origin(given)
+        origin, settings = (given.func, given.keywords) if isinstance(given, partial) else (given, {})
         name, module = getattr(origin, "__name__", type(origin).__name__).strip("<>"), origin.__module__
-        self.named[name] = given
-        self.settings[name] = dict(given.keywords) if isinstance(given, partial) else {}
-        self.by_path.discard(name)
+        self.named[name] = given, [{}, settings]
         script = getattr(sys.modules["__main__"], "__file__", None)
         return f"{script if script and module == '__main__' else module}:{name}"
 
     def find(self, path: str) -> Callable[..., Any]:
-        """The function or class that an import path means, if a person named it in this process.
+        """The function or class of an import path that was registered in this process.
 
         Raises:
-            ConfigError: nobody did, or the path has settings that nobody gave.
+            ConfigError: it was not registered, or with other settings.
         """
         name, quoted = parse_path(path)["name"], shlex.quote(path)
         if name not in self.named:
@@ -105,12 +111,13 @@ class NamedCode:
                 f"the {self.kind} is {path}, whose code is not part of sfumato",
                 f"Read that code first, since it will run: then add {self.flag} {quoted}, or pass it in Python.",
             )
-        if settings_in(path) != self.settings[name] and (settings_in(path) or name in self.by_path):
+        code, allowed_settings = self.named[name]
+        if settings_in(path) not in allowed_settings:
             raise ConfigError(
                 f"the {self.kind} is {path}, and other settings were given",
                 f"Give these if you trust them: {self.flag} {quoted}, or a functools.partial in Python.",
             )
-        return self.named[name]
+        return code
 
 
 def _value(text: str) -> int | float | bool | str:
@@ -124,24 +131,15 @@ def _value(text: str) -> int | float | bool | str:
     return text
 
 
-def _origin(given: Callable[..., Any]) -> Callable[..., Any]:
-    """The function or class itself, or that of a functools.partial."""
-    return given.func if isinstance(given, partial) else given
-
-
-def _is_from(known: Callable[..., Any], place: str) -> bool:
-    """Whether a function or class came from this file or module."""
-    module = _origin(known).__module__
-    if not place.endswith(".py"):
-        return module == place
-    file = getattr(sys.modules.get(module), "__file__", None)
-    return file is not None and Path(file).resolve() == Path(place).resolve()
-
-
 def _imported(place: str, name: str) -> Callable[..., Any]:
-    """The function or class from a file or module, whose code is run."""
+    """The function or class from a file or module, whose code is run if it was not imported before."""
     try:
-        module = _run_file(Path(place)) if place.endswith(".py") else _import_module(place)
+        if place.endswith(".py"):
+            module = _run_file(Path(place))
+        else:
+            if str(Path.cwd()) not in sys.path:
+                sys.path.append(str(Path.cwd()))  # last, so that no file here hides an installed module
+            module = importlib.import_module(place)
     except Exception as error:  # whatever the code there raises
         raise ConfigError(
             f"{place} cannot be imported: {type(error).__name__}: {error}",
@@ -153,14 +151,10 @@ def _imported(place: str, name: str) -> Callable[..., Any]:
     return found  # type: ignore[no-any-return]  # of a module that nobody checks
 
 
-def _import_module(name: str) -> ModuleType:
-    if str(Path.cwd()) not in sys.path:
-        sys.path.append(str(Path.cwd()))  # last, so that no file here hides an installed module
-    return importlib.import_module(name)
-
-
 def _run_file(path: Path) -> ModuleType:
     name = f"_sfumato_{path.stem}_{crc32(str(path.resolve()).encode()):08x}"  # files of one name are other modules
+    if name in sys.modules:
+        return sys.modules[name]
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None or not path.is_file():
         raise FileNotFoundError(f"there is no Python file {path}")
@@ -170,6 +164,9 @@ def _run_file(path: Path) -> ModuleType:
     sys.path.append(folder)  # for the modules beside it, as `python file.py` finds them
     try:
         spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[name]
+        raise
     finally:
         del sys.path[len(sys.path) - 1 - sys.path[::-1].index(folder)]
     return module

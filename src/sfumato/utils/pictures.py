@@ -100,13 +100,7 @@ def save_grid(
 
 
 def show(images: Tensor, columns: int | None = None, titles: Sequence[str] | None = None) -> None:
-    """Shows a grid (see `grid`) in the notebook, or in the image viewer of the system.
-
-    Args:
-        images: (n, C, H, W) float in [-1, 1].
-        columns: Number of columns; None: about the number of rows.
-        titles: n titles; None: no titles.
-    """
+    """Shows a grid in the notebook, or in the image viewer of the system; arguments are those of `save_grid`."""
     picture = grid(images, columns, titles)
     if "get_ipython" in vars(builtins):
         from IPython.display import display
@@ -117,15 +111,7 @@ def show(images: Tensor, columns: int | None = None, titles: Sequence[str] | Non
 
 
 def save_film(images: Tensor, path: Path) -> None:
-    """Writes an animation that plays forwards and backwards in a loop, as GIF, and creates its folder.
-
-    Args:
-        images: Frames, (n, C, H, W) float in [-1, 1]; small images are enlarged.
-        path: File to write.
-
-    Raises:
-        RunError: The file could not be written.
-    """
+    """Writes an animation that plays forwards and backwards in a loop, as GIF, and creates its folder."""
     first, *others = [grid(image[None]) for image in (*images, *images[1:-1].flip(0))]
     content = BytesIO()
     first.save(content, format="GIF", save_all=True, append_images=others, duration=MILLISECONDS_A_FRAME, loop=0)
@@ -133,11 +119,7 @@ def save_film(images: Tensor, path: Path) -> None:
 
 
 def save_picture(picture: Image.Image, path: Path) -> None:
-    """Writes a PNG, and creates its folder.
-
-    Raises:
-        RunError: The file could not be written.
-    """
+    """Writes a PNG, and creates its folder."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         picture.save(path, format="PNG")
@@ -146,17 +128,7 @@ def save_picture(picture: Image.Image, path: Path) -> None:
 
 
 def strip(rows: Sequence[Tensor], row_titles: Sequence[str], column_titles: Sequence[str], path: Path) -> None:
-    """Writes a table of images with titles.
-
-    Args:
-        rows: Images of each row, (columns, C, H, W) in [-1, 1].
-        row_titles: Titles of the rows.
-        column_titles: Titles of the columns.
-        path: File to write.
-
-    Raises:
-        RunError: The file could not be written.
-    """
+    """Writes a table of images with titles."""
     with _figure(path) as figure:
         figure.set_size_inches(0.6 + 1.05 * len(column_titles), 0.3 + 1.1 * len(rows))
         axes = figure.subplots(len(rows), len(column_titles), squeeze=False)
@@ -173,15 +145,7 @@ def strip(rows: Sequence[Tensor], row_titles: Sequence[str], column_titles: Sequ
 
 @dataclass(frozen=True)
 class Panel:
-    """One plot of a figure.
-
-    Attributes:
-        title: Title of the plot.
-        x_label: Label of the x axis.
-        curves: x and y values of each curve by name.
-        log_y: Whether the y axis is logarithmic.
-        marks: x values of vertical lines by name.
-    """
+    """One plot of a figure: curves (x, y) and vertical lines at x, by name."""
 
     title: str
     x_label: str
@@ -191,11 +155,7 @@ class Panel:
 
 
 def plot(panels: Sequence[Panel], path: Path) -> None:
-    """Writes a figure of several panels.
-
-    Raises:
-        RunError: The file could not be written.
-    """
+    """Writes a figure of several panels."""
     with _figure(path) as figure:
         figure.set_size_inches(4.6 * len(panels), 3.4)
         for axes, panel in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):

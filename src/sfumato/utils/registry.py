@@ -12,7 +12,7 @@ from sfumato.errors import SfumatoError
 
 Part = TypeVar("Part")
 
-WORDS = {"true": True, "false": False}
+BOOLEANS = {"true": True, "false": False}
 
 KINDS = {bool: "choice between true and false", int: "whole number", float: "number", str: "word"}
 
@@ -59,7 +59,7 @@ class Registry(dict[str, Part], Generic[Part]):
             raise self.error(f"the {self.kind} {name!r} has no setting {key!r}", remedy)
         kind = type(known[key])
         try:
-            value = WORDS[text.lower()] if kind is bool else kind(text)
+            value = BOOLEANS[text.lower()] if kind is bool else kind(text)
         except (KeyError, ValueError):
             value = math.nan
         if value != value:

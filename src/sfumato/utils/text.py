@@ -32,3 +32,15 @@ def natural_key(name: str) -> tuple[list[str | int], str]:
     """
     parts = re.split(r"(\d+)", name)
     return [int(part) if part.isdecimal() else part.casefold() for part in parts], name
+
+
+def size_title(count: float) -> str:
+    """Formats a number of bytes.
+
+    >>> size_title(7_500_000_000), size_title(688_000), size_title(100)
+    ('7.5 GB', '688 kB', '100 bytes')
+    """
+    for unit, name in ((1e9, "GB"), (1e6, "MB"), (1e3, "kB")):
+        if count >= unit:
+            return f"{count / unit:.3g} {name}"
+    return f"{count:.0f} bytes"

@@ -47,7 +47,7 @@ def test_features_are_the_input_of_the_last_layer(network: nn.Module, shape: tup
     hook.remove()
     features = features_for("efficientnet")
     found = features(torch.from_numpy(pixels).permute(2, 0, 1)[None].float() / 127.5 - 1)
-    assert (features.name, features.width) == ("efficientnet", 1280)
+    assert (features.name, found.shape) == ("efficientnet", (1, 1280))
     torch.testing.assert_close(found, seen[0], rtol=1e-3, atol=1e-3)
 
 

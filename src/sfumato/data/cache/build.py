@@ -5,17 +5,16 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from sfumato.data.cache.convert import convert
+from sfumato.data.cache.convert import convert_image
 from sfumato.data.cache.image_arrays import digest_of
 from sfumato.data.cache.index import Index
 from sfumato.data.cache.pixel_statistics import (
@@ -48,7 +47,7 @@ from sfumato.errors import DataError
 from sfumato.utils.filesystem import replace_file
 from sfumato.utils.text import printable
 
-PIXELS = "pixels.bin"
+PIXELS_FILE = "pixels.bin"
 JOURNAL = "pieces"
 SCRATCH = "scratch"
 
@@ -64,17 +63,11 @@ SAMPLE = 512
 NAMED_REASONS = 5
 """Number of reasons that a message about skipped images lists."""
 
-SPARE = 64 << 20
+SPARE_BYTES = 64 << 20
 
 
-@dataclass(frozen=True)
-class Chunk:
-    """Consecutive images that are decoded together.
-
-    Attributes:
-        first: Row of the first image.
-        entries: Images of the chunk.
-    """
+class Chunk(NamedTuple):
+    """Row of the first image, and the images, of a chunk that is decoded together."""
 
     first: int
     entries: Sequence[Entry]
@@ -138,27 +131,7 @@ def _guess_format(source: Source, listing: Listing, options: ReadOptions) -> Tar
     infos = [info for info in every if isinstance(info, ImageInfo)]
     unreadable = [info for info in every if isinstance(info, Unreadable)]
     check_enough_images(source, listing, len(infos), [*listing.unusable, *unreadable])
-    try:
-        return choose_format(source.title, infos, options)
-    except DataError:
-        usual = Counter((info.width, info.height) for info in infos).most_common(1)[0][0]
-        different = [
-            entry
-            for entry, info in zip(listing.entries, every, strict=True)
-            if isinstance(info, ImageInfo) and (info.width, info.height) != usual
-        ]
-        if any(_can_be_decoded(entry, options) for entry in different):
-            raise
-    return choose_format(source.title, [info for info in infos if (info.width, info.height) == usual], options)
-
-
-def _can_be_decoded(entry: Entry, options: ReadOptions) -> bool:
-    """Whether the pixels can be decoded; a valid header does not guarantee it."""
-    try:
-        open_image(entry.read(), options).pixels()
-    except Exception:  # broken files raise many types of exceptions
-        return False
-    return True
+    return choose_format(source.title, infos, options)
 
 
 def _bytes_an_image(target: TargetFormat) -> int:
@@ -176,7 +149,7 @@ def _reserve_space(path: Path, count: int, target: TargetFormat) -> None:
     wanted = count * _bytes_an_image(target)
     present = path.stat().st_size if path.exists() else 0
     free = shutil.disk_usage(path.parent).free
-    if wanted - present > free - SPARE:
+    if wanted - present > free - SPARE_BYTES:
         raise DataError(
             f"{count:,} images of {target.frame.width} x {target.frame.height} pixels take {wanted / 1e9:.1f} GB, and "
             f"{free / 1e9:.1f} GB are free in {path.parent}",
@@ -191,7 +164,7 @@ def _reserve_space(path: Path, count: int, target: TargetFormat) -> None:
 def _decode_all(entries: Sequence[Entry], target: TargetFormat, options: ReadOptions, folder: Path) -> list[Outcome]:
     """Decodes all images, in order; chunks in the journal are only verified."""
     (folder / JOURNAL).mkdir(parents=True, exist_ok=True)
-    _reserve_space(folder / PIXELS, len(entries), target)
+    _reserve_space(folder / PIXELS_FILE, len(entries), target)
     chunks = _chunks(entries, target)
     done = {chunk.first: outcomes for chunk in chunks if (outcomes := _read_journal(chunk, target, folder)) is not None}
     rest = [chunk for chunk in chunks if chunk.first not in done]
@@ -205,12 +178,13 @@ def decode_chunk(chunk: Chunk, target: TargetFormat, options: ReadOptions, folde
     shape = (len(chunk.entries), target.mode.channels, target.frame.height, target.frame.width)
     pixels = np.zeros(shape, target.dtype)
     outcomes = [_decode(entry, target, options, place) for entry, place in zip(chunk.entries, pixels, strict=True)]
-    with (folder / PIXELS).open("r+b") as file:
+    with (folder / PIXELS_FILE).open("r+b") as file:
         file.seek(chunk.first * _bytes_an_image(target))
         file.write(pixels.data)
     note = _journal_file(chunk, folder)
     temporary = note.with_suffix(".unfinished")
-    temporary.write_text(json.dumps([_to_json(outcome) for outcome in outcomes]), encoding="utf-8")
+    records = [[o.info and [*vars(o.info).values()], o.reason, o.digest, o.values] for o in outcomes]
+    temporary.write_text(json.dumps(records), encoding="utf-8")
     replace_file(temporary, note)
     return chunk.first, outcomes
 
@@ -221,19 +195,14 @@ def _decode(entry: Entry, target: TargetFormat, options: ReadOptions, place: np.
         picture = open_image(entry.read(), options)
         pixels = picture.pixels(target.frame)
         info = picture.info  # set after decoding, since a header alone may be wrong
-        place[:], values = convert(picture, pixels, target, options)
+        place[:], values = convert_image(picture, pixels, target, options)
     except Exception as error:  # broken files raise many types of exceptions
         return Outcome(info, failure_reason(error))
     return Outcome(info, None, _hex_digest(place), values)
 
 
-def _to_json(outcome: Outcome) -> list[object]:
-    """Converts an outcome for the journal; see `_from_json`."""
-    info, values = outcome.info, outcome.values
-    return [info and [*vars(info).values()], outcome.reason, outcome.digest, values]
-
-
 def _from_json(noted: list[Any]) -> Outcome:
+    """Outcome of one image from the journal."""
     info, reason, digest, values = noted
     if values is not None:
         *numbers, labels = values
@@ -255,7 +224,7 @@ def _read_journal(chunk: Chunk, target: TargetFormat, folder: Path) -> list[Outc
         records = json.loads(_journal_file(chunk, folder).read_text(encoding="utf-8"))
         outcomes = [_from_json(record) for record in records]
         size = _bytes_an_image(target)
-        with (folder / PIXELS).open("rb") as file:
+        with (folder / PIXELS_FILE).open("rb") as file:
             file.seek(chunk.first * size)
             images = [np.frombuffer(file.read(size), np.uint8) for _ in chunk.entries]
     except (OSError, ValueError, TypeError):
@@ -278,6 +247,7 @@ def _index(
     skipped = sorted([*listing.unusable, *failed], key=lambda file: file.name)
     check_enough_images(source, listing, len(good), skipped)
     infos = [info for row in good if (info := outcomes[row].info) is not None]
+    skipping = f"{len(skipped)} of {len(good) + len(skipped)} images were skipped: {skipped_names(skipped)}."
     return Index(
         shape=(len(outcomes), target.mode.channels, target.frame.height, target.frame.width),
         dtype=target.dtype,
@@ -292,16 +262,14 @@ def _index(
         channels=[info.channels for info in infos],
         opacities=[info.opacity for info in infos],
         dtypes=[info.dtype for info in infos],
-        columns={
-            printable(name): [_printable_cell(cells[row]) for row in good] for name, cells in listing.columns.items()
-        },
+        columns=_printable_columns(listing.columns, good),
         unreadable=[(file.name, file.reason) for file in skipped],
         unreadable_folders=sorted(
             {label for label, o in zip(listing.classes, outcomes, strict=False) if label and o.reason}
         ),
         others=dict(listing.others),
         notices=[
-            *([_skipping(skipped, len(good))] if skipped else []),
+            *([Notice("unreadable", skipping)] if skipped else []),
             *conversions(infos, target, options),
             *statistics_notices(values, target.dtype),
             *listing.notices,
@@ -316,17 +284,16 @@ def _statistics(outcomes: Sequence[Outcome], target: TargetFormat) -> tuple[Sequ
     to this range are skipped.
     """
     native = [o.values for o in outcomes if o.values and o.info and o.info.dtype == target.dtype]
-    every = [o.values for o in outcomes if o.values]
-    if not every:
-        return outcomes, DatasetStatistics(0.0, 1.0, FULL_RANGES[target.dtype])
     reasons = _incomparable(outcomes, dataset_statistics(target.dtype, native).range, target) if native else {}
-    if not reasons:
-        return outcomes, dataset_statistics(target.dtype, every)
     kept = [
         replace(o, reason=reasons[o.info.dtype]) if o.values and o.info and o.info.dtype in reasons else o
         for o in outcomes
     ]
-    return kept, dataset_statistics(target.dtype, [o.values for o in kept if o.values and o.reason is None])
+    values = [o.values for o in kept if o.values and o.reason is None]
+    found = (
+        dataset_statistics(target.dtype, values) if values else DatasetStatistics(0.0, 1.0, FULL_RANGES[target.dtype])
+    )
+    return kept, found
 
 
 def _incomparable(outcomes: Sequence[Outcome], black_and_white: Range, target: TargetFormat) -> dict[Dtype, str]:
@@ -335,29 +302,28 @@ def _incomparable(outcomes: Sequence[Outcome], black_and_white: Range, target: T
     If the range is not the full range of the dtype, none can be converted. Otherwise, dtypes whose images are all dark
     cannot: 12-bit images in 16-bit files have a different white. 8-bit images are always converted.
     """
-    low, high = black_and_white
-    others = f"the others have {depth_title(target.dtype)} from {low:g} to {high:g}"
     highest: dict[Dtype, float] = {}
     for o in outcomes:
         if o.values and o.info and o.info.dtype != target.dtype:
             share = o.values.high / FULL_RANGES[target.dtype][1]
             highest[o.info.dtype] = max(highest.get(o.info.dtype, 0.0), share)
+    low, high = black_and_white
+    others = f"and the others have {depth_title(target.dtype)} from {low:g} to {high:g}"
     if black_and_white != FULL_RANGES[target.dtype]:
-        return {dtype: f"it has {depth_title(dtype)}, and {others}" for dtype in highest}
+        return {dtype: f"it has {depth_title(dtype)}, {others}" for dtype in highest}
     return {
-        dtype: f"it has {depth_title(dtype)}, of which all such images use only {share:.1%}, and {others}"
+        dtype: f"it has {depth_title(dtype)}, of which all such images use only {share:.1%}, {others}"
         for dtype, share in highest.items()
         if dtype != "uint8" and share < LEAST_USED
     }
 
 
-def _skipping(skipped: Sequence[Unreadable], good: int) -> Notice:
-    text = f"{len(skipped)} of {good + len(skipped)} images were skipped: {skipped_names(skipped)}."
-    return Notice("unreadable", text)
-
-
-def _printable_cell(cell: Cell) -> Cell:
-    return printable(cell) if isinstance(cell, str) else cell
+def _printable_columns(columns: Mapping[str, Sequence[Cell]], rows: Sequence[int]) -> dict[str, list[Cell]]:
+    """Names and cells of some rows with printable text."""
+    return {
+        printable(name): [printable(cell) if isinstance(cell := cells[row], str) else cell for row in rows]
+        for name, cells in columns.items()
+    }
 
 
 def check_enough_images(source: Source, listing: Listing, readable: int, skipped: Sequence[Unreadable]) -> None:
@@ -370,7 +336,8 @@ def check_enough_images(source: Source, listing: Listing, readable: int, skipped
         skipped: Images that cannot be read, with reasons.
     """
     if readable == 0 and not skipped:
-        others = f", only {_counted(listing.others)}" if listing.others else ""
+        kinds = ", ".join(f"{count} files of type {kind}" for kind, count in listing.others.items())
+        others = f", only {kinds}" if kinds else ""
         problem = f"{source.title[0].upper()}{source.title[1:]} holds no images{others}"
         raise DataError(problem, "Choose one that holds image files, such as PNG or JPEG.")
     if readable == 0:
@@ -381,10 +348,6 @@ def check_enough_images(source: Source, listing: Listing, readable: int, skipped
     if readable == 1:
         but = f" ({len(skipped)} cannot be read: {skipped_names(skipped)})" if skipped else ""
         raise DataError(f"Only 1 image can be read in {source.title}{but}, but at least 2 are needed", "Add images.")
-
-
-def _counted(kinds: Mapping[str, int]) -> str:
-    return ", ".join(f"{count} files of type {kind}" for kind, count in kinds.items())
 
 
 def skipped_names(skipped: Sequence[Unreadable]) -> str:

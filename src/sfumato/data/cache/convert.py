@@ -33,7 +33,7 @@ class Converted(NamedTuple):
     values: ImageStatistics
 
 
-def convert(picture: Picture, pixels: np.ndarray, target: TargetFormat, options: ReadOptions) -> Converted:
+def convert_image(picture: Picture, pixels: np.ndarray, target: TargetFormat, options: ReadOptions) -> Converted:
     """Converts a decoded image: fills missing data, resizes, and converts channels and dtype.
 
     Args:

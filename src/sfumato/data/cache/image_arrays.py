@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import mmap
-from abc import ABC, abstractmethod
 from pathlib import Path
 
 import numpy as np
@@ -12,43 +11,31 @@ import numpy as np
 DIGEST_BYTES = 16
 
 
-class Pixels(ABC):
-    """Images of one shape.
+class Pixels:
+    """Images of one shape in memory.
+
+    Args:
+        array: (N, C, H, W), uint8, uint16 or float32.
 
     Attributes:
         shape: (N, C, H, W).
-        dtype: uint8, uint16 or float32.
+        dtype: Dtype of the pixels.
     """
 
-    shape: tuple[int, int, int, int]
-    dtype: np.dtype[np.generic]
+    def __init__(self, array: np.ndarray) -> None:
+        self._array = array
+        count, channels, height, width = array.shape
+        self.shape = (count, channels, height, width)
+        self.dtype = array.dtype
 
     @property
     def bytes_an_image(self) -> int:
         """Size of one image in bytes."""
         return int(np.prod(self.shape[1:])) * self.dtype.itemsize
 
-    @abstractmethod
     def take(self, rows: np.ndarray) -> np.ndarray:
         """A copy of the images at `rows` (int64, (M,)), (M, C, H, W)."""
-
-
-class ArrayPixels(Pixels):
-    """Images in memory.
-
-    Args:
-        array: (N, C, H, W).
-    """
-
-    def __init__(self, array: np.ndarray) -> None:
-        self.array = array
-        count, channels, height, width = array.shape
-        self.shape = (count, channels, height, width)
-        self.dtype = array.dtype
-
-    def take(self, rows: np.ndarray) -> np.ndarray:
-        """A copy of the images at `rows`."""
-        taken: np.ndarray = self.array[rows]
+        taken: np.ndarray = self._array[rows]
         return taken
 
 
@@ -62,15 +49,13 @@ class MappedPixels(Pixels):
     """
 
     def __init__(self, path: Path, shape: tuple[int, int, int, int], dtype: str) -> None:
-        self.shape = shape
-        self.dtype = np.dtype(dtype)
         with path.open("rb") as file:
             self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-        self._array = np.frombuffer(self._map, self.dtype, int(np.prod(shape))).reshape(shape)
+        super().__init__(np.frombuffer(self._map, dtype, int(np.prod(shape))).reshape(shape))
 
     def take(self, rows: np.ndarray) -> np.ndarray:
         """A copy of the images at `rows`."""
-        taken: np.ndarray = self._array[rows]
+        taken = super().take(rows)
         if hasattr(mmap, "MADV_DONTNEED"):
             self._map.madvise(mmap.MADV_DONTNEED)
         return taken

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from sfumato.data.cache.pixel_statistics import DatasetStatistics
-from sfumato.data.sources import Cell, ImageInfo, Notice, Unreadable
+from sfumato.data.sources import Cell, ImageInfo, Notice
 from sfumato.data.sources.pixel_arrays import Dtype
 from sfumato.utils.filesystem import replace_file
 
@@ -69,11 +69,6 @@ class Index:
         return [
             ImageInfo(width, height, channels, dtype, opacity) for (width, height), channels, dtype, opacity in kinds
         ]
-
-    @property
-    def skipped(self) -> Sequence[Unreadable]:
-        """Images that were skipped."""
-        return [Unreadable(name, reason) for name, reason in self.unreadable]
 
 
 def write_index(index: Index, folder: Path) -> None:

@@ -39,7 +39,7 @@ TYPICAL = (0.05, 0.95)
 FAR = 0.5
 """Values are outliers if their distance from the typical values is more than this fraction of the typical range."""
 
-MOST_LABELS = 32
+MOST_MASK_LABELS = 32
 """Largest number of different values of a label mask."""
 
 PIXELS_A_LABEL = 16
@@ -54,7 +54,7 @@ SENTINELS = (-9999.0, -99999.0, -32768.0, -32767.0, float(np.finfo(np.float32).m
 LEAST_BRIGHT = 100.0
 """If white is at least this value, images with values from 0 to 1 are almost black."""
 
-BLOCK = 1 << 20
+COUNTED_PIXELS = 1 << 20
 """Pixels that are counted at a time; each becomes an index of 8 bytes."""
 
 ISOLATED = 1.0
@@ -132,13 +132,13 @@ def mask_labels(pixels: np.ndarray) -> tuple[int, ...] | None:
     if pixels.dtype.kind != "u" or pixels.shape[2] != 1:
         return None
     flat = pixels.ravel()
-    if len(set(flat[:: max(1, flat.size // LOOKED_AT)].tolist())) > MOST_LABELS:
+    if len(set(flat[:: max(1, flat.size // LOOKED_AT)].tolist())) > MOST_MASK_LABELS:
         return None
     is_present = np.zeros(int(flat.max()) + 1, bool)
-    for start in range(0, flat.size, BLOCK):
-        is_present[flat[start : start + BLOCK]] = True
+    for start in range(0, flat.size, COUNTED_PIXELS):
+        is_present[flat[start : start + COUNTED_PIXELS]] = True
     present = np.flatnonzero(is_present)
-    is_mask = len(present) <= min(MOST_LABELS, pixels.size / PIXELS_A_LABEL)
+    is_mask = len(present) <= min(MOST_MASK_LABELS, pixels.size / PIXELS_A_LABEL)
     return tuple(present.tolist()) if is_mask else None
 
 
@@ -147,6 +147,7 @@ def dataset_statistics(dtype: Dtype, images: Sequence[ImageStatistics]) -> Datas
     low, high = min(image.low for image in images), max(image.high for image in images)
     labels = _shared_labels(images)
     chosen = choose_range(dtype, images, is_mask=labels is not None)
+    is_bright = dtype == "float32" and chosen[1] >= LEAST_BRIGHT
     return DatasetStatistics(
         low,
         high,
@@ -154,10 +155,8 @@ def dataset_statistics(dtype: Dtype, images: Sequence[ImageStatistics]) -> Datas
         outside=sum(image.low < chosen[0] or image.high > chosen[1] for image in images),
         missing=sum(image.missing > 0 for image in images),
         missing_share=sum(image.missing for image in images) / len(images),
-        unit=sum(image.low >= 0 and 0 < image.high <= 1 for image in images)
-        if dtype == "float32" and chosen[1] >= LEAST_BRIGHT
-        else 0,
-        isolated=() if labels else _isolated(images, chosen),
+        unit=sum(image.low >= 0 and 0 < image.high <= 1 for image in images) if is_bright else 0,
+        isolated=() if labels else _isolated(images, low, high, chosen),
         labels=labels,
     )
 
@@ -179,12 +178,8 @@ def statistics_notices(values: DatasetStatistics, dtype: Dtype) -> list[Notice]:
         often = "often stands" if value in SENTINELS else "is far from all others, and may stand"
         text = f"The {which} value is {value:g}, which {often} for missing data."
         found.append(Notice("nodata", text, f"--nodata {str(np.float32(value)).removesuffix('.0')}"))
-    if (
-        values.labels is not None
-        and dtype != "float32"
-        and values.labels != (0, FULL_RANGES[dtype][1])
-        and len(values.labels) > 1
-    ):
+    white = FULL_RANGES[dtype][1]
+    if dtype != "float32" and values.labels and len(values.labels) > 1 and values.labels != (0, white):
         text = (
             f"The images have only the values {', '.join(map(str, values.labels))}, as label masks have. They are "
             "used as brightness, and resizing them creates values between labels."
@@ -193,16 +188,16 @@ def statistics_notices(values: DatasetStatistics, dtype: Dtype) -> list[Notice]:
     return found
 
 
-def range_notice(chosen: Range, values: DatasetStatistics, dtype: Dtype) -> Notice | None:
+def range_notices(chosen: Range, values: DatasetStatistics, dtype: Dtype) -> list[Notice]:
     """Notice about the range if it is not a usual one of the dtype."""
     if chosen in DEFAULT_RANGES[dtype] and values.low >= chosen[0] and values.high <= chosen[1]:
-        return None
+        return []
     low, high = (f"{value:,.6g}" for value in chosen)
     text = f"Values from {low} to {high} are taken as black and white."
     if values.low < chosen[0] or values.high > chosen[1]:
         text += f" Others, from {values.low:,.6g} to {values.high:,.6g}, are clipped"
         text += f" (in {values.outside:,} images)." if chosen == values.range else "."
-    return Notice("range", text, "--range LOW HIGH")
+    return [Notice("range", text, "--range LOW HIGH")]
 
 
 def choose_range(dtype: Dtype, images: Sequence[ImageStatistics], is_mask: bool = False) -> Range:
@@ -239,9 +234,8 @@ def _without_outliers(images: Sequence[ImageStatistics]) -> Range:
     return low, high
 
 
-def _isolated(images: Sequence[ImageStatistics], chosen: Range) -> tuple[float, ...]:
+def _isolated(images: Sequence[ImageStatistics], low: float, high: float, chosen: Range) -> tuple[float, ...]:
     """Smallest and largest value if they are within the range but far from all other values."""
-    low, high = min(image.low for image in images), max(image.high for image in images)
     rest_low = min((v for image in images for v in (image.low, image.next_low) if v > low), default=low)
     rest_high = max((v for image in images for v in (image.high, image.next_high) if v < high), default=high)
     found = []
@@ -256,6 +250,6 @@ def _shared_labels(images: Sequence[ImageStatistics]) -> tuple[int, ...] | None:
     found: set[int] = set()
     for image in images:
         found.update(image.labels or ())
-        if image.labels is None or len(found) > MOST_LABELS:
+        if image.labels is None or len(found) > MOST_MASK_LABELS:
             return None
     return tuple(sorted(found))

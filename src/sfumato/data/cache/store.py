@@ -20,7 +20,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from sfumato.data.cache.build import JOURNAL, PIXELS, SCRATCH, build
+from sfumato.data.cache.build import JOURNAL, PIXELS_FILE, SCRATCH, build
 from sfumato.data.cache.image_arrays import MappedPixels
 from sfumato.data.cache.index import Index, read_index, write_index
 from sfumato.data.sources import ReadOptions, Source
@@ -47,7 +47,7 @@ class Store:
 
     def pixels(self) -> MappedPixels:
         """Pixels of all rows."""
-        return MappedPixels(self.folder / PIXELS, self.index.shape, self.index.dtype)
+        return MappedPixels(self.folder / PIXELS_FILE, self.index.shape, self.index.dtype)
 
 
 def cache_folder(cache: Path | None = None) -> Path:
@@ -71,7 +71,10 @@ def open_store(source: Source, options: ReadOptions, cache: Path | None = None) 
     Raises:
         DataError: The images cannot be used, or the cache cannot be written.
     """
-    folder = _store_folder(source, options, cache_folder(cache))
+    name = re.sub(r"[^\w.-]+", "_", Path(source.identity).name)[:40] or "images"
+    stored = replace(options, range=None, split="none" if options.split == "none" else "auto")
+    request = _hash([FORMAT, source.identity, asdict(stored)])  # all splits are stored, with their original values
+    folder = cache_folder(cache) / "stores" / f"{name}-{request}" / _hash(source.signature())
     if (store := _read_store(folder)) is not None:
         return store
     with cache_write_errors(folder, source):
@@ -99,17 +102,6 @@ def cache_write_errors(folder: Path, source: Source) -> Iterator[None]:
         ) from error
 
 
-def _store_folder(source: Source, options: ReadOptions, cache: Path) -> Path:
-    name = re.sub(r"[^\w.-]+", "_", Path(source.identity).name)[:40] or "images"
-    request = _hash([FORMAT, source.identity, asdict(store_options(options))])
-    return cache / "stores" / f"{name}-{request}" / _hash(source.signature())
-
-
-def store_options(options: ReadOptions) -> ReadOptions:
-    """Options that change the content: an entry holds the images of all splits, with their original values."""
-    return replace(options, range=None, split="none" if options.split == "none" else "auto")
-
-
 def _hash(content: object) -> str:
     text = json.dumps(content).encode(errors="surrogateescape")
     return hashlib.blake2b(text, digest_size=8).hexdigest()
@@ -122,7 +114,7 @@ def _read_store(folder: Path) -> Store | None:
     count, channels, height, width = index.shape
     wanted = count * channels * height * width * {"uint8": 1, "uint16": 2, "float32": 4}[index.dtype]
     try:
-        return Store(folder, index) if (folder / PIXELS).stat().st_size == wanted else None
+        return Store(folder, index) if (folder / PIXELS_FILE).stat().st_size == wanted else None
     except OSError:
         return None
 

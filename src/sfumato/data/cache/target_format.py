@@ -7,25 +7,23 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from statistics import median_low
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 from sfumato.data.sources import DEFAULT_OPTIONS, Entry, Frame, Notice, ReadOptions, Unreadable, depth_title, mode_title
 from sfumato.data.sources.decode import ImageInfo, failure_reason, open_image
+from sfumato.data.sources.entry import MOST_BYTES
 from sfumato.data.sources.options import SMALLEST_SIDE
 from sfumato.data.sources.parallel import in_parallel
 from sfumato.data.sources.pixel_arrays import Dtype
 from sfumato.errors import DataError
 from sfumato.utils.text import printable
 
-T = TypeVar("T")
-
 LARGEST_SUGGESTION = 64
-NAMED_FILES = 5
 
-HEAD = 1 << 16
+HEADER_BYTES = 1 << 16
 """Bytes that usually contain the header of an image."""
 
-CHUNK = 512
+HEADERS_IN_CHUNK = 512
 
 
 class ChannelMode(NamedTuple):
@@ -60,11 +58,10 @@ class TargetFormat:
 
 def read_headers(entries: Sequence[Entry], options: ReadOptions = DEFAULT_OPTIONS) -> list[ImageInfo | Unreadable]:
     """Reads the headers of images: their properties, or the reasons why they cannot be read."""
-    chunks = [entries[start : start + CHUNK] for start in range(0, len(entries), CHUNK)]
-    numbered = list(enumerate(chunks))
-    measure = partial(_read_chunk, options=options)
-    found = dict(in_parallel(measure, numbered, [len(chunk) for chunk in chunks], "Reading headers"))
-    return [info for index, _ in numbered for info in found[index]]
+    chunks = [entries[start : start + HEADERS_IN_CHUNK] for start in range(0, len(entries), HEADERS_IN_CHUNK)]
+    read = partial(_read_chunk, options=options)
+    found = dict(in_parallel(read, list(enumerate(chunks)), [len(chunk) for chunk in chunks], "Reading headers"))
+    return [info for index in range(len(chunks)) for info in found[index]]
 
 
 def _read_chunk(chunk: tuple[int, Sequence[Entry]], options: ReadOptions) -> tuple[int, list[ImageInfo | Unreadable]]:
@@ -73,15 +70,15 @@ def _read_chunk(chunk: tuple[int, Sequence[Entry]], options: ReadOptions) -> tup
 
 
 def _read_header(entry: Entry, options: ReadOptions) -> ImageInfo | Unreadable:
-    for most in (HEAD, None):
+    for most in (HEADER_BYTES, MOST_BYTES):
         try:
-            return open_image(entry.read() if most is None else entry.read(most), options).info
+            return open_image(entry.read(most), options).info
         except Exception as error:  # broken files raise many types of exceptions
             failure = Unreadable(printable(entry.name), failure_reason(error))
     return failure
 
 
-def choose_format(title: str, infos: Iterable[ImageInfo], options: ReadOptions) -> TargetFormat:
+def choose_format(title: str, infos: Sequence[ImageInfo], options: ReadOptions) -> TargetFormat:
     """Chooses the format for images with these properties.
 
     Args:
@@ -92,14 +89,10 @@ def choose_format(title: str, infos: Iterable[ImageInfo], options: ReadOptions) 
     Raises:
         DataError: The sizes differ or are too small, and no size is given.
     """
-    infos = list(infos)
-    if options.size is None:
-        _check_one_size(title, [(info.width, info.height) for info in infos])
-        frame = Frame(infos[0].width, infos[0].height)
-    else:
-        frame = Frame(*options.size, options.fit)
-    mode = CHANNEL_MODES.get(options.channels) or _most_common(channel_mode(info) for info in infos)
-    return TargetFormat(frame, mode, _most_common(info.dtype for info in infos))
+    frame = _common_frame(title, infos) if options.size is None else Frame(*options.size, options.fit)
+    common_mode, _ = Counter(map(channel_mode, infos)).most_common(1)[0]
+    common_dtype, _ = Counter(info.dtype for info in infos).most_common(1)[0]
+    return TargetFormat(frame, CHANNEL_MODES.get(options.channels, common_mode), common_dtype)
 
 
 def channel_mode(info: ImageInfo) -> ChannelMode:
@@ -107,34 +100,25 @@ def channel_mode(info: ImageInfo) -> ChannelMode:
     return ChannelMode(info.channels, info.opacity)
 
 
-def _most_common(values: Iterable[T]) -> T:
-    return Counter(values).most_common(1)[0][0]
-
-
-def conversions(infos: Iterable[ImageInfo], target: TargetFormat, options: ReadOptions) -> list[Notice]:
+def conversions(infos: Sequence[ImageInfo], target: TargetFormat, options: ReadOptions) -> list[Notice]:
     """Notices on the number of images converted from other depths, and from other channels unless requested."""
-    infos = list(infos)
-    by_channels = Counter(mode_title(*channel_mode(info)) for info in infos)
-    by_depth = Counter(depth_title(info.dtype) for info in infos)
-    requested = options.channels in CHANNEL_MODES
-    kinds = [] if requested else [(by_channels, mode_title(*target.mode), "--channels grey|rgb|rgba|bands")]
-    kinds.append((by_depth, depth_title(target.dtype), ""))
-    fourth = [_fourth_channel(target.mode)] if options.channels == "auto" and target.mode.channels == 4 else []
-    return fourth + [
-        Notice("conversions", f"{count} of {len(infos)} images were converted from {native} to {wanted}.", flag)
-        for counts, wanted, flag in kinds
-        for native, count in counts.items()
-        if native != wanted
-    ]
-
-
-def _fourth_channel(mode: ChannelMode) -> Notice:
-    """Notice about the fourth channel of the images."""
-    if mode.opacity:
+    notices = []
+    if options.channels == "auto" and target.mode.opacity:
         text = "The fourth channel is opacity, as the files declare it."
-        return Notice("channels", text, "--channels rgb|bands", matters=False)
-    text = "The four channels are colour channels, since no file declares opacity."
-    return Notice("channels", text, "--channels rgba")
+        notices.append(Notice("channels", text, "--channels rgb|bands", matters=False))
+    elif options.channels == "auto" and target.mode.channels == 4:
+        text = "The four channels are colour channels, since no file declares opacity."
+        notices.append(Notice("channels", text, "--channels rgba"))
+    kinds = [(Counter(depth_title(info.dtype) for info in infos), depth_title(target.dtype), "")]
+    if options.channels not in CHANNEL_MODES:
+        by_mode = Counter(mode_title(*channel_mode(info)) for info in infos)
+        kinds.insert(0, (by_mode, mode_title(*target.mode), "--channels grey|rgb|rgba|bands"))
+    for counts, wanted, flag in kinds:
+        for native, count in counts.items():
+            if native != wanted:
+                text = f"{count} of {len(infos)} images were converted from {native} to {wanted}."
+                notices.append(Notice("conversions", text, flag))
+    return notices
 
 
 def suggested_size(infos: Iterable[ImageInfo]) -> int:
@@ -143,19 +127,20 @@ def suggested_size(infos: Iterable[ImageInfo]) -> int:
     return 1 << min(max(shorter, SMALLEST_SIDE), LARGEST_SUGGESTION).bit_length() - 1
 
 
-def _check_one_size(title: str, sizes: list[tuple[int, int]]) -> None:
-    """Raises `DataError` if (width, height) pairs differ or are too small."""
-    counts = Counter(sizes)
+def _common_frame(title: str, infos: Sequence[ImageInfo]) -> Frame:
+    """Frame of images of one size."""
+    counts = Counter((info.width, info.height) for info in infos)
     if len(counts) > 1:
         common = ", ".join(f"{count} of {width} x {height}" for (width, height), count in counts.most_common(3))
-        side = suggested_size(ImageInfo(*size, 1, "uint8") for size in sizes)
+        side = suggested_size(infos)
         raise DataError(
             f"The images in {title} have {len(counts)} different sizes (most often: {common} pixels)",
             f"Resize and crop them to one size with --size {side}.",
         )
-    for width, height in counts:
-        if min(width, height) < SMALLEST_SIDE:
-            raise DataError(
-                f"The images in {title} are {width} x {height} pixels, but at least {SMALLEST_SIDE} a side are needed",
-                "Enlarge them with --size 8.",
-            )
+    width, height = next(iter(counts))
+    if min(width, height) < SMALLEST_SIDE:
+        raise DataError(
+            f"The images in {title} are {width} x {height} pixels, but at least {SMALLEST_SIDE} a side are needed",
+            "Enlarge them with --size 8.",
+        )
+    return Frame(width, height)

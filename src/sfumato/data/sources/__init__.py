@@ -1,7 +1,7 @@
 """Sources of images: folders, archives, arrays and tables, with image decoders. It does not import PyTorch."""
 
 from sfumato.data.sources.decode import ImageInfo
-from sfumato.data.sources.entry import BadImageError, Content, Entry, Unreadable
+from sfumato.data.sources.entry import BadImageError, Entry, Unreadable
 from sfumato.data.sources.multipage import with_pages
 from sfumato.data.sources.opening import open_source
 from sfumato.data.sources.options import (
@@ -12,7 +12,6 @@ from sfumato.data.sources.options import (
     ReadOptions,
     Size,
     checked_options,
-    parsed_size,
 )
 from sfumato.data.sources.pixel_arrays import depth_title, mode_title
 from sfumato.data.sources.resizing import Fit, Frame, resized
@@ -23,7 +22,6 @@ __all__ = [
     "BadImageError",
     "Cell",
     "ChannelChoice",
-    "Content",
     "Entry",
     "Fit",
     "Frame",
@@ -40,7 +38,6 @@ __all__ = [
     "depth_title",
     "mode_title",
     "open_source",
-    "parsed_size",
     "resized",
     "with_pages",
 ]

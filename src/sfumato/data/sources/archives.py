@@ -1,4 +1,7 @@
-"""Zip and tar archives. Members are read in place; nothing is extracted to a path from the archive."""
+"""Zip and tar archives, and folders of tar files (shards), as written by WebDataset.
+
+Members are read in place; nothing is extracted to a path from the archive.
+"""
 
 from __future__ import annotations
 
@@ -9,14 +12,13 @@ import posixpath
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from io import BufferedIOBase
-from itertools import filterfalse
 from pathlib import Path
 
-from sfumato.data.sources.decompress import LARGE, LARGEST_RATIO, decompress
+from sfumato.data.sources.decompress import LARGE_MEMBER, LARGEST_RATIO, decompress
 from sfumato.data.sources.entry import (
     MOST_BYTES,
     BadImageError,
@@ -30,9 +32,10 @@ from sfumato.data.sources.entry import (
 from sfumato.data.sources.extensions import is_image_name, is_junk, is_junk_folder
 from sfumato.data.sources.file_listing import known_dataset, list_images
 from sfumato.data.sources.file_names import UTF8, normalized, tar_names, zip_names
-from sfumato.data.sources.files import Files
-from sfumato.data.sources.folder_labels import with_folder_labels, without_shared_folders
-from sfumato.data.sources.source import FileSource, Listing, Notice, stat_signature
+from sfumato.data.sources.file_set import Files
+from sfumato.data.sources.folder_labels import splits_of_files, with_folder_labels, without_shared_folders
+from sfumato.data.sources.options import DEFAULT_OPTIONS, ReadOptions
+from sfumato.data.sources.source import FileSource, Listing, Notice, Source, stat_signature
 from sfumato.data.sources.webdataset import with_sidecar_files
 from sfumato.errors import DataError
 from sfumato.utils.text import printable
@@ -50,19 +53,21 @@ class ZipEntry(Entry):
     """A member of a zip file.
 
     Attributes:
-        archive: Path of the zip file.
+        path: Path of the zip file.
         index: Index of the member, since names may be repeated.
     """
 
-    archive: Path
+    path: Path
     index: int
 
     def read(self, most: int = MOST_BYTES) -> Content:
         """The content of the member, decompressed up to the size limit of an image."""
-        opened = _zip(self.archive, stat_signature(self.archive))
+        opened = _zip(self.path, stat_signature(self.path))
         info = opened.infolist()[self.index]
-        check_size(info.file_size)  # zipfile decompresses no more than this
-        _check_ratio(info.file_size, min(info.compress_size, self.archive.stat().st_size))
+        size, packed = info.file_size, min(info.compress_size, self.path.stat().st_size)
+        check_size(size)  # zipfile decompresses no more than this
+        if size > LARGE_MEMBER and size > LARGEST_RATIO * packed:
+            raise BadImageError(f"it unpacks to more than {LARGEST_RATIO} times its size, as a decompression bomb does")
         try:
             with opened.open(info) as member:
                 if self.name.lower().endswith(".npy"):
@@ -74,12 +79,6 @@ class ZipEntry(Entry):
             raise BadImageError("it is encrypted") from error
         except (zipfile.BadZipFile, EOFError, ValueError, lzma.LZMAError, zlib.error) as error:
             raise BadImageError("it is damaged within the archive") from error
-
-
-def _check_ratio(size: int, packed: int) -> None:
-    """Raises `BadImageError` if a member of a zip file is a decompression bomb."""
-    if size > LARGE and size > LARGEST_RATIO * packed:
-        raise BadImageError(f"it unpacks to more than {LARGEST_RATIO} times its size, as a decompression bomb does")
 
 
 class ZipSource(FileSource):
@@ -127,9 +126,13 @@ class TarSource(FileSource):
             raise DataError(f"{self.path} is not a tar, or it is truncated", "Copy it again.") from error
         names, notices = tar_names(self.title, [member.name for member in members], self.options)
         named = list(zip(names, members, strict=True))
-        plain_files = [(name, member) for name, member in named if member.isreg() and not member.issparse()]
         links = [name for name, member in named if member.issym() or member.islnk() or member.issparse()]
-        return *_files(self.title, [_tar_entry(name, plain, member) for name, member in plain_files], links), notices
+        entries = [
+            SliceEntry(name, plain, member.offset_data, member.size)
+            for name, member in named
+            if member.isreg() and not member.issparse()
+        ]
+        return *_files(self.title, entries, links), notices
 
     def _uncompressed(self, scratch: Path) -> Path:
         with self.path.open("rb") as file:
@@ -140,35 +143,65 @@ class TarSource(FileSource):
         return self.path
 
 
-def _tar_entry(name: str, path: Path, member: tarfile.TarInfo) -> Entry:
-    kind = ArraySlice if name.lower().endswith(".npy") else SliceEntry
-    return kind(name, path, member.offset_data, member.size)
+class ShardSource(Source):
+    """The images of all tar files of a folder.
 
+    Args:
+        root: Path of the folder.
+        names: Sorted names of the tar files, with slashes.
+        options: How the images are read.
+    """
 
-@dataclass(frozen=True)
-class ArraySlice(SliceEntry):
-    """A `.npy` file inside a larger file."""
+    def __init__(self, root: Path, names: Sequence[str], options: ReadOptions = DEFAULT_OPTIONS) -> None:
+        self.options = options
+        self.title = f"the tars in {printable(str(root))}"
+        self.identity = str(root.resolve())
+        self.shards = {name: TarSource(root / name, options) for name in names}
 
-    def read(self, most: int = MOST_BYTES) -> Content:  # noqa: ARG002
-        """The array."""
-        with self.path.open("rb") as file:
-            file.seek(self.offset)
-            return read_array(file)
+    def signature(self) -> str:
+        """Names, sizes and times of the tar files."""
+        return "\0".join(f"{name} {stat_signature(shard.path)}" for name, shard in self.shards.items())
+
+    def listing(self, scratch: Path) -> Listing:
+        """Members of all tar files, with splits from the folders in them, else from names such as val-000.tar."""
+        members: dict[str, Entry] = {}
+        shard_of: dict[str, str] = {}
+        unusable: list[Unreadable] = []
+        notices: list[Notice] = []
+        for number, (shard, source) in enumerate(self.shards.items()):
+            files, rejected, encodings = source.files(scratch / str(number))
+            for name in files.names:
+                entry = files.entry(name)
+                members[f"{shard}/{name}"] = replace(entry, name=f"{shard}/{entry.name}")
+                shard_of[f"{shard}/{entry.name}"] = shard
+            unusable += [replace(one, name=f"{shard}/{one.name}") for one in rejected]
+            notices += encodings
+        files = Files(self.title, sorted(members), members.__getitem__)
+        found = with_sidecar_files(list_images(files, unusable), files)
+        found = replace(found, notices=[*notices, *found.notices])
+        shards = [shard_of[entry.name] for entry in found.entries]
+        named = zip(found.entries, shards, strict=True)
+        inner = [replace(entry, name=entry.name.removeprefix(f"{shard}/")) for entry, shard in named]
+        labelled = replace(with_folder_labels(replace(found, entries=inner), self.options), entries=found.entries)
+        split_of = dict(zip(self.shards, splits_of_files(list(self.shards), self.options), strict=True))
+        if labelled.splits or not any(split_of.values()):
+            return labelled
+        return replace(labelled, splits=[split_of[shard] for shard in shards])
 
 
 def _files(title: str, entries: Sequence[Entry], links: Sequence[str] = ()) -> tuple[Files, list[Unreadable]]:
     """Readable members of an archive, and images that are not read."""
-    by_name = {name: file for name, file in _by_name(entries).items() if not _is_ignored(name)}
-    rejected = dict.fromkeys(filter(_escapes, by_name), "its path is outside the archive")
-    rejected |= dict.fromkeys(filterfalse(_is_ignored, links), "it is a link or a sparse file")
-    kept = {name: replace(file, name=normalized(name)) for name, file in by_name.items() if name not in rejected}
+    members = {posixpath.normpath(entry.name): entry for entry in entries}  # of repeated names the last, as in tar
+    rejected = dict.fromkeys(links, "it is a link or a sparse file")
+    rejected |= dict.fromkeys(filter(_escapes, members), "its path is outside the archive")
+    rejected = {name: reason for name, reason in rejected.items() if not _is_ignored(name)}
+    kept = {
+        name: replace(entry, name=normalized(name))
+        for name, entry in members.items()
+        if name not in rejected and not _is_ignored(name)
+    }
     unusable = [Unreadable(printable(name), reason) for name, reason in rejected.items() if is_image_name(name)]
     return Files(title, sorted(kept), kept.__getitem__), unusable
-
-
-def _by_name(files: Iterable[Entry]) -> dict[str, Entry]:
-    """Members by name; of repeated names the last is used, as in tools that extract archives."""
-    return {posixpath.normpath(file.name): file for file in files}
 
 
 def _is_ignored(name: str) -> bool:

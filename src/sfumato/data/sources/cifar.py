@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import posixpath
 import re
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
-from sfumato.data.sources.entry import SliceEntry
-from sfumato.data.sources.files import Files
+from sfumato.data.sources.file_set import Files
 from sfumato.data.sources.folder_labels import TEST, TRAIN
 from sfumato.data.sources.numpy_files import RowEntry
 from sfumato.data.sources.options import ReadOptions
@@ -17,32 +16,27 @@ from sfumato.errors import DataError
 from sfumato.utils.text import printable
 
 SHAPE = (3, 32, 32)
-PIXELS = 3 * 32 * 32
+IMAGE_BYTES = 3 * 32 * 32
 
 
-@dataclass(frozen=True)
-class Edition:
-    """File format of one of the two data sets.
+class Edition(NamedTuple):
+    """Names of the image files without folders, and label columns in the order of their bytes before the pixels.
 
-    Attributes:
-        title: Name of the data set.
-        files: Pattern of the names of the image files, without folders.
-        labels: Label columns in the order of their bytes before the pixels, with the files of their class names.
+    Each column has the name of the file of its class names.
     """
 
-    title: str
     files: re.Pattern[str]
     labels: dict[str, str]
 
 
 EDITIONS = (
-    Edition("CIFAR-10", re.compile(r"(data_batch_\d+|test_batch)\.bin"), {"label": "batches.meta.txt"}),
+    Edition(re.compile(r"(data_batch_\d+|test_batch)\.bin"), {"label": "batches.meta.txt"}),
     Edition(
-        "CIFAR-100",
-        re.compile(r"(train|test)\.bin"),
-        {"coarse_label": "coarse_label_names.txt", "label": "fine_label_names.txt"},
+        re.compile(r"(train|test)\.bin"), {"coarse_label": "coarse_label_names.txt", "label": "fine_label_names.txt"}
     ),
 )
+"""CIFAR-10 and CIFAR-100."""
+
 PICKLES = {
     "cifar-10-batches-py": "cifar-10-binary.tar.gz",
     "cifar-100-python": "cifar-100-binary.tar.gz",
@@ -71,43 +65,32 @@ def _listing(
     entries: list[RowEntry] = []
     splits: list[str | None] = []
     columns: dict[str, list[Cell]] = {column: [] for column in edition.labels}
-    names = {column: _lines(files.content(by_base[file])) for column, file in edition.labels.items()}
+    names = {
+        column: list(filter(None, map(str.strip, files.content(by_base[file]).decode(errors="replace").splitlines())))
+        for column, file in edition.labels.items()
+    }
+    record = len(columns) + IMAGE_BYTES
     for batch in batches:
         stretch = files.records(batch, scratch)
-        record = len(columns) + PIXELS
-        count = _count(stretch, record)
-        places = [stretch.offset + number * record for number in range(count)]
-        entries += [
-            RowEntry(f"{batch}#{n}", stretch.path, at + len(columns), SHAPE, "|u1") for n, at in enumerate(places)
-        ]
         content = stretch.read()
+        if not content or len(content) % record:
+            raise DataError(
+                f"{printable(batch)} has {len(content)} bytes, not a multiple of the {record} of an image",
+                "Download or copy it again.",
+            )
         for place, (column, cells) in enumerate(columns.items()):
-            cells += [_name(names[column], content[at], batch) for at in range(place, count * record, record)]
-        splits += [TEST if posixpath.basename(batch).lower().startswith("test") else TRAIN] * count
+            labels = bytes(content[place::record])
+            if max(labels) >= len(names[column]):
+                raise DataError(
+                    f"{printable(batch)} has the label {max(labels)}, but {len(names[column])} names",
+                    "Download or copy it again.",
+                )
+            cells += [names[column][label] for label in labels]
+        starts = range(stretch.offset + len(columns), stretch.offset + len(content), record)
+        entries += [RowEntry(f"{batch}#{row}", stretch.path, at, SHAPE, "|u1") for row, at in enumerate(starts)]
+        splits += [TEST if posixpath.basename(batch).lower().startswith("test") else TRAIN] * len(starts)
     kept = splits if len(set(splits)) > 1 and options.split != "none" else []
     return Listing(entries, columns, splits=kept)
-
-
-def _lines(content: bytes) -> list[str]:
-    return [line.strip() for line in content.decode(errors="replace").splitlines() if line.strip()]
-
-
-def _name(names: list[str], label: int, batch: str) -> str:
-    if label >= len(names):
-        raise DataError(
-            f"{printable(batch)} has the label {label}, but {len(names)} names", "Download or copy it again."
-        )
-    return names[label]
-
-
-def _count(stretch: SliceEntry, record: int) -> int:
-    count, rest = divmod(stretch.size, record)
-    if rest or not count:
-        raise DataError(
-            f"{printable(stretch.name)} has {stretch.size} bytes, not a multiple of the {record} of an image",
-            "Download or copy it again.",
-        )
-    return count
 
 
 def _check_no_pickle(files: Files) -> None:

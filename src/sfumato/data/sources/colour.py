@@ -9,21 +9,17 @@ from typing import Literal
 import numpy as np
 from PIL import Image, ImageCms
 
+from sfumato.data.sources.resizing import BAND, GREY, RGB
+
 MANAGED = ("L", "RGB", "CMYK", "LAB")
 """Modes to which profiles apply; other modes are converted to RGB or grey first."""
 
-Space = Literal["gray", "rgb", "cmyk"]
-SPACES: dict[bytes, Space] = {b"GRAY": "gray", b"RGB ": "rgb", b"CMYK": "cmyk"}
+Space = Literal["gray", "rgb"]
+SPACES: dict[bytes, Space] = {b"GRAY": "gray", b"RGB ": "rgb"}
 """Colour space of a profile by the signature in its header, with the names of littleCMS."""
-
-CHANNELS: dict[Space, tuple[int, int]] = {"gray": (1, 1), "rgb": (3, 3), "cmyk": (4, 3)}
-"""Number of channels of each colour space, and of the result in sRGB; grey stays grey."""
 
 EXACT = 0x0100
 """cmsFLAGS_NOOPTIMIZE of littleCMS. Its tables for 16 bits have errors of up to 15 of 255 at the gamut boundary."""
-
-BAND = 256
-"""Rows that are converted at a time."""
 
 
 def in_srgb(image: Image.Image, mode: str) -> Image.Image:
@@ -48,31 +44,34 @@ def pixels_in_srgb(pixels: np.ndarray, profile: bytes | None, space: Space) -> n
         space: Colour space of the first channels.
 
     Returns:
-        Pixels of the same shape and dtype; "cmyk" becomes RGB if the profile is valid.
+        Pixels of the same shape and dtype.
+
+    Raises:
+        ImportError: The pixels are uint16, and imagecodecs is not installed.
     """
     if not profile or SPACES.get(profile[16:20]) != space or _is_srgb(profile):
         return pixels
+    count = GREY if space == "gray" else RGB
+    colours = pixels[:, :, 0] if count == GREY else pixels[:, :, :RGB]
+    result = pixels.copy()
+    if pixels.dtype == np.uint8:
+        image = Image.fromarray(np.ascontiguousarray(colours))
+        converted = np.asarray(_managed(image, profile).convert(image.mode))
+        result[:, :, :count] = converted.reshape(*pixels.shape[:2], count)
+        return result
     import imagecodecs
 
     target = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
-    count, into = CHANNELS[space]
-    converted = np.empty((*pixels.shape[:2], into + pixels.shape[2] - count), pixels.dtype)
-    converted[:, :, into:] = pixels[:, :, count:]
     try:
         for top in range(0, len(pixels), BAND):
-            band = np.ascontiguousarray(pixels[top : top + BAND, :, :count])
+            rows = np.ascontiguousarray(colours[top : top + BAND])
             changed = imagecodecs.cms_transform(
-                band.squeeze(2) if count == 1 else band,
-                profile,
-                target,
-                colorspace=space,
-                outcolorspace="rgb",
-                flags=EXACT,
+                rows, profile, target, colorspace=space, outcolorspace="rgb", flags=EXACT
             )
-            converted[top : top + BAND, :, :into] = changed[:, :, :into]
+            result[top : top + BAND, :, :count] = changed[:, :, :count]
     except imagecodecs.CmsError:
         return pixels
-    return converted
+    return result
 
 
 def _managed(image: Image.Image, profile: bytes) -> Image.Image:

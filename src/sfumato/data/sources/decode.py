@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
+import simplejpeg
 
 from sfumato.data.sources import jpeg
-from sfumato.data.sources.entry import BadImageError, Content
+from sfumato.data.sources.entry import Content
 from sfumato.data.sources.heif import Heif, is_heif
-from sfumato.data.sources.high_bit_depth import DeepPicture, deep_decoder
-from sfumato.data.sources.jpeg import PlainJpeg
-from sfumato.data.sources.jxl import JpegXl, is_jxl
 from sfumato.data.sources.options import DEFAULT_OPTIONS, ReadOptions
 from sfumato.data.sources.picture import ImageInfo, Picture, failure_reason
-from sfumato.data.sources.pillow import PillowPicture, open_in_pillow, pixel_limit
+from sfumato.data.sources.pillow import DeepPng, PillowPicture, is_deep_png, open_in_pillow, pixel_limit
 from sfumato.data.sources.pixel_arrays import as_pixels, channels_last, kept_dtype
-from sfumato.data.sources.resizing import RGBA, Frame
-from sfumato.data.sources.tiff import Tiff, is_pillow_sufficient, tiff_image
+from sfumato.data.sources.resizing import GREY, RGB, RGBA, Frame
+from sfumato.data.sources.tiff import open_tiff
 from sfumato.data.sources.unsupported import unsupported_reason
+from sfumato.errors import BadImageError
 
-__all__ = ["ImageInfo", "Picture", "decode_pixels", "failure_reason", "open_image", "read_info"]
+__all__ = ["ImageInfo", "Picture", "failure_reason", "open_image"]
 
 PREMATURE = "premature end"
 """Message of libjpeg-turbo for a truncated JPEG; Pillow would fill the missing pixels with grey."""
@@ -30,12 +27,14 @@ def open_image(content: Content, options: ReadOptions = DEFAULT_OPTIONS) -> Pict
     """Opens an image; reads only its header if the format allows it.
 
     Args:
-        content: Content of a file, or an array.
+        content: Content of a file, an array, or an opened image.
         options: Interpretation of channels and pages without metadata.
 
     Raises:
         BadImageError: It is not an image, it is too large, or its pages can be images or channels.
     """
+    if isinstance(content, Picture):
+        return content
     if isinstance(content, np.ndarray):
         return _Array(content, options)
     try:
@@ -44,66 +43,54 @@ def open_image(content: Content, options: ReadOptions = DEFAULT_OPTIONS) -> Pict
         raise BadImageError(unsupported_reason(content) or failure_reason(error)) from error
 
 
-def read_info(content: Content, options: ReadOptions = DEFAULT_OPTIONS) -> ImageInfo:
-    """Properties of an image from its header; see `open_image`."""
-    return open_image(content, options).info
-
-
-def decode_pixels(content: Content, frame: Frame | None = None, options: ReadOptions = DEFAULT_OPTIONS) -> np.ndarray:
-    """Decodes an image; see `open_image` and `Picture.pixels`."""
-    return open_image(content, options).pixels(frame)
-
-
 def _picture(content: bytes, options: ReadOptions) -> Picture:
     """Opens an image with the reader of its format, or else with Pillow."""
-    if content.startswith(jpeg.MAGIC):
-        return _jpeg(content, options)
-    if is_jxl(content):
-        return JpegXl(content, options)
+    if content.startswith(jpeg.MAGIC) and jpeg.is_plain(content):
+        try:
+            return _PlainJpeg(content)
+        except ValueError:  # libjpeg-turbo warns; Pillow continues
+            return _by_pillow(content, options)
     if is_heif(content):
         return Heif(content, options)
-    image = tiff_image(content, options)
-    if image is None:
-        return _by_pillow(content, options)
-    if not is_pillow_sufficient(image):
-        return Tiff(image, options, len(content))
-    picture = _by_pillow(image.extracted(content) if image.page.index else content, options)
-    picture.info = replace(picture.info, frames=image.frames)
-    picture.nodata = image.nodata
-    return picture
-
-
-def _jpeg(content: bytes, options: ReadOptions) -> Picture:
-    header = jpeg.frame_header(content)
-    if header is not None and header.bits > 8:
-        return jpeg.DeepJpeg(content, header)
-    if jpeg.is_plain(content):
-        try:
-            return _Jpeg(content)
-        except ValueError:  # libjpeg-turbo warns; Pillow continues
-            pass
-    return _by_pillow(content, options)
+    return open_tiff(content, options) or _by_pillow(content, options)
 
 
 def _by_pillow(content: bytes, options: ReadOptions) -> Picture:
     with pixel_limit(content):
         image = open_in_pillow(content)
-        decoder = deep_decoder(image, content)
-        if decoder is not None:
-            return DeepPicture(content, image, decoder, options)
-        return PillowPicture(content, image, options)
+        kind = DeepPng if is_deep_png(image, content) else PillowPicture
+        return kind(content, image, options)
 
 
-class _Jpeg(PlainJpeg):
-    """A plain JPEG; falls back to Pillow if libjpeg-turbo warns, unless the file is truncated."""
+class _PlainJpeg(Picture):
+    """A JPEG without orientation and colour profile; falls back to Pillow if libjpeg-turbo warns.
+
+    Raises:
+        ValueError: libjpeg-turbo warns about the header.
+    """
+
+    def __init__(self, content: bytes) -> None:
+        height, width, colours, _ = simplejpeg.decode_jpeg_header(content)
+        self._content = content
+        self.info = ImageInfo(width, height, GREY if colours == "Gray" else RGB, "uint8")
 
     def _decoded(self, frame: Frame | None) -> np.ndarray:
+        size = self.info.width, self.info.height
+        least = size if frame is None else frame.least(*size)
+        jpeg.check_jpeg_memory(self._content, *size, least)
         try:
-            return super()._decoded(frame)
+            return np.asarray(
+                simplejpeg.decode_jpeg(
+                    self._content,
+                    "GRAY" if self.info.channels == GREY else "RGB",
+                    min_width=min(size[0], jpeg.FINER * least[0]),
+                    min_height=min(size[1], jpeg.FINER * least[1]),
+                )
+            )
         except ValueError as error:
             if PREMATURE in str(error).lower():
                 raise BadImageError("it is truncated") from error
-            return _by_pillow(self.content, DEFAULT_OPTIONS).pixels(frame)
+            return _by_pillow(self._content, DEFAULT_OPTIONS).pixels(frame)
 
 
 class _Array(Picture):

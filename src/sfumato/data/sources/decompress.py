@@ -11,16 +11,16 @@ from contextlib import AbstractContextManager
 from io import BufferedIOBase
 from pathlib import Path
 
-from sfumato.data.sources.parallel import byte_bar
+from sfumato.data.sources.parallel import progress_bar
 from sfumato.errors import DataError
 
-PIECE = 1 << 20
-LARGE = 1 << 26
+PIECE_BYTES = 1 << 20
+LARGE_MEMBER = 1 << 26
 UNSUSPICIOUS = 1 << 29
 """Sizes in bytes of an archive member and of an archive below which the compression ratio is not checked."""
 
 LARGEST_RATIO = 100
-SPARE = 256 << 20
+SPARE_DISK = 256 << 20
 
 
 def decompress(origin: Path, opened: Callable[[], AbstractContextManager[BufferedIOBase]], target: Path) -> Path:
@@ -39,13 +39,20 @@ def decompress(origin: Path, opened: Callable[[], AbstractContextManager[Buffere
     """
     packed = max(origin.stat().st_size, 1)
     target.parent.mkdir(parents=True, exist_ok=True)
-    room = shutil.disk_usage(target.parent).free - SPARE
+    room = shutil.disk_usage(target.parent).free - SPARE_DISK
     written = 0
     try:
-        with opened() as content, target.open("wb") as file, byte_bar(f"Unpacking {origin.name}") as on_bytes:
-            while piece := content.read(PIECE):
+        with opened() as content, target.open("wb") as file, progress_bar(f"Unpacking {origin.name}") as on_bytes:
+            while piece := content.read(PIECE_BYTES):
                 written += len(piece)
-                _check_size(origin, written, packed, room)
+                if written > UNSUSPICIOUS and written > LARGEST_RATIO * packed:
+                    raise DataError(
+                        f"{origin} unpacks to more than {LARGEST_RATIO} times its size, as a decompression bomb does",
+                        "If you trust it, unpack it yourself and use the folder.",
+                    )
+                if written > room:
+                    problem = f"{origin} unpacks to more than the {room / 1e9:.1f} GB that are free"
+                    raise DataError(problem, "Free space, or choose another --cache.")
                 file.write(piece)
                 on_bytes(len(piece))
     except (EOFError, lzma.LZMAError, zlib.error, zipfile.BadZipFile, OSError) as error:
@@ -53,16 +60,3 @@ def decompress(origin: Path, opened: Callable[[], AbstractContextManager[Buffere
             raise
         raise DataError(f"{origin} is damaged or truncated", "Copy it again.") from error
     return target
-
-
-def _check_size(origin: Path, written: int, packed: int, room: int) -> None:
-    if written > UNSUSPICIOUS and written > LARGEST_RATIO * packed:
-        raise DataError(
-            f"{origin} unpacks to more than {LARGEST_RATIO} times its size, as a decompression bomb does",
-            "If you trust it, unpack it yourself and use the folder.",
-        )
-    if written > room:
-        raise DataError(
-            f"{origin} unpacks to more than the {room / 1e9:.1f} GB that are free",
-            "Free space, or choose another --cache.",
-        )

@@ -15,7 +15,7 @@ from collections.abc import Callable, Collection
 CANDIDATES = ("cp437", "cp1252", "cp850", "cp1251", "cp866", "cp932", "gbk", "cp949", "big5")
 """Candidates, the most common first; the first is the encoding of the ZIP specification."""
 
-WORD = re.compile(r"[^\W\d_]+|[^\x00-\x7f]")
+LETTERS = re.compile(r"[^\W\d_]+|[^\x00-\x7f]")
 """A sequence of letters, or a single other character that is not ASCII."""
 
 COMMON_FINALS = ("ᆨ", "ᆫ", "ᆯ", "ᆷ", "ᆸ", "ᆺ", "ᆻ", "ᆼ")
@@ -45,13 +45,7 @@ def encoding_of_text(content: bytes) -> str:
 
 
 def detected_encoding(names: Collection[bytes]) -> str:
-    """Detects the common encoding of names that are not marked as UTF-8.
-
-    Args:
-        names: Encoded names.
-
-    Returns:
-        "utf-8" if all names are valid UTF-8, else the most plausible of `CANDIDATES`.
+    """Detects the common encoding of names: "utf-8" if all names are valid, else the most plausible of `CANDIDATES`.
 
     >>> detected_encoding(["Кошки".encode("cp866"), "Собаки".encode("cp866")])
     'cp866'
@@ -68,17 +62,17 @@ def plausibility(text: bytes, encoding: str) -> float:
     decoded = _decoded(text, encoding)
     if decoded is None:
         return float("-inf")
-    words = WORD.findall(decoded)
+    words = LETTERS.findall(decoded)
     weights = [_weight(encoding, word, place) for word in words for place, c in enumerate(word) if not c.isascii()]
     return sum(weights) / max(len(weights), 1)
 
 
 def _weight(encoding: str, word: str, place: int) -> float:
     """Score from -1 to 1 of one character next to its neighbours."""
-    if encoding not in WEIGHTS:
+    if encoding not in CHARACTER_WEIGHTS:
         return _alphabetic(word, place)
     is_beside_ascii = any(other.isascii() for other in word[max(place - 1, 0) : place + 2])
-    return min(WEIGHTS[encoding](word[place]), -0.5 if is_beside_ascii else 1)
+    return min(CHARACTER_WEIGHTS[encoding](word[place]), -0.5 if is_beside_ascii else 1)
 
 
 def _decoded(text: bytes, encoding: str) -> str | None:
@@ -137,7 +131,7 @@ def _korean(letter: str) -> float:
     return 1 if not final else 0.6 if final in COMMON_FINALS else -1
 
 
-WEIGHTS: dict[str, Callable[[str], float]] = {
+CHARACTER_WEIGHTS: dict[str, Callable[[str], float]] = {
     "cp932": _japanese,
     "gbk": _simplified_chinese,
     "big5": _traditional_chinese,

@@ -7,18 +7,20 @@ import os
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from io import BufferedIOBase
+from io import BufferedIOBase, FileIO
 from pathlib import Path
 from typing import IO, NamedTuple
 
 import numpy as np
 
+from sfumato.data.sources.picture import Picture
+from sfumato.errors import BadImageError as BadImageError  # re-exported
 from sfumato.utils.text import printable
 
-Content = bytes | np.ndarray
-"""Content of an encoded file, or pixels of shape (H, W), (H, W, C) or (C, H, W)."""
+Content = bytes | np.ndarray | Picture
+"""Content of an encoded file; pixels of shape (H, W), (H, W, C) or (C, H, W); or an opened image."""
 
-ReadableFile = IO[bytes] | BufferedIOBase
+ReadableFile = IO[bytes] | BufferedIOBase | FileIO
 """An open file, or an open member of an archive."""
 
 MOST_BYTES = 2**30
@@ -26,10 +28,6 @@ MOST_BYTES = 2**30
 
 READ_ONLY = os.O_RDONLY | getattr(os, "O_BINARY", 0)
 """Flags for opening files; without O_BINARY, Windows converts line ends."""
-
-
-class BadImageError(Exception):
-    """An image that cannot be used; the message is the reason, as the end of a sentence."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +73,7 @@ class FileEntry(Entry):
 
     path: Path
 
-    def read(self, most: int = MOST_BYTES) -> Content:
+    def read(self, most: int = MOST_BYTES) -> bytes | np.ndarray:
         """Reads the file; a `.npy` file as an array."""
         if self.name.lower().endswith(".npy"):
             with self.path.open("rb") as file:
@@ -91,7 +89,7 @@ class FileEntry(Entry):
 
 @dataclass(frozen=True)
 class SliceEntry(Entry):
-    """A part of a larger file, such as a member of a tar file.
+    """A part of a larger file, such as a member of a tar file; `.npy` files hold pixels.
 
     Attributes:
         path: Path of the file.
@@ -103,12 +101,12 @@ class SliceEntry(Entry):
     offset: int
     size: int
 
-    def read(self, most: int = MOST_BYTES) -> Content:
-        """Reads the part of the file."""
+    def read(self, most: int = MOST_BYTES) -> bytes | np.ndarray:
+        """Reads the part of the file; a `.npy` file as an array."""
+        check_size(self.size)
         with self.path.open("rb", buffering=0) as file:
-            check_size(self.size)
             file.seek(self.offset)
-            return file.read(min(self.size, most))
+            return read_array(file) if self.name.lower().endswith(".npy") else file.read(min(self.size, most))
 
 
 class ArrayHeader(NamedTuple):
@@ -121,25 +119,14 @@ class ArrayHeader(NamedTuple):
 
 
 def check_size(size: int) -> None:
-    """Checks that a file is not empty and not larger than an image may be.
-
-    Args:
-        size: Size in bytes.
-
-    Raises:
-        BadImageError: The size is not allowed.
-    """
+    """Raises `BadImageError` if a file of `size` bytes is empty, or larger than an image may be."""
     if size == 0:
         raise BadImageError("the file is empty")
     check_not_large(size)
 
 
 def check_not_large(size: int) -> None:
-    """Checks that a file is not larger than an image may be.
-
-    Raises:
-        BadImageError: It is larger.
-    """
+    """Raises `BadImageError` if a file of `size` bytes is larger than an image may be."""
     if size > MOST_BYTES:
         raise BadImageError(f"it has more than {MOST_BYTES >> 20} MiB")
 

@@ -5,8 +5,6 @@ Files of unknown type are opened, since only their content shows whether they ar
 
 from __future__ import annotations
 
-from functools import cache
-
 from PIL import Image
 
 from sfumato.data.sources.pillow import SAFE_FORMATS
@@ -49,20 +47,16 @@ NO_IMAGES = ARCHIVES | TABLES | frozenset(OTHERS.split())
 """Extensions of files that are not images: text, tables, documents, code, video, audio, models and data."""
 
 
-OTHER_READERS = {".npy", ".jxl", ".heic", ".heif", ".hif"}
-"""Extensions of images that are not decoded by Pillow."""
-
-
-@cache
-def image_extensions() -> frozenset[str]:
-    """Extensions of all supported image formats; lower case, with the dot."""
-    known = Image.registered_extensions()
-    return frozenset({extension for extension, kind in known.items() if kind in SAFE_FORMATS} | OTHER_READERS)
+IMAGES = frozenset(
+    {extension for extension, kind in Image.registered_extensions().items() if kind in SAFE_FORMATS}
+    | {".npy", ".heic", ".heif", ".hif"}
+)
+"""Extensions of all supported image formats; lower case, with the dot."""
 
 
 def is_image_name(name: str) -> bool:
     """Whether a file has the extension of a supported image format."""
-    return name[name.rfind(".") :].lower() in image_extensions()
+    return name[name.rfind(".") :].lower() in IMAGES
 
 
 def is_junk(base: str) -> bool:

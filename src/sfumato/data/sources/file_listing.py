@@ -12,7 +12,7 @@ from sfumato.data.sources.cifar import cifar_listing
 from sfumato.data.sources.entry import Entry, Unreadable, first_few
 from sfumato.data.sources.extensions import ARCHIVES, is_image_name, other_kind
 from sfumato.data.sources.file_names import normalized
-from sfumato.data.sources.files import Files
+from sfumato.data.sources.file_set import Files
 from sfumato.data.sources.idx import idx_listing
 from sfumato.data.sources.metadata import with_tables
 from sfumato.data.sources.options import ReadOptions
@@ -57,21 +57,11 @@ def list_images(files: Files, unusable: Sequence[Unreadable] = ()) -> Listing:
         else:
             entries.append(files.entry(name))
     listing = with_tables(entries, tables, unusable)
-    return replace(
-        listing,
-        notices=[
-            *listing.notices,
-            *_unread_archives(files, [name for name, kind in others.items() if kind in ARCHIVES]),
-        ],
-        others=dict(sorted(Counter(others.values()).items())),
-    )
-
-
-def _unread_archives(files: Files, names: Sequence[str]) -> list[Notice]:
-    if not names:
-        return []
-    remedy = "Unpack them first."
-    if files.root is not None:
-        remedy = f"To read one of them: sfumato train {printable(str(files.root / names[0]))}"
-    text = f"Files that may hold images were not read: {first_few(names)}. {remedy}"
-    return [Notice("archives", text, matters=False)]
+    notices = list(listing.notices)
+    if archives := [name for name, kind in others.items() if kind in ARCHIVES]:
+        remedy = "Unpack them first."
+        if files.root is not None:
+            remedy = f"To read one of them: sfumato train {printable(str(files.root / archives[0]))}"
+        text = f"Files that may hold images were not read: {first_few(archives)}. {remedy}"
+        notices.append(Notice("archives", text, matters=False))
+    return replace(listing, notices=notices, others=dict(sorted(Counter(others.values()).items())))

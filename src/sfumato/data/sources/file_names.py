@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import codecs
 import struct
 import unicodedata
 import zipfile
@@ -15,7 +14,6 @@ from sfumato.data.sources.source import Notice
 from sfumato.errors import DataError
 
 UTF8 = "utf-8"
-FLAG = "--name-encoding NAME"
 
 IS_UTF8 = 0x800
 """Flag of a zip member whose name is UTF-8."""
@@ -54,7 +52,7 @@ def zip_names(
     ]
     decoded, notices = _decoded_together(title, raw, options)
     names = [name if name is not None else text for name, text in zip(marked, decoded, strict=True)]
-    return [_with_slashes(name.partition("\0")[0]) for name in names], notices
+    return [name.partition("\0")[0].replace("\\", "/") for name in names], notices
 
 
 def tar_names(title: str, names: Sequence[str], options: ReadOptions) -> tuple[list[str], tuple[Notice, ...]]:
@@ -69,7 +67,7 @@ def tar_names(title: str, names: Sequence[str], options: ReadOptions) -> tuple[l
         DataError: `name_encoding` is unknown, or cannot decode the names.
     """
     decoded, notices = _decoded_together(title, [name.encode(UTF8, "surrogateescape") for name in names], options)
-    return list(map(_with_slashes, decoded)), notices
+    return [name.replace("\\", "/") for name in decoded], notices
 
 
 def _decoded_together(title: str, names: Sequence[bytes], options: ReadOptions) -> tuple[list[str], tuple[Notice, ...]]:
@@ -80,13 +78,12 @@ def _decoded_together(title: str, names: Sequence[bytes], options: ReadOptions) 
         return [_decoded(title, name, options.name_encoding) for name in names], ()
     encoding = detected_encoding(names)
     text = f"The names in {title} are decoded as {encoding}."
-    notices = () if encoding == UTF8 else (Notice("names", text, FLAG),)
+    notices = () if encoding == UTF8 else (Notice("names", text, "--name-encoding NAME"),)
     return [name.decode(encoding, "surrogateescape") for name in names], notices
 
 
 def _decoded(title: str, name: bytes, encoding: str) -> str:
     try:
-        codecs.lookup(encoding)
         return name.decode(encoding)
     except LookupError as error:
         raise DataError(
@@ -97,10 +94,6 @@ def _decoded(title: str, name: bytes, encoding: str) -> str:
             f"the names in {title} are not {encoding}: {name!r} cannot be decoded",
             "Choose another encoding, or leave out --name-encoding.",
         ) from error
-
-
-def _with_slashes(name: str) -> str:
-    return name.replace("\\", "/")
 
 
 def _unicode_path(member: zipfile.ZipInfo) -> str | None:

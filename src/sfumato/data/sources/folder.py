@@ -13,10 +13,10 @@ from sfumato.data.sources.entry import FileEntry
 from sfumato.data.sources.extensions import is_image_name, is_junk, is_junk_folder, may_matter, other_kind
 from sfumato.data.sources.file_listing import known_dataset, list_images
 from sfumato.data.sources.file_names import normalized
-from sfumato.data.sources.files import Files
+from sfumato.data.sources.file_set import Files
 from sfumato.data.sources.folder_labels import with_folder_labels
 from sfumato.data.sources.options import DEFAULT_OPTIONS, ReadOptions
-from sfumato.data.sources.source import Listing, Source
+from sfumato.data.sources.source import Listing, Source, signature_of
 from sfumato.errors import DataError
 from sfumato.utils.text import printable
 
@@ -58,11 +58,12 @@ class FolderSource(Source):
 
     def listing(self, scratch: Path) -> Listing:
         """The images, with columns from tables and labels from folder names."""
-        files = Files(self.title, [name for name, _ in self.found], self._entry, self.root)
-        return known_dataset(files, self.options, scratch) or with_folder_labels(list_images(files), self.options)
 
-    def _entry(self, name: str) -> FileEntry:
-        return FileEntry(normalized(name), self.root / name)
+        def entry(name: str) -> FileEntry:
+            return FileEntry(normalized(name), self.root / name)
+
+        files = Files(self.title, [name for name, _ in self.found], entry, self.root)
+        return known_dataset(files, self.options, scratch) or with_folder_labels(list_images(files), self.options)
 
 
 def _walk(root: str) -> Iterator[Found]:
@@ -80,8 +81,8 @@ def _walk(root: str) -> Iterator[Found]:
                 if _is_folder(child):
                     if not is_junk_folder(child.name) and not _is_made_by_sfumato(child.path):
                         (pending.append if child.is_symlink() else pending.appendleft)(name + "/")
-                elif not is_junk(child.name) and _is_file(child):
-                    yield name, _facts(child) if may_matter(child.name) else ""
+                elif not is_junk(child.name) and (facts := _file_facts(child)):
+                    yield name, facts if may_matter(child.name) else ""
 
 
 def _is_folder(child: os.DirEntry[str]) -> bool:
@@ -103,17 +104,11 @@ def _is_made_by_sfumato(folder: str) -> bool:
     return is_run or ((path / "grid.png").is_file() and (path / "images" / "000000.png").is_file())
 
 
-def _is_file(child: os.DirEntry[str]) -> bool:
-    """Whether it is a regular file; broken links count if their names show a type."""
-    try:
-        return stat.S_ISREG(child.stat().st_mode)
-    except OSError:
-        return is_image_name(child.name) or other_kind(child.name) is not None
-
-
-def _facts(child: os.DirEntry[str]) -> str:
+def _file_facts(child: os.DirEntry[str]) -> str:
+    """Size and times of a file; "" for a pipe or device, and for a broken link whose name does not show a type."""
     try:
         facts = child.stat()
     except OSError:
-        return "broken link"
-    return f"{facts.st_size} {facts.st_mtime_ns} {facts.st_ctime_ns}"
+        is_known = is_image_name(child.name) or other_kind(child.name) is not None
+        return "broken link" if is_known else ""
+    return signature_of(facts) if stat.S_ISREG(facts.st_mode) else ""

@@ -9,12 +9,12 @@ from dataclasses import dataclass, replace
 from itertools import takewhile
 
 from sfumato.data.sources.options import ReadOptions
-from sfumato.data.sources.source import Cell, Listing, Notice
+from sfumato.data.sources.source import Listing, Notice
 from sfumato.utils.text import printable
 
 TRAIN, VALIDATION, TEST = SPLITS = ("train", "validation", "test")
 
-WORDS = {
+SPLIT_WORDS = {
     TRAIN: ("train", "training", "trn", "trainval"),
     VALIDATION: ("validation", "validate", "valid", "val", "dev", "devel", "holdout"),
     TEST: ("test", "testing", "tst", "eval", "evaluation"),
@@ -29,10 +29,10 @@ FILLERS = frozenset(
 )
 """Words without meaning next to the name of a split, as in train_images."""
 
-COLUMNS = ("split", "subset", "set", "partition", "data_set", "dataset", "fold", "phase", "usage")
+SPLIT_COLUMNS = ("split", "subset", "set", "partition", "data_set", "dataset", "fold", "phase", "usage")
 """Names of table columns that hold the split of each image."""
 
-WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[^\WA-Z\d_]+")
+NAME_WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[^\WA-Z\d_]+")
 SHARD = re.compile(r"-\d+-of-\d+$")
 
 Parts = tuple[str, ...]
@@ -71,11 +71,7 @@ def with_folder_labels(listing: Listing, options: ReadOptions) -> Listing:
     inner = [folder[depth:] for folder in folders.values()]
     places = dict(zip(folders, _places(inner, options), strict=True))
     splits = [places[path].split for path in paths] if any(place.split for place in places.values()) else []
-    return replace(
-        listing,
-        classes=[places[path].label for path in paths],
-        splits=splits,
-    )
+    return replace(listing, classes=[places[path].label for path in paths], splits=splits)
 
 
 def with_split_column(listing: Listing, options: ReadOptions) -> Listing:
@@ -86,20 +82,16 @@ def with_split_column(listing: Listing, options: ReadOptions) -> Listing:
     if listing.splits or options.split == "none":
         return listing
     for name, cells in listing.columns.items():
-        if re.sub(r"\W+", "_", name.strip().lower()) in COLUMNS:
-            splits = [None if cell is None else _split_of(cell) for cell in cells]
-            is_split = all(cell is None or split for cell, split in zip(cells, splits, strict=True))
-            if is_split and TRAIN in splits and len(set(splits) - {None}) > 1:
-                columns = {other: values for other, values in listing.columns.items() if other != name}
-                notice = Notice("split", f"The splits are from the column {printable(name)}.", "--split NAME|all|none")
-                return replace(listing, splits=splits, columns=columns, notices=[*listing.notices, notice])
+        if re.sub(r"\W+", "_", name.strip().lower()) not in SPLIT_COLUMNS:
+            continue
+        splits = [canonical_split(cell) if isinstance(cell, str) else None for cell in cells]
+        found = set(splits) - {None}
+        is_split = all(cell is None or isinstance(cell, str) for cell in cells) and found <= set(SPLITS)
+        if is_split and TRAIN in found and len(found) > 1:
+            columns = {other: values for other, values in listing.columns.items() if other != name}
+            notice = Notice("split", f"The splits are from the column {printable(name)}.", "--split NAME|all|none")
+            return replace(listing, splits=splits, columns=columns, notices=[*listing.notices, notice])
     return listing
-
-
-def _split_of(cell: Cell) -> str | None:
-    """Split of a cell; None if it is another word or a number."""
-    kind, rest = parsed_split(cell) if isinstance(cell, str) else (None, ())
-    return None if rest else kind
 
 
 def splits_of_files(paths: Sequence[str], options: ReadOptions) -> list[str | None]:
@@ -131,7 +123,7 @@ def parsed_split(name: str) -> tuple[str | None, Parts]:
     (('train', ()), ('test', ('seg',)), ('train', ('A',)), (None, ('plane',)))
     """
     kinds, others = [], []
-    for word in WORD.findall(name):
+    for word in NAME_WORD.findall(name):
         if (kind := _kind(word.lower())) is not None:
             kinds.append(kind)
         elif word.lower() not in FILLERS:
@@ -165,26 +157,21 @@ def _splits_first(folders: Collection[Parts]) -> dict[Parts, FolderLabels] | Non
 
 
 def _classes_first(folders: Collection[Parts]) -> dict[Parts, FolderLabels] | None:
-    """Folders cat/train/, cat/test/ for all classes; None for another structure."""
+    """Folders cat/train/, cat/test/ for all classes; None for another structure.
+
+    The folders of each class must all be splits, or include train and another split.
+    """
     if any(len(folder) < 2 for folder in folders):
         return None
     inner = defaultdict(set)
     for label, name, *_ in folders:
-        inner[label].add(name)
-    splits = {label: _plain_split_names(names) for label, names in inner.items()}
-    kinds = {kind for found in splits.values() for kind in found.values()}
-    if not all(splits.values()) or len(kinds) < 2:
+        inner[label].add(canonical_split(name))
+    are_splits = [
+        names <= set(SPLITS) or (TRAIN in names and len(names.intersection(SPLITS)) > 1) for names in inner.values()
+    ]
+    if not all(are_splits) or len(set().union(*inner.values()).intersection(SPLITS)) < 2:
         return None
-    return {
-        folder: FolderLabels(splits[folder[0]].get(folder[1], folder[1]), printable(folder[0])) for folder in folders
-    }
-
-
-def _plain_split_names(names: Collection[str]) -> dict[str, str]:
-    """Split of each folder of one class; empty unless all are splits, or train and another split are included."""
-    kinds = {name: kind for name in names if (kind := parsed_split(name)[0]) and not parsed_split(name)[1]}
-    is_split = len(kinds) == len(names) or (TRAIN in kinds.values() and len(set(kinds.values())) > 1)
-    return kinds if is_split else {}
+    return {folder: FolderLabels(canonical_split(folder[1]), printable(folder[0])) for folder in folders}
 
 
 def _split_names(names: Sequence[str], is_alone: bool) -> dict[str, str]:
@@ -213,17 +200,17 @@ def _wrapped_depths(folders: Mapping[str, Sequence[Parts]]) -> dict[str, int]:
         shared = {top: _shared_depth(folders[top]) > depths[top] for top in folders}
         names = {top: folders[top][0][depths[top]] for top in folders if shared[top]}
         if len(names) < len(folders):
-            names = {top: name for top, name in names.items() if _says_nothing(name, top)}
+            names = {top: name for top, name in names.items() if name.lower() == top.lower() or _is_filler(name)}
         if not names:
             return depths
         for top in names:
             depths[top] += 1
 
 
-def _says_nothing(name: str, top: str) -> bool:
-    """Whether the only folder within a split is not a class."""
-    words = {word.lower() for word in WORD.findall(name)}
-    return name.lower() == top.lower() or (bool(words) and words <= FILLERS)
+def _is_filler(name: str) -> bool:
+    """Whether a folder is not a class, such as images."""
+    words = {word.lower() for word in NAME_WORD.findall(name)}
+    return bool(words) and words <= FILLERS
 
 
 def _key(name: str) -> Parts:
@@ -233,7 +220,7 @@ def _key(name: str) -> Parts:
 def _kind(word: str) -> str | None:
     """Split of a word such as train or testset."""
     stems = {word, *(word.removesuffix(filler) for filler in FILLERS)}
-    return next((kind for kind, words in WORDS.items() if not stems.isdisjoint(words)), None)
+    return next((kind for kind, words in SPLIT_WORDS.items() if not stems.isdisjoint(words)), None)
 
 
 def _first(parts: Sequence[str]) -> str | None:

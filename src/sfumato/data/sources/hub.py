@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sfumato.data.sources.entry import MOST_BYTES, BadImageError, Content, Entry, FileEntry
+from sfumato.data.sources.entry import MOST_BYTES, Content, Entry, FileEntry
 from sfumato.data.sources.folder_labels import canonical_split
 from sfumato.data.sources.options import DEFAULT_OPTIONS, ReadOptions
 from sfumato.data.sources.parquet import EXTRA, image_bytes, named_cells
@@ -19,9 +18,6 @@ if TYPE_CHECKING:
     import datasets
 
 PREFIX = "hf:"
-
-DRIVE = re.compile(r"[A-Za-z]:[\\/]")
-"""Start of an absolute path on Windows."""
 
 
 @dataclass(frozen=True)
@@ -41,11 +37,8 @@ class HubEntry(Entry):
     def read(self, most: int = MOST_BYTES) -> Content:  # noqa: ARG002
         """Reads the encoded image from the row or from the file that it refers to."""
         cell = self.rows[self.row][self.column]
-        if cell is None:
-            raise BadImageError("the row holds no image")
-        if cell["bytes"] is None:
-            return FileEntry(self.name, Path(cell["path"])).read()
-        return image_bytes(cell)
+        is_in_file = cell is not None and cell["bytes"] is None
+        return FileEntry(self.name, Path(cell["path"])).read() if is_in_file else image_bytes(cell)
 
 
 class HubSource(Source):
@@ -62,9 +55,9 @@ class HubSource(Source):
     def __init__(self, name: str, options: ReadOptions = DEFAULT_OPTIONS) -> None:
         self.options = options
         self.title = f"the data set {printable(name)}"
-        path, split = _path_and_split(name)
+        path, _, split = name.partition(":")
         self.identity = PREFIX + (f"{Path(path).resolve()}:{split}" if Path(path).exists() else name)
-        self.parts = _loaded(name)
+        self.parts = _loaded(name, path, split)
         self.column = _image_column(next(iter(self.parts.values())), name)
 
     def signature(self) -> str:
@@ -96,18 +89,7 @@ def _described_rows(rows: datasets.Dataset, column: str) -> Listing:
     return Listing(entries, columns)
 
 
-def _path_and_split(name: str) -> tuple[str, str]:
-    r"""Splits NAME:SPLIT; the colon after a drive letter belongs to the path.
-
-    >>> _path_and_split("user/flowers:train"), _path_and_split(r"C:\flowers:train"), _path_and_split("C:/flowers")
-    (('user/flowers', 'train'), ('C:\\flowers', 'train'), ('C:/flowers', ''))
-    """
-    drive = name[:2] if DRIVE.match(name) else ""
-    path, _, split = name.removeprefix(drive).partition(":")
-    return drive + path, split
-
-
-def _loaded(name: str) -> dict[str, datasets.Dataset]:
+def _loaded(name: str, path: str, split: str) -> dict[str, datasets.Dataset]:
     """All splits of a data set by name, or the given split."""
     try:
         import datasets
@@ -115,7 +97,6 @@ def _loaded(name: str) -> dict[str, datasets.Dataset]:
         raise DataError(
             f"{PREFIX}{name} cannot be read without the library datasets", f"Install it: {EXTRA}."
         ) from error
-    path, split = _path_and_split(name)
     try:
         return {split: datasets.load_dataset(path, split=split)} if split else dict(datasets.load_dataset(path))
     except Exception as error:  # the library and the network raise many types of exceptions
@@ -142,7 +123,5 @@ def _image_column(rows: datasets.Dataset, name: str) -> str:
 def _is_plain(feature: object) -> bool:
     from datasets import ClassLabel, Value
 
-    kind = getattr(feature, "dtype", "")
-    return isinstance(feature, ClassLabel) or (
-        isinstance(feature, Value) and any(kind.startswith(word) for word in ("int", "uint", "float", "bool", "string"))
-    )
+    is_value = isinstance(feature, Value) and feature.dtype.startswith(("int", "uint", "float", "bool", "string"))
+    return is_value or isinstance(feature, ClassLabel)

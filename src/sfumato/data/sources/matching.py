@@ -11,7 +11,7 @@ from functools import cached_property
 from sfumato.data.sources.extensions import is_image_name
 from sfumato.data.sources.file_names import normalized
 from sfumato.data.sources.source import Cell
-from sfumato.data.sources.tables import Row, Table
+from sfumato.data.sources.tables import ImageTable, Row
 
 USUAL_NAMES = (
     *("file_name", "filename", "file", "file_path", "filepath", "path", "image", "image_name", "image_id"),
@@ -27,7 +27,7 @@ MOST_UNMATCHED = 4
 
 FIRST_ROWS, EACH_ROW = 1000, 50
 
-_NUMBER = re.compile(r"0|[1-9]\d*", re.ASCII)
+_PLAIN_INDEX = re.compile(r"0|[1-9]\d*", re.ASCII)
 
 
 class ImageNames:
@@ -39,16 +39,12 @@ class ImageNames:
     """
 
     def __init__(self, names: Iterable[str], folder: str = "") -> None:
-        self._names = {normal(name.removeprefix(folder)): name for name in names if name.startswith(folder)}
+        self._names = {_normal(name.removeprefix(folder)): name for name in names if name.startswith(folder)}
 
     def __len__(self) -> int:
         return len(self._names)
 
-    def exact(self, cell: str) -> str | None:
-        """Image with this path relative to the folder."""
-        return self._names.get(posixpath.normpath(normal(cell)))
-
-    def find(self, cell: str) -> str | None:
+    def find(self, cell: Cell) -> str | None:
         """The only image whose path ends with the cell, or is the end of the cell, with or without extension.
 
         If there is none, case and image extensions are ignored.
@@ -57,11 +53,10 @@ class ImageNames:
         >>> [images.find(cell) for cell in ["cat/1.png", "1.png", "1", "/data/cat/1.png", "1.JPG", "3", "1.5"]]
         ['cat/1.png', 'cat/1.png', 'cat/1.png', 'cat/1.png', 'cat/1.png', None, None]
         """
-        path = cell if cell.isascii() and "\\" not in cell else normal(cell)
-        if "/" not in path:
-            return self._ends.get(path) or self._loose_ends.get(_loose(path))
-        path = posixpath.normpath(path)
-        whole = next((found for end in _ends(path) if (found := self._whole.get(end))), None)
+        if not isinstance(cell, str | int) or isinstance(cell, bool):
+            return None
+        path = posixpath.normpath(_normal(str(cell)))
+        whole = next((self._whole[end] for end in _ends(path) if end in self._whole), None)
         return self._ends.get(path) or whole or self._loose_ends.get(_loose(path))
 
     @cached_property
@@ -122,47 +117,39 @@ class Match:
 
     def image_of(self, row: Row) -> str | None:
         """The image of a row."""
-        text = text_of(row.get(self.column))
-        return None if text is None else self.images.find(text)
+        return self.images.find(row.get(self.column))
 
     def count(self, row: Row) -> None:
         """Counts a row."""
         self.rows += 1
-        name = self.image_of(row)
-        cell = row.get(self.column)
+        name, cell = self.image_of(row), row.get(self.column)
         if name is not None:
             self.matching += 1
             self.found.add(name)
-            self.has_names |= not _NUMBER.fullmatch(str(cell))
+            self.has_names |= not _PLAIN_INDEX.fullmatch(str(cell))
         elif len(self.unmatched) < MOST_UNMATCHED:
             self.unmatched["(empty)" if cell is None else str(cell)] = None
 
 
-def best_match(table: Table, scopes: Sequence[ImageNames]) -> Match | None:
+def best_match(table: ImageTable, scopes: Sequence[ImageNames]) -> Match | None:
     """The column that names the most images, in the first of `scopes` of a tie; None if no cell names an image.
 
     Candidates are taken from the first 1,000 rows and every 50th of the others, which limits the time for large
     unrelated tables.
     """
     matches: dict[tuple[str, int], Match] = {}
-    for index, (_, row) in enumerate(table.read()):
+    for index, row in enumerate(table.read()):
         if index < FIRST_ROWS or index % EACH_ROW == 0:
             for column, cell in row.items():
-                text = text_of(cell)
                 for place, images in enumerate(scopes):
-                    if text is not None and (column, place) not in matches and images.find(text):
+                    if (column, place) not in matches and images.find(cell):
                         matches[column, place] = Match(column, images)
     if not matches:
         return None
-    for _, row in table.read():
+    for row in table.read():
         for match in matches.values():
             match.count(row)
     return max((matches[key] for key in sorted(matches, key=lambda key: key[1])), key=lambda match: match.rank)
-
-
-def names_images(header: Sequence[str], images: ImageNames) -> bool:
-    """Whether the first line of a table is a row: one of its cells is the file name of an image."""
-    return any(posixpath.splitext(cell)[1] and images.find(cell) for cell in header)
 
 
 def scopes_of(table: str, names: Sequence[str]) -> list[ImageNames]:
@@ -174,24 +161,13 @@ def scopes_of(table: str, names: Sequence[str]) -> list[ImageNames]:
     prefix = f"{folder}/" if folder else ""
     word = re.split(r"[\W_]", posixpath.basename(table).casefold())[0]
     inside = [name for name in names if name.startswith(prefix)]
-    own = [name for name in inside if word and _first_folder(name.removeprefix(prefix)).startswith(word)]
+    paths = {name: name.removeprefix(prefix).casefold() for name in inside}
+    own = [name for name in inside if word and "/" in paths[name] and paths[name].startswith(word)]
     by_size = {len(found): ImageNames(found, base) for found, base in ((names, ""), (inside, prefix), (own, prefix))}
     return [by_size[size] for size in sorted(by_size) if size]
 
 
-def _first_folder(path: str) -> str:
-    folder, slash, _ = path.partition("/")
-    return folder.casefold() if slash else ""
-
-
-def text_of(cell: Cell) -> str | None:
-    """Text of a cell that may name an image: text or an integer."""
-    if isinstance(cell, str):
-        return cell
-    return str(cell) if isinstance(cell, int) and not isinstance(cell, bool) else None
-
-
-def normal(path: str) -> str:
+def _normal(path: str) -> str:
     """A path with slashes in composed Unicode (NFC)."""
     return normalized(path.replace("\\", "/"))
 

@@ -3,29 +3,28 @@
 from __future__ import annotations
 
 import io
-import struct
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
-from typing import TypeVar
+from functools import lru_cache, partial
+from typing import TYPE_CHECKING, TypeVar
 
 from PIL import Image, ImageFile
 
-from sfumato.data.sources.entry import MOST_BYTES, BadImageError, Content, Entry, FileEntry, ReadableFile, SliceEntry
-from sfumato.data.sources.high_bit_depth import deep_decoder
+from sfumato.data.sources.entry import MOST_BYTES, Content, Entry, FileEntry, SliceEntry
 from sfumato.data.sources.options import ReadOptions
 from sfumato.data.sources.picture import failure_reason
-from sfumato.data.sources.pillow import ANIMATIONS, open_in_pillow, pixel_limit
-from sfumato.data.sources.source import Listing, Notice
-from sfumato.data.sources.tiff import stacks_of
-from sfumato.data.sources.tiff_directories import extract_pages, page_offsets, read_tiff_header
-from sfumato.data.sources.tiff_pages import PageGroup
+from sfumato.data.sources.pillow import is_deep_png, open_in_pillow, pixel_limit
+from sfumato.data.sources.source import Listing, Notice, stat_signature
+from sfumato.data.sources.tiff import MAGICS, TiffImages
+from sfumato.errors import BadImageError
 
-T = TypeVar("T")
+if TYPE_CHECKING:
+    from tifffile import TiffFile
 
-CHANNELS_FIRST = '{"shape": [%d, %d, %d], "axes": "CYX"}'
-"""Metadata of tifffile for pages that are channels."""
+CellT = TypeVar("CellT")
+
+ANIMATIONS = ("AVIF", "FLI", "GIF", "PNG", "WEBP")
+"""Formats in which all frames are images."""
 
 TIFF_ENDS = (".tif", ".tiff", ".btf", ".tf8", ".lsm")
 
@@ -36,24 +35,20 @@ class PageEntry(Entry):
 
     Attributes:
         of: Entry of the file.
-        places: Offsets of the directories of its pages.
-        description: Image description of the extracted file.
+        index: Index of the image.
+        options: How the pages are interpreted.
     """
 
     of: Entry
-    places: tuple[int, ...]
-    description: bytes = b""
+    index: int
+    options: ReadOptions
 
     def read(self, most: int = MOST_BYTES) -> Content:  # noqa: ARG002
-        """Extracts this image as a TIFF file."""
-        with _file(self.of) as (file, base):
-            header = read_tiff_header(file, base)
-            if header is None:
-                raise BadImageError("the file is no longer a TIFF")
-            try:
-                return extract_pages(file, header, self.places, self.description, base)
-            except (ValueError, struct.error, KeyError) as error:
-                raise BadImageError("its directory is damaged") from error
+        """Opens this image."""
+        try:
+            return _tiff_images(self.of, self.options, _signature(self.of)).picture(self.index)
+        except Exception as error:  # broken files raise many types of exceptions
+            raise BadImageError(failure_reason(error)) from error
 
 
 @dataclass(frozen=True)
@@ -70,7 +65,7 @@ class FrameEntry(Entry):
 
     def read(self, most: int = MOST_BYTES) -> Content:  # noqa: ARG002
         """Renders this frame as a PNG file."""
-        image, file = _animation(self.of), io.BytesIO()
+        image, file = _animation(self.of, _signature(self.of)), io.BytesIO()
         try:
             with pixel_limit(b"GIF8"):  # all frames have the size of the first, which was checked
                 image.seek(self.index)
@@ -96,7 +91,6 @@ def with_pages(listing: Listing, options: ReadOptions) -> Listing:
     """
     if options.pages in ("first", "channels"):
         return listing
-    _animation.cache_clear()  # the file may have changed
     several = {
         row: images
         for row, entry in enumerate(listing.entries)
@@ -119,7 +113,7 @@ def with_pages(listing: Listing, options: ReadOptions) -> Listing:
     )
 
 
-def _repeated(cells: Sequence[T], counts: Sequence[int]) -> list[T]:
+def _repeated(cells: Sequence[CellT], counts: Sequence[int]) -> list[CellT]:
     """Repeats each cell for the images of its file; empty if there are no cells."""
     return [cell for cell, count in zip(cells, counts, strict=False) for _ in range(count)]
 
@@ -136,49 +130,62 @@ def _may_be_several(entry: Entry, options: ReadOptions) -> bool:
 def _images_of(entry: Entry, options: ReadOptions) -> list[Entry]:
     """Entries of the images of a file; the entry itself if it holds one image or cannot be read."""
     try:
-        with _file(entry) as (file, base):
-            header = read_tiff_header(file, base)
-            if header is not None:
-                places, _ = page_offsets(file, header, base)
-                stacks = stacks_of(file, options, base) if len(places) > 1 else []
-                return [_page_entry(entry, number, stack, places) for number, stack in enumerate(stacks)]
-        frames = _animation(entry).n_frames if options.pages == "images" else 1  # type: ignore[attr-defined]
+        if _is_tiff(entry):
+            pages = range(len(_tiff_images(entry, options, _signature(entry))))
+            return [PageEntry(f"{entry.name}#{index}", entry, index, options) for index in pages]
+        frames = _animation(entry, _signature(entry)).n_frames if options.pages == "images" else 1  # type: ignore[attr-defined]
     except Exception:  # errors are reported when the entry is decoded
         return [entry]
     return [FrameEntry(f"{entry.name}#{index}", entry, index) for index in range(frames)]
 
 
-def _page_entry(entry: Entry, number: int, stack: PageGroup, places: Sequence[int]) -> PageEntry:
-    page, count = stack.pages[0], len(stack.pages)
-    description = CHANNELS_FIRST % (count, page.imagelength, page.imagewidth) if count > 1 else ""
-    own = tuple(places[int(page.index)] for page in stack.pages)
-    return PageEntry(f"{entry.name}#{number}", entry, own, description.encode())
+def _is_tiff(entry: Entry) -> bool:
+    if not isinstance(entry, FileEntry | SliceEntry):
+        content = entry.read(len(MAGICS[0]))
+        return isinstance(content, bytes) and content.startswith(MAGICS)
+    with entry.path.open("rb") as file:  # its size is not limited
+        file.seek(entry.offset if isinstance(entry, SliceEntry) else 0)
+        return file.read(len(MAGICS[0])) in MAGICS
 
 
-@contextmanager
-def _file(entry: Entry) -> Iterator[tuple[ReadableFile, int]]:
-    """Opens the content of an entry, with the offset of its start in the file."""
-    if isinstance(entry, FileEntry | SliceEntry):
-        with entry.path.open("rb") as file:
-            yield file, entry.offset if isinstance(entry, SliceEntry) else 0
-    else:
-        content = entry.read()
-        yield io.BytesIO(content if isinstance(content, bytes) else b""), 0
+def _signature(entry: Entry) -> str:
+    """Text that changes with the file of an entry, for the caches of opened files."""
+    path = getattr(entry, "path", None)
+    return "" if path is None else stat_signature(path)
 
 
 @lru_cache(maxsize=1)
-def _animation(entry: Entry) -> ImageFile.ImageFile:
-    """Opens an animation; it is cached, since each frame depends on the previous ones.
+def _tiff_images(entry: Entry, options: ReadOptions, signature: str) -> TiffImages:  # noqa: ARG001
+    """Opens a TIFF file; it is cached for its next pages."""
+    return TiffImages(_opened(entry), partial(_content, entry), options)
 
-    Raises:
-        BadImageError: It is not an animation, or its frames have more than 8 bits.
-    """
+
+def _opened(entry: Entry) -> TiffFile:
+    from tifffile import TiffFile
+
+    match entry:
+        case FileEntry():
+            return TiffFile(entry.path, _multifile=False)
+        case SliceEntry():
+            return TiffFile(entry.path, offset=entry.offset, size=entry.size, _multifile=False)
+    return TiffFile(io.BytesIO(_content(entry)), _multifile=False)
+
+
+def _content(entry: Entry) -> bytes:
+    """Reads a whole file; raises `BadImageError` if it is an array."""
     content = entry.read()
     if not isinstance(content, bytes):
         raise BadImageError("it is an array")
+    return content
+
+
+@lru_cache(maxsize=1)
+def _animation(entry: Entry, signature: str) -> ImageFile.ImageFile:  # noqa: ARG001
+    """Opens an animation of 8 bits; it is cached, since each frame depends on the previous ones."""
+    content = _content(entry)
     image = open_in_pillow(content)
     if image.format not in ANIMATIONS:
         raise BadImageError("it is not an animation")
-    if deep_decoder(image, content) is not None:
+    if is_deep_png(image, content):
         raise BadImageError("its frames have more than 8 bits; save each as an image")
     return image

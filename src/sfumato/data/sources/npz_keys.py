@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from sfumato.data.sources.entry import ArrayHeader
+from sfumato.data.sources.folder_labels import SPLIT_WORDS
 from sfumato.data.sources.source import Notice
 from sfumato.errors import DataError
 
@@ -16,16 +17,9 @@ IMAGE_WORDS = (IMAGES, "image", "x", "data", "imgs", "img", "samples", "arr_0")
 LABEL_WORDS = (LABELS, "label", "y", "targets", "target", "classes", "class", "arr_1")
 """Usual names of arrays; the first one that exists is used."""
 
-SPLIT_WORDS = {
-    "train": ("train", "training"),
-    "validation": ("val", "valid", "validation", "dev"),
-    "test": ("test", "testing"),
-}
-
-FIRST, SECOND = "arr_0", "arr_1"
-"""Names that `numpy.savez` gives to unnamed arrays."""
-
-REMEDY = f"Save the images as {IMAGES} and their labels as {LABELS}: numpy.savez(file, {IMAGES}=..., {LABELS}=...)."
+SAVE_REMEDY = (
+    f"Save the images as {IMAGES} and their labels as {LABELS}: numpy.savez(file, {IMAGES}=..., {LABELS}=...)."
+)
 
 
 @dataclass(frozen=True)
@@ -84,10 +78,8 @@ def is_of_images(header: ArrayHeader | None) -> bool:
 
 def _split(split: str, names: Sequence[str], headers: Mapping[str, ArrayHeader | None]) -> SplitArrays | None:
     """Arrays of one split, such as x_train and y_train, train_images and train_labels, or train."""
-    images = _named(names, split, IMAGE_WORDS)
-    if images is None:
-        alone = [name for name in names if name.lower() in SPLIT_WORDS[split] and is_of_images(headers[name])]
-        images = alone[0] if alone else None
+    alone = [name for name in names if name.lower() in SPLIT_WORDS[split] and is_of_images(headers[name])]
+    images = _named(names, split, IMAGE_WORDS) or next(iter(alone), None)
     return None if images is None else SplitArrays(images, _named(names, split, LABEL_WORDS), split)
 
 
@@ -102,16 +94,18 @@ def _named(names: Sequence[str], split: str, words: Sequence[str]) -> str | None
 
 def _images(title: str, names: Sequence[str], headers: Mapping[str, ArrayHeader | None]) -> str:
     """The array of images of a file without splits."""
-    if IMAGES in names or len(names) == 1:
-        return IMAGES if IMAGES in names else names[0]
+    if IMAGES in names:
+        return IMAGES
+    if len(names) == 1:
+        return names[0]
     candidates = [name for name in names if is_of_images(headers[name])]
     if not candidates:
         known = ", ".join(_array_title(name, headers) for name in names) or "none"
-        raise DataError(f"{title} has no array {IMAGES}, only: {known}", REMEDY)
-    usual = [name for word in IMAGE_WORDS for name in candidates if name.lower() == word != FIRST]
+        raise DataError(f"{title} has no array {IMAGES}, only: {known}", SAVE_REMEDY)
+    usual = [name for word in IMAGE_WORDS for name in candidates if name.lower() == word != "arr_0"]
     if len(candidates) > 1 and not usual:
         known = " or ".join(_array_title(name, headers) for name in candidates)
-        raise DataError(f"{title} has several arrays that may be the images: {known}", REMEDY)
+        raise DataError(f"{title} has several arrays that may be the images: {known}", SAVE_REMEDY)
     return (usual or candidates)[0]
 
 
@@ -122,7 +116,7 @@ def _labels(images: str, others: Sequence[str], headers: Mapping[str, ArrayHeade
         return None
     known, rows = headers[found], headers[images]
     fits = known is None or rows is None or known.shape[:1] == rows.shape[:1]
-    return found if fits or found != SECOND else None
+    return found if fits or found != "arr_1" else None
 
 
 def _split_title(part: SplitArrays, headers: Mapping[str, ArrayHeader | None]) -> str:

@@ -24,17 +24,17 @@ from sfumato.data.sources.entry import (
     array_header,
     read_array,
 )
-from sfumato.data.sources.label_arrays import check_shape, columns_of
-from sfumato.data.sources.npz_keys import LABELS, NAMES, SplitArrays, arrays_notices, find_arrays
+from sfumato.data.sources.label_arrays import columns_of
+from sfumato.data.sources.npz_keys import NAMES, SplitArrays, arrays_notices, find_arrays
 from sfumato.data.sources.resizing import RGB, RGBA
 from sfumato.data.sources.source import Cell, FileSource, Listing
 from sfumato.errors import DataError
 from sfumato.utils.text import printable
 
-BLOCK = 1 << 28
+COPIED_BYTES = 1 << 28
 """Bytes that are copied at a time."""
 
-REMEDY = "Save images as (N, H, W, C), (N, C, H, W) or (N, H, W), of uint8, uint16 or floats."
+PIXELS_REMEDY = "Save images as (N, H, W, C), (N, C, H, W) or (N, H, W), of uint8, uint16 or floats."
 
 
 @dataclass(frozen=True)
@@ -79,11 +79,15 @@ class ArraySource(FileSource):
                 headers = _headers(archive)
                 parts = find_arrays(title, headers)
                 labels = [_loaded(title, archive, part.labels) if part.labels else None for part in parts]
-                are_named = NAMES in headers and any(map(_may_be_places, labels))
-                names = _loaded(title, archive, NAMES) if are_named else None
+                are_indices = any(array is not None and array.dtype.kind in "iufb" for array in labels)
+                names = _loaded(title, archive, NAMES) if are_indices and NAMES in headers else None
         except (zipfile.BadZipFile, OSError) as error:
             raise DataError(f"{self.path} is not an .npz file, or it is truncated", "Copy it again.") from error
-        entries = [self._entries_of(part, scratch) for part in parts]
+        entries = []
+        for part in parts:
+            target = scratch / f"{part.split or 'images'}.npy"
+            plain = decompress(self.path, partial(_member, self.path, part.images), target)
+            entries.append(list(_entries(plain, self.path, scratch / f"rows-{target.name}", part.split or "")))
         columns = _columns(title, parts, labels, names, list(map(len, entries)))
         splits = [part.split for part, rows in zip(parts, entries, strict=True) for _ in rows]
         return Listing(
@@ -92,17 +96,6 @@ class ArraySource(FileSource):
             notices=arrays_notices(title, parts, headers),
             splits=splits if any(splits) else (),
         )
-
-    def _entries_of(self, part: SplitArrays, scratch: Path) -> list[RowEntry]:
-        """Decompresses and lists the images of one split."""
-        target = scratch / f"{part.split or 'images'}.npy"
-        plain = decompress(self.path, partial(_member, self.path, part.images), target)
-        return list(_entries(plain, self.path, scratch / f"rows-{target.name}", part.split or ""))
-
-
-def _may_be_places(labels: np.ndarray | None) -> bool:
-    """Whether labels can be indices of class names."""
-    return labels is not None and (labels.dtype.kind in "iuf" or labels.ndim == 2)
 
 
 def _columns(
@@ -114,8 +107,9 @@ def _columns(
 ) -> dict[str, list[Cell]]:
     """Columns of all splits; cells are empty for images without labels."""
     for part, array, count in zip(parts, labels, counts, strict=True):
-        if array is not None:
-            check_shape(title, part.labels or LABELS, array, count)
+        if array is not None and (array.ndim not in (1, 2) or len(array) != count or 0 in array.shape):
+            problem = f"{title} has {count} images, but its {part.labels} have the shape {array.shape}"
+            raise DataError(problem, "Give one label per image.")
     known = [array for array in labels if array is not None]
     if not known:
         return {}
@@ -162,7 +156,13 @@ def _entries(file: Path, origin: Path, spare: Path, split: str = "") -> Iterator
 
     An array in Fortran order, whose images are not contiguous, is copied to `spare`.
     """
-    header = _header(file, origin)
+    try:
+        with file.open("rb") as opened:
+            header = array_header(opened)
+    except (BadImageError, OSError) as error:
+        raise DataError(f"{origin} cannot be read: {error}", PIXELS_REMEDY) from error
+    if header.dtype.kind not in "uifb":
+        raise DataError(f"{origin} holds {header.dtype}, which are not pixel values", PIXELS_REMEDY)
     count, shape = _layout(header.shape, origin)
     stride = math.prod(shape) * header.dtype.itemsize
     if file.stat().st_size < header.offset + count * stride:
@@ -176,7 +176,7 @@ def _entries(file: Path, origin: Path, spare: Path, split: str = "") -> Iterator
 def _in_rows(file: Path, header: ArrayHeader, target: Path) -> tuple[Path, ArrayHeader]:
     """Copies an array in Fortran order to a file in C order."""
     array = np.memmap(file, header.dtype, "r", header.offset, header.shape, order="F")
-    block = max(1, BLOCK // max(1, math.prod(header.shape[1:]) * header.dtype.itemsize))
+    block = max(1, COPIED_BYTES // max(1, math.prod(header.shape[1:]) * header.dtype.itemsize))
     target.parent.mkdir(parents=True, exist_ok=True)
     with target.open("wb") as copy:
         for start in range(0, header.shape[0], block):
@@ -184,24 +184,13 @@ def _in_rows(file: Path, header: ArrayHeader, target: Path) -> tuple[Path, Array
     return target, header._replace(is_fortran=False, offset=0)
 
 
-def _header(file: Path, origin: Path) -> ArrayHeader:
-    try:
-        with file.open("rb") as opened:
-            header = array_header(opened)
-    except (BadImageError, OSError) as error:
-        raise DataError(f"{origin} cannot be read: {error}", REMEDY) from error
-    if header.dtype.kind not in "uifb":
-        raise DataError(f"{origin} holds {header.dtype}, which are not pixel values", REMEDY)
-    return header
-
-
 def _layout(whole: tuple[int, ...], origin: Path) -> tuple[int, tuple[int, ...]]:
     """(count, shape of one image). Of three axes, the shorter of the first and the last must be the channels."""
     count, *shape = whole or (0,)
     is_image = len(shape) == 2 or (len(shape) == 3 and (shape[0] != shape[2] or shape[0] <= RGBA))
     if not is_image or min(whole) < 0 or 0 in shape:
-        raise DataError(f"{origin} has the shape {whole}, which is not that of images", REMEDY)
+        raise DataError(f"{origin} has the shape {whole}, which is not that of images", PIXELS_REMEDY)
     if whole[2] <= RGB:  # this axis is never the channels
         problem = f"{origin} has the shape {whole}, whose third axis would be the width or the height of the images"
-        raise DataError(problem, REMEDY + " A single image needs a first axis: image[None].")
+        raise DataError(problem, PIXELS_REMEDY + " A single image needs a first axis: image[None].")
     return count, tuple(shape)

@@ -7,7 +7,7 @@ import tarfile
 import zipfile
 from pathlib import Path
 
-from sfumato.data.sources.archives import COMPRESSED, TarSource, ZipSource
+from sfumato.data.sources.archives import COMPRESSED, ShardSource, TarSource, ZipSource
 from sfumato.data.sources.extensions import ARCHIVES, is_image_name, other_kind
 from sfumato.data.sources.folder import FolderSource
 from sfumato.data.sources.hub import PREFIX, HubSource
@@ -15,7 +15,6 @@ from sfumato.data.sources.idx import IdxSource, is_idx_name
 from sfumato.data.sources.numpy_files import ArraySource
 from sfumato.data.sources.options import DEFAULT_OPTIONS, ReadOptions
 from sfumato.data.sources.parquet import ParquetSource
-from sfumato.data.sources.shards import ShardSource
 from sfumato.data.sources.source import Source
 from sfumato.data.sources.tables import is_table
 from sfumato.errors import DataError
@@ -23,7 +22,7 @@ from sfumato.utils.text import printable
 
 SUPPORTED = "a folder of images, a zip or tar of one, an .npz, .npy or .parquet file, hf:NAME, or the word digits"
 
-REMEDY = f"Give {SUPPORTED}."
+GIVE_ONE = f"Give {SUPPORTED}."
 
 
 def open_source(name: str | Path, options: ReadOptions = DEFAULT_OPTIONS) -> Source:
@@ -42,11 +41,11 @@ def open_source(name: str | Path, options: ReadOptions = DEFAULT_OPTIONS) -> Sou
     try:
         path.stat()
     except (OSError, ValueError) as error:
-        raise DataError(f"There is no file or folder {title}", REMEDY) from error
+        raise DataError(f"There is no file or folder {title}", GIVE_ONE) from error
     if path.is_dir():
         return _folder(path, options)
     if not path.is_file():
-        raise DataError(f"{title} is neither a file nor a folder", REMEDY)
+        raise DataError(f"{title} is neither a file nor a folder", GIVE_ONE)
     return _file(path, title, options)
 
 
@@ -95,4 +94,4 @@ def _file(path: Path, title: str, options: ReadOptions) -> Source:
         return ZipSource(path, options)
     if is_tar:
         return TarSource(path, options)
-    raise DataError(f"{title} is a file that holds no images", REMEDY)
+    raise DataError(f"{title} is a file that holds no images", GIVE_ONE)

@@ -16,7 +16,7 @@ PageChoice = Literal["auto", "first", "images", "channels"]
 RangeChoice = tuple[float, float] | Literal["auto"]
 
 SMALLEST_SIDE = 4
-LARGEST_SIDE = 2**14
+LARGEST_IMAGE_SIDE = 2**14
 
 Size = int | tuple[int, int] | str | None
 """Side of a square, (width, height), text such as "64" or "64x96" (width x height), or None."""
@@ -96,23 +96,14 @@ def parsed_size(size: Size) -> tuple[int, int] | None:
     """
     if size is None:
         return None
-    match size:
-        case int():
-            sides = size, size
-        case str():
-            sides = _parsed_text(size)
-        case width, height:
-            sides = width, height
-    if not SMALLEST_SIDE <= min(sides) <= max(sides) <= LARGEST_SIDE:
-        raise ConfigError(
-            f"--size {size} is too small or too large",
-            f"Choose {SMALLEST_SIDE} to {LARGEST_SIDE} pixels a side, such as 64 or 64x96.",
-        )
-    return sides
-
-
-def _parsed_text(text: str) -> tuple[int, int]:
-    if not re.fullmatch(r"\d{1,9}([xX×]\d{1,9})?", text):
+    text = f"{size[0]}x{size[1]}" if isinstance(size, tuple) else str(size)
+    if not re.fullmatch(r"-?\d{1,9}([xX×]\d{1,9})?", text):
         raise ConfigError(f"--size {text} is not a size", "Give a side such as 64, or width and height such as 64x96.")
     numbers = [int(number) for number in re.split("[xX×]", text)]
-    return numbers[0], numbers[-1]
+    sides = numbers[0], numbers[-1]
+    if not SMALLEST_SIDE <= min(sides) <= max(sides) <= LARGEST_IMAGE_SIDE:
+        raise ConfigError(
+            f"--size {size} is too small or too large",
+            f"Choose {SMALLEST_SIDE} to {LARGEST_IMAGE_SIDE} pixels a side, such as 64 or 64x96.",
+        )
+    return sides

@@ -14,7 +14,6 @@ from rich.progress import (
     DownloadColumn,
     MofNCompleteColumn,
     Progress,
-    ProgressColumn,
     TextColumn,
     TimeRemainingColumn,
 )
@@ -54,20 +53,16 @@ def in_parallel(function: Callable[[P], R], pieces: Sequence[P], sizes: Sequence
         DataError: A process was killed.
     """
     begun = time.monotonic()
-    with image_bar(title, sum(sizes)) as on_images:
+    with progress_bar(title, sum(sizes)) as on_images:
         for index, piece in enumerate(pieces):
-            if _is_long(time.monotonic() - begun, sum(sizes[:index]), sum(sizes[index:])) and len(pieces) - index > 1:
-                for done, result in _in_processes(function, list(enumerate(pieces))[index:]):
-                    on_images(sizes[done])
+            elapsed, done, left = time.monotonic() - begun, sum(sizes[:index]), sum(sizes[index:])
+            if elapsed > PATIENCE and elapsed * left > WORTH * done and len(pieces) - index > 1:
+                for number, result in _in_processes(function, list(enumerate(pieces))[index:]):
+                    on_images(sizes[number])
                     yield result
                 return
             yield _quietly(function, piece)
             on_images(sizes[index])
-
-
-def _is_long(elapsed: float, done: int, left: int) -> bool:
-    """Whether the remaining work takes long, estimated from the work done."""
-    return elapsed > PATIENCE and elapsed * left > WORTH * done
 
 
 def _quietly(function: Callable[[P], R], piece: P) -> R:
@@ -111,22 +106,10 @@ BAR_DELAY = 1.0
 
 
 @contextmanager
-def image_bar(title: str, total: int) -> Iterator[Callable[[int], None]]:
-    """Progress bar over `total` images; yields the function that adds finished images."""
-    with _bar(title, total, MofNCompleteColumn(), TimeRemainingColumn()) as advance:
-        yield advance
-
-
-@contextmanager
-def byte_bar(title: str) -> Iterator[Callable[[int], None]]:
-    """Progress bar over an unknown number of bytes; yields the function that adds finished bytes."""
-    with _bar(title, None, DownloadColumn()) as advance:
-        yield advance
-
-
-@contextmanager
-def _bar(title: str, total: int | None, *more: ProgressColumn) -> Iterator[Callable[[int], None]]:
+def progress_bar(title: str, total: int | None = None) -> Iterator[Callable[[int], None]]:
+    """Progress bar over `total` images, or over bytes; yields the function that adds finished ones."""
     console = Console(stderr=True)
+    more = (DownloadColumn(),) if total is None else (MofNCompleteColumn(), TimeRemainingColumn())
     columns = (TextColumn("{task.description}", markup=False), BarColumn(), *more)
     bar = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
     begun = time.monotonic()

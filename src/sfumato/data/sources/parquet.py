@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -19,7 +19,6 @@ from sfumato.utils.text import printable
 
 if TYPE_CHECKING:
     import pyarrow as pa
-    from pyarrow.parquet import ParquetFile
 
 EXTRA = 'pip install "sfumato[hub]"'
 
@@ -63,7 +62,9 @@ class ParquetSource(Source):
         self.title = f"the Parquet data {printable(str(path))}"
         self.identity = str(path.resolve())
         self.path = path
-        self.files = _visible_files(path) if path.is_dir() else [path]
+        self.root = path if path.is_dir() else path.parent
+        visible = [file for file in path.rglob("*.parquet") if "/." not in f"/{file.relative_to(path).as_posix()}"]
+        self.files = sorted(visible) if path.is_dir() else [path]
 
     def signature(self) -> str:
         """Names, sizes and times of the files."""
@@ -71,36 +72,45 @@ class ParquetSource(Source):
 
     def listing(self, scratch: Path) -> Listing:  # noqa: ARG002 (other sources unpack there)
         """The rows of all files, with their other columns of text and numbers."""
+        from pyarrow import ArrowException
+
+        names = [file.relative_to(self.root).as_posix() for file in self.files]
         entries: list[Entry] = []
         tables: list[tuple[int, dict[str, list[Cell]]]] = []
         splits: list[str | None] = []
-        for file, split in zip(self.files, self._splits(), strict=True):
-            opened = _open(file)
-            schema = opened.schema_arrow
-            image = image_column(schema, str(file))
-            rows = _rows(file, image, opened)
-            names = class_names(schema)
-            columns = {
-                name: named_cells(_column(file, opened, name), names.get(name)) for name in _described(schema, image)
-            }
+        for file, split in zip(self.files, splits_of_files(names, self.options), strict=True):
+            try:
+                rows, columns = _rows(file)
+            except (ArrowException, OSError, ValueError) as error:
+                title = printable(str(file))
+                raise DataError(
+                    f"{title} is not a Parquet file, or it is truncated", "Download or copy it again."
+                ) from error
             entries += rows
             tables.append((len(rows), columns))
             splits += [split] * len(rows)
         return Listing(entries, joined_columns(tables), splits=splits if any(splits) else [])
 
-    def _splits(self) -> list[str | None]:
-        """Split of each file by its name."""
-        root = self.path if self.path.is_dir() else self.path.parent
-        return splits_of_files([file.relative_to(root).as_posix() for file in self.files], self.options)
+
+def _rows(file: Path) -> tuple[list[ParquetEntry], dict[str, list[Cell]]]:
+    """Images and other columns of a file."""
+    from pyarrow.parquet import ParquetFile
+
+    opened = ParquetFile(file)
+    schema = opened.schema_arrow
+    image = image_column(schema, str(file))
+    counts = [opened.metadata.row_group(group).num_rows for group in range(opened.num_row_groups)]
+    places = [(group, row) for group, count in enumerate(counts) for row in range(count)]
+    rows = [ParquetEntry(f"{file.name}#{number}", file, image, *place) for number, place in enumerate(places)]
+    described = [field.name for field in schema if field.name != image and _is_plain(field.type)]
+    names = class_names(schema)
+    return rows, {
+        column: named_cells(opened.read(columns=[column]).column(0).to_pylist(), names.get(column))
+        for column in described
+    }
 
 
-def _visible_files(folder: Path) -> list[Path]:
-    """Parquet files at any depth, without hidden files."""
-    files = sorted(folder.rglob("*.parquet"))
-    return [file for file in files if not any(part.startswith(".") for part in file.relative_to(folder).parts)]
-
-
-def parquet_rows(title: str, content: bytes) -> Iterator[dict[str, Cell]]:
+def parquet_rows(title: str, content: bytes) -> list[dict[str, Cell]]:
     """Rows of a metadata file; columns that are neither text nor numbers are left out.
 
     Raises:
@@ -113,8 +123,8 @@ def parquet_rows(title: str, content: bytes) -> Iterator[dict[str, Cell]]:
         table = parquet.read_table(io.BytesIO(content))
     except (ArrowException, OSError) as error:
         raise DataError(f"{title} is not a Parquet file, or it is truncated", "Write it again.") from error
-    kept = table.select([field.name for field in table.schema if _is_plain(field.type)])
-    yield from kept.to_pylist()
+    rows: list[dict[str, Cell]] = table.select([f.name for f in table.schema if _is_plain(f.type)]).to_pylist()
+    return rows
 
 
 def require_pyarrow(wanted: str) -> None:
@@ -176,51 +186,11 @@ def named_cells(cells: Sequence[Any], names: Sequence[str] | None) -> list[Cell]
     return [names[cell] if isinstance(cell, int) and 0 <= cell < len(names) else None for cell in cells]
 
 
-def _open(file: Path) -> ParquetFile:
-    from pyarrow import ArrowException, parquet
-
-    try:
-        return parquet.ParquetFile(file)
-    except (ArrowException, OSError) as error:
-        raise _broken(file) from error
-
-
-def _column(file: Path, opened: ParquetFile, name: str) -> list[Any]:
-    from pyarrow import ArrowException
-
-    try:
-        cells: list[Any] = opened.read(columns=[name]).column(0).to_pylist()
-    except (ArrowException, OSError, ValueError) as error:
-        raise _broken(file) from error
-    return cells
-
-
-def _broken(file: Path) -> DataError:
-    return DataError(f"{printable(str(file))} is not a Parquet file, or it is truncated", "Download or copy it again.")
-
-
-def _rows(file: Path, image: str, opened: ParquetFile) -> list[Entry]:
-    counts = [opened.metadata.row_group(group).num_rows for group in range(opened.num_row_groups)]
-    places = [(group, row) for group, count in enumerate(counts) for row in range(count)]
-    return [
-        ParquetEntry(f"{file.name}#{number}", file, image, group, row) for number, (group, row) in enumerate(places)
-    ]
-
-
-def _described(schema: pa.Schema, image: str) -> list[str]:
-    return [field.name for field in schema if field.name != image and _is_plain(field.type)]
-
-
 def _is_plain(kind: pa.DataType) -> bool:
     import pyarrow as pa
 
-    tests = (
-        pa.types.is_integer,
-        pa.types.is_floating,
-        pa.types.is_boolean,
-        pa.types.is_string,
-        pa.types.is_large_string,
-    )
+    types = pa.types
+    tests = (types.is_integer, types.is_floating, types.is_boolean, types.is_string, types.is_large_string)
     return any(is_one(kind) for is_one in tests)
 
 
@@ -228,8 +198,9 @@ def _is_plain(kind: pa.DataType) -> bool:
 def _group(path: Path, signature: str, column: str, group: int) -> pa.ChunkedArray:  # noqa: ARG001
     """Images of one row group; it is cached for the next rows."""
     from pyarrow import ArrowException
+    from pyarrow.parquet import ParquetFile
 
     try:
-        return _open(path).read_row_group(group, columns=[column]).column(0)
-    except (ArrowException, OSError, DataError) as error:
+        return ParquetFile(path).read_row_group(group, columns=[column]).column(0)
+    except (ArrowException, OSError) as error:
         raise BadImageError("its row group cannot be read") from error

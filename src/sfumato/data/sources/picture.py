@@ -8,9 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from sfumato.data.sources.entry import BadImageError
 from sfumato.data.sources.pixel_arrays import Dtype
 from sfumato.data.sources.resizing import Frame
+from sfumato.errors import BadImageError
+
+NEEDS_IMAGECODECS = 'decoding it needs the package imagecodecs: pip install "sfumato[imagecodecs]"'
 
 
 @dataclass(frozen=True)
@@ -23,7 +25,6 @@ class ImageInfo:
         channels: 1 for grey, 3 for RGB; arrays and TIFF files may have other numbers.
         dtype: "uint8", "uint16" or "float32".
         opacity: Whether the last of four channels is opacity.
-        frames: Number of images in the file; if only a part of the file was read, in this part.
     """
 
     width: int
@@ -31,7 +32,6 @@ class ImageInfo:
     channels: int
     dtype: Dtype
     opacity: bool = False
-    frames: int = 1
 
 
 class Picture(ABC):
@@ -77,6 +77,8 @@ def failure_reason(error: Exception) -> str:
             return str(error)
         case Image.DecompressionBombError():
             return "it has more pixels than fit in the memory that is free, or than a file of its size can hold"
+        case ImportError():
+            return NEEDS_IMAGECODECS
         case UnidentifiedImageError():
             return "it is not an image that can be read"
         case OSError(strerror=str(reason)):
@@ -85,5 +87,7 @@ def failure_reason(error: Exception) -> str:
             return "it does not fit into memory"
         case OSError() if "truncated" in str(error).lower():
             return "it is truncated"
+        case _ if "requires the 'imagecodecs' package" in str(error):  # an error of tifffile
+            return NEEDS_IMAGECODECS
         case _:
             return f"it is damaged ({' '.join(str(error).split())[:80] or type(error).__name__})"

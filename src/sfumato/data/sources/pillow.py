@@ -1,4 +1,4 @@
-"""Images that are decoded by Pillow."""
+"""Images that are opened by Pillow, and decoded by it unless they are PNGs of 16 bits in colour."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import numpy as np
-from PIL import ExifTags, Image, ImageFile, ImageOps
+from PIL import ExifTags, Image, ImageFile
 
-from sfumato.data.sources.colour import in_srgb
-from sfumato.data.sources.entry import BadImageError
+from sfumato.data.sources.colour import in_srgb, pixels_in_srgb
 from sfumato.data.sources.jpeg import FINER, check_jpeg_memory
-from sfumato.data.sources.memory import check_memory, most_pixels
+from sfumato.data.sources.memory_limit import check_memory, most_pixels
 from sfumato.data.sources.options import ReadOptions
 from sfumato.data.sources.picture import ImageInfo, Picture
-from sfumato.data.sources.pixel_arrays import Dtype, as_pixels, oriented_size
+from sfumato.data.sources.pixel_arrays import Dtype, apply_orientation, as_pixels, grey_alpha_to_rgba, oriented_size
 from sfumato.data.sources.resizing import GREY, RGB, RGBA, Frame
+from sfumato.errors import BadImageError
 
 Image.init()
 UNSAFE = {"EPS", "BUFR", "GRIB", "HDF5", "MPEG", "WMF"}
@@ -26,19 +26,19 @@ SAFE_FORMATS = tuple(sorted(set(Image.OPEN) - UNSAFE, key=lambda name: (Image.OP
 """Formats that are decoded. PostScript, for which Pillow starts Ghostscript, and formats whose pixels Pillow cannot
 decode are left out. Formats without a magic number are tried last."""
 
-ANIMATIONS = ("AVIF", "FLI", "GIF", "PNG", "WEBP")
-"""Formats in which all frames are images."""
-
 JPEGS = ("JPEG", "MPO")
 
 INTERNAL = 4
 """Bytes per pixel in the memory of Pillow."""
 
-PEAK = {"1": 4, "L": 4, "F": 12, "I": 12, "I;16": 6}
+PEAK_BY_MODE = {"1": 4, "L": 4, "F": 12, "I": 12, "I;16": 6}
 PEAK_IN_COLOUR = 16
 PEAK_WHOLE = 22
 """Peak memory of decoding and converting in bytes per pixel: by mode, in colour, and for formats whose decoders keep
 the whole image; measured with images of 4 to 16 megapixels."""
+
+FORMATS_OF_16_BITS = ("PNG", "PPM")
+"""Formats in which Pillow's mode of 32-bit integers holds 16 bits."""
 
 WHOLE = ("AVIF", "JPEG2000", "WEBP")
 
@@ -47,6 +47,16 @@ SIMPLE = (b"\xff\xd8\xff", b"\x89PNG", b"II", b"MM", b"BM", b"GIF8", b"P")
 
 PNG_METADATA = (b"eXIf", b"tEXt", b"zTXt", b"iTXt")
 """Chunks that may hold EXIF or XMP with an orientation, before or after the pixels."""
+
+BIT_DEPTH, COLOUR_TYPE = 24, 25
+"""Offsets in a PNG (PNG specification, 11.2.1)."""
+
+GREY_TYPE = 0
+CHANNELS_BY_TYPE = {GREY_TYPE: GREY, 2: RGB, 4: 2, 6: RGBA}
+"""Number of channels by colour type."""
+
+DEEP_COPIES = 1.5
+"""Peak memory of decoding as a multiple of the size of the pixels; measured."""
 
 _LIMIT = threading.RLock()
 
@@ -58,19 +68,25 @@ class PillowPicture(Picture):
         content: Encoded file.
         image: The file, opened by Pillow.
         options: Interpretation of the channels.
+        page: Index of the page of a TIFF file; None for other files.
     """
 
-    def __init__(self, content: bytes, image: ImageFile.ImageFile, options: ReadOptions) -> None:
+    def __init__(
+        self, content: bytes, image: ImageFile.ImageFile, options: ReadOptions, page: int | None = None
+    ) -> None:
         self._content = content
         self._image = image
+        self._page = page
+        if page is not None:
+            image.seek(page)
         self._is_plain = options.channels == "bands"
         if image.format not in JPEGS:
-            peak = PEAK_WHOLE if image.format in WHOLE else PEAK.get(image.mode, PEAK_IN_COLOUR)
+            peak = PEAK_WHOLE if image.format in WHOLE else PEAK_BY_MODE.get(image.mode, PEAK_IN_COLOUR)
             check_memory(image.width * image.height, peak, len(content))
         channels, dtype = _native(image, self._is_plain)
         opacity = channels == RGBA and not self._is_plain
-        size = oriented_size(*image.size, orientation_of(image, content))
-        self.info = ImageInfo(*size, channels, dtype, opacity, frames_of(image))
+        self._orientation = orientation_of(image, content)
+        self.info = ImageInfo(*oriented_size(*image.size, self._orientation), channels, dtype, opacity)
 
     def _decoded(self, frame: Frame | None) -> np.ndarray:
         image = self._image
@@ -81,8 +97,47 @@ class PillowPicture(Picture):
             least = least if size == image.size else least[::-1]
             image.draft(None, (FINER * least[0], FINER * least[1]))
         with pixel_limit(self._content):
+            if self._page is not None:  # the pages of a file share the opened image
+                image.seek(self._page)
             image.load()
-            return _to_pixels(_upright(image), self._is_plain)
+            if self.info.dtype != "uint8":
+                pixels = as_pixels(np.asarray(image)[:, :, None]).astype(self.info.dtype, copy=False)
+            else:
+                channels, _ = _native(image, self._is_plain)
+                converted = in_srgb(image, {GREY: "L", 2: "LA", RGB: "RGB", RGBA: "RGBA"}[channels])
+                pixels = np.asarray(converted).reshape(image.height, image.width, channels)
+        return apply_orientation(pixels, self._orientation)
+
+
+def is_deep_png(image: ImageFile.ImageFile, content: bytes) -> bool:
+    """Whether an image is a PNG that Pillow reduces to 8 bits, or whose opacity or colour profile it ignores."""
+    if image.format != "PNG" or content[BIT_DEPTH] != 16:
+        return False
+    return content[COLOUR_TYPE] != GREY_TYPE or "transparency" in image.info or "icc_profile" in image.info
+
+
+class DeepPng(Picture):
+    """A PNG for which `is_deep_png` is true; see `PillowPicture`."""
+
+    def __init__(self, content: bytes, image: ImageFile.ImageFile, options: ReadOptions) -> None:
+        self._content = content
+        self._profile = image.info.get("icc_profile")
+        channels = CHANNELS_BY_TYPE[content[COLOUR_TYPE]]
+        opacity = options.channels != "bands" and (channels in (2, RGBA) or "transparency" in image.info)
+        channels = RGBA if opacity else channels
+        check_memory(image.width * image.height, DEEP_COPIES * 2 * channels, len(content))
+        self._orientation = orientation_of(image, content)
+        self.info = ImageInfo(*oriented_size(*image.size, self._orientation), channels, "uint16", opacity)
+
+    def _decoded(self, frame: Frame | None) -> np.ndarray:  # noqa: ARG002
+        import imagecodecs
+
+        stored = np.asarray(imagecodecs.png_decode(self._content))
+        stored = stored.reshape(*stored.shape[:2], -1)
+        pixels = pixels_in_srgb(stored, self._profile, "gray" if stored.shape[2] < RGB else "rgb")
+        if self.info.opacity and pixels.shape[2] == 2:
+            pixels = grey_alpha_to_rgba(pixels)
+        return apply_orientation(pixels[:, :, : self.info.channels], self._orientation)
 
 
 def open_in_pillow(content: bytes) -> ImageFile.ImageFile:
@@ -113,11 +168,6 @@ def pixel_limit(content: bytes) -> Iterator[None]:
             Image.MAX_IMAGE_PIXELS = usual
 
 
-def frames_of(image: ImageFile.ImageFile) -> int:
-    """Number of images in a file: frames of an animation, but not the additional images of phones or documents."""
-    return getattr(image, "n_frames", 1) if image.format in ANIMATIONS else 1
-
-
 def orientation_of(image: Image.Image, content: bytes) -> int:
     """Remaining EXIF orientation of an opened image; 1 if there is none, or it is broken.
 
@@ -137,47 +187,19 @@ def orientation_of(image: Image.Image, content: bytes) -> int:
 
 
 def _may_have_late_metadata(content: bytes) -> bool:
-    """Whether a PNG has metadata after the pixels, or may have them in the missing part of a truncated file.
-
-    Pillow reads such metadata only when it decodes the pixels.
-    """
-    at, is_late = len(b"\x89PNG\r\n\x1a\n"), False
-    while at + 8 <= len(content):
-        kind = content[at + 4 : at + 8]
-        if kind == b"IEND":
-            return False
-        if is_late and kind in PNG_METADATA:
-            return True
-        is_late = is_late or kind == b"IDAT"
-        at += 12 + int.from_bytes(content[at : at + 4], "big")
-    return True
-
-
-def _upright(image: Image.Image) -> Image.Image:
-    """Applies the EXIF orientation to a decoded image; broken EXIF data are ignored."""
-    try:
-        return ImageOps.exif_transpose(image)
-    except Exception:
-        return image
+    """Whether a PNG is truncated, or may have metadata after the pixels, which Pillow reads when it decodes them."""
+    end = content[content.find(b"IDAT") :]
+    return b"IEND" not in end or any(kind in end for kind in PNG_METADATA)
 
 
 def _native(image: Image.Image, is_plain: bool) -> tuple[int, Dtype]:
     """(channels, dtype) of an opened image; if `is_plain`, every band is a channel."""
+    if image.mode.startswith("I;16") or (image.mode == "I" and image.format in FORMATS_OF_16_BITS):
+        return GREY, "uint16"
     if image.mode in ("F", "I"):
         return GREY, "float32"
-    if image.mode.startswith("I"):
-        return GREY, "uint16"
     if is_plain and image.mode == "LA":
         return 2, "uint8"
     if image.has_transparency_data and not (is_plain and image.mode in ("1", "L", "RGB")):
         return RGBA, "uint8"
     return (GREY if image.mode in ("1", "L") else RGB), "uint8"
-
-
-def _to_pixels(image: Image.Image, is_plain: bool) -> np.ndarray:
-    """Pixels of a decoded image, (H, W, C)."""
-    channels, dtype = _native(image, is_plain)
-    if dtype != "uint8":
-        return as_pixels(np.asarray(image)[:, :, None])
-    mode = {GREY: "L", 2: "LA", RGB: "RGB", RGBA: "RGBA"}[channels]
-    return np.asarray(in_srgb(image, mode)).reshape(image.height, image.width, channels)

@@ -6,11 +6,10 @@ from typing import Literal
 
 import numpy as np
 
-from sfumato.data.sources.entry import BadImageError
+from sfumato.data.sources.resizing import BAND
+from sfumato.errors import BadImageError
 
 Dtype = Literal["uint8", "uint16", "float32"]
-
-MOST_SIXTEEN = 65535
 
 HUGE, FEW_DIGITS = 1e30, 1e-5
 """Values above `HUGE` for missing data are often declared with this relative error: -3.40282e+38."""
@@ -24,12 +23,7 @@ DEPTHS: dict[Dtype, str] = {"uint8": "8 bits", "uint16": "16 bits", "float32": "
 
 
 def mode_title(channels: int, opacity: bool = False) -> str:
-    """Name of a channel mode.
-
-    Args:
-        channels: Number of channels.
-        opacity: Whether the last of four is opacity.
-    """
+    """Name of a number of channels, of which the last of four may be opacity."""
     return MODES.get((channels, opacity), f"{channels} channels")
 
 
@@ -99,14 +93,6 @@ def without_data(pixels: np.ndarray, nodata: float) -> np.ndarray:
     return np.asarray((low <= pixels) & (pixels <= high))
 
 
-def to_sixteen(pixels: np.ndarray, white: int) -> np.ndarray:
-    """Rescales integers from [0, white] to uint16 [0, 65535], rounded to nearest."""
-    if white == MOST_SIXTEEN:
-        return np.asarray(pixels, np.uint16)
-    table = np.rint(np.arange(white + 1) * (MOST_SIXTEEN / white)).astype(np.uint16)
-    return np.asarray(table[np.minimum(pixels, white)])
-
-
 TURNS = {
     1: (0, False),
     2: (0, True),
@@ -130,10 +116,6 @@ def apply_orientation(pixels: np.ndarray, orientation: int) -> np.ndarray:
 def oriented_size(width: int, height: int, orientation: int) -> tuple[int, int]:
     """(width, height) after an EXIF orientation is applied."""
     return (height, width) if TURNS.get(orientation, (0, False))[0] % 2 else (width, height)
-
-
-BAND = 64
-"""Rows that are processed at a time."""
 
 
 def unpremultiplied(pixels: np.ndarray) -> np.ndarray:
@@ -160,9 +142,3 @@ def unpremultiplied(pixels: np.ndarray) -> np.ndarray:
 def grey_alpha_to_rgba(pixels: np.ndarray) -> np.ndarray:
     """Converts grey with alpha, (H, W, 2), to RGBA."""
     return pixels[:, :, [0, 0, 0, 1]]
-
-
-def cmyk_to_rgb(pixels: np.ndarray) -> np.ndarray:
-    """Converts CMYK without a profile, (H, W, 4) uint16, to RGB: (1 - ink) (1 - black) for each colour."""
-    inks = pixels.astype(np.float32) / 65535
-    return np.rint(65535 * (1 - inks[:, :, :3]) * (1 - inks[:, :, 3:])).astype(np.uint16)

@@ -63,20 +63,20 @@ def resized(pixels: np.ndarray, frame: Frame, opacity: bool) -> np.ndarray:
     height, width = pixels.shape[:2]
     if (width, height) == (frame.width, frame.height):
         return pixels
-    match frame.fit:
-        case "crop":
-            return resample_box(pixels, (frame.width, frame.height), _middle(width, height, frame), opacity)
-        case "pad":
-            return _padded(resample_box(pixels, frame.least(width, height), (0, 0, width, height), opacity), frame)
-        case "resize":
-            return resample_box(pixels, (frame.width, frame.height), (0, 0, width, height), opacity)
+    box = _middle(width, height, frame) if frame.fit == "crop" else (0, 0, width, height)
+    if frame.fit == "pad":
+        return _padded(resample_box(pixels, frame.least(width, height), box, opacity), frame)
+    return resample_box(pixels, (frame.width, frame.height), box, opacity)
 
 
 def resample_box(pixels: np.ndarray, size: tuple[int, int], box: Box, opacity: bool) -> np.ndarray:
     """Resamples the part of an image within `box` (left, upper, right, lower) to `size` (width, height)."""
     channels = pixels.shape[2]
     if pixels.dtype == np.uint8 and channels in (GREY, RGB, RGBA):
-        image = _image(pixels, "RGBA" if opacity else "CMYK")
+        if channels == RGBA and not opacity:  # Pillow weights RGBA by its alpha, but no channel of CMYK
+            image = Image.frombytes("CMYK", (pixels.shape[1], pixels.shape[0]), pixels.tobytes())
+        else:
+            image = Image.fromarray(pixels[:, :, 0] if channels == GREY else pixels)
         return np.asarray(image.resize(size, SHARPEST, box)).reshape(size[1], size[0], channels)
     left, upper, right, lower = box
     narrow = np.concatenate(
@@ -85,14 +85,10 @@ def resample_box(pixels: np.ndarray, size: tuple[int, int], box: Box, opacity: b
             for rows in np.array_split(pixels, range(BAND, len(pixels), BAND))
         ]
     )
-    return _rounded(_unweighted(_each_channel(narrow, size, (0, upper, size[0], lower)), opacity), pixels)
-
-
-def _image(pixels: np.ndarray, four: Literal["RGBA", "CMYK"]) -> Image.Image:
-    """Image for Pillow. Pillow weights RGBA by its alpha, and resizes the four channels of CMYK independently."""
-    if pixels.shape[2] == RGBA and four == "CMYK":
-        return Image.frombytes("CMYK", (pixels.shape[1], pixels.shape[0]), pixels.tobytes())
-    return Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == GREY else pixels)
+    values = _each_channel(narrow, size, (0, upper, size[0], lower))
+    if opacity:
+        values[:, :, :3] /= np.where(values[:, :, 3:] > 0, values[:, :, 3:], 1)
+    return _rounded(values, pixels)
 
 
 def _each_channel(values: np.ndarray, size: tuple[int, int], box: Box) -> np.ndarray:
@@ -104,12 +100,6 @@ def _weighted(pixels: np.ndarray, opacity: bool) -> np.ndarray:
     values = pixels.astype(np.float32)
     if opacity:
         values[:, :, :3] *= values[:, :, 3:]
-    return values
-
-
-def _unweighted(values: np.ndarray, opacity: bool) -> np.ndarray:
-    if opacity:
-        values[:, :, :3] /= np.where(values[:, :, 3:] > 0, values[:, :, 3:], 1)
     return values
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -143,7 +144,11 @@ def stat_signature(path: Path) -> str:
     A missing file also has a signature; the error is reported when it is read.
     """
     try:
-        facts = path.stat()
+        return signature_of(path.stat())
     except OSError:
         return "gone"
+
+
+def signature_of(facts: os.stat_result) -> str:
+    """Size and times of a file."""
     return f"{facts.st_size} {facts.st_mtime_ns} {facts.st_ctime_ns}"

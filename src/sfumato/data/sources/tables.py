@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import PurePosixPath
 
-from sfumato.data.sources.encodings import WORD, encoding_of_text
+from sfumato.data.sources.encodings import LETTERS, encoding_of_text
 from sfumato.data.sources.parquet import parquet_rows
 from sfumato.data.sources.source import Cell, Notice
 from sfumato.errors import DataError
@@ -22,50 +22,34 @@ Row = dict[str, Cell]
 JSON_LINES = (".jsonl", ".ndjson")
 LABELS_FILE = "dataset.json"
 """Label file of the data set tools of StyleGAN and EDM: {"labels": [["a.png", 3], ...]}, or null."""
-DELIMITED = (".csv", ".tsv")
 DELIMITERS = ",;\t|"
 
 PARQUET_TABLES = {"metadata", "label", "labels", "annotation", "annotations", "attributes", "captions"}
 """Names of Parquet files that describe images; other Parquet files hold images."""
 
-METADATA = "metadata"
-
 _ENCODINGS = {
     codecs.BOM_UTF8: "utf-8-sig",
-    codecs.BOM_UTF32_LE: "utf-32",
-    codecs.BOM_UTF32_BE: "utf-32",
-    codecs.BOM_UTF16_LE: "utf-16",
-    codecs.BOM_UTF16_BE: "utf-16",
+    **dict.fromkeys((codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE), "utf-32"),
+    **dict.fromkeys((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE), "utf-16"),
 }
 """Encodings by byte order mark; the longer marks first."""
 
-LONGEST_EXAMPLE = 30
-"""Largest number of characters of an example of decoded text."""
-
 
 @dataclass(frozen=True)
-class Table:
+class ImageTable:
     """A table that can be read several times.
 
     Attributes:
         title: Name for messages.
-        unit: Name of a row in messages: "line" or "row".
-        read: Iterates over numbered rows. Raises `DataError` for a row that cannot be read.
-        delimiter: Delimiter of a table whose cells are text; None if the cells are typed.
-        header: Column names in its first line; empty if there are none.
+        read: Iterates over the rows. Raises `DataError` for a row that cannot be read.
+        header: Column names of a table whose cells are text; empty if the cells are typed.
         notices: Notices about the table.
     """
 
     title: str
-    unit: str
-    read: Callable[[], Iterator[tuple[int, Row]]]
-    delimiter: str | None = None
+    read: Callable[[], Iterator[Row]]
     header: Sequence[str] = ()
     notices: Sequence[Notice] = ()
-
-    def place(self, number: int) -> str:
-        """Description of a row for messages."""
-        return f"{self.unit} {number} of {self.title}"
 
 
 def is_table(name: str) -> bool:
@@ -73,7 +57,7 @@ def is_table(name: str) -> bool:
     path = PurePosixPath(name)
     suffix = path.suffix.lower()
     return (
-        suffix in (*DELIMITED, *JSON_LINES)
+        suffix in (".csv", ".tsv", *JSON_LINES)
         or path.name == LABELS_FILE
         or (suffix == ".parquet" and path.stem.lower() in PARQUET_TABLES)
     )
@@ -81,10 +65,10 @@ def is_table(name: str) -> bool:
 
 def is_metadata(name: str) -> bool:
     """Whether a table has the name used by image folders of the Hub; such a table must be valid."""
-    return is_table(name) and PurePosixPath(name).stem.lower() == METADATA
+    return is_table(name) and PurePosixPath(name).stem.lower() == "metadata"
 
 
-def open_table(name: str, content: bytes) -> Table:
+def open_table(name: str, content: bytes) -> ImageTable:
     """Opens the table in a file.
 
     Raises:
@@ -92,28 +76,15 @@ def open_table(name: str, content: bytes) -> Table:
     """
     title, suffix = printable(name), PurePosixPath(name).suffix.lower()
     if suffix == ".parquet":
-        rows = list(parquet_rows(title, content))
-        return Table(title, "row", lambda: iter(enumerate(rows, 1)))
+        rows = parquet_rows(title, content)
+        return ImageTable(title, lambda: iter(rows))
     text, notices = decode_text(title, content)
     if suffix == ".json":
         labels = list(_labels_file(title, text))
-        return Table(title, "row", lambda: iter(enumerate(labels, 1)), notices=notices)
+        return ImageTable(title, lambda: iter(labels), notices=notices)
     if suffix in JSON_LINES:
-        return Table(title, "line", lambda: _json_rows(title, text), notices=notices)
-    return _delimited(title, text, "\t" if suffix == ".tsv" else "", notices)
-
-
-def without_header(name: str, content: bytes) -> Table:
-    """Opens a CSV file whose first line is a row; its columns are named column1, column2, and so on."""
-    title = printable(name)
-    text, notices = decode_text(title, content)
-    delimiter, cells = _first_line(title, text, "")
-    header = [f"column{number}" for number in range(1, len(cells) + 1)]
-
-    def read() -> Iterator[tuple[int, Row]]:
-        return _csv_rows(title, _csv_lines(title, text, delimiter), header)
-
-    return Table(title, "line", read, delimiter, header, notices)
+        return ImageTable(title, lambda: _json_rows(title, text), notices=notices)
+    return _delimited(title, text, notices, "\t" if suffix == ".tsv" else None)
 
 
 def decode_text(title: str, content: bytes) -> tuple[str, list[Notice]]:
@@ -122,47 +93,36 @@ def decode_text(title: str, content: bytes) -> tuple[str, list[Notice]]:
     Raises:
         DataError: It is not text.
     """
-    encoding = next((encoding for mark, encoding in _ENCODINGS.items() if content.startswith(mark)), "utf-8")
+    encoding = next((encoding for mark, encoding in _ENCODINGS.items() if content.startswith(mark)), None)
+    notices = []
     try:
-        text = content.decode(encoding)
-        notices = []
-    except UnicodeDecodeError as error:
-        found = encoding_of_text(content)
-        text = content.decode(found, errors="replace")
-        if encoding != "utf-8" or "\ufffd" in text:
-            raise _no_text(title) from error
-        word = next(word for word in WORD.findall(text) if not word.isascii())
-        example = printable(word[:LONGEST_EXAMPLE])
-        sentence = (
-            f"{title} is not UTF-8. It is read as {found}, for example {example}. If this is wrong, save it as UTF-8."
-        )
-        notices = [Notice("table", sentence)]
-    if "\0" in text:
-        raise _no_text(title)
+        text = content.decode(encoding or "utf-8")
+        is_text = "\0" not in text
+    except UnicodeDecodeError:
+        detected = encoding_of_text(content)
+        text = content.decode(detected, errors="replace")
+        is_text = encoding is None and "\0" not in text and "\ufffd" not in text
+        word = next((word for word in LETTERS.findall(text) if not word.isascii()), "")
+        sentence = f"{title} is not UTF-8. It is read as {detected}, for example {printable(word[:30])}."
+        notices.append(Notice("table", f"{sentence} If this is wrong, save it as UTF-8."))
+    if not is_text:
+        raise DataError(f"{title} is not text in UTF-8, UTF-16 or a common Windows encoding", "Save it as UTF-8.")
     return text, notices
 
 
-def _no_text(title: str) -> DataError:
-    return DataError(f"{title} is not text in UTF-8, UTF-16 or a common Windows encoding", "Save it as UTF-8.")
-
-
-def _delimited(title: str, text: str, delimiter: str, notices: Sequence[Notice]) -> Table:
-    delimiter, header = _first_line(title, text, delimiter)
+def _delimited(title: str, text: str, notices: Sequence[Notice], delimiter: str | None) -> ImageTable:
+    """Opens a CSV file; the default delimiter is the most frequent of `DELIMITERS` in the first line."""
+    separator = delimiter or max(DELIMITERS, key=text.partition("\n")[0].count)
+    _, cells = next(_csv_lines(title, text, separator), (0, []))
+    header = [cell.strip() for cell in cells]
     twice = sorted({name for name in header if header.count(name) > 1})
     if twice:
         raise DataError(f"{title} has more than one column {printable(twice[0]) or '(unnamed)'}", "Rename one of them.")
 
-    def read() -> Iterator[tuple[int, Row]]:
-        return _csv_rows(title, islice(_csv_lines(title, text, delimiter), 1, None), header)
+    def read() -> Iterator[Row]:
+        return _csv_rows(title, islice(_csv_lines(title, text, separator), 1, None), header)
 
-    return Table(title, "line", read, delimiter, header, notices)
-
-
-def _first_line(title: str, text: str, delimiter: str) -> tuple[str, list[str]]:
-    """Delimiter (by default the most frequent of comma, semicolon, tab and bar) and cells of the first line."""
-    delimiter = delimiter or max(DELIMITERS, key=text.partition("\n")[0].count)
-    _, cells = next(_csv_lines(title, text, delimiter), (0, []))
-    return delimiter, [cell.strip() for cell in cells]
+    return ImageTable(title, read, header, notices)
 
 
 def _csv_lines(title: str, text: str, delimiter: str) -> Iterator[tuple[int, list[str]]]:
@@ -176,7 +136,7 @@ def _csv_lines(title: str, text: str, delimiter: str) -> Iterator[tuple[int, lis
         ) from error
 
 
-def _csv_rows(title: str, lines: Iterable[tuple[int, list[str]]], header: Sequence[str]) -> Iterator[tuple[int, Row]]:
+def _csv_rows(title: str, lines: Iterable[tuple[int, list[str]]], header: Sequence[str]) -> Iterator[Row]:
     """Rows of a CSV file; empty cells become None, and empty rows are skipped."""
     for number, cells in lines:
         stripped = [cell.strip() or None for cell in cells]
@@ -187,7 +147,7 @@ def _csv_rows(title: str, lines: Iterable[tuple[int, list[str]]], header: Sequen
                 f"line {number} of {title} has {len(cells)} cells, but the header names {len(header)} columns",
                 'Put cells that hold a comma into "quotes".',
             )
-        yield number, dict(zip(header, stripped, strict=True))
+        yield dict(zip(header, stripped, strict=True))
 
 
 def _labels_file(title: str, text: str) -> Iterator[Row]:
@@ -201,7 +161,7 @@ def _labels_file(title: str, text: str) -> Iterator[Row]:
         raise DataError(f"{title} holds no labels such as {expected}", "Use this form, or labels.csv.") from error
 
 
-def _json_rows(title: str, text: str) -> Iterator[tuple[int, Row]]:
+def _json_rows(title: str, text: str) -> Iterator[Row]:
     """Rows of a JSON lines file; values that are neither text nor numbers are left out."""
     for number, line in enumerate(text.split("\n"), 1):
         if not line.strip():
@@ -213,4 +173,4 @@ def _json_rows(title: str, text: str) -> Iterator[tuple[int, Row]]:
             raise DataError(f"{place} is not JSON: {error}", 'Write lines such as {"file_name": "a.png"}.') from error
         if not isinstance(row, dict):
             raise DataError(f"{place} is not a JSON object", 'Write lines such as {"file_name": "a.png"}.')
-        yield number, {name: value for name, value in row.items() if isinstance(value, Cell)}
+        yield {name: value for name, value in row.items() if isinstance(value, Cell)}

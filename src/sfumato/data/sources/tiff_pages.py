@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sfumato.data.sources.entry import BadImageError
 from sfumato.data.sources.options import PageChoice
+from sfumato.errors import BadImageError
 
 if TYPE_CHECKING:
     from tifffile import TiffFile, TiffPage, TiffPageSeries
@@ -46,7 +46,7 @@ def group_pages(file: TiffFile, choice: PageChoice) -> list[PageGroup]:
     Raises:
         BadImageError: The pages can be images or channels and `choice` is "auto", or they cannot be channels.
     """
-    pages = [_page(file, index) for index in range(len(file.pages))]
+    pages: list[TiffPage] = list(file.pages)  # type: ignore[arg-type]  # no frames, unless they are requested
     whole = [page for page in pages if not page.is_reduced and not page.is_mask] or pages[:1]
     if choice == "first" or len(whole) == 1:
         if choice != "first":
@@ -56,7 +56,7 @@ def group_pages(file: TiffFile, choice: PageChoice) -> list[PageGroup]:
         return [PageGroup([page]) for page in whole]
     if choice == "channels":
         return [_as_channels(whole)]
-    if (named := _by_metadata(file)) is not None:
+    if (named := _by_metadata(file, pages)) is not None:
         return named
     if all(page.is_multipage for page in whole):
         return [PageGroup([page]) for page in whole]
@@ -68,11 +68,6 @@ def group_pages(file: TiffFile, choice: PageChoice) -> list[PageGroup]:
         f"it has {len(whole)} pages of one size, which may be images or channels: "
         "give --pages images, channels or first"
     )
-
-
-def _page(file: TiffFile, index: int) -> TiffPage:
-    page: TiffPage = file.pages.get(index)  # type: ignore[assignment]  # never a frame where a page is requested
-    return page
 
 
 def _check_single(file: TiffFile, page: TiffPage) -> None:
@@ -91,7 +86,7 @@ def _as_channels(pages: Sequence[TiffPage]) -> PageGroup:
     return PageGroup(pages, bool(are_rows))
 
 
-def _by_metadata(file: TiffFile) -> list[PageGroup] | None:
+def _by_metadata(file: TiffFile, pages: Sequence[TiffPage]) -> list[PageGroup] | None:
     """Images by the named axes of OME, ImageJ or tifffile metadata; None if there are none."""
     stacks: list[PageGroup] = []
     for series in file.series:
@@ -107,7 +102,7 @@ def _by_metadata(file: TiffFile) -> list[PageGroup] | None:
         count = math.prod(shape[axis] for axis in channels)
         indices = [int(page.index) for page in series.pages if page is not None]
         images = np.array(indices).reshape(shape).transpose(order).reshape(-1, count)
-        stacks.extend(PageGroup([_page(file, int(index)) for index in image]) for image in images)
+        stacks.extend(PageGroup([pages[index] for index in image]) for image in images)
     return stacks
 
 

@@ -2,60 +2,47 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 AS_PNG = "convert it to PNG or TIFF"
+AS_FLOATS = "convert it to a TIFF of floats"
+AS_FILES = "save its images as PNG or .npy"
+UNPACK = "unpack it"
 
-SIGNATURES: Sequence[tuple[int, bytes, str, str]] = (
-    (128, b"DICM", "a DICOM file", AS_PNG),
-    (344, b"n+1\0", "a NIfTI file", AS_PNG),
-    (344, b"ni1\0", "a NIfTI file", AS_PNG),
-    (4, b"n+2\0", "a NIfTI file", AS_PNG),
-    (0, b"NRRD000", "an NRRD file", AS_PNG),
-    (0, b"\x89HDF\r\n\x1a\n", "an HDF5 file", "save its images as PNG or .npy"),
-    (0, b"CDF\x01", "a NetCDF file", "save its images as PNG or .npy"),
-    (0, b"CDF\x02", "a NetCDF file", "save its images as PNG or .npy"),
-    (0, b"MATLAB 5.0", "a MATLAB file", "save its images as PNG or .npy"),
-    (0, b"GRIB", "a GRIB file", AS_PNG),
-    (0, b"BUFR", "a BUFR file", AS_PNG),
-    (0, b"\xd7\xcd\xc6\x9a", "a Windows metafile (WMF)", AS_PNG),
-    (40, b" EMF", "a Windows metafile (EMF)", AS_PNG),
-    (0, b"8BPS", "an unusual Photoshop file (PSD)", AS_PNG),
-    (0, b"gimp xcf", "a GIMP file (XCF)", AS_PNG),
-    (0, b"%PDF", "a PDF file", AS_PNG),
-    (0, b"%!PS", "a PostScript file", AS_PNG),
-    (0, b"\xc5\xd0\xd3\xc6", "a PostScript file", AS_PNG),
-    (0, b"\x76\x2f\x31\x01", "an OpenEXR image", "convert it to a TIFF of floats"),
-    (0, b"#?RADIANCE", "a Radiance HDR image", "convert it to a TIFF of floats"),
-    (0, b"#?RGBE", "a Radiance HDR image", "convert it to a TIFF of floats"),
-    (0, b"II\xbc\x01", "a JPEG XR image", AS_PNG),
-    (8, b"CR\x02", "a raw camera file (Canon CR2)", AS_PNG),
-    (4, b"ftypcrx ", "a raw camera file (Canon CR3)", AS_PNG),
-    (0, b"FUJIFILMCCD-RAW", "a raw camera file (Fujifilm RAF)", AS_PNG),
-    (0, b"IIRO", "a raw camera file (Olympus ORF)", AS_PNG),
-    (0, b"IIRS", "a raw camera file (Olympus ORF)", AS_PNG),
-    (0, b"MMOR", "a raw camera file (Olympus ORF)", AS_PNG),
-    (0, b"IIU\0", "a raw camera file (Panasonic RW2)", AS_PNG),
-    (0, b"FOVb", "a raw camera file (Sigma X3F)", AS_PNG),
-    (0, b"\0MRM", "a raw camera file (Minolta MRW)", AS_PNG),
-    (4, b"ftypmp4", "a video", "save its frames as PNG"),
-    (4, b"ftypisom", "a video", "save its frames as PNG"),
-    (4, b"ftypiso2", "a video", "save its frames as PNG"),
-    (4, b"ftypavc1", "a video", "save its frames as PNG"),
-    (4, b"ftypM4V", "a video", "save its frames as PNG"),
-    (4, b"ftypqt  ", "a video", "save its frames as PNG"),
-    (8, b"AVI ", "a video", "save its frames as PNG"),
-    (0, b"\x1aE\xdf\xa3", "a video", "save its frames as PNG"),
-    (0, b"\0\0\x01\xba", "a video", "save its frames as PNG"),
-    (0, b"\0\0\x01\xb3", "a video", "save its frames as PNG"),
-    (0, b"PK\x03\x04", "a zip archive", "unpack it, or give it as the source"),
-    (0, b"\x1f\x8b", "a gzip-compressed file", "unpack it"),
-    (0, b"7z\xbc\xaf\x27\x1c", "a 7z archive", "unpack it"),
-    (0, b"Rar!", "a RAR archive", "unpack it"),
-    (0, b"PAR1", "a Parquet file", "give it as the source"),
-    (0, b"version https://git-lfs", "a Git LFS pointer", "fetch the file with: git lfs pull"),
-)
-"""Offset and bytes of a signature, name of the file type, and remedy."""
+SIGNATURES: Mapping[tuple[str, str], Sequence[tuple[int, bytes]]] = {
+    ("a DICOM file", AS_PNG): [(128, b"DICM")],
+    ("a NIfTI file", AS_PNG): [(344, b"n+1\0"), (344, b"ni1\0"), (4, b"n+2\0")],
+    ("an NRRD file", AS_PNG): [(0, b"NRRD000")],
+    ("an HDF5 file", AS_FILES): [(0, b"\x89HDF\r\n\x1a\n")],
+    ("a NetCDF file", AS_FILES): [(0, b"CDF\x01"), (0, b"CDF\x02")],
+    ("a MATLAB file", AS_FILES): [(0, b"MATLAB 5.0")],
+    ("a GRIB file", AS_PNG): [(0, b"GRIB")],
+    ("a BUFR file", AS_PNG): [(0, b"BUFR")],
+    ("a Windows metafile", AS_PNG): [(0, b"\xd7\xcd\xc6\x9a"), (40, b" EMF")],
+    ("an unusual Photoshop file (PSD)", AS_PNG): [(0, b"8BPS")],
+    ("a GIMP file (XCF)", AS_PNG): [(0, b"gimp xcf")],
+    ("a PDF file", AS_PNG): [(0, b"%PDF")],
+    ("a PostScript file", AS_PNG): [(0, b"%!PS"), (0, b"\xc5\xd0\xd3\xc6")],
+    ("an OpenEXR image", AS_FLOATS): [(0, b"\x76\x2f\x31\x01")],
+    ("a Radiance HDR image", AS_FLOATS): [(0, b"#?RADIANCE"), (0, b"#?RGBE")],
+    ("a JPEG XR image", AS_PNG): [(0, b"II\xbc\x01")],
+    ("a JPEG XL image", AS_PNG): [(0, b"\xff\x0a"), (0, b"\0\0\0\x0cJXL ")],
+    ("a raw camera file", AS_PNG): [
+        *((8, b"CR\x02"), (4, b"ftypcrx "), (0, b"FUJIFILMCCD-RAW"), (0, b"IIRO"), (0, b"IIRS"), (0, b"MMOR")),
+        *((0, b"IIU\0"), (0, b"FOVb"), (0, b"\0MRM")),
+    ],
+    ("a video", "save its frames as PNG"): [
+        *((4, b"ftypmp4"), (4, b"ftypisom"), (4, b"ftypiso2"), (4, b"ftypavc1"), (4, b"ftypM4V"), (4, b"ftypqt  ")),
+        *((8, b"AVI "), (0, b"\x1aE\xdf\xa3"), (0, b"\0\0\x01\xba"), (0, b"\0\0\x01\xb3")),
+    ],
+    ("a zip archive", "unpack it, or give it as the source"): [(0, b"PK\x03\x04")],
+    ("a gzip-compressed file", UNPACK): [(0, b"\x1f\x8b")],
+    ("a 7z archive", UNPACK): [(0, b"7z\xbc\xaf\x27\x1c")],
+    ("a RAR archive", UNPACK): [(0, b"Rar!")],
+    ("a Parquet file", "give it as the source"): [(0, b"PAR1")],
+    ("a Git LFS pointer", "fetch the file with: git lfs pull"): [(0, b"version https://git-lfs")],
+}
+"""Offsets and bytes of signatures, by the name of the file type and the remedy."""
 
 DOCUMENTS = ((b"<svg", "an SVG drawing", AS_PNG), (b"<html", "a web page", "download the image again"))
 """Signatures near the beginning of text files, in lower case."""
@@ -69,8 +56,8 @@ def unsupported_reason(content: bytes) -> str | None:
     >>> unsupported_reason(b"%PDF-1.7")
     'it is a PDF file, which is not read; convert it to PNG or TIFF'
     """
-    for offset, mark, name, remedy in SIGNATURES:
-        if content.startswith(mark, offset):
+    for (name, remedy), marks in SIGNATURES.items():
+        if any(content.startswith(mark, offset) for offset, mark in marks):
             return not_read(name, remedy)
     beginning = content[:NEAR].lower()
     if beginning.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<"):

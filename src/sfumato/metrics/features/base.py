@@ -1,14 +1,12 @@
 """Base class of feature extractors, and conversion of images to the format of a network."""
 
-from __future__ import annotations
-
 from abc import ABC, abstractmethod
 from typing import Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float32
-from torch import Tensor
+from torch import Tensor, nn
 
 from sfumato.errors import DataError
 
@@ -33,13 +31,9 @@ class Features(ABC):
 
     Attributes:
         name: Name in tables and caches. Extractors of the same name must compute the same features.
-        width: Length of a feature vector.
-        classes: Number of classes if the network is a classifier, else 0.
     """
 
     name: str
-    width: int
-    classes: int = 0
 
     def __call__(self, images: Float32[Tensor, "n c h w"]) -> Float32[Tensor, "n d"]:
         """Features of images in [-1, 1], on their device; raises the errors of `outputs`."""
@@ -62,6 +56,16 @@ class Features(ABC):
         logits = [part.logits for part in parts if part.logits is not None]
         return NetworkOutput(features, torch.cat(logits) if logits else None)
 
+    @torch.no_grad()
+    def classes(self, image_shape: tuple[int, int, int]) -> int:
+        """Number of classes for images of a shape (C, H, W), from the output for one image; 0 unless a classifier.
+
+        Raises:
+            DataError, RunError: As for `outputs`.
+        """
+        logits = self._outputs(torch.zeros(1, *image_shape)).logits
+        return 0 if logits is None else logits.shape[1]
+
     @abstractmethod
     def _outputs(self, images: Float32[Tensor, "n c h w"]) -> NetworkOutput:
         """Output for a batch of at most `BATCH` images."""
@@ -76,6 +80,14 @@ class Features(ABC):
             remedy = "The images themselves are not finite: check the program that generated them."
         problem = f"The features {self.name} of {int(bad.sum())} of {len(bad)} images are NaN or infinite"
         raise DataError(problem, remedy)
+
+
+class PretrainedFeatures(Features):
+    """Features of a network with given weights, which are identified by the name of the features."""
+
+    def __init__(self, name: str, network: nn.Module) -> None:
+        self.name = name
+        self._network = network.eval()
 
 
 def as_rgb(images: Float32[Tensor, "n c h w"]) -> Float32[Tensor, "n 3 h w"]:

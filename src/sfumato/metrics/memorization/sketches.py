@@ -9,12 +9,10 @@ sign. The halves are orthogonal. A sketch has components of each, so that the sk
 in the signs of the odd components.
 """
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Float
 from torch import Tensor
 
 ITERATIONS = 2
@@ -28,17 +26,15 @@ ROUNDING = 1e-4
 
 
 class Sketches(NamedTuple):
-    """Sketches of images.
+    """Sketches of images: norm of the remainder, components of the even half, and components of the odd half.
 
-    Attributes:
-        numbers: Norm of the remainder, components of the even half, and components of the odd half, (n, s).
-        evens: Number of columns that mirroring does not change.
+    Mirroring does not change the first `evens` columns.
     """
 
-    numbers: Tensor
+    numbers: Float[Tensor, "n s"]
     evens: int
 
-    def narrowed(self, width: int) -> Sketches:
+    def narrowed(self, width: int) -> "Sketches":
         """Sketches with the first `width` components of each half."""
         outside, even, odd = self.numbers.split([1, self.evens - 1, self.numbers.shape[1] - self.evens], 1)
         outside = torch.cat([outside, even[:, width:], odd[:, width:]], 1)
@@ -46,15 +42,11 @@ class Sketches(NamedTuple):
         even, odd = even[:, :width], odd[:, :width]
         return Sketches(torch.cat([norm, even, odd], 1), 1 + even.shape[1])
 
-    def at(self, rows: Int64[Tensor, " m"]) -> Sketches:
-        """Sketches of the images at `rows`."""
-        return Sketches(self.numbers.index_select(0, rows), self.evens)
-
     def halves(self) -> tuple[Float[Tensor, "n e"], Float[Tensor, "n o"]]:
         """Columns that mirroring does not change, and those whose sign it changes."""
         return self.numbers[:, : self.evens], self.numbers[:, self.evens :]
 
-    def mirrored(self) -> Sketches:
+    def mirrored(self) -> "Sketches":
         """Sketches of the mirror images."""
         even, odd = self.halves()
         return Sketches(torch.cat([even, -odd], 1), self.evens)
@@ -87,11 +79,8 @@ class Sketcher:
 def bounds(one: Sketches, other: Sketches, others: Float[Tensor, " n"], flips: bool) -> Float[Tensor, "m n"]:
     """Squared distances of sketches, never greater than those of the images, in spite of rounding.
 
-    Args:
-        one: m sketches.
-        other: n sketches.
-        others: Squared norms of `other`.
-        flips: Whether to return the smaller of the distances from an image and from its mirror image.
+    `others` are the squared norms of `other`. With `flips`, the smaller one of the distances from an image and from its
+    mirror image.
     """
     (even, odd), (others_even, others_odd) = one.halves(), other.halves()
     products = odd @ others_odd.T
@@ -105,19 +94,19 @@ class Boxes(NamedTuple):
     The shifts of an image lie near a surface of two dimensions, so that such a box is much smaller than a ball.
 
     Attributes:
-        centres: Centres, (m, b, s).
-        axes: Orthonormal long axes, (m, b, a, s).
-        lengths: Maximum distance of points from the centre along each axis, (m, b, a).
-        off: Maximum distance of points from the space of the axes, (m, b).
+        centres: Centres.
+        axes: Orthonormal long axes.
+        lengths: Maximum distance of points from the centre along each axis.
+        off: Maximum distance of points from the space of the axes.
     """
 
-    centres: Tensor
-    axes: Tensor
-    lengths: Tensor
-    off: Tensor
+    centres: Float[Tensor, "m b s"]
+    axes: Float[Tensor, "m b a s"]
+    lengths: Float[Tensor, "m b a"]
+    off: Float[Tensor, "m b"]
 
     @staticmethod
-    def around(points: Float[Tensor, "m b v s"]) -> Boxes:
+    def around(points: Float[Tensor, "m b v s"]) -> "Boxes":
         """Boxes around groups of v points, with their principal components as axes."""
         centres = points.mean(2)
         apart = points - centres[:, :, None]
@@ -127,13 +116,9 @@ class Boxes(NamedTuple):
         return Boxes(centres, axes.mT, along.abs().amax(2), off)
 
     def bounds(self, points: Float[Tensor, "n s"], squares: Float[Tensor, " n"]) -> Float[Tensor, "m b n"]:
-        """Squared distance of points from each box, without its thickness `off`.
+        """Squared distance of points from each box, without its thickness `off`, from the squared norms of the points.
 
         No point inside the box is closer than the square root of this minus `off`.
-
-        Args:
-            points: n points.
-            squares: Squared norms of the points.
         """
         lengths = self.lengths[..., None]
         rows = torch.cat([self.axes, self.centres[:, :, None]], 2)

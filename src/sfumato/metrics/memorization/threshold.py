@@ -1,7 +1,5 @@
 """Threshold for copies, calibrated on held-out images, and the probability of passing it by chance."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from math import exp, floor, lgamma, log
 

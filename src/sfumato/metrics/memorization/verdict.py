@@ -1,7 +1,5 @@
 """Verdict on memorization: distance of each sample to its nearest training image, compared with held-out images."""
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -35,8 +33,6 @@ CLOSE = f"three times closer to one training image than to the next {NEIGHBOURS}
 """Description of a ratio below `COPY`."""
 
 Verdict = Literal["copies", "no sign", "unclear"]
-
-FindClosest = Callable[[Tensor], Closest]
 
 
 @dataclass(frozen=True)
@@ -114,12 +110,12 @@ def of_images(
         DataError: There are no samples, the image shapes differ, or values are NaN.
         ConfigError: `rate` is not between 0 and 1.
     """
-    kept = _distinct(train)
+    kept, base = _distinct(train)
     reach = default_window(*train.shape[2:]) if reach is None else reach
-    base = Search(_at(train, kept), reach=reach, flips=flips)
+    index = Search(base, reach=reach, flips=flips)
 
     def search(queries: Tensor) -> Closest:
-        return base.closest(queries, NEIGHBOURS + 1, on_images)
+        return index.closest(queries, NEIGHBOURS + 1, on_images)
 
     return _judged(samples, held_out, search, kept, UNSEEN, rate)
 
@@ -133,8 +129,7 @@ def of_features(
     on_images: Callable[[int], None] = lambda _: None,
 ) -> Memorization:
     """Searches for copies by Euclidean distances of features; other arguments and errors as for `of_images`."""
-    kept = _distinct(train)
-    base = _at(train, kept)
+    kept, base = _distinct(train)
 
     def search(queries: Tensor) -> Closest:
         found = nearest(queries, base, NEIGHBOURS + 1, on_queries=on_images)
@@ -146,21 +141,14 @@ def of_features(
 def closest_pairs(
     images: Float[Tensor, "m c h w"], train: Float[Tensor, "n c h w"], matches: Sequence[ClosestPair], count: int
 ) -> Float[Tensor, "pairs 2 c h w"]:
-    """Pairs of an image and its nearest training image, flipped and shifted to match, with the smallest ratios first.
-
-    Args:
-        images: Samples or held-out images.
-        train: Training images.
-        matches: Nearest training images of all or some of the images.
-        count: Maximum number of pairs.
-    """
+    """At most `count` pairs of an image and its nearest training image, moved to match, the smallest ratios first."""
     first = sorted(matches, key=lambda match: match.ratio)[:count]
     pairs = [torch.stack([images[match.image], shifted(train[match.train], match.move)]) for match in first]
     return torch.stack(pairs) if pairs else images.new_empty(0, 2, *images.shape[1:])
 
 
-def _distinct(train: Tensor) -> Int64[Tensor, " kept"]:
-    """Indices of distinct images. Duplicates would hide a copy, since they are its second nearest images."""
+def _distinct(train: Tensor) -> tuple[Int64[Tensor, " kept"], Tensor]:
+    """Indices of distinct images, and these images. Duplicates of the image of a copy would hide the copy."""
     first: dict[bytes, int] = {}
     for index, row in enumerate(train.cpu().numpy()):
         first.setdefault(hashlib.blake2b(row.tobytes()).digest(), index)
@@ -169,15 +157,17 @@ def _distinct(train: Tensor) -> Int64[Tensor, " kept"]:
             f"{len(first)} different training image(s) are too few to detect copies",
             f"Give at least {NEIGHBOURS + 1}.",
         )
-    return torch.tensor(list(first.values()), device=train.device)
-
-
-def _at(train: Tensor, kept: Int64[Tensor, " kept"]) -> Tensor:
-    return train if len(kept) == len(train) else train[kept]
+    kept = torch.tensor(list(first.values()), device=train.device)
+    return kept, train if len(kept) == len(train) else train[kept]
 
 
 def _judged(
-    samples: Tensor, held_out: Tensor, search: FindClosest, kept: Int64[Tensor, " kept"], unseen: float, rate: float
+    samples: Tensor,
+    held_out: Tensor,
+    search: Callable[[Tensor], Closest],
+    kept: Int64[Tensor, " kept"],
+    unseen: float,
+    rate: float,
 ) -> Memorization:
     """Result from the nearest training images of samples and of held-out images."""
     usual = search(held_out) if len(held_out) else None
@@ -224,6 +214,8 @@ def _sentence(verdict: Verdict, flagged: int, close: int, count: int, threshold:
     """Verdict in words, with its limitations."""
     begins = {"copies": "Copies", "no sign": "No sign of copies", "unclear": "Perhaps copies"}[verdict]
     of_all = f"{begins}: {flagged:,} of {count:,} samples"
+    expected = threshold.rate * count
+    few = ".2g" if expected < 10 else ",.0f"
     real, repeats = threshold.held_out + threshold.repeats, threshold.repeats
     if threshold.rank is None:
         sentences = [
@@ -233,7 +225,7 @@ def _sentence(verdict: Verdict, flagged: int, close: int, count: int, threshold:
     else:
         sentences = [
             f"{of_all} are closer to a training image than {_percent(1 - threshold.rate)} of held-out images are, "
-            f"and {_few(threshold.rate * count)} are expected by chance."
+            f"and {format(expected, few)} are expected by chance."
         ]
         if close and verdict == "unclear":
             sentences.append(f"{close:,} of them are {CLOSE}, compared with {repeats:,} of {real:,} held-out images.")
@@ -246,10 +238,6 @@ def _sentence(verdict: Verdict, flagged: int, close: int, count: int, threshold:
     if threshold.rate > rate:
         sentences.append(f"The requested {_percent(1 - rate)} need {ceil(1 / rate) - 1:,} held-out images.")
     return " ".join(sentences)
-
-
-def _few(number: float) -> str:
-    return f"{number:.2g}" if number < 10 else f"{number:,.0f}"
 
 
 def _percent(share: float) -> str:

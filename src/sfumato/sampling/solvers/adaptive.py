@@ -9,6 +9,7 @@ tan(a) = sigma / alpha, whose ODE is smooth on the whole interval (TrigFlow, arX
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 
@@ -34,13 +35,9 @@ class Adaptive(Solver):
         SamplingError: a tolerance that is not positive.
     """
 
+    default_steps: ClassVar[int] = 1  # it chooses its own steps in between
     rtol: float = 1e-5
     atol: float = 1e-5
-
-    @property
-    def default_steps(self) -> int:
-        """1, since it chooses its own steps in between."""
-        return 1
 
     def __post_init__(self) -> None:
         check_tolerances(self.rtol, self.atol)

@@ -6,11 +6,10 @@ separately.
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 from sfumato.diffusion.denoiser import Denoiser
-from sfumato.sampling import defaults
-from sfumato.utils.shapes import Images, Times
+from sfumato.utils.shapes import Images, Times, over
 
 NoiseSource = Callable[[], Images]
 """Returns new standard normal noise with the shape of the batch at each call."""
@@ -31,8 +30,18 @@ class Step(NamedTuple):
     x_s: Images
 
 
+def noise_in(x_t: Images, x0_hat: Images, alpha: Times, sigma: Times) -> Images:
+    """The noise for an estimate of the clean images: (x_t - alpha x0_hat) / sigma."""
+    return (x_t - over(alpha, x_t) * x0_hat) / over(sigma, x_t)
+
+
 class Solver(ABC):
     """Base class of solvers."""
+
+    default_steps: ClassVar[int] = 20
+    """Default number of sampling steps."""
+    default_grid: ClassVar[str] = "logsnr"
+    """Name of the default time grid."""
 
     @property
     def memory(self) -> int:
@@ -43,16 +52,6 @@ class Solver(ABC):
     def min_steps(self) -> int:
         """Minimum number of sampling steps."""
         return 1
-
-    @property
-    def default_steps(self) -> int:
-        """Default number of sampling steps."""
-        return 20
-
-    @property
-    def default_grid(self) -> str:
-        """Name of the default time grid."""
-        return defaults.GRID
 
     @property
     def deterministic(self) -> bool:

@@ -15,15 +15,15 @@ from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import takewhile
+from typing import ClassVar
 
 import numpy as np
 import torch
 
-from sfumato.diffusion.conversions import noise_in
 from sfumato.diffusion.denoiser import Denoiser
 from sfumato.diffusion.schedules import Schedule
 from sfumato.errors import SamplingError
-from sfumato.sampling.solvers.base import NoiseSource, Solver, SolverState, Step
+from sfumato.sampling.solvers.base import NoiseSource, Solver, SolverState, Step, noise_in
 from sfumato.sampling.solvers.single import check_eta
 from sfumato.utils.shapes import Images, Times, over
 
@@ -42,6 +42,8 @@ class Multistep(Solver):
     """
 
     order: int
+    highest_order: ClassVar[int]
+    """Maximum order."""
 
     def __post_init__(self) -> None:
         if not 1 <= self.order <= self.highest_order:
@@ -49,11 +51,6 @@ class Multistep(Solver):
                 f"{type(self).__name__} of order {self.order} does not exist",
                 f"Choose an order from 1 to {self.highest_order}.",
             )
-
-    @property
-    @abstractmethod
-    def highest_order(self) -> int:
-        """Maximum order."""
 
     @property
     def memory(self) -> int:
@@ -73,7 +70,7 @@ class Multistep(Solver):
         now = SolverState(t, x_t, denoiser(x_t, t))
         if s == 0:
             return Step(now, now.x0_hat)
-        seen = takewhile(lambda stop: schedule.alpha(stop.t) > 0, past[: self.order - 1])
+        seen = takewhile(lambda state: schedule.alpha(state.t) > 0, past[: self.order - 1])
         return Step(now, self.combine(schedule, s, [now, *seen], noise))
 
     @abstractmethod
@@ -96,17 +93,13 @@ class DPMSolver(Multistep):
         SamplingError: another order, or an eta out of range.
     """
 
+    highest_order: ClassVar[int] = 3
     order: int = 2
     eta: float = 0.0
 
     def __post_init__(self) -> None:
         super().__post_init__()
         check_eta(self.eta)
-
-    @property
-    def highest_order(self) -> int:
-        """3."""
-        return 3
 
     @property
     def deterministic(self) -> bool:
@@ -154,8 +147,8 @@ def _taylor(schedule: Schedule, timesteps: Sequence[SolverState]) -> list[Images
 
     Computed by Newton's divided differences.
     """
-    half = [_half_logsnr(schedule, stop.t) for stop in timesteps]
-    estimates = [stop.x0_hat for stop in timesteps]
+    half = [_half_logsnr(schedule, state.t) for state in timesteps]
+    estimates = [state.x0_hat for state in timesteps]
     slopes = [
         (newer - older) / over(at - before, newer)
         for newer, older, at, before in zip(estimates, estimates[1:], half, half[1:], strict=False)
@@ -170,19 +163,18 @@ def _taylor(schedule: Schedule, timesteps: Sequence[SolverState]) -> list[Images
 class NoiseMultistep(Multistep):
     """Base class of solvers that extrapolate the noise in rho: DDIM plus weighted differences to previous noises."""
 
-    @property
-    def highest_order(self) -> int:
-        """4."""
-        return 4
+    highest_order: ClassVar[int] = 4
 
     def combine(self, schedule: Schedule, s: Times, timesteps: Sequence[SolverState], noise: NoiseSource) -> Images:
         """alpha_s x0_hat + sigma_s noise_hat + alpha_s sum of w_j (noise_hat_j - noise_hat)."""
         now = timesteps[0]
-        noises = [noise_in(stop.x_t, stop.x0_hat, schedule.alpha(stop.t), schedule.sigma(stop.t)) for stop in timesteps]
+        noises = [
+            noise_in(state.x_t, state.x0_hat, schedule.alpha(state.t), schedule.sigma(state.t)) for state in timesteps
+        ]
         x_s = over(schedule.alpha(s), now.x_t) * now.x0_hat + over(schedule.sigma(s), now.x_t) * noises[0]
         if len(timesteps) == 1:
             return x_s
-        weights = self.weights([_log_rho(schedule, stop.t) for stop in timesteps], _log_rho(schedule, s))
+        weights = self.weights([_log_rho(schedule, state.t) for state in timesteps], _log_rho(schedule, s))
         for weight, earlier in zip(weights[1:], noises[1:], strict=True):
             x_s = x_s + over(schedule.alpha(s) * weight, x_s) * (earlier - noises[0])
         return x_s

@@ -3,16 +3,15 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 
-from sfumato.diffusion.conversions import noise_in
 from sfumato.diffusion.denoiser import Denoiser
 from sfumato.diffusion.gaussian import Gaussian
 from sfumato.diffusion.schedules import Schedule
 from sfumato.errors import SamplingError
-from sfumato.sampling.solvers.base import NoiseSource, Solver, SolverState, Step
+from sfumato.sampling.solvers.base import NoiseSource, Solver, SolverState, Step, noise_in
 from sfumato.utils.shapes import Images, Times, over
 
 
@@ -30,21 +29,13 @@ class DDPM(Solver):
         SamplingError: an unknown variance.
     """
 
+    default_steps: ClassVar[int] = 1000
+    default_grid: ClassVar[str] = "uniform"  # with 1000 steps, all timesteps of DDPM
     variance: Literal["small", "large"] = "small"
 
     def __post_init__(self) -> None:
         if self.variance not in ("small", "large"):
             raise SamplingError(f"the variance {self.variance!r} is unknown", "Choose small or large.")
-
-    @property
-    def default_steps(self) -> int:
-        """1000, as in DDPM."""
-        return 1000
-
-    @property
-    def default_grid(self) -> str:
-        """uniform: with 1000 steps, all timesteps of DDPM."""
-        return "uniform"
 
     @property
     def deterministic(self) -> bool:
@@ -170,10 +161,7 @@ class Heun(Euler):
     of `Euler`.
     """
 
-    @property
-    def default_steps(self) -> int:
-        """10, which are 19 NFE."""
-        return 10
+    default_steps: ClassVar[int] = 10  # 19 NFE
 
     def _move(self, denoiser: Denoiser, now: SolverState, s: Times) -> Images:
         """Euler's step, an evaluation at its end, and the step with the mean of both estimates."""

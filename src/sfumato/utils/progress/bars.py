@@ -11,14 +11,7 @@ from sfumato.utils.progress.line import Fact, Line, Pace, clock
 
 
 class Count:
-    """Progress of a task, shown after each advance.
-
-    Args:
-        display: Display.
-        description: Description of the task.
-        total: Total number of units; None: unknown.
-        unit: Name of the unit; empty: the numbers are not shown.
-    """
+    """Progress of a task, shown after each advance; without a unit the numbers are not shown."""
 
     def __init__(self, display: Display, description: Fact, total: float | None, unit: str) -> None:
         self._display, self._description, self._unit = display, description, unit

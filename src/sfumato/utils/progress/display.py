@@ -96,12 +96,7 @@ class LogDisplay(Display):
 
 
 def display_on(console: Console, transient: bool = False) -> Display:
-    """Display for the output of a console.
-
-    Args:
-        console: Console of stdout or stderr.
-        transient: Whether the line is removed at the end, if possible.
-    """
+    """Display for the output of a console; a transient line is removed at the end, if possible."""
     if console.is_jupyter:
         return NotebookDisplay()
     return TerminalDisplay(console, transient) if is_terminal(console) else LogDisplay(console)

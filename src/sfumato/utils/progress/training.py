@@ -33,14 +33,7 @@ class TrainingBar:
         print_line(text, self.console)
 
     def advance(self, images_seen: int, share: float, loss: float, waited: float) -> None:
-        """Shows the progress after a step.
-
-        Args:
-            images_seen: Number of training images of all steps.
-            share: Completed share of the run, 0 to 1.
-            loss: Loss of the step.
-            waited: Seconds that training has waited for data in total.
-        """
+        """Shows the progress after a step; see `Reporter`."""
         now = time.monotonic()
         if self._loss is None:
             self._waited_before, self._loss = waited, loss

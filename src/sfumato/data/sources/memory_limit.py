@@ -7,7 +7,8 @@ from functools import lru_cache
 
 import psutil
 
-from sfumato.data.sources.entry import BadImageError
+from sfumato.errors import BadImageError
+from sfumato.utils.text import size_title
 
 SHARE = 0.25
 """Fraction of the free memory for a single image, since several processes decode at the same time."""
@@ -15,7 +16,7 @@ SHARE = 0.25
 ALWAYS = 1 << 26
 """Memory in bytes that is always allowed: 64 MiB."""
 
-LARGE = 1 << 26
+MANY_PIXELS = 1 << 26
 """Number of pixels from which the file size is checked."""
 
 PIXELS_A_BYTE = 100
@@ -34,18 +35,18 @@ def check_memory(pixels: int, bytes_a_pixel: float, file_size: int) -> None:
     Raises:
         BadImageError: It needs too much memory, or its file is too small for its number of pixels.
     """
-    if pixels > max(LARGE, PIXELS_A_BYTE * file_size):
-        raise BadImageError(f"its header declares {pixels / 1e6:,.0f} megapixels in a file of {_size(file_size)}")
+    if pixels > max(MANY_PIXELS, PIXELS_A_BYTE * file_size):
+        raise BadImageError(f"its header declares {pixels / 1e6:,.0f} megapixels in a file of {size_title(file_size)}")
     needed = pixels * bytes_a_pixel
     if needed > ALWAYS and needed > SHARE * available_memory():
-        free = _size(SHARE * available_memory())
-        raise BadImageError(f"decoding it needs {_size(needed)} of memory, and {free} are free for one image")
+        free = size_title(SHARE * available_memory())
+        raise BadImageError(f"decoding it needs {size_title(needed)} of memory, and {free} are free for one image")
 
 
 def most_pixels(bytes_a_pixel: int, file_size: int) -> int:
     """Largest number of pixels that `check_memory` allows."""
     most_bytes = max(ALWAYS, SHARE * available_memory())
-    return int(min(max(LARGE, PIXELS_A_BYTE * file_size), most_bytes / bytes_a_pixel))
+    return int(min(max(MANY_PIXELS, PIXELS_A_BYTE * file_size), most_bytes / bytes_a_pixel))
 
 
 def available_memory() -> int:
@@ -56,15 +57,3 @@ def available_memory() -> int:
 @lru_cache(maxsize=1)
 def _free_at(second: int) -> int:  # noqa: ARG001
     return int(psutil.virtual_memory().available)
-
-
-def _size(count: float) -> str:
-    """Formats a number of bytes.
-
-    >>> _size(7_500_000_000), _size(688_000), _size(100)
-    ('7.5 GB', '688 kB', '100 bytes')
-    """
-    for unit, name in ((1e9, "GB"), (1e6, "MB"), (1e3, "kB")):
-        if count >= unit:
-            return f"{count / unit:.3g} {name}"
-    return f"{count:.0f} bytes"

@@ -7,7 +7,6 @@ import io
 import posixpath
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 from sfumato.data.sources.decompress import decompress
@@ -46,11 +45,9 @@ class Files:
         """
         entry = self.entry(name)
         try:
-            content = entry.path.read_bytes() if isinstance(entry, FileEntry) else entry.read()
+            return entry.path.read_bytes() if isinstance(entry, FileEntry) else _bytes(entry)
         except (BadImageError, OSError) as error:
             raise _unreadable(name, error) from error
-        assert isinstance(content, bytes)
-        return content
 
     def records(self, name: str, scratch: Path) -> SliceEntry:
         """Returns the content of a file for random access; gzip is decompressed.
@@ -72,7 +69,9 @@ class Files:
             raise _unreadable(name, error) from error
         if not is_compressed:
             return stretch
-        plain = decompress(stretch.path, partial(_opened_gzip, stretch), scratch / f"{self.names.index(name)}.plain")
+        target = scratch / f"{self.names.index(name)}.plain"
+        # the content is read first, since gzip would continue after the end of a slice
+        plain = decompress(stretch.path, lambda: gzip.GzipFile(fileobj=io.BytesIO(_bytes(stretch))), target)
         return SliceEntry(name, plain, 0, plain.stat().st_size)
 
 
@@ -82,16 +81,16 @@ def _stretch(entry: Entry, target: Path) -> SliceEntry:
             return entry
         case FileEntry():
             return SliceEntry(entry.name, entry.path, 0, entry.path.stat().st_size)
-    content = entry.read()
-    assert isinstance(content, bytes)
+    content = _bytes(entry)
     target.parent.mkdir(parents=True, exist_ok=True)
     target.write_bytes(content)
     return SliceEntry(entry.name, target, 0, len(content))
 
 
-def _opened_gzip(stretch: SliceEntry) -> gzip.GzipFile:
-    """The decompressed content, without the data after the slice."""
-    return gzip.GzipFile(fileobj=io.BytesIO(stretch.read()))  # type: ignore[arg-type]
+def _bytes(entry: Entry) -> bytes:
+    content = entry.read()
+    assert isinstance(content, bytes)
+    return content
 
 
 def _unreadable(name: str, error: Exception) -> DataError:

@@ -1,0 +1,87 @@
+"""Features of your own network: a class or function that returns an `nn.Module`, or an import path of one."""
+
+import sys
+from collections.abc import Callable
+from copy import deepcopy
+from functools import partial
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import torch
+from torch import Tensor, nn
+
+from sfumato.errors import RunError
+from sfumato.metrics.features.network import CONVENTION, NetworkFeatures, content_digest
+from sfumato.utils.files import tensors_digest
+from sfumato.utils.imports import NamedCode, is_import_path, settings_in
+
+FeatureNetwork = Callable[..., nn.Module] | nn.Module
+"""Class or function that returns a network, or the network."""
+
+IDENTITY_TYPES = (bool, int, float, str, tuple, list)
+"""Types of attributes that belong to the identity of a network."""
+
+EXTRACTORS = NamedCode("feature network", "--features")
+"""Feature networks that were registered in this process."""
+
+
+def register_features(name: str) -> str:
+    """Imports the code of a feature network if `name` is an import path, and returns `name`.
+
+    Raises:
+        ConfigError: The code cannot be imported.
+    """
+    return EXTRACTORS.register(name) if is_import_path(name) else name
+
+
+def custom_features(given: str | FeatureNetwork) -> NetworkFeatures:
+    """Features of a network, in evaluation mode. Random weights are initialised with seed 0.
+
+    Args:
+        given: Network, class or function; or an import path, which must be registered.
+
+    Raises:
+        ConfigError: The import path is not registered.
+        RunError: The network cannot be built.
+    """
+    settings = settings_in(given) if isinstance(given, str) else {}
+    builder = EXTRACTORS.find(given) if isinstance(given, str) else given
+    code = builder.func if isinstance(builder, partial) else builder
+    code = type(code) if isinstance(code, nn.Module) else code
+    name = getattr(code, "__name__", type(code).__name__).strip("<>")
+    source = given if isinstance(given, str) else f"{code.__module__}:{name}"
+    try:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            network = deepcopy(builder) if isinstance(builder, nn.Module) else builder(**settings)
+    except Exception as error:  # custom code can raise any exception
+        problem = f"{source} cannot be built: {type(error).__name__}: {error}"
+        raise RunError(problem, "Give its arguments as settings, such as nets.py:Net:weights=FILE.") from error
+    if not isinstance(network, nn.Module):
+        raise RunError(f"{source} returned a {type(network).__name__} instead of an nn.Module", CONVENTION)
+    network.eval()
+
+    def program(images: Tensor) -> object:
+        return network.to(images.device)(images)
+
+    arguments = (settings, builder.args, builder.keywords) if isinstance(builder, partial) else settings
+    return NetworkFeatures(f"{name}-{_digest(network, code, arguments)}", source, program)
+
+
+def _digest(network: nn.Module, code: Any, arguments: object) -> str:  # noqa: ANN401 (a class or function)
+    """Digest of the tensors, attributes and source files of a network, and of the arguments that it was built with.
+
+    Networks of equal digest must have equal outputs. Code without a file, as in a notebook, has a random digest.
+    """
+    facts, origins = [repr(arguments)], {code.__module__}
+    tensors = dict(network.named_parameters()) | dict(network.named_buffers())
+    for path, module in network.named_modules():
+        plain = {key: value for key, value in vars(module).items() if isinstance(value, IDENTITY_TYPES)}
+        facts.append(f"{path} {type(module).__qualname__} {plain}")
+        origins.add(type(module).__module__)
+        tensors |= {f"{path}.{key}": value for key, value in vars(module).items() if isinstance(value, Tensor)}
+    for origin in sorted(origins):
+        file = getattr(sys.modules.get(origin), "__file__", None)
+        facts.append(content_digest(Path(file)) if file else uuid4().hex)
+    return tensors_digest(repr(facts), {name: tensor.detach() for name, tensor in tensors.items()})[:8]
