@@ -6,7 +6,7 @@ BIN := .venv/bin
 # Idle threads soon sleep, instead of keeping the cores from other jobs (see benchmarks/idle_threads.py).
 export GOMP_SPINCOUNT := 2000
 
-.PHONY: demo test clean
+.PHONY: demo test test-all docs clean
 
 demo: .venv/.installed
 	$(BIN)/sfumato train digits --out demo/run
@@ -20,11 +20,14 @@ test: .venv/.installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/pytest --numprocesses 2 --dist loadfile --durations 15 -rs
+	$(BIN)/pytest --numprocesses 2 --dist loadfile --durations 15 -rfEs -m "not slow"
+
+test-all: test
+	$(BIN)/pytest --numprocesses 2 --dist loadfile --durations 15 -rfEs -m slow
 
 .venv/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable .
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[demo]"
 	touch $@
 
 .venv/.installed-dev: pyproject.toml constraints.txt
@@ -32,5 +35,14 @@ test: .venv/.installed-dev
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[dev]"
 	touch $@ .venv/.installed
 
+docs: .venv/.installed-docs
+	$(BIN)/sphinx-build --fail-on-warning --quiet docs site
+	@echo "Open site/index.html"
+
+.venv/.installed-docs: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[docs]"
+	touch $@ .venv/.installed
+
 clean:
-	rm -rf .venv demo
+	rm -rf .venv demo site

@@ -11,7 +11,8 @@ A mutant is caught if a test of its room fails on it, or never ends. Those that 
 `file:line: before -> after`, unless `mutants_explained.toml` beside this script says why no test can catch them.
 
 Only copies of the checkout are changed. Torch and pytest are imported once; each mutant has a fork of that process,
-which imports sfumato and the tests afresh, and runs those that enter the function it changes.
+which imports sfumato and the tests afresh, and runs those that enter the function it changes. Tests marked `slow` are
+left out: the quick ones must catch the same bugs.
 """
 
 import gc
@@ -154,7 +155,8 @@ def run_tests(tree: Path, tests: Sequence[str], plugin: Watch | Hunt) -> int:
         spec = importlib.util.find_spec("sfumato")
         if spec is None or not Path(spec.origin or "").is_relative_to(tree):
             raise ImportError(f"sfumato would come from {spec}, not from the copy")
-        code = int(pytest.main(["-xq", "--assert=plain", "-p", "no:cacheprovider", *tests], plugins=[plugin]))
+        options = ["-xq", "-m", "not slow", "--assert=plain", "-p", "no:cacheprovider"]
+        code = int(pytest.main([*options, *tests], plugins=[plugin]))
         Path("result.json").write_text(json.dumps(plugin.result()))
     except BaseException:  # a fork must not go on as its parent
         traceback.print_exc()

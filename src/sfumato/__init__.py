@@ -7,21 +7,20 @@
     images = sf.sample(model, count=64)
     sf.save_grid(images, "photos.png")
 
-Names are imported when they are first used, so that `import sfumato` costs nothing.
+Names are imported at their first use, so that `import sfumato` is fast.
 """
 
 from importlib import import_module
 
 TYPE_CHECKING = False  # as type checkers know it; `typing` takes half of the time in which Ctrl-C prints a traceback
 if TYPE_CHECKING:
-    from sfumato import data, errors, evaluation, likelihood, metrics, models, networks
+    from sfumato import data, likelihood, metrics, networks
     from sfumato.data import ImageSet, load_images
     from sfumato.diffusion import analytic, guidance, losses, schedules, time_densities
     from sfumato.diffusion.denoiser import Denoiser
     from sfumato.errors import SfumatoError
     from sfumato.models import load, save
-    from sfumato.reports.inspection import inspect
-    from sfumato.sampling import sampler, solvers, timesteps
+    from sfumato.sampling import solvers
     from sfumato.sampling.acceleration import accelerated
     from sfumato.sampling.inversion import decode, encode, interpolate
     from sfumato.sampling.sampler import sample
@@ -39,7 +38,6 @@ _HOMES = {
     "accelerated": "sampling.acceleration",
     "decode": "sampling.inversion",
     "encode": "sampling.inversion",
-    "inspect": "reports.inspection",
     "interpolate": "sampling.inversion",
     "load": "models",
     "load_images": "data",
@@ -52,19 +50,14 @@ _HOMES = {
 _MODULES = {
     "analytic": "diffusion.analytic",
     "data": "data",
-    "errors": "errors",
-    "evaluation": "evaluation",
     "guidance": "diffusion.guidance",
     "likelihood": "likelihood",
     "losses": "diffusion.losses",
     "metrics": "metrics",
-    "models": "models",
     "networks": "networks",
-    "sampler": "sampling.sampler",
     "schedules": "diffusion.schedules",
     "solvers": "sampling.solvers",
     "time_densities": "diffusion.time_densities",
-    "timesteps": "sampling.timesteps",
 }
 
 __all__ = [
@@ -77,27 +70,21 @@ __all__ = [
     "data",
     "decode",
     "encode",
-    "errors",
-    "evaluation",
     "guidance",
-    "inspect",
     "interpolate",
     "likelihood",
     "load",
     "load_images",
     "losses",
     "metrics",
-    "models",
     "networks",
     "sample",
-    "sampler",
     "save",
     "save_grid",
     "schedules",
     "show",
     "solvers",
     "time_densities",
-    "timesteps",
     "train",
 ]
 

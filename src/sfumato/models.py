@@ -20,7 +20,7 @@ from sfumato.diffusion.denoiser import (
 from sfumato.diffusion.schedules import SCHEDULES, Schedule, build_schedule
 from sfumato.errors import ConfigError, RunError
 from sfumato.networks.architectures import LOG_NOISE, STEP, Architecture, build_network
-from sfumato.networks.custom import Builder, CustomConfig, register_network
+from sfumato.networks.custom import BUILDERS, Builder, CustomConfig, register_network
 from sfumato.utils.depth import EIGHT_BITS, Depth
 from sfumato.utils.files import (
     cannot_write,
@@ -37,7 +37,7 @@ from sfumato.utils.files import (
 )
 from sfumato.utils.imports import parse_path
 
-WEIGHTS, GUIDANCE_WEIGHTS, DESCRIPTION = "model.safetensors", "guidance.safetensors", "config.json"
+MODEL_WEIGHTS, GUIDANCE_WEIGHTS, DESCRIPTION = "model.safetensors", "guidance.safetensors", "config.json"
 KIND = "sfumato-model"
 
 MODEL, BEST = "model", "best"
@@ -185,12 +185,12 @@ def save(model: PreconditionedDenoiser, folder: str | Path) -> None:
     """Saves a model as `config.json` and `model.safetensors`, which `load` reads.
 
     Args:
-        model: model returned by `load` or `sf.train`, not wrapped by guidance or `accelerated`.
+        model: model from `load` or `sf.train`, without wrappers (guidance, `accelerated`).
         folder: folder to write to; created if it does not exist. An existing model is replaced.
 
     Raises:
-        ConfigError: the model was not built from a configuration, its network was replaced, or a weight is not finite.
-        RunError: the folder is a run directory or its model, or cannot be written.
+        ConfigError: the model was not built from a configuration, its network was changed, or a weight is not finite.
+        RunError: the folder is a run directory or part of one, or cannot be written.
     """
     if not isinstance(model, Model):
         raise ConfigError(
@@ -222,7 +222,7 @@ def save_description(config: ModelConfig, folder: Path) -> None:
     write_whole(folder / DESCRIPTION, (json.dumps(asdict(config), indent=2) + "\n").encode())
 
 
-def save_weights(weights: Mapping[str, Tensor], folder: Path, images_seen: int, name: str = WEIGHTS) -> None:
+def save_weights(weights: Mapping[str, Tensor], folder: Path, images_seen: int, name: str = MODEL_WEIGHTS) -> None:
     """Writes a file of weights to a folder that contains `config.json`. An existing file is replaced atomically.
 
     Raises:
@@ -253,16 +253,17 @@ def load(
 
     Args:
         path: run directory, or folder with `config.json` and `model.safetensors`.
-        device: device of the model.
-        network: custom network of the model: its class, or its import path, whose code is executed. None for the
-            networks of the package. Files never cause code to be executed.
+        device: device to which the model is loaded.
+        network: custom network of the model: a class or function that builds it, a module, or an import path, whose
+            code is run. None: a network of the package. Loading a file never runs code that the file names.
 
     Returns:
         The model with the EMA of the weights, in evaluation mode.
 
     Raises:
         RunError: there is no model, or a file is truncated, changed or of another kind.
-        ConfigError: the model has a custom network, and `network` was not given.
+        ConfigError: the model has a custom network that is neither given as `network` nor registered in this process,
+            or `network` is not the network of the model.
     """
     folder = model_folder(Path(path))
     if network is not None:
@@ -272,7 +273,8 @@ def load(
             raise ConfigError(
                 f"the network {given} was given, but that of the model is {own}", "Give that one, or none."
             )
-    return _loaded(folder, WEIGHTS, device)
+        BUILDERS.add_spelling(own, given)
+    return _loaded(folder, MODEL_WEIGHTS, device)
 
 
 def load_guidance_checkpoint(path: str | Path, device: str | torch.device = "cpu") -> Model | None:
@@ -316,7 +318,7 @@ def images_seen(path: str | Path) -> int:
     Raises:
         RunError: there is no model, or the file is truncated or of another kind.
     """
-    return images_seen_in(model_folder(Path(path)) / WEIGHTS)
+    return images_seen_in(model_folder(Path(path)) / MODEL_WEIGHTS)
 
 
 def images_seen_in(file: Path) -> int:
@@ -332,7 +334,7 @@ def model_folder(path: Path) -> Path:
     """
     for folder in (path / MODEL, path):
         if (folder / DESCRIPTION).is_file():
-            if (folder / WEIGHTS).is_file():
+            if (folder / MODEL_WEIGHTS).is_file():
                 return folder
             raise RunError(f"{path} has no trained model yet", "Resume it with the command that started it.")
     problem = f"{path} contains no model" if path.is_dir() else f"{path} is not a folder"

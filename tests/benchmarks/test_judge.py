@@ -66,6 +66,7 @@ def squared_distance(one: Tensor, other: Tensor) -> float:
     return float(means + covariances[0].trace() + covariances[1].trace() - 2 * cross)
 
 
+@pytest.mark.slow
 def test_train_and_score_agree_with_an_evaluation_by_hand(run: Run, script: SimpleNamespace, tmp_path: Path) -> None:
     data, test = stripes(tmp_path / "train", 16, 0), stripes(tmp_path / "test", 12, 1)
     judge = tmp_path / "judge"

@@ -22,9 +22,7 @@ def guided(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
-def test_sample_uses_the_guidance_checkpoint_unless_guidance_is_1(
-    sfumato: Command, guided: Path, tmp_path: Path
-) -> None:
+def test_sample_uses_the_guidance_checkpoint_except_at_scale_1(sfumato: Command, guided: Path, tmp_path: Path) -> None:
     def samples(name: str, *flags: object) -> np.ndarray:
         out = tmp_path / f"{name}.npz"
         command = ["sample", guided, "--out", out, "--count", 2, "--steps", 4, "--device", "cpu", "--seed", 0, *flags]
@@ -41,9 +39,7 @@ def test_sample_uses_the_guidance_checkpoint_unless_guidance_is_1(
         (tmp_path / "moved").rename(guided / "model" / "guidance.safetensors")
 
 
-def test_evaluation_samples_again_without_the_guidance_checkpoint(
-    sfumato: Command, guided: Path, tmp_path: Path
-) -> None:
+def test_eval_samples_again_without_the_guidance_checkpoint(sfumato: Command, guided: Path, tmp_path: Path) -> None:
     def drift(out: str) -> object:
         flags = ("--count", 4, "--steps", 4, "--metrics", "drift", "--device", "cpu", "--json", "--solver", "dpm-2m")
         return json.loads(sfumato("eval", guided, *flags, "--out", tmp_path / out).out)["metrics"]
@@ -74,9 +70,7 @@ def test_evaluation_samples_again_after_the_weaker_model_changes(
     assert drift("after") != before
 
 
-def test_interpolate_does_not_use_the_guidance_checkpoint_by_default(
-    sfumato: Command, guided: Path, tmp_path: Path
-) -> None:
+def test_interpolate_ignores_the_guidance_checkpoint_by_default(sfumato: Command, guided: Path, tmp_path: Path) -> None:
     def frames(name: str, *flags: object) -> list[bytes]:
         out = tmp_path / name
         command = ["interpolate", guided, "--out", out, "--count", 2, "--frames", 3, "--steps", 4, "--seed", 0]

@@ -83,6 +83,7 @@ def test_without_conditions_samples_have_no_metadata(sfumato: Command, lit: Path
         ["--condition", "side=right", "--guidance", 3],
     ],
 )
+@pytest.mark.slow
 def test_every_condition_changes_the_image(flags: list[object], sfumato: Command, lit: Path, tmp_path: Path) -> None:
     for name, these in (("plain", []), ("conditioned", flags)):
         samples(sfumato, lit, tmp_path / f"{name}.npz", "--count", 1, *these)
@@ -92,7 +93,7 @@ def test_every_condition_changes_the_image(flags: list[object], sfumato: Command
 
 def test_a_number_outside_the_training_range_prints_a_notice(sfumato: Command, lit: Path, tmp_path: Path) -> None:
     outcome = samples(sfumato, lit, tmp_path / "a", "--count", 1, "--condition", "light=2")
-    assert "sfumato: light=2 lies beyond the training images, which have 0." in outcome.error
+    assert "sfumato: light=2 is outside the range of the training images, 0." in outcome.error
 
 
 def test_interpolation_can_be_conditioned(sfumato: Command, lit: Path, tmp_path: Path) -> None:

@@ -50,6 +50,7 @@ def opacity(folder: Path) -> None:
         (opacity, (4, 12, 9), np.uint8, ".png"),
     ],
 )
+@pytest.mark.slow
 def test_samples_have_the_depth_and_the_channels_of_the_data(
     write: object, shape: tuple[int, int, int], dtype: type, suffix: str, sfumato: Command, tmp_path: Path
 ) -> None:

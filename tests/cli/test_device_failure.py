@@ -34,6 +34,7 @@ sys.exit(main(sys.argv[1:]))
 """
 
 
+@pytest.mark.slow
 def test_training_reports_a_device_failure_and_resumes(sfumato: Command, photos: Path, tmp_path: Path) -> None:
     command = ["train", str(photos), "--out", str(tmp_path / "run"), "--images", "20", "--save-minutes", "0", *TINY]
     failed = subprocess.run([sys.executable, "-c", FAILING, *command], capture_output=True, text=True, check=False)
@@ -48,6 +49,7 @@ def test_training_reports_a_device_failure_and_resumes(sfumato: Command, photos:
     assert "Resumed after 8 images" in again.out
 
 
+@pytest.mark.slow
 def test_debug_shows_the_traceback_of_a_device_failure(photos: Path, tmp_path: Path) -> None:
     command = ["train", str(photos), "--out", str(tmp_path / "run"), "--images", "20", "--debug", *TINY]
     failed = subprocess.run([sys.executable, "-c", FAILING, *command], capture_output=True, text=True, check=False)

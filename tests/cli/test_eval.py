@@ -67,6 +67,7 @@ def test_a_run_is_compared_with_its_own_held_out_images(sfumato: Command, traine
     assert json.loads(line)["metrics"] == metrics
 
 
+@pytest.mark.slow
 def test_a_table_and_sentences_are_printed(sfumato: Command, trained: Path, tmp_path: Path) -> None:
     text = sfumato("eval", trained, *QUICK, "--metrics", "distance", "drift", "likelihood", "--out", tmp_path).out
     for words in (
@@ -121,7 +122,7 @@ def test_an_interrupted_evaluation_resumes_from_its_samples(sfumato: Command, tr
     assert samples.read_bytes() == content
 
 
-def test_ctrl_c_while_sampling_names_the_remedy_and_the_same_command_resumes(
+def test_ctrl_c_while_sampling_suggests_a_rerun_that_resumes(
     sfumato: Command, trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     command = (trained, *QUICK, "--metrics", "drift", "--seed", 7, "--batch", 10, "--out", tmp_path)
@@ -201,7 +202,7 @@ def test_a_copy_of_a_model_is_compared_with_named_images(
     assert (outcome.code, "without its run" in outcome.error) == (2, True)
 
 
-def test_a_copy_generates_new_samples_for_other_class_proportions(
+def test_a_copy_samples_again_for_other_class_proportions(
     sfumato: Command, trained: Path, faces: Path, tmp_path: Path
 ) -> None:
     """Samples have the class proportions of the images that they are compared with."""

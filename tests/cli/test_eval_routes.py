@@ -19,6 +19,7 @@ METRICS = ("--metrics", "distance", "drift", "--device", "cpu")
     ("dtype", "low", "high"),
     [("float32", -150, 3000), ("float32", 2, 250), ("float32", 0, 1), ("uint16", 88, 4088), ("uint8", 0, 255)],
 )
+@pytest.mark.slow
 def test_a_run_and_its_samples_in_a_file_have_equal_distances(
     sfumato: Command, dtype: str, low: float, high: float, tmp_path: Path
 ) -> None:
@@ -36,7 +37,7 @@ def test_a_run_and_its_samples_in_a_file_have_equal_distances(
     assert (found[0]["train"], found[0]["held_out"]) == (found[1]["train"], found[1]["held_out"]) == (57, 3)
 
 
-def test_options_for_reading_are_rejected_for_a_run_and_used_for_a_copy(sfumato: Command, tmp_path: Path) -> None:
+def test_reading_options_apply_to_a_copied_model_and_not_a_run(sfumato: Command, tmp_path: Path) -> None:
     """The images of a run are read as in training; those of a copied model are read as requested."""
     images = np.random.default_rng(3).integers(0, 256, (40, 8, 8, 1), dtype=np.uint8)
     images[:, :2] = 7

@@ -24,6 +24,7 @@ from .conftest import Command
         ("photos", {"forward.png", "reverse.png", "schedule.png"}),
     ],
 )
+@pytest.mark.slow
 def test_the_pictures_are_written(
     source: str, names: set[str], sfumato: Command, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
@@ -60,13 +61,13 @@ def test_decoded_images_are_kept_in_the_requested_cache(sfumato: Command, photos
     ("shape", "count", "held"),
     [((1, 8, 8), 1797, 1797), ((1, 28, 28), 9000, 2000), ((3, 64, 64), 9000, 170), ((3, 512, 512), 99, 16)],
 )
-def test_the_number_of_images_of_the_analytic_denoiser_is_limited(
+def test_the_image_count_of_the_analytic_denoiser_is_limited(
     shape: tuple[int, int, int], count: int, held: int
 ) -> None:
     assert exact_count(count, shape) == held
 
 
-def test_a_folder_sorted_by_class_is_explained_with_images_of_all_classes(tmp_path: Path) -> None:
+def test_a_folder_sorted_by_class_is_explained_with_all_classes(tmp_path: Path) -> None:
     """There are more images than the analytic denoiser holds, and the first of them have one class."""
     levels = np.repeat([0, 255], 1100).astype(np.uint8)[:, None, None]
     np.savez(tmp_path / "a.npz", images=np.broadcast_to(levels, (2200, 4, 4)), labels=levels[:, 0, 0] // 255)

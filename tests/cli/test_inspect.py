@@ -102,6 +102,7 @@ def test_images_of_one_small_size_are_not_resized(sfumato: Command, photos: Path
     assert "--preset tiny" in str(found["command"])
 
 
+@pytest.mark.slow
 def test_options_are_part_of_the_recommended_command(sfumato: Command, mixed: Path, tmp_path: Path) -> None:
     flags = ("--size", "24x32", "--fit", "pad", "--channels", "grey")
     found = facts(sfumato, mixed, "--out", tmp_path / "out", *flags)

@@ -10,7 +10,6 @@ import pytest
 
 from sfumato import cli
 from sfumato.cli.train import run_name
-from sfumato.data.sources.hub import _path_and_split
 from sfumato.training import recommendation
 from sfumato.training.recommendation import _shell_line
 
@@ -43,21 +42,6 @@ def test_the_recommended_command_is_quoted_for_the_shell(
 )
 def test_the_default_run_name_is_the_last_part_of_the_source(source: str, name: str) -> None:
     assert run_name(source) == name
-
-
-@pytest.mark.parametrize(
-    ("name", "parts"),
-    [
-        ("mnist", ("mnist", "")),
-        ("user/mnist:test", ("user/mnist", "test")),
-        (r"C:\data\mnist", (r"C:\data\mnist", "")),
-        (r"c:\data\mnist:test[:10]", (r"c:\data\mnist", "test[:10]")),
-        ("C:/data:train", ("C:/data", "train")),
-        ("c:train", ("c", "train")),
-    ],
-)
-def test_a_drive_letter_is_not_a_split(name: str, parts: tuple[str, str]) -> None:
-    assert _path_and_split(name) == parts
 
 
 @pytest.mark.parametrize(

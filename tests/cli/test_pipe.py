@@ -29,6 +29,7 @@ def test_help_to_a_closed_pipe_is_not_an_error(arguments: list[str]) -> None:
     assert unread(*arguments) == (141, "")
 
 
+@pytest.mark.slow
 def test_errors_are_printed_although_stdout_is_closed(tmp_path: Path) -> None:
     command = f'exec "{sys.executable}" -m sfumato show "{tmp_path / "none"}" >&-'
     ended = subprocess.run(["sh", "-c", command], stderr=subprocess.PIPE, text=True, check=False)
@@ -36,6 +37,7 @@ def test_errors_are_printed_although_stdout_is_closed(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("flags", [[], ["--json"]])
+@pytest.mark.slow
 def test_output_to_a_closed_pipe_is_not_an_error(run: Path, tmp_path: Path, flags: list[str]) -> None:
     code, said = unread("show", str(run), "--out", str(tmp_path / "curves.png"), *flags)
     assert code in ENDED

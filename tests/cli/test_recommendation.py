@@ -67,6 +67,7 @@ def parsed(command: str) -> TrainConfig:
 @pytest.mark.parametrize("count", [200, 3_000, 100_000])
 @pytest.mark.parametrize("side", [300, 96, 40])
 @pytest.mark.usefixtures("rate")
+@pytest.mark.slow
 def test_train_prints_no_warning_for_the_recommended_command(side: int, count: int) -> None:
     shapes = [ImageInfo(side, side, 3, "uint8"), *[ImageInfo(side + 1, side, 3, "uint8")] * (count - 1)]
     advice = recommend("photos", ReadOptions(), shapes, CPU)

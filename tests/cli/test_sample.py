@@ -90,6 +90,7 @@ def test_folder_and_archive_have_the_same_pixels(archive: Samples, sfumato: Comm
 
 
 @pytest.mark.parametrize("flags", [["--batch", 1], ["--batch", 3], ["--count", 8, "--batch", 8], ["--count", 11]])
+@pytest.mark.slow
 def test_an_image_does_not_depend_on_batch_size_and_count(flags: list[object], archive: Samples) -> None:
     reference = archive("--count", 9, "--steps", 5)["images"][7]
     image = archive("--count", 9, "--steps", 5, *flags)["images"][7]
@@ -105,6 +106,7 @@ def test_an_image_does_not_depend_on_batch_size_and_count(flags: list[object], a
     ],
     ids=lambda flags: "-".join(map(str, flags)).strip("-"),
 )
+@pytest.mark.slow
 def test_every_flag_changes_the_image(flags: list[object], archive: Samples) -> None:
     plain = archive("--count", 1, "--steps", 5)["images"]
     again = archive("--count", 1, "--steps", 5)["images"]
@@ -159,6 +161,7 @@ def test_invalid_arguments_leave_no_files(sfumato: Command, run: Path, tmp_path:
 
 
 @pytest.mark.parametrize("name", ["../../evil", "/tmp/evil", "a/b", "..", "[/red]", "\x1b[31m", "two\nlines"])
+@pytest.mark.slow
 def test_label_names_of_a_hostile_model_do_not_escape_the_folder(
     name: str, sfumato: Command, run: Path, tmp_path: Path
 ) -> None:

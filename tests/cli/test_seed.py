@@ -32,6 +32,7 @@ def saved_seed(out: Path) -> int:
 
 
 @pytest.mark.parametrize("suffix", ["", ".npz"])
+@pytest.mark.slow
 def test_a_random_seed_is_printed_saved_and_reproducible(
     suffix: str, sfumato: Command, run: Path, tmp_path: Path
 ) -> None:
@@ -81,6 +82,7 @@ def test_guidance_below_1_is_described(scale: float, is_autoguidance: bool, mess
 
 
 @pytest.mark.parametrize(("scale", "described"), [(-1, True), (0, True), (1, False), (2, False)])
+@pytest.mark.slow
 def test_only_guidance_below_1_is_described(
     scale: float, described: bool, sfumato: Command, run: Path, tmp_path: Path
 ) -> None:

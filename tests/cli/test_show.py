@@ -47,7 +47,7 @@ def test_the_best_checkpoint_is_reported(sfumato: Command, evaluated: Path) -> N
     assert best == {"images": 16, "quantity": "distance", "value": 1.25, "model": None}
 
 
-def test_without_evaluations_the_held_out_loss_defines_the_best_checkpoint(sfumato: Command, run: Path) -> None:
+def test_without_evaluations_the_best_has_the_lowest_loss(sfumato: Command, run: Path) -> None:
     found = json.loads(sfumato("show", run, "--json").out)
     assert found["evaluation"] is None
     assert (found["best"]["quantity"], found["best"]["images"]) == ("loss", 24)
@@ -82,6 +82,7 @@ def test_each_feature_extractor_has_its_own_panel(evaluated: Path) -> None:
     assert list(second.curves) == ["100 samples"]
 
 
+@pytest.mark.slow
 def test_the_best_model_can_be_used_like_a_run(sfumato: Command, evaluated: Path, tmp_path: Path) -> None:
     best = shutil.copytree(evaluated / "model", evaluated / "best", dirs_exist_ok=True)
     assert load(best).label_names == ("cat", "dog")

@@ -59,6 +59,7 @@ def test_out_of_memory_during_import_is_reported(run: Path) -> None:
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="the system has no /dev/full")
 @pytest.mark.parametrize("flags", [[], ["--json"]])
+@pytest.mark.slow
 def test_output_to_a_full_disk_is_reported(flags: list[str], run: Path, tmp_path: Path) -> None:
     with Path("/dev/full").open("w") as full:
         ended = started("show", run, "--out", tmp_path / "curves.png", *flags, stdout=full)
@@ -68,6 +69,7 @@ def test_output_to_a_full_disk_is_reported(flags: list[str], run: Path, tmp_path
 
 @pytest.mark.parametrize("encoding", ["latin-1", "ascii"])
 @pytest.mark.parametrize("flags", [[], ["--json"]])
+@pytest.mark.slow
 def test_characters_outside_the_encoding_are_escaped(
     flags: list[str], encoding: str, run: Path, tmp_path: Path
 ) -> None:
@@ -80,6 +82,7 @@ def test_characters_outside_the_encoding_are_escaped(
     assert "\\u732b" in ended.stdout
 
 
+@pytest.mark.slow
 def test_a_file_name_that_is_too_long_is_reported(run: Path, tmp_path: Path) -> None:
     for arguments in (("sample", run, "--out", tmp_path / ("a" * 300)), ("show", "a" * 300)):
         ended = started(*arguments, stdout=subprocess.PIPE)
@@ -98,6 +101,7 @@ def test_an_unexpected_error_writes_a_report(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="the system has no SIGHUP")
 @pytest.mark.parametrize("ignored", [False, True])
+@pytest.mark.slow
 def test_sighup_saves_and_stops_unless_ignored(ignored: bool, photos: Path, tmp_path: Path) -> None:
     code = (
         "import os, signal, sfumato.training.loop as trainer\n"

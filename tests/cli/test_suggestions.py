@@ -198,7 +198,7 @@ def test_the_version_is_printed(sfumato: Command) -> None:
     [
         *("train p --width None", "train p --size 64x96", "train p --no-labels --flip", "train p --attention"),
         *("sample r --guidance -1", "sample r --guidance_interval 0.2 5", "sample r --steps=5", "sample r --seed None"),
-        *("sample --steps 5 r", "sample r --label --count 3", "interpolate r a.png b.png --frames 3"),
+        *("sample --steps 5 r", "sample r --label cat --count 3", "interpolate r a.png b.png --frames 3"),
     ],
 )
 def test_valid_arguments_pass_the_checks(arguments: str) -> None:

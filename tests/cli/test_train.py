@@ -89,6 +89,7 @@ def training(command: list[str], run: Path) -> Iterator[subprocess.Popen[str]]:
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.slow
 def test_a_signal_saves_and_stops_after_the_step(
     number: signal.Signals, code: int, sfumato: Command, photos: Path, tmp_path: Path
 ) -> None:
@@ -107,6 +108,7 @@ def test_a_signal_saves_and_stops_after_the_step(
     assert f"Resumed after {seen:,} images" in sfumato(*command, "--images", seen + 4).out
 
 
+@pytest.mark.slow
 def test_a_killed_run_resumes(sfumato: Command, photos: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     command = ["train", str(photos), "--out", str(run), *TINY]
@@ -121,7 +123,7 @@ def test_a_killed_run_resumes(sfumato: Command, photos: Path, tmp_path: Path) ->
     assert read_metrics(run)[-1]["images"] == seen + 8
 
 
-def test_the_first_ctrl_c_requests_a_stop_and_the_second_interrupts() -> None:
+def test_the_first_ctrl_c_stops_and_the_second_interrupts() -> None:
     before = signal.getsignal(signal.SIGINT)
     with stop_request() as request:
         assert (request(), request.exit_code) == (False, 0)

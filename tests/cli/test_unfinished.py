@@ -48,6 +48,7 @@ def killed(sfumato: Command, run: Path, tmp_path: Path, monkeypatch: pytest.Monk
     return tmp_path / "killed"
 
 
+@pytest.mark.slow
 def test_a_resumed_command_has_the_same_result(
     sfumato: Command, run: Path, killed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -75,6 +76,7 @@ def test_a_missing_image_is_sampled_again(sfumato: Command, run: Path, killed: P
 
 
 @pytest.mark.parametrize("verb", [("sample", *FLAGS), ("interpolate", "--count", 2, "--frames", 3, *FLAGS[4:])])
+@pytest.mark.slow
 def test_a_kill_at_any_write_can_be_resumed(
     verb: tuple[object, ...], sfumato: Command, run: Path, tmp_path: Path
 ) -> None:
@@ -93,6 +95,7 @@ def test_a_kill_at_any_write_can_be_resumed(
 
 
 @pytest.mark.parametrize("size", [0, 40])
+@pytest.mark.slow
 def test_a_truncated_image_is_sampled_again(
     size: int, sfumato: Command, run: Path, killed: Path, tmp_path: Path
 ) -> None:
@@ -117,6 +120,7 @@ def test_a_retrained_model_cannot_resume(
     assert content(out) == before
 
 
+@pytest.mark.slow
 def test_the_same_command_resumes_after_ctrl_c(
     sfumato: Command, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -138,6 +142,7 @@ def test_the_same_command_resumes_after_ctrl_c(
     assert content(out) == content(tmp_path / "whole")
 
 
+@pytest.mark.slow
 def test_a_resumed_command_uses_the_seed_of_the_existing_images(
     sfumato: Command, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -32,6 +32,7 @@ def test_a_file_in_use_cannot_be_replaced_or_removed(tmp_path: Path, monkeypatch
     (tmp_path / "free").replace(tmp_path / "mapped")
 
 
+@pytest.mark.slow
 def test_training_resuming_and_using_a_run(
     sfumato: Command, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

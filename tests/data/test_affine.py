@@ -7,7 +7,7 @@ import torch
 from sfumato.data.affine import affine_resample
 
 
-def test_at_least_97_percent_of_each_frequency_up_to_0_7_nyquist_is_kept() -> None:
+def test_frequencies_up_to_0_7_nyquist_are_kept_to_97_percent() -> None:
     """Uses waves of amplitude 1, shifted by a fraction of a pixel, and measures them far from the borders."""
     size, shifts = 64, torch.arange(0, 1, 1 / 16, dtype=torch.float64)
     x = torch.arange(size, dtype=torch.float64)

@@ -208,7 +208,7 @@ def test_augmentation_labels_are_those_of_table_6() -> None:
     assert (untouched == 0).all()
 
 
-def test_augmentation_labels_distinguish_a_stretch_from_its_inverse() -> None:
+def test_augmentation_labels_of_stretch_and_its_inverse_differ() -> None:
     """EDM uses stretch * (cos, sin) of the axis, which is the same for the inverse stretch along the axis plus pi."""
     stretch, squeeze = transforms(stretch=1.0, axis=0.3), transforms(stretch=-1.0, axis=0.3 + math.pi)
     across = transforms(stretch=-1.0, axis=0.3 + math.pi / 2)

@@ -109,7 +109,7 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], list[int]]] = {
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
-def test_damaged_chunks_of_an_interrupted_build_are_decoded_again(
+def test_damaged_chunks_of_an_interrupted_build_are_redecoded(
     damage: str, interrupted: Path, folder: Path, cache: Path, decoded: list[str]
 ) -> None:
     harm, chunks = DAMAGES[damage]

@@ -70,7 +70,7 @@ def test_partially_written_pixels_are_not_in_the_journal(
 
 
 @pytest.mark.parametrize("cache", [Path("/proc/sfumato"), Path("/dev/null"), Path("/dev/null/below")], ids=str)
-def test_a_cache_that_cannot_be_written_is_reported_with_a_remedy(folder: Path, cache: Path) -> None:
+def test_an_unwritable_cache_is_reported_with_a_remedy(folder: Path, cache: Path) -> None:
     with pytest.raises(DataError, match=r"could not be saved in /.*\. Free space, or choose a folder"):
         load_images(folder, cache=cache)
 

@@ -103,8 +103,8 @@ def test_integers_with_fewer_than_ten_images_each_are_numbers(different: int, im
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: Category("c", ()), "no values or repeated values"),
-        (lambda: Category("c", ("a", "a")), "no values or repeated values"),
+        (lambda: Category("c", ()), "no values, or a value twice"),
+        (lambda: Category("c", ("a", "a")), "no values, or a value twice"),
         (lambda: Number("c", math.nan, 1.0, 0.0, 1.0), "is not valid"),
         (lambda: Number("c", 0.0, math.inf, 0.0, 1.0), "is not valid"),
         (lambda: Number("c", 0.0, 0.0, 0.0, 1.0), "is not valid"),
@@ -138,7 +138,7 @@ def test_encoded_numbers_have_mean_0_and_deviation_1() -> None:
     assert rows.std(correction=0).item() == pytest.approx(1, abs=1e-5)
 
 
-def test_a_single_category_becomes_classes_and_other_columns_rows() -> None:
+def test_one_category_becomes_classes_and_other_columns_rows() -> None:
     species, age = ["dog", None, "cat"], [1.0, 2.0, None]
     alone = encoded({"species": species})
     assert alone.labels is not None
@@ -167,7 +167,7 @@ def test_a_single_category_becomes_classes_and_other_columns_rows() -> None:
         ({}, [[None, None]] * 3),
     ],
 )
-def test_requested_values_are_repeated_and_other_columns_are_unknown(
+def test_requested_values_repeat_and_other_columns_are_unknown(
     asked: RequestedColumns, rows: list[list[float | None]]
 ) -> None:
     found = requested_rows(COLUMNS, asked, 3)
@@ -208,8 +208,8 @@ def test_a_model_without_classes_accepts_no_labels() -> None:
 
 def test_a_number_outside_the_training_range_is_reported() -> None:
     assert beyond(COLUMNS, {"age": [18, "90", 17.9, "91"], "colour": "red"}) == [
-        "age=17.9 lies beyond the training images, which have 18 to 90.",
-        "age=91 lies beyond the training images, which have 18 to 90.",
+        "age=17.9 is outside the range of the training images, 18 to 90.",
+        "age=91 is outside the range of the training images, 18 to 90.",
     ]
 
 

@@ -35,7 +35,7 @@ def kind(channels: int) -> ChannelMode:
     ],
 )
 @pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32"])
-def test_channels_are_converted_and_transparency_is_composited_on_white(
+def test_channels_are_converted_and_alpha_is_composited_on_white(
     colour: list[int], wanted: int, expected: list[int], dtype: str
 ) -> None:
     pixels = convert_dtype(np.full((2, 3, len(colour)), colour, np.uint8), dtype)

@@ -96,7 +96,7 @@ def test_the_fingerprint_ignores_notices_and_memory_layout() -> None:
     assert replace(images, notices=(Notice("range", "a notice"),)).fingerprint() == images.fingerprint()
 
 
-def test_the_fingerprint_of_a_selection_equals_that_of_its_images() -> None:
+def test_a_selection_has_the_fingerprint_of_its_images() -> None:
     chosen = numbered(9).select(torch.tensor([4, 2]))
     assert chosen.labels is not None
     assert chosen.fingerprint() == ImageSet.of(chosen.images, chosen.labels, chosen.label_names).fingerprint()

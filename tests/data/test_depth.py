@@ -33,7 +33,7 @@ def test_floats_survive_the_round_trip_within_rounding(depth: Depth) -> None:
 
 
 @pytest.mark.parametrize("depth", EVERY, ids=lambda depth: depth.dtype)
-def test_floats_are_clamped_and_rounded_to_the_nearest_pixel_value(depth: Depth) -> None:
+def test_floats_are_clamped_and_rounded_to_pixel_values(depth: Depth) -> None:
     step, most = 2 / depth.high, int(depth.high)
     floats = torch.tensor([-9.0, -1 + 0.4 * step, -1 + 0.6 * step, 1 - 0.4 * step, 1 - 0.6 * step, 9.0])
     assert depth.to_pixels(floats.double()).tolist() == [0, 0, 1, most, most - 1, most]

@@ -64,3 +64,11 @@ def test_a_sample_without_readable_images_is_ignored(tmp_path: Path) -> None:
     for name in ("00.png", "06.png"):
         (tmp_path / name).write_text("no image")
     assert len(load_images(tmp_path)) == 10
+
+
+def test_a_truncated_image_of_another_size_is_skipped(tmp_path: Path) -> None:
+    folder(tmp_path, COLOUR, COLOUR)
+    (tmp_path / "00.png").write_bytes(png(noise(90, 80, 3))[:2000])
+    images = load_images(tmp_path)
+    assert len(images) == 11
+    assert "1 of 12 images was skipped: 00.png" in images.notices[0].text

@@ -37,7 +37,9 @@ def test_there_are_at_least_70_cases() -> None:
 
 @pytest.mark.filterwarnings("default::DeprecationWarning")
 @pytest.mark.parametrize("name", CASES)
-def test_it_is_loaded_skipped_or_rejected(name: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_hostile_data_is_loaded_skipped_or_rejected(
+    name: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     case = CASES[name]
     source = case.make(tmp_path / "made")
     if case.loads:

@@ -14,7 +14,7 @@ from torch.utils.data import TensorDataset
 import sfumato as sf
 from sfumato.data import SOURCES, ImageSet
 from sfumato.data.in_memory import Collection, from_arrays
-from sfumato.errors import ConfigError, DataError
+from sfumato.errors import ConfigError, DataError, RunError
 from sfumato.training.loop import TrainingResult
 from sfumato.training.measurements import read_metrics
 
@@ -66,7 +66,7 @@ def test_every_layout_gives_the_same_images(images: Collection, channels_first: 
     )
 
 
-def test_where_both_layouts_are_possible_an_array_has_channels_last_and_a_tensor_first() -> None:
+def test_ambiguous_arrays_are_nhwc_and_tensors_nchw() -> None:
     small = np.arange(2 * 4 * 5 * 3, dtype=np.uint8).reshape(2, 4, 5, 3)
     assert from_arrays(small).image_shape == (3, 4, 5)
     assert from_arrays(torch.from_numpy(small)).image_shape == (4, 5, 3)
@@ -124,7 +124,7 @@ WORDS = ["cat", "dog", "eel", "cat", "dog", "eel"]
     ],
     ids=str,
 )
-def test_labels_are_numbers_or_words(labels: object, names: tuple[str, ...]) -> None:
+def test_labels_can_be_numbers_or_strings(labels: object, names: tuple[str, ...]) -> None:
     found = from_arrays(COLOR, labels)  # type: ignore[arg-type]
     assert (found.label_names, found.columns) == (names, ())
     assert found.labels is not None
@@ -193,7 +193,7 @@ def test_a_mapping_is_columns_of_numbers_and_classes() -> None:
     ],
 )
 @pytest.mark.usefixtures("unchecked")
-def test_what_cannot_be_taken_is_explained(images: Collection, labels: list[str] | None, message: str) -> None:
+def test_invalid_images_and_labels_are_rejected(images: Collection, labels: list[str] | None, message: str) -> None:
     with pytest.raises(DataError, match=message):
         from_arrays(images, labels)
 
@@ -217,7 +217,7 @@ def train(data: object, out: Path, settings: dict[str, object] | None = None, **
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "float32"])
-def test_training_on_arrays_is_training_on_the_same_images_in_a_file(dtype: str, tmp_path: Path) -> None:
+def test_training_on_arrays_equals_training_on_a_file(dtype: str, tmp_path: Path) -> None:
     images = np.random.default_rng(1).integers(0, 256, (24, 8, 8, 3), dtype=np.uint8)
     images[0].flat[:2] = 0, 255
     arrays = images if dtype == "uint8" else images.astype(np.float32) / np.float32(255)
@@ -237,11 +237,11 @@ def test_training_on_arrays_is_training_on_the_same_images_in_a_file(dtype: str,
         torch.testing.assert_close(result.model.state_dict(), results["file"].model.state_dict(), rtol=0, atol=0)
 
 
-def test_a_run_on_arrays_goes_on_with_the_same_and_is_refused_others(tmp_path: Path) -> None:
+def test_a_run_on_arrays_resumes_with_the_same_images_only(tmp_path: Path) -> None:
     images = np.random.default_rng(1).integers(0, 256, (24, 8, 8, 3), dtype=np.uint8)
     train(images, tmp_path / "run", should_stop=lambda: True)
     assert train(images, tmp_path / "run").share == 1
-    with pytest.raises(sf.errors.RunError, match="pixels of the images"):
+    with pytest.raises(RunError, match="pixels of the images"):
         train(255 - images, tmp_path / "run")
 
 
@@ -250,19 +250,19 @@ def test_a_run_on_arrays_goes_on_with_the_same_and_is_refused_others(tmp_path: P
     [
         (COLOR, {"size": 16}, None, r"size cannot be applied to images in memory\. Leave it out, or train on a source"),
         (COLOR, {"condition": ("age",), "fit": "pad"}, None, r"fit, condition cannot be applied to images in memory"),
-        ("digits", {}, NUMBERS, r"labels were given for a source, which has its own\. Leave them out"),
-        (from_arrays(COLOR), {}, WORDS, r"labels or a range were given for an ImageSet, which has its own"),
+        ("digits", {}, NUMBERS, r"labels can be given for images in memory only, not for a source\. Leave labels out"),
+        (from_arrays(COLOR), {}, WORDS, r"labels or a range were given for an ImageSet, which contains both"),
         (from_arrays(COLOR), {"range": (0, 1)}, None, r"labels or a range were given for an ImageSet"),
     ],
 )
-def test_settings_that_do_not_apply_are_refused(
+def test_settings_that_do_not_apply_are_rejected(
     data: object, settings: dict[str, object], labels: list[object] | None, message: str, tmp_path: Path
 ) -> None:
     with pytest.raises(ConfigError, match=message):
         train(data, tmp_path / "run", settings, labels=labels)
 
 
-def test_a_source_of_ones_own_is_found_by_its_prefix(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_registered_source_is_found_by_its_prefix(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
 
     def source(name: str) -> ImageSet:
@@ -291,7 +291,7 @@ def test_a_source_of_ones_own_is_found_by_its_prefix(tmp_path: Path, monkeypatch
         ({"condition": ["age"]}, r"--condition cannot be applied to the data source mydb:x\. Leave it out"),
     ],
 )
-def test_options_that_a_registered_source_does_not_satisfy_are_rejected(
+def test_options_that_a_registered_source_ignores_are_rejected(
     options: dict[str, Any], message: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(SOURCES, "mydb", lambda _: from_arrays(COLOR[:, :, :8, 0]))

@@ -111,7 +111,7 @@ def test_a_class_without_readable_images_is_dropped(save: Save, tmp_path: Path) 
     images = load_images(tmp_path)
     assert images.label_names == ("a", "c")
     assert tuple(map(str, images.notices)) == (
-        "1 of 5 images were skipped: b/1.png (the file is empty).",
+        "1 of 5 images was skipped: b/1.png (the file is empty).",
         "Classes without any readable image were dropped: b.",
     )
 
@@ -120,6 +120,11 @@ def test_images_are_resized_to_the_requested_size(save: Save, tmp_path: Path) ->
     save("a.png", size=(20, 10))
     save("b.png", size=(3, 5))
     assert load_images(tmp_path, size=16).image_shape == (3, 16, 16)
+
+
+@pytest.mark.parametrize("size", [(16, 8), [16, 8], "16x8"])
+def test_a_size_can_be_a_pair(size: Size) -> None:
+    assert load_images("digits", size=size).image_shape == (1, 8, 16)
 
 
 def test_sizes_are_compared_after_the_orientation_is_applied(save: Save, tmp_path: Path) -> None:
@@ -184,7 +189,7 @@ def test_a_decompression_bomb_is_skipped_without_a_warning(
     monkeypatch.setattr(memory_limit, "MANY_PIXELS", 99)
     monkeypatch.setattr(memory_limit, "PIXELS_A_BYTE", 0)
     (notice,) = map(str, load_images(tmp_path).notices)
-    assert notice.startswith("1 of 3 images were skipped: c.png (its header declares 0 megapixels in a file of ")
+    assert notice.startswith("1 of 3 images was skipped: c.png (its header declares 0 megapixels in a file of ")
     assert not recwarn.list
 
 
@@ -199,7 +204,7 @@ def test_a_file_without_permission_is_skipped(save: Save, tmp_path: Path, monkey
         return permitted(path, *args, **options)  # type: ignore[call-overload]
 
     monkeypatch.setattr(os, "open", refuse)
-    assert tuple(map(str, load_images(tmp_path).notices)) == ("1 of 3 images were skipped: c.png (permission denied).",)
+    assert tuple(map(str, load_images(tmp_path).notices)) == ("1 of 3 images was skipped: c.png (permission denied).",)
 
 
 def test_a_folder_that_does_not_exist(tmp_path: Path) -> None:
@@ -237,7 +242,7 @@ def test_a_single_image(save: Save, tmp_path: Path) -> None:
         load_images(tmp_path)
 
 
-def test_a_single_readable_image_is_rejected_with_the_reasons_of_the_others(save: Save, tmp_path: Path) -> None:
+def test_a_single_readable_image_is_rejected_with_reasons(save: Save, tmp_path: Path) -> None:
     save("a.png")
     (tmp_path / "b.png").touch()
     with pytest.raises(DataError, match=r"1 cannot be read: b\.png \(the file is empty\)"):
@@ -353,7 +358,7 @@ def test_an_8_bit_file_uses_its_full_range_for_a_model_of_floats(save: Save) -> 
     assert loaded[:, 0, 0, 0].tolist() == [-1, 1]
 
 
-def test_8_bit_images_among_floats_with_another_range_are_skipped(tmp_path: Path) -> None:
+def test_8_bit_images_among_floats_of_another_range_are_skipped(tmp_path: Path) -> None:
     floats = {f"{n}.npy": npy(np.full((4, 5), 100.0 * n, np.float32)) for n in range(3)}
     loaded = load_images(write(tmp_path / "x", floats | {"a.png": png(noise(4, 5))}))
     assert len(loaded) == 3

@@ -133,7 +133,7 @@ def test_missing_pixels_become_the_mean_of_the_others(gaps: list[list[float]], e
     assert share == (~np.isfinite(image) | (image == -9999)).sum() / 8
 
 
-def test_missing_integers_become_the_rounded_mean_of_their_channel() -> None:
+def test_missing_integers_become_the_rounded_channel_mean() -> None:
     image = np.array([[[0, 9], [7, 9]], [[8, 9], [8, 0]]], np.uint16)
     assert fill_nodata(image, 0)[0].tolist() == [[[8, 9], [7, 9]], [[8, 9], [8, 9]]]
     assert fill_nodata(image, 0.5)[0] is image
@@ -258,7 +258,7 @@ def test_a_common_nodata_value_is_reported_and_can_be_set(tmp_path: Path) -> Non
     assert load_images(path, nodata=-9999, cache=tmp_path).depth.low > 0
 
 
-def test_images_of_another_depth_are_skipped_if_the_range_is_not_a_usual_one(tmp_path: Path) -> None:
+def test_images_of_another_depth_are_skipped_in_an_unusual_range(tmp_path: Path) -> None:
     for number, image in enumerate(ramps(3, 0, 4088, "uint16")):
         (tmp_path / f"{number}.png").write_bytes(png(image[:, :, 0]))
     (tmp_path / "8.png").write_bytes(png(noise(40, 40)))
@@ -267,7 +267,7 @@ def test_images_of_another_depth_are_skipped_if_the_range_is_not_a_usual_one(tmp
     assert "8.png (it has 8 bits, and the others have 16 bits from 0 to 4088)" in images.notices[1].text
 
 
-def test_outliers_are_counted_and_the_other_pixels_of_their_image_are_used() -> None:
+def test_outliers_are_counted_and_do_not_exclude_their_image() -> None:
     """99.9 % of the pixels of the image with the hot pixel are at most 4095."""
     images = ramps(20, 0, 4000)
     images[3] = np.linspace(0, 4100, 1600).reshape(40, 40, 1)

@@ -24,7 +24,7 @@ def standard(draws: Tensor) -> Tensor:
 
 @pytest.mark.parametrize("width", [1, 2, 4, 5, 12])
 @pytest.mark.parametrize("start", [0, 13, 2**40, 2**63])
-def test_the_numbers_of_a_position_do_not_depend_on_batches_or_order(start: int, width: int) -> None:
+def test_numbers_of_a_position_do_not_depend_on_batches_or_order(start: int, width: int) -> None:
     whole = uniform(7, Purpose.FLIP, start, 60, width)
     for cut in (1, 7, 59):
         starts = range(0, 60, cut)
@@ -45,7 +45,7 @@ def test_the_numbers_are_uniform_between_0_and_1(purpose: Purpose) -> None:
         assert (shares - 0.1).abs().max() < 0.3 * NOISE
 
 
-def test_numbers_of_one_position_and_of_neighbours_are_uncorrelated() -> None:
+def test_numbers_of_same_and_adjacent_positions_are_uncorrelated() -> None:
     z = standard(uniform(0, Purpose.NONLEAKING, 0, MANY + 1, 5))
     pairs = [(z[:-1, i], z[:-1, j]) for i, j in combinations(range(5), 2)]
     pairs += [(z[:-1, i], z[1:, j]) for i in range(5) for j in range(5)]

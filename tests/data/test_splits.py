@@ -111,7 +111,7 @@ def test_validation_images_are_used_for_validation(tmp_path: Path) -> None:
     assert images.notices[0].topic == "split"
 
 
-def test_a_class_without_training_images_is_unknown_in_other_splits(tmp_path: Path) -> None:
+def test_classes_without_training_images_are_unknown_elsewhere(tmp_path: Path) -> None:
     images = load_images(numbered(tmp_path, "train/cat", "train/dog", "test/cat", "test/emu"))
     test = images.others["test"].labels
     assert test is not None

@@ -79,7 +79,7 @@ def test_a_mixture_obeys_tweedie(t: float) -> None:
 
 
 @pytest.mark.parametrize("t", TIMES)
-def test_a_finite_data_set_is_the_mean_of_its_images_weighed_by_distance(t: float) -> None:
+def test_a_finite_data_set_gives_the_distance_weighted_mean(t: float) -> None:
     data, x_t = randn(6, 1, 2, 2), randn(3, 1, 2, 2, seed=1)
     alpha, sigma = SCHEDULE.alpha(at(t)).item(), SCHEDULE.sigma(at(t)).item()
     denoised = analytic.images(SCHEDULE, data)(x_t, at(t))
@@ -90,18 +90,18 @@ def test_a_finite_data_set_is_the_mean_of_its_images_weighed_by_distance(t: floa
         torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-9)
 
 
-def test_with_hardly_any_noise_a_finite_data_set_answers_its_nearest_image() -> None:
+def test_at_low_noise_a_finite_data_set_gives_the_nearest_image() -> None:
     data = randn(6, 1, 2, 2)
     near = data + 0.01 * randn(6, 1, 2, 2, seed=1)
     torch.testing.assert_close(analytic.images(SCHEDULE, data)(near, at(0.001)), data, rtol=0, atol=1e-12)
 
 
-def test_without_noise_a_gaussian_answers_what_it_sees() -> None:
+def test_a_gaussian_denoiser_is_the_identity_without_noise() -> None:
     x = randn(3, 1, 2, 2)
     torch.testing.assert_close(analytic.gaussian(SCHEDULE, randn(1, 2, 2), 0.5)(x, at(0)), x, rtol=0, atol=1e-14)
 
 
-def test_far_from_all_data_the_answer_is_finite() -> None:
+def test_the_estimate_far_from_all_data_is_finite() -> None:
     far = torch.full((1, 1, 2, 2), 1e4)
     data = randn(6, 1, 2, 2)
     denoised = analytic.images(SCHEDULE, data)(far, at(0.001))
@@ -110,7 +110,7 @@ def test_far_from_all_data_the_answer_is_finite() -> None:
 
 
 @pytest.mark.parametrize("label", [0, 1])
-def test_a_label_leaves_only_the_components_of_its_class(label: int) -> None:
+def test_a_label_selects_the_components_of_its_class(label: int) -> None:
     full = labelled_mixture()
     own = slice(2 * label, 2 * label + 2)
     alone = analytic.Mixture(
@@ -129,7 +129,7 @@ def test_a_class_that_no_component_has_is_rejected() -> None:
         labelled_mixture()(randn(1, 2, 2, 1), at(0.5), torch.tensor([7]))
 
 
-def test_unlabelled_images_are_of_all_classes_beside_labelled_ones() -> None:
+def test_unlabelled_images_of_a_labelled_batch_are_unconditional() -> None:
     model, x_t = labelled_mixture(), randn(3, 2, 2, 1, seed=1)
     mixed = model(x_t, at(0.3), torch.tensor([UNLABELLED, 0, 1]))
     torch.testing.assert_close(mixed[:1], model(x_t, at(0.3))[:1])
@@ -146,7 +146,7 @@ def test_times_of_each_image_equal_calls_with_one_time() -> None:
 
 
 @pytest.mark.parametrize("t", TIMES)
-def test_single_precision_in_is_single_precision_out_and_exact(t: float) -> None:
+def test_float32_inputs_give_exact_float32_outputs(t: float) -> None:
     model, x_t = labelled_mixture(), randn(5, 2, 2, 1, seed=1).float()
     assert (model(x_t, at(t)) == model(x_t.double(), at(t)).float()).all()
     assert model(x_t, at(t)).dtype == torch.float32

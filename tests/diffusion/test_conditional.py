@@ -55,7 +55,7 @@ def test_guidance_sharpens_the_conditions_of_the_exact_density(scale: float, t: 
     torch.testing.assert_close(guided, (X + sigma**2 * score) / alpha, rtol=1e-9, atol=1e-9)
 
 
-def test_an_image_of_which_nothing_is_known_is_not_guided() -> None:
+def test_an_image_with_an_unknown_row_is_not_guided() -> None:
     guided = ClassifierFree(Conditional(), 5.0)(X, T, ROWS)
     assert guided[3].item() == pytest.approx(Conditional()(X, T)[3].item(), abs=1e-12)
     assert (guided - Conditional()(X, T, ROWS))[[0, 1, 2, 4]].abs().min() > 1e-3
@@ -66,7 +66,7 @@ def test_guidance_without_rows_is_rejected() -> None:
         ClassifierFree(Conditional(), 3.0)(X, T)
 
 
-def test_rows_go_along_with_their_images_within_an_interval() -> None:
+def test_rows_stay_with_their_images_within_an_interval() -> None:
     level = (SCHEDULE.sigma(TIME_DENSITIES) / SCHEDULE.alpha(TIME_DENSITIES)).sort().values
     limited = WithinLevels(ClassifierFree(Conditional(), 4.0), level[1].item() * 0.99, level[3].item() * 1.01)
     for i, acts in enumerate([False, False, True, True, True]):
@@ -74,7 +74,7 @@ def test_rows_go_along_with_their_images_within_an_interval() -> None:
         torch.testing.assert_close(limited(X, TIME_DENSITIES, ROWS)[i], expected[i])
 
 
-def test_a_weaker_model_receives_the_rows_and_must_know_the_same_columns() -> None:
+def test_a_weaker_model_receives_rows_and_needs_equal_columns() -> None:
     flow = Conditional(Flow())
     guided = AutoGuided(Conditional(), flow, 3.0)(X, T, ROWS)
     expected = 3 * Conditional()(X, T, ROWS) - 2 * Rescheduled(flow, SCHEDULE)(X, T, ROWS)
@@ -85,7 +85,7 @@ def test_a_weaker_model_receives_the_rows_and_must_know_the_same_columns() -> No
         AutoGuided(Conditional(), Conditional(columns=COLUMNS[:1]), 3.0)
 
 
-def test_wrappers_know_the_columns() -> None:
+def test_wrappers_keep_the_columns() -> None:
     species = PreconditionedDenoiser(torch.nn.Identity(), SCHEDULE, predict_noise, (1, 1, 1), ("cat",), (), "species")
     for model in (Conditional(), species):
         for wrapped in (Clipped(model), Labelled(model, None), Rescheduled(model, Flow())):
@@ -108,9 +108,7 @@ def test_wrappers_know_the_columns() -> None:
         (None, -0.05, (0.05 + 0.35**2) ** 0.5),
     ],
 )
-def test_samples_have_the_law_of_what_is_requested(
-    asked: RequestedColumns | None, mean: float, deviation: float
-) -> None:
+def test_samples_have_the_requested_distribution(asked: RequestedColumns | None, mean: float, deviation: float) -> None:
     drawn = sample(Conditional(), 2000, labels=asked, steps=20, batch=2000).flatten()
     assert drawn.mean().item() == pytest.approx(mean, abs=0.03)
     assert drawn.std().item() == pytest.approx(deviation, rel=0.1)
@@ -124,7 +122,7 @@ def test_values_are_repeated_in_turn_through_the_batches() -> None:
     assert labelled.tolist() == [[0, 1], [1, 0], [2, 1], [0, 0], [1, 1]]
 
 
-def test_labels_and_conditions_for_the_other_kind_of_model_are_explained() -> None:
+def test_labels_and_columns_unknown_to_the_model_are_rejected() -> None:
     classes = analytic.images(SCHEDULE, X.float(), torch.tensor([0, 1, 0, 1, 0]), ("cat", "dog"))
     for model, wanted, message in (
         (Conditional(), "red", r"the column 'label'.*It knows: age \(20 to 60\), colour \(blue, red\)"),
@@ -160,7 +158,7 @@ def test_without_requested_columns_all_values_are_unknown() -> None:
 # Latents and likelihoods
 
 
-def test_latents_carry_the_rows() -> None:
+def test_encoding_and_decoding_use_the_rows() -> None:
     """The flow of a Gaussian keeps an image's place in its spread: another age moves it and changes nothing else."""
     images = torch.tensor([0.25, 0.3, 0.4]).reshape(3, 1, 1, 1)
     latents = encode(Conditional(), images, labels={"age": 40, "colour": "red"}, batch=2)
@@ -178,7 +176,7 @@ def bound(model: Denoiser, images: Images, labels: Labels | None = None, batch: 
 
 
 @pytest.mark.parametrize("measure", [flow_likelihood, bound])
-def test_likelihoods_carry_the_rows(measure: Callable[..., Tensor]) -> None:
+def test_likelihoods_use_the_rows(measure: Callable[..., Tensor]) -> None:
     rows = torch.tensor([[1.0, 1], [0, 0], [-1, 1]])
     centres = torch.tensor([0.5, -0.4, 0.1]).reshape(3, 1, 1, 1)
     images = ((centres + 1) * 127.5).round() / 127.5 - 1
@@ -214,7 +212,7 @@ def test_an_analytic_denoiser_of_classes_rejects_rows() -> None:
 # What is forgotten
 
 
-def test_labels_that_are_unknown_are_of_the_same_kind() -> None:
+def test_unlabelled_keeps_the_kind_of_labels() -> None:
     assert unlabelled(torch.tensor([3, 0])).tolist() == [UNLABELLED] * 2
     nothing = unlabelled(torch.zeros(2, 3))
     assert nothing.isnan().all()
@@ -231,7 +229,7 @@ def test_label_dropout_drops_whole_rows_and_no_others() -> None:
     assert torch.equal(kept[~forgotten], rows[~forgotten])
 
 
-def test_as_many_classes_are_dropped_as_rows() -> None:
+def test_classes_and_rows_are_dropped_alike() -> None:
     torch.manual_seed(0)
     classes = drop_labels(torch.zeros(100, dtype=torch.int64), 0.3)
     torch.manual_seed(0)

@@ -86,7 +86,7 @@ def target(denoiser: PreconditionedDenoiser, x_0: Tensor, noise: Tensor, t: Tens
     return over(of_data, x_0) * x_0 + over(of_noise, x_0) * noise
 
 
-def test_a_network_that_knows_the_noise_finds_the_image() -> None:
+def test_an_exact_noise_prediction_gives_the_image() -> None:
     x_0, noise = data_and_noise()
     denoiser = PreconditionedDenoiser(Answers(noise), LINEAR, predict_noise, SHAPE)
     torch.testing.assert_close(denoiser(noised(LINEAR, x_0, noise, STEPS), STEPS), x_0, rtol=1e-11, atol=1e-11)
@@ -100,14 +100,14 @@ def test_the_noise_parametrization_is_formula_10() -> None:
     torch.testing.assert_close(denoiser(x_t, STEPS), expected, rtol=1e-10, atol=1e-10)
 
 
-def test_the_target_of_the_noise_parametrization_is_exactly_the_noise() -> None:
+def test_the_target_of_the_noise_parametrization_is_the_noise() -> None:
     x_0, noise = data_and_noise(torch.float32)
     denoiser = PreconditionedDenoiser(Answers(noise), LINEAR, predict_noise, SHAPE)
     assert (target(denoiser, x_0, noise, STEPS) == noise).all()
 
 
 @pytest.mark.parametrize(("schedule", "name"), SEEING)
-def test_a_network_that_hits_its_target_finds_the_image(schedule: str, name: str) -> None:
+def test_an_exact_target_prediction_gives_the_image(schedule: str, name: str) -> None:
     """x0_hat = c_skip x_t + c_out target is x_0, for each row of the table."""
     x_0, noise = data_and_noise()
     t = times_of(EVERY[schedule])
@@ -167,7 +167,7 @@ def test_edms_network_receives_a_finite_level_at_zero_snr(schedule: str) -> None
 
 @pytest.mark.parametrize("schedule", EVERY)
 @pytest.mark.parametrize("name", ["noise", "data", "velocity"])
-def test_a_network_sees_images_of_unit_power(schedule: str, name: str) -> None:
+def test_network_inputs_have_unit_power(schedule: str, name: str) -> None:
     t = times_of(EVERY[schedule])
     power = EVERY[schedule].alpha(t) ** 2 + EVERY[schedule].sigma(t) ** 2
     seen = PARAMETRIZATIONS[name](EVERY[schedule], t).input ** 2 * power
@@ -175,7 +175,7 @@ def test_a_network_sees_images_of_unit_power(schedule: str, name: str) -> None:
 
 
 @pytest.mark.parametrize("schedule", EVERY)
-def test_a_flow_network_sees_the_straight_line_from_data_to_noise(schedule: str) -> None:
+def test_a_flow_network_receives_the_line_from_data_to_noise(schedule: str) -> None:
     t = times_of(EVERY[schedule])
     scale = predict_flow(EVERY[schedule], t).input
     of_data, of_noise = scale * EVERY[schedule].alpha(t), scale * EVERY[schedule].sigma(t)
@@ -202,7 +202,7 @@ def test_a_network_is_called_with_x_t_by_step_and_label() -> None:
     assert times.tolist() == pytest.approx([0, 1, 99, 499, 998, 999])
 
 
-def test_the_network_sees_the_scaled_input() -> None:
+def test_the_network_receives_the_scaled_input() -> None:
     x_t, answer = data_and_noise()
     network, edm = Answers(answer), VarianceExploding()
     PreconditionedDenoiser(network, edm, predict_edm, SHAPE)(x_t, STEPS)
@@ -220,7 +220,7 @@ def test_one_time_for_the_batch_is_used_for_each_image() -> None:
 
 
 @pytest.mark.parametrize("schedule", SILENT)
-def test_a_network_that_predicts_noise_is_rejected_where_no_signal_is_left(schedule: str) -> None:
+def test_noise_prediction_is_rejected_at_zero_terminal_snr(schedule: str) -> None:
     with pytest.raises(
         ConfigError, match=r"'noise' cannot be used with this schedule.*among: data, velocity, flow, edm\."
     ):
@@ -228,13 +228,13 @@ def test_a_network_that_predicts_noise_is_rejected_where_no_signal_is_left(sched
 
 
 @pytest.mark.parametrize(("schedule", "name"), SEEING)
-def test_what_is_not_rejected_is_finite_from_the_first_time_to_the_last(schedule: str, name: str) -> None:
+def test_valid_parametrizations_have_finite_coefficients(schedule: str, name: str) -> None:
     check_parametrization(EVERY[schedule], name)
     for coefficient in PARAMETRIZATIONS[name](EVERY[schedule], times_of(EVERY[schedule])):
         assert coefficient.isfinite().all()
 
 
-def test_an_unknown_parametrization_is_rejected_with_the_valid_names() -> None:
+def test_an_unknown_parametrization_is_rejected_with_valid_names() -> None:
     with pytest.raises(ConfigError, match=r"'score' is unknown. Choose among: noise, data, velocity, flow, edm\."):
         check_parametrization(LINEAR, "score")
 
@@ -248,7 +248,7 @@ def mixture(schedule: Schedule) -> analytic.Mixture:
 
 @pytest.mark.parametrize("inner", EVERY)
 @pytest.mark.parametrize("outer", EVERY)
-def test_a_rescheduled_analytic_denoiser_is_the_analytic_denoiser_of_the_other_schedule(inner: str, outer: str) -> None:
+def test_rescheduling_is_exact_for_analytic_denoisers(inner: str, outer: str) -> None:
     level = torch.tensor([-2.0, -1.0, 0.0, 1.0], dtype=torch.float64)
     t = EVERY[outer].time_at(-2 * level)
     x_t = torch.randn(4, 1, 2, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
@@ -258,20 +258,20 @@ def test_a_rescheduled_analytic_denoiser_is_the_analytic_denoiser_of_the_other_s
     torch.testing.assert_close(rescheduled(x_t, t, labels), exact(x_t, t, labels), rtol=1e-9, atol=1e-9)
 
 
-def test_a_rescheduled_denoiser_has_the_new_schedule_and_the_old_classes() -> None:
+def test_rescheduling_changes_the_schedule_and_keeps_classes() -> None:
     rescheduled = Rescheduled(mixture(LINEAR), Flow())
     assert (rescheduled.schedule, rescheduled.image_shape) == (Flow(), (1, 2, 2))
     assert rescheduled.label_names == ("dark", "light")
 
 
-def test_a_rescheduled_denoiser_may_be_evaluated_at_one_time_for_the_batch() -> None:
+def test_a_rescheduled_denoiser_accepts_one_time_for_the_batch() -> None:
     x_t = torch.randn(3, 1, 2, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     t = torch.tensor(0.5, dtype=torch.float64)
     assert math.isclose(Flow().logsnr(t).item(), 0, abs_tol=1e-12)
     torch.testing.assert_close(Rescheduled(mixture(LINEAR), Flow())(x_t, t), mixture(Flow())(x_t, t))
 
 
-def test_a_rescheduled_network_is_evaluated_at_no_time_before_its_earliest() -> None:
+def test_a_rescheduled_network_has_no_time_before_its_earliest() -> None:
     x_t, answer = data_and_noise(torch.float32)
     network = Answers(answer)
     inner = PreconditionedDenoiser(network, LINEAR, predict_noise, SHAPE)

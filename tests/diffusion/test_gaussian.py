@@ -36,7 +36,7 @@ def test_the_density_is_that_of_torch_and_integrates_to_one(mean: float, varianc
 
 
 @pytest.mark.parametrize(("mean", "variance"), [pair[0] for pair in PAIRS])
-def test_the_density_has_the_mean_and_the_variance_it_was_made_of(mean: float, variance: float) -> None:
+def test_the_density_has_the_given_mean_and_variance(mean: float, variance: float) -> None:
     assert moments(make(mean, variance).log_density(X).exp()) == pytest.approx((mean, variance), abs=1e-12)
 
 
@@ -62,7 +62,7 @@ def test_times_is_the_normalised_product(a: tuple[float, float], b: tuple[float,
     assert (product.mean.item(), product.variance.item()) == pytest.approx(expected, abs=1e-10)
 
 
-def test_a_sample_stands_where_its_noise_stands() -> None:
+def test_a_sample_has_the_quantile_of_its_noise() -> None:
     gaussian = make(0.7, 2.3)
     noise = torch.tensor([-1.0, 0.0, 2.0], dtype=torch.float64)
     standardised = Normal(gaussian.mean, gaussian.variance.sqrt()).cdf(gaussian.sample(noise))

@@ -91,11 +91,11 @@ def test_scale_1_is_the_class_and_costs_one_evaluation() -> None:
     assert counted.images == 5
 
 
-def test_scale_0_is_no_class() -> None:
+def test_scale_0_is_the_unconditional_model() -> None:
     torch.testing.assert_close(ClassifierFree(two_classes(), 0.0)(X, T, LABELS), two_classes()(X, T))
 
 
-def test_in_the_noise_it_is_the_rule_of_the_paper() -> None:
+def test_guidance_of_the_noise_is_the_formula_of_the_paper() -> None:
     """arXiv 2207.12598, eq. 6: (1 + w) eps(x, class) - w eps(x), w = scale - 1."""
 
     def noise(x0_hat: Tensor) -> Tensor:
@@ -106,7 +106,7 @@ def test_in_the_noise_it_is_the_rule_of_the_paper() -> None:
     torch.testing.assert_close(noise(ClassifierFree(two_classes(), 1 + w)(X, T, LABELS)), expected)
 
 
-def test_both_halves_go_through_the_model_as_one_batch() -> None:
+def test_both_estimates_are_computed_in_one_batch() -> None:
     counted = Counted(two_classes())
     ClassifierFree(counted, 2.0)(X, T, LABELS)
     ((count, labels),) = counted.asked
@@ -120,12 +120,12 @@ def test_images_without_a_class_are_not_guided() -> None:
     torch.testing.assert_close(guided(X, T, LABELS)[2], two_classes()(X, T)[2])
 
 
-def test_guidance_without_labels_is_rejected_and_not_ignored() -> None:
+def test_guidance_without_labels_is_rejected() -> None:
     with pytest.raises(LabelError, match=r"guidance was given no labels.*Give labels"):
         ClassifierFree(two_classes(), 3.0)(X, T)
 
 
-def test_times_of_each_image_are_guided_each_at_its_own() -> None:
+def test_each_image_is_guided_at_its_own_time() -> None:
     guided = ClassifierFree(two_classes(), 3.0)
     alone = [guided(X[i : i + 1], TIMES[i], LABELS[i : i + 1]) for i in range(5)]
     torch.testing.assert_close(guided(X, TIMES, LABELS), torch.cat(alone))
@@ -142,7 +142,7 @@ def test_a_model_without_classes_cannot_be_guided() -> None:
 
 @pytest.mark.parametrize("t", [T, TIMES])
 @pytest.mark.parametrize("of_guide", [SCHEDULE, Flow(), VarianceExploding()])
-def test_a_weaker_model_may_have_any_schedule(of_guide: Flow | LinearBeta, t: Times) -> None:
+def test_a_weaker_model_can_have_any_schedule(of_guide: Flow | LinearBeta, t: Times) -> None:
     """Two Gaussians, N(0.3, 0.04) and a wider N(0.1, 0.5), whose estimates follow from sigma / alpha alone."""
     level = over(SCHEDULE.sigma(t) / SCHEDULE.alpha(t), X)
     z = X / over(SCHEDULE.alpha(t), X)
@@ -172,7 +172,7 @@ def test_the_weaker_model_is_evaluated_only_if_it_matters(scale: float, evaluati
     assert (model.images, guide.images) == (5, evaluations)
 
 
-def test_a_weaker_model_is_a_part_of_the_model_and_goes_along_into_evaluation() -> None:
+def test_a_weaker_model_is_a_submodule_and_changes_mode_with_it() -> None:
     guided = AutoGuided(two_classes(), guide := two_classes(), 2.0)
     guided.eval()
     assert not guide.training
@@ -197,7 +197,7 @@ def deviations(images: Tensor) -> Tensor:
     return images.flatten(1).std(1)
 
 
-def test_rescaled_wholly_an_image_has_the_deviation_of_its_strong_estimate() -> None:
+def test_full_rescaling_restores_the_stronger_models_deviation() -> None:
     strong, guided = two_classes()(X, T, LABELS), ClassifierFree(two_classes(), 5.0)(X, T, LABELS)
     rescaled = ClassifierFree(two_classes(), 5.0, rescale=1.0)(X, T, LABELS)
     torch.testing.assert_close(deviations(rescaled), deviations(strong), rtol=1e-12, atol=0)
@@ -207,7 +207,7 @@ def test_rescaled_wholly_an_image_has_the_deviation_of_its_strong_estimate() -> 
 
 
 @pytest.mark.parametrize("share", [0.0, 0.25, 0.7])
-def test_rescaled_by_a_share_it_lies_between(share: float) -> None:
+def test_partial_rescaling_interpolates_linearly(share: float) -> None:
     """arXiv 2305.08891, eq. 16."""
     none, whole = (ClassifierFree(two_classes(), 5.0, rescale=end)(X, T, LABELS) for end in (0.0, 1.0))
     rescaled = ClassifierFree(two_classes(), 5.0, share)(X, T, LABELS)
@@ -259,14 +259,14 @@ def between(low: int, high: int) -> tuple[float, float]:
     return 0.99 * LEVELS[low].item(), 1.01 * LEVELS[high].item()
 
 
-def test_guidance_acts_within_its_interval_and_the_model_itself_outside() -> None:
+def test_guidance_acts_only_within_its_interval() -> None:
     limited = WithinLevels(ClassifierFree(two_classes(), 4.0), *between(3, 4))
     for i, guided in enumerate([False, False, True, True, True]):
         expected = ClassifierFree(two_classes(), 4.0 if guided else 1.0)(X, TIMES[i], LABELS)
         torch.testing.assert_close(limited(X, TIMES[i], LABELS), expected, rtol=1e-12, atol=1e-12)
 
 
-def test_times_of_each_image_are_limited_each_by_its_own() -> None:
+def test_each_image_is_limited_by_its_own_time() -> None:
     limited = WithinLevels(ClassifierFree(two_classes(), 4.0), *between(3, 4))
     alone = [limited(X[i : i + 1], TIMES[i], LABELS[i : i + 1]) for i in range(5)]
     torch.testing.assert_close(limited(X, TIMES, LABELS), torch.cat(alone), rtol=1e-12, atol=1e-12)
@@ -283,14 +283,14 @@ def test_outside_the_interval_an_image_costs_one_evaluation() -> None:
     assert costs == [5, 5, 10, 10, 10, 2 + 3 * 2]
 
 
-def test_without_labels_each_image_is_limited_too() -> None:
+def test_each_image_is_limited_without_labels_too() -> None:
     guided = AutoGuided(two_classes(), two_classes(means=(0.0, 0.1)), 2.0)
     some = torch.tensor([False, False, True, True, True]).reshape(5, 1, 1, 1)
     expected = torch.where(some, guided(X, TIMES), two_classes()(X, TIMES))
     torch.testing.assert_close(WithinLevels(guided, *between(3, 4))(X, TIMES), expected, rtol=1e-12, atol=1e-12)
 
 
-def test_both_ends_belong_to_the_interval() -> None:
+def test_the_interval_includes_both_ends() -> None:
     """On the flow, sigma / alpha is t / (1 - t): 1/3, 1 and 3, and infinite at t = 1."""
     model = analytic.gaussian(Flow(), torch.full((1, 2, 2), 9.0), 0.0)
     times = torch.tensor([0.25, 0.5, 0.75, 1], dtype=torch.float64)
@@ -307,7 +307,7 @@ def test_an_invalid_interval_is_rejected(low: float, high: float) -> None:
 
 
 @pytest.mark.usefixtures("unchecked")
-def test_there_must_be_something_to_limit() -> None:
+def test_an_interval_without_guidance_is_rejected() -> None:
     with pytest.raises(SamplingError, match=r"guidance interval .* without guidance.*Wrap it in guidance"):
         WithinLevels(two_classes(), 0.3, 5.0)  # type: ignore[arg-type]
 
@@ -325,7 +325,7 @@ def test_fixed_labels_reject_others() -> None:
         Labelled(two_classes(), LABELS)(X, T, LABELS)
 
 
-def test_wrappers_are_denoisers_of_the_same_schedule_shape_and_classes() -> None:
+def test_wrappers_keep_schedule_shape_and_classes() -> None:
     model = two_classes()
     wrappers: list[Wrapper] = [
         Clipped(model),
@@ -363,7 +363,7 @@ def test_a_guided_model_can_be_guided_by_a_weaker_one() -> None:
 
 
 @pytest.mark.parametrize("clip", CLIPS)
-def test_a_sampler_needs_to_know_of_none_of_it(clip: str) -> None:
+def test_a_guided_model_is_sampled_like_any_other(clip: str) -> None:
     guided = WithinLevels(ClassifierFree(two_classes(), 3.0, 0.5), 0.3, 5.0)
     images = sample(guided, 40, labels=["dark", "bright"], steps=8, clip=clip)
     assert images[::2].mean() < -0.4 < 0.4 < images[1::2].mean()

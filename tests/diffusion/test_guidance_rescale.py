@@ -57,7 +57,7 @@ def deviation(image: Tensor) -> float:
 
 @pytest.mark.parametrize("share", [1.0, 0.7])
 @pytest.mark.parametrize("guided", [ClassifierFree, lambda *to: AutoGuided(to[0], Weak(), *to[1:])])
-def test_each_image_is_rescaled_by_one_factor_from_all_its_channels(guided: type[ClassifierFree], share: float) -> None:
+def test_each_image_is_rescaled_by_one_factor_for_all_channels(guided: type[ClassifierFree], share: float) -> None:
     """arXiv 2305.08891, eq. 15 and 16."""
     found = guided(Fixed(), 3.0, share)(torch.zeros(4, *SHAPE, dtype=torch.float64), T, torch.zeros(4).long())
     for image, weak, strong in zip(found, WEAK, STRONG, strict=True):

@@ -25,7 +25,7 @@ def hidden() -> torch.Tensor:
     return torch.stack([drop_labels(labels, 0.3) == UNLABELLED for _ in range(BATCHES)]).double()
 
 
-def test_every_place_of_a_batch_is_dropped_as_often_as_the_others() -> None:
+def test_every_batch_position_is_dropped_at_the_same_rate() -> None:
     assert hidden().mean(0).tolist() == pytest.approx([0.3] * COUNT, abs=4.5 * (0.21 / BATCHES) ** 0.5)
 
 
@@ -37,7 +37,7 @@ def test_images_of_a_batch_and_batches_are_dropped_independently() -> None:
     assert after.abs().max() < 4.5 / BATCHES**0.5
 
 
-def test_of_rows_all_columns_of_an_image_are_dropped_or_none() -> None:
+def test_all_columns_of_a_row_are_dropped_together() -> None:
     """Classifier-free guidance (arXiv 2207.12598) needs the model without any condition, not without some."""
     rows = torch.arange(3.0 * 20_000).reshape(-1, 3)
     after = drop_labels(rows, 0.3)

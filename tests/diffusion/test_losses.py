@@ -87,7 +87,7 @@ BY_HAND = {
 
 
 @pytest.mark.parametrize(("weight", "parametrization"), BY_HAND)
-def test_a_weight_is_the_formula_of_its_paper_for_what_the_network_predicts(weight: str, parametrization: str) -> None:
+def test_a_weight_is_its_papers_formula_for_the_parametrization(weight: str, parametrization: str) -> None:
     """Mistake 7 of the field: min-SNR for the velocity is min(SNR, gamma) / (SNR + 1), and is a minimum."""
     step = torch.tensor([1, 30, 150, 400, 999])
     alpha_bar = LINEAR.alpha_bar[step].numpy()
@@ -99,7 +99,7 @@ def test_a_weight_is_the_formula_of_its_paper_for_what_the_network_predicts(weig
 
 @pytest.mark.parametrize("schedule", SCHEDULES)
 @pytest.mark.parametrize("weight", ["snr", "min-snr", "soft-min-snr", "elbo", "sigmoid"])
-def test_a_weight_costs_an_estimate_the_same_for_any_network_predicts(schedule: str, weight: str) -> None:
+def test_a_weighted_loss_does_not_depend_on_the_parametrization(schedule: str, weight: str) -> None:
     path = SCHEDULES[schedule]
     t = torch.tensor([path.earliest, 0.2, 0.5, 0.9], dtype=torch.float64)
     x_0, x0_hat, noise = randn(4), randn(4), randn(4)
@@ -120,7 +120,7 @@ def test_the_snr_weight_is_the_squared_error_of_the_noise() -> None:
     torch.testing.assert_close(SNR().of_data(Flow(), t) * (x0_hat - x_0) ** 2, of_noise)
 
 
-def test_the_weight_of_edms_paper_is_the_simple_one_for_its_parametrization() -> None:
+def test_the_edm_weight_is_simple_for_the_edm_parametrization() -> None:
     """lambda(sigma) = (sigma^2 + sd^2) / (sigma sd)^2 on the data. EDM, table 1."""
     edm, sd = VarianceExploding(), 0.5
     t = torch.linspace(edm.earliest, 1, 9, dtype=torch.float64)
@@ -262,7 +262,7 @@ def test_weights_have_the_constants_of_their_papers() -> None:
     )
 
 
-def test_an_image_without_signal_has_no_part_in_the_bound() -> None:
+def test_the_elbo_weight_is_0_without_signal() -> None:
     assert ELBO().of_data(ZeroTerminal(Cosine()), torch.ones((), dtype=torch.float64)) == 0
 
 
@@ -295,13 +295,13 @@ def some_times(count: int) -> Tensor:
     return UniformTimes()(LINEAR, independent(count))
 
 
-def test_a_network_that_knows_the_noise_has_no_loss() -> None:
+def test_an_exact_noise_prediction_has_loss_0() -> None:
     x_0, noise = torch.rand(4, *SHAPE), torch.randn(4, *SHAPE)
     loss = squared_error(denoiser_of(Says(noise)), x_0, some_times(4), noise)
     assert (loss == 0).all()
 
 
-def test_the_loss_is_the_mean_square_over_the_pixels_of_each_image() -> None:
+def test_the_loss_is_the_mean_square_over_pixels_of_each_image() -> None:
     x_0, noise, answer = torch.rand(2, *SHAPE), torch.randn(2, *SHAPE), torch.randn(2, *SHAPE)
     loss = squared_error(denoiser_of(Says(answer)), x_0, some_times(2), noise)
     by_hand = [
@@ -312,14 +312,14 @@ def test_the_loss_is_the_mean_square_over_the_pixels_of_each_image() -> None:
     assert loss.tolist() == pytest.approx(by_hand, rel=1e-6)
 
 
-def test_the_simple_weight_leaves_ddpms_loss_as_it_is() -> None:
+def test_the_simple_weight_gives_the_loss_of_ddpm() -> None:
     x_0, noise, answer = torch.rand(5, *SHAPE), torch.randn(5, *SHAPE), torch.randn(5, *SHAPE)
     denoiser = denoiser_of(Says(answer))
     loss = weighted_loss(denoiser, x_0, noise_levels(denoiser, some_times(5), x_0, WEIGHTS.parse("simple")), noise)
     assert torch.equal(loss, (answer - noise).square().mean(dim=(1, 2, 3)))
 
 
-def test_each_image_is_weighed_by_its_own_time() -> None:
+def test_each_image_is_weighted_by_its_own_time() -> None:
     x_0, noise, answer = torch.rand(3, *SHAPE), torch.randn(3, *SHAPE), torch.randn(3, *SHAPE)
     t = torch.tensor([0.9, 0.001, 0.3], dtype=torch.float64)
     denoiser = denoiser_of(Says(answer))
@@ -343,7 +343,7 @@ def test_the_labels_and_the_augmentation_reach_the_network(weighed: bool) -> Non
 
 
 @pytest.mark.parametrize("step", [1, 10, 100, 400, 1000])
-def test_the_expected_loss_of_the_analytic_denoiser_is_the_closed_form(step: int) -> None:
+def test_the_expected_analytic_loss_has_the_closed_form(step: int) -> None:
     """E |noise - E[noise | x_t]|^2 = alpha^2 v / (alpha^2 v + sigma^2) for N(mean, v) data."""
     t = torch.tensor([step / 1000], dtype=torch.float64)
     (loss,) = expected_loss(LINEAR, "noise", Simple(), t, mean=0.3, variance=0.5).tolist()
@@ -351,7 +351,7 @@ def test_the_expected_loss_of_the_analytic_denoiser_is_the_closed_form(step: int
     assert loss == pytest.approx(alpha**2 * 0.5 / (alpha**2 * 0.5 + sigma**2), rel=1e-5)
 
 
-def test_labels_are_dropped_as_often_as_requested_and_else_kept() -> None:
+def test_labels_are_dropped_at_the_requested_rate() -> None:
     labels = torch.arange(20_000) % 7
     after = drop_labels(labels, 0.1)
     gone = after == UNLABELLED

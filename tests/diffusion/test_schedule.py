@@ -36,7 +36,7 @@ def article(timesteps: int = T) -> tuple[list[float], list[float]]:
     return betas, alpha_bar
 
 
-def test_the_betas_rise_linearly_from_the_papers_first_to_its_last() -> None:
+def test_the_betas_rise_linearly_between_those_of_the_paper() -> None:
     betas, _ = article()
     assert len(LINEAR.betas) == LINEAR.timesteps == 1000
     assert (LINEAR.betas[0].item(), LINEAR.betas[-1].item()) == pytest.approx((1e-4, 0.02), rel=1e-14)
@@ -54,7 +54,7 @@ def test_alpha_bar_is_the_product_of_one_minus_beta(timesteps: int) -> None:
 
 
 @pytest.mark.parametrize("timesteps", [1000, 21, 300, 4000])
-def test_the_last_step_leaves_noise_for_anyir_number(timesteps: int) -> None:
+def test_the_last_step_is_nearly_noise_for_any_number_of_steps(timesteps: int) -> None:
     assert 0 < LinearBeta(timesteps).alpha_bar[-1] < 1e-4
 
 
@@ -63,7 +63,7 @@ def test_signal_and_noise_share_a_variance_of_one_at_every_time() -> None:
     torch.testing.assert_close(LINEAR.alpha(t) ** 2 + LINEAR.sigma(t) ** 2, torch.ones_like(t), rtol=1e-14, atol=0)
 
 
-def test_noise_only_grows_between_the_steps_too() -> None:
+def test_noise_also_increases_between_the_steps() -> None:
     t = torch.linspace(0, 1, 7919, dtype=torch.float64)
     assert LINEAR.sigma(t)[0] == 0
     assert (LINEAR.sigma(t).diff() > 0).all()
@@ -159,7 +159,7 @@ def test_the_posterior_at_time_zero_is_the_clean_image(step: int) -> None:
     assert (posterior.mean.item(), posterior.variance.item()) == (-0.4, 0)
 
 
-def test_the_posterior_keeps_its_precision_where_almost_nothing_is_noise() -> None:
+def test_the_posterior_keeps_its_precision_at_low_noise() -> None:
     """In single precision 1 - alpha_bar has four digits at the first steps; the coefficients must not."""
     exact = LINEAR.posterior(pixel(0.9), pixel(-0.4), at(2), at(1))
     single = LINEAR.posterior(pixel(0.9).float(), pixel(-0.4).float(), at(2), at(1))
@@ -223,7 +223,7 @@ def test_an_invalid_schedule_is_rejected_with_a_remedy(settings: dict[str, float
 
 
 @pytest.mark.parametrize("beta_end", [0.02, 0.57, 0.3, 0.999])
-def test_the_fewest_timesteps_that_a_refusal_names_do_make_a_schedule(beta_end: float) -> None:
+def test_the_suggested_minimum_of_timesteps_is_valid(beta_end: float) -> None:
     with pytest.raises(ConfigError) as caught:
         LinearBeta(1, beta_end=beta_end)
     least = int(caught.value.remedy.split("at least ")[1].split()[0])

@@ -102,7 +102,7 @@ def test_betas_are_those_of_the_paper(schedule: BetaSchedule, betas: list[float]
     torch.testing.assert_close(schedule.alpha_bar.float(), alpha_bar, rtol=1e-5, atol=1e-9)
 
 
-def test_the_cosine_is_divided_by_no_zero_shifted_by_no_index_and_finite_at_its_end() -> None:
+def test_the_cosine_schedule_has_no_index_shift_and_a_finite_end() -> None:
     """peers.md mistake 5."""
     for timesteps in (1, 2, 1000):
         schedule = Cosine(timesteps)
@@ -117,7 +117,7 @@ def test_the_cosine_is_divided_by_no_zero_shifted_by_no_index_and_finite_at_its_
 
 
 @pytest.mark.parametrize("schedule", [ZeroTerminal(Cosine()), Flow()], ids=str)
-def test_noise_prediction_is_rejected_where_it_would_divide_by_zero(schedule: Schedule) -> None:
+def test_noise_prediction_that_would_divide_by_zero_is_rejected(schedule: Schedule) -> None:
     """peers.md mistake 5: with no signal left, the noise says nothing of the data."""
     with pytest.raises(ConfigError, match=r"'noise'.*Choose among: data, velocity, flow, edm"):
         check_parametrization(schedule, "noise")
@@ -125,7 +125,7 @@ def test_noise_prediction_is_rejected_where_it_would_divide_by_zero(schedule: Sc
 
 @pytest.mark.parametrize("timesteps", [21, 100, 250, 1000, 4000])
 @pytest.mark.parametrize("kind", [LinearBeta, ScaledLinearBeta, Cosine, Sigmoid])
-def test_x_t_ends_as_standard_normal_noise_for_any_number_of_steps(
+def test_x_t_ends_as_standard_normal_noise_for_any_step_count(
     kind: type[LinearBeta] | type[ScaledLinearBeta] | type[Cosine] | type[Sigmoid], timesteps: int
 ) -> None:
     """peers.md mistake 6: betas are rescaled when T is not 1000."""
@@ -137,7 +137,7 @@ def test_x_t_ends_as_standard_normal_noise_for_any_number_of_steps(
     torch.testing.assert_close(last.alpha(middle), reference.alpha(middle), rtol=0, atol=0.06)
 
 
-def test_zero_terminal_leaves_no_signal_and_its_first_step_as_it_was() -> None:
+def test_zero_terminal_leaves_no_signal_and_keeps_the_first_step() -> None:
     base = ScaledLinearBeta()
     schedule = ZeroTerminal(base)
     assert schedule.timesteps == 1000
@@ -149,7 +149,7 @@ def test_zero_terminal_leaves_no_signal_and_its_first_step_as_it_was() -> None:
     assert schedule.alpha(number(0.6)).item() == pytest.approx(expected.item(), rel=1e-12)
 
 
-def test_in_the_last_step_of_zero_terminal_it_is_alpha_that_is_linear() -> None:
+def test_in_the_last_step_of_zero_terminal_alpha_is_linear() -> None:
     schedule = ZeroTerminal(LinearBeta())
     before = schedule.alpha(number(0.999)).item()
     assert before > 0
@@ -157,7 +157,7 @@ def test_in_the_last_step_of_zero_terminal_it_is_alpha_that_is_linear() -> None:
         assert schedule.alpha(number(0.999 + share / 1000)).item() == pytest.approx(before * (1 - share), rel=1e-9)
 
 
-def test_edm_keeps_the_signal_and_warps_time_as_its_sampling_steps() -> None:
+def test_edm_keeps_the_signal_and_has_the_noise_levels_of_eq_5() -> None:
     """EDM, eq. 5 with sigma_min at 0, and its range of sigma, 0.002 to 80 (table 1)."""
     schedule = VarianceExploding()
     assert (schedule.alpha(INSIDE) == 1).all()
@@ -209,7 +209,7 @@ def test_a_shift_is_that_of_simple_diffusion() -> None:
     )
 
 
-def test_a_shift_keeps_the_steps_the_path_and_what_networks_receive() -> None:
+def test_a_shift_keeps_the_steps_the_path_and_the_network_time() -> None:
     schedule = Shifted(LinearBeta(300), 2.0)
     assert (schedule.timesteps, schedule.earliest) == (300, 1 / 300)
     assert schedule.network_time(number(0.5)).item() == 149
@@ -240,7 +240,7 @@ def test_betas_are_those_of_diffusers() -> None:
         torch.testing.assert_close(schedule.betas, betas, rtol=2e-6, atol=1e-9)
 
 
-def test_zero_terminal_betas_are_those_of_diffusers_up_to_its_single_precision() -> None:
+def test_zero_terminal_betas_equal_diffusers_in_single_precision() -> None:
     """diffusers computes abar in float32, whose last digits it then divides; they tell up to 1e-4."""
     betas = of_diffusers("scaled_linear", beta_start=0.00085, beta_end=0.012, rescale_betas_zero_snr=True)
     torch.testing.assert_close(ZeroTerminal(ScaledLinearBeta()).betas, betas, rtol=1e-3, atol=1e-6)

@@ -45,7 +45,7 @@ def test_zero_terminal_and_shift_go_by_name(name: str) -> None:
     assert build_schedule(name, zero_terminal_snr=True, shift=2.0) == Shifted(zero, 2.0)
 
 
-def test_settings_go_by_name() -> None:
+def test_settings_are_given_by_name() -> None:
     assert build_schedule("cosine:timesteps=500,offset=0.01") == Cosine(500, 0.01)
     assert build_schedule("edm:sigma_max=10", shift=0.5) == Shifted(VarianceExploding(sigma_max=10.0), 0.5)
 
@@ -83,10 +83,11 @@ REFUSED: list[tuple[Callable[[], Schedule], str]] = [
     (lambda: VarianceExploding(rho=math.inf), "rho from 0.1"),
     (lambda: VarianceExploding(rho=math.nan), "rho from 0.1"),
     (lambda: Shifted(Flow(), 0.0), "above 0"),
-    (lambda: Custom(lambda t: 10 * t - 5), "Give a function"),
-    (lambda: Custom(lambda t: 0 * t), "Give a function"),
-    (lambda: Custom(lambda t: t.log().sum()), "Give a function"),
-    (lambda: Custom(lambda t: torch.full_like(t, math.nan)), "Give a function"),
+    (lambda: Custom(lambda t: 10 * t - 5), "returned log-SNRs that do not decrease"),
+    (lambda: Custom(lambda t: 0 * t), "returned log-SNRs that do not decrease"),
+    (lambda: Custom(lambda t: t.tolist()), "returned a list instead of a tensor"),
+    (lambda: Custom(lambda t: t.log().sum()), r"returned the shape \(\) for times of the shape \(100,\)"),
+    (lambda: Custom(lambda t: torch.full_like(t, math.nan)), "returned log-SNRs that do not decrease"),
     (lambda: Shifted(Flow(), math.inf), "above 0"),
     (lambda: Shifted(Flow(), math.nan), "above 0"),
 ]
@@ -112,7 +113,7 @@ JUST_POSSIBLE: list[Callable[[], Schedule]] = [
 
 
 @pytest.mark.parametrize("make", JUST_POSSIBLE)
-def test_a_schedule_at_the_edge_of_what_can_be_is_one(make: Callable[[], Schedule]) -> None:
+def test_extreme_valid_schedules_are_accepted(make: Callable[[], Schedule]) -> None:
     ends = torch.tensor([0.0, 1.0], dtype=torch.float64)
     amplitudes = torch.stack([make().alpha(ends), make().sigma(ends)])
     assert amplitudes.isfinite().all()

@@ -72,7 +72,7 @@ ENDS = torch.tensor([0.0, 1.0], dtype=torch.float64)
 
 
 @pytest.mark.parametrize("schedule", DISCRETE, ids=named_by_itself)
-def test_alpha_bar_is_the_product_of_one_minus_beta_and_alpha_its_root(schedule: BetaSchedule) -> None:
+def test_alpha_squared_is_the_product_of_one_minus_beta(schedule: BetaSchedule) -> None:
     t = torch.arange(schedule.timesteps + 1, dtype=torch.float64) / schedule.timesteps
     alpha_bar = torch.cat([torch.ones(1, dtype=torch.float64), (1 - schedule.betas).cumprod(0)])
     torch.testing.assert_close(schedule.alpha_bar, alpha_bar, rtol=1e-9, atol=0)
@@ -112,7 +112,7 @@ def test_time_at_the_ends_and_beyond_them_gives_the_ends(schedule: Schedule) -> 
 
 
 @every_schedule
-def test_noise_only_grows_and_the_path_is_variance_preserving_straight_or_of_full_signal(schedule: Schedule) -> None:
+def test_noise_increases_and_signal_and_noise_follow_the_path(schedule: Schedule) -> None:
     t = torch.linspace(0, 1, 7919, dtype=torch.float64)
     alpha, sigma = schedule.alpha(t), schedule.sigma(t)
     assert (sigma.diff() > 0).all()
@@ -208,7 +208,7 @@ def test_times_of_each_image_equal_calls_with_one_time(schedule: Schedule) -> No
 
 
 @pytest.mark.parametrize("schedule", DISCRETE, ids=named_by_itself)
-def test_a_discrete_schedule_gives_networks_the_step_from_zero_and_begins_at_the_first(schedule: BetaSchedule) -> None:
+def test_discrete_schedules_give_networks_the_step_from_zero(schedule: BetaSchedule) -> None:
     steps = schedule.timesteps
     t = torch.arange(1, steps + 1, dtype=torch.float64) / steps
     torch.testing.assert_close(schedule.network_time(t), torch.arange(steps).double(), rtol=0, atol=1e-10)
@@ -218,7 +218,7 @@ def test_a_discrete_schedule_gives_networks_the_step_from_zero_and_begins_at_the
 
 
 @pytest.mark.parametrize("schedule", CONTINUOUS, ids=named_by_itself)
-def test_a_continuous_schedule_gives_networks_up_to_1000_and_visits_any_time(schedule: Schedule) -> None:
+def test_continuous_schedules_give_networks_a_time_of_0_to_1000(schedule: Schedule) -> None:
     assert schedule.timesteps is None
     assert schedule.network_time(number(0.25)).item() == 250
     assert schedule.nearest_step(number(0.76543)).item() == 0.76543

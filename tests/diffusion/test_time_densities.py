@@ -38,7 +38,7 @@ def normal_share(z: Tensor) -> Tensor:
 
 
 @pytest.mark.parametrize("timesteps", [21, 1000])
-def test_uniform_times_are_all_the_steps_from_the_first_to_the_last(timesteps: int) -> None:
+def test_uniform_times_include_every_step(timesteps: int) -> None:
     """Each has the share 1 / T of all draws. The article's code never draws its first step."""
     schedule, step = LinearBeta(timesteps), torch.arange(1, timesteps + 1, dtype=torch.float64)
     for within in (0.01, 0.5, 0.99):
@@ -47,7 +47,7 @@ def test_uniform_times_are_all_the_steps_from_the_first_to_the_last(timesteps: i
 
 
 @pytest.mark.parametrize("schedule", [Flow(), VarianceExploding()])
-def test_uniform_times_of_a_continuous_schedule_lie_evenly_behind_the_earliest(schedule: Schedule) -> None:
+def test_uniform_continuous_times_start_at_the_earliest_time(schedule: Schedule) -> None:
     drawn = UniformTimes()(schedule, torch.tensor([0, 0.25, 1], dtype=torch.float64)).tolist()
     assert drawn == pytest.approx([schedule.earliest, 0.75 * schedule.earliest + 0.25, 1], rel=1e-15)
 
@@ -91,7 +91,7 @@ def test_the_densities_have_the_constants_of_their_papers() -> None:
 
 @pytest.mark.parametrize("name", TIME_DENSITIES)
 @pytest.mark.parametrize("schedule", EVERY)
-def test_times_rise_with_the_share_and_stay_between_the_earliest_and_the_last(schedule: str, name: str) -> None:
+def test_times_rise_with_the_quantile_from_earliest_to_1(schedule: str, name: str) -> None:
     u = torch.cat([torch.zeros(1), torch.tensor([2.0**-53]), torch.linspace(0, 1, 101)[1:]]).double()
     t = TIME_DENSITIES[name](EVERY[schedule], u)
     assert t.dtype == torch.float64
@@ -124,7 +124,7 @@ def test_stratified_shares_are_one_in_each_part(count: int) -> None:
         assert (u * count).floor().sort().values.tolist() == list(range(count))
 
 
-def test_stratified_shares_are_in_random_order_and_anywhere_in_their_part() -> None:
+def test_stratified_shares_are_shuffled_and_uniform_in_strata() -> None:
     draws = torch.stack([stratified(4) for _ in range(5000)])
     means = draws.mean(dim=0)
     assert (means - 0.5).abs().max().item() < 0.017  # four standard errors: each alone is uniform

@@ -98,14 +98,12 @@ def test_only_metrics_that_depend_on_the_number_of_samples_warn(context: EvalCon
     assert evaluate(context, ["drift", "brightness"]).facts["warning"] is None
 
 
-def test_a_requirement_that_is_not_met_is_reported_before_sampling(context: EvalContext) -> None:
+def test_an_unmet_requirement_is_reported_before_sampling(context: EvalContext) -> None:
     with pytest.raises(ConfigError, match="impossible cannot use pixels"):
         requested_metrics(["brightness", "impossible"], context.features, None)
 
 
-def test_the_command_line_measures_and_prints_a_registered_metric(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_command_line_prints_a_registered_metric(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     images = torch.randint(0, 256, (30, 8, 8, 1), generator=torch.Generator().manual_seed(0)).byte().numpy()
     for name in ("samples", "data"):
         with (tmp_path / f"{name}.npy").open("wb") as file:
@@ -126,10 +124,22 @@ def test_a_metric_is_named_by_its_import_path(context: EvalContext, tmp_path: Pa
     assert evaluate(context, [name, "drift"]).facts["metrics"][name] == {"factor": 2.5}
 
 
+def test_an_import_path_that_gives_no_metric_is_rejected(context: EvalContext, tmp_path: Path) -> None:
+    (tmp_path / "mycount.py").write_text("def count():\n    return 3\n")
+    with pytest.raises(ConfigError, match=r"mycount\.py:count is 3\. Name a subclass of .*Metric, or a function"):
+        evaluate(context, [f"{tmp_path / 'mycount.py'}:count"])
+
+
+def test_a_metric_that_cannot_be_built_is_reported(context: EvalContext, tmp_path: Path) -> None:
+    (tmp_path / "mymetric.py").write_text(METRIC)
+    with pytest.raises(ConfigError, match=r"Scaled:foo=3 cannot be built: TypeError: .*foo.*Give its arguments as"):
+        evaluate(context, [f"{tmp_path / 'mymetric.py'}:Scaled:foo=3"])
+
+
 @pytest.mark.parametrize("given", [Brightness, object()])
 def test_a_registered_object_that_is_no_metric_is_rejected(context: EvalContext, given: Metric) -> None:
     sfumato.evaluation.METRICS["brightness"] = given
-    with pytest.raises(ConfigError, match=r"the metric brightness is <.*Give an object of a subclass of .*Metric"):
+    with pytest.raises(ConfigError, match=r"the metric brightness is <.*Register an object of a subclass of .*Metric"):
         evaluate(context)
 
 

@@ -65,6 +65,6 @@ def test_values_outside_the_range_are_clipped_and_counted() -> None:
 
 
 @pytest.mark.parametrize(("reference", "own"), [(KELVIN, BYTES), (TWELVE, BYTES), (BYTES, KELVIN), (KELVIN, DEEP)])
-def test_images_without_a_common_black_and_white_are_not_compared(reference: Depth, own: Depth) -> None:
+def test_images_of_different_black_and_white_are_not_compared(reference: Depth, own: Depth) -> None:
     with pytest.raises(DataError, match=r"drawn has .*, but the data has .*: their black and white differ"):
         in_range_of(reference, images(own, own.low, own.high), "drawn")

@@ -56,7 +56,7 @@ def test_without_classes_the_table_of_classes_is_empty() -> None:
     assert not class_table(accuracy_columns(None)).rows
 
 
-def test_recall_and_coverage_are_followed_by_those_of_equal_numbers_of_images() -> None:
+def test_recall_and_coverage_have_rows_for_equal_image_counts() -> None:
     equal = {"images": 40, "samples": covered(0.3), "held_out": None}
     rows = coverage_rows({"samples": covered(0.5), "held_out": covered(0.9), "as_many": equal})
     assert rows[:3] == [

@@ -57,7 +57,7 @@ def test_all_units_of_all_stages_are_reported(metric: str, subject: Subject, tmp
     assert all(units == done > 0 for units, done in stages), stages
 
 
-def test_nothing_is_drawn_without_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+def test_no_bar_is_displayed_without_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
     with stages_bar() as begin:
         begin("one", 2)(2)
         begin("two", 3)(1)

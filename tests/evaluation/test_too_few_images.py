@@ -45,7 +45,7 @@ class Dark(Features):
         return NetworkOutput(torch.zeros(len(images), 4), None)
 
 
-def test_features_too_far_apart_are_not_reported_as_too_few_images(tmp_path: Path) -> None:
+def test_distant_features_are_not_reported_as_too_few_images(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="too far apart"):
         METRICS["coverage"].measure(context_of(Huge(), tmp_path))
 
@@ -60,9 +60,7 @@ def test_too_few_images_leave_gaps_and_all_else_is_measured(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("metrics", [(), ("memorization",)])
-def test_equal_real_images_give_no_verdict_on_copies_and_all_else_is_measured(
-    metrics: Sequence[str], tmp_path: Path
-) -> None:
+def test_equal_real_images_give_no_verdict_but_other_metrics(metrics: Sequence[str], tmp_path: Path) -> None:
     grey = ImageSet.of(torch.full((40, 1, 8, 8), 200).byte())
     subject = Subject("noise", noise(40, 0), grey, grey.select(torch.arange(5)))
     context = EvalContext(subject, features_for("pixels"), torch.device("cpu"), tmp_path, tmp_path)
@@ -82,7 +80,7 @@ def test_equal_features_leave_the_verdict_by_pixels(tmp_path: Path) -> None:
     assert "1 different training image(s)" in facts["dark"]["sentence"]
 
 
-def test_one_held_out_image_has_no_distance_and_the_samples_have_one(tmp_path: Path) -> None:
+def test_one_held_out_image_has_no_distance_but_samples_do(tmp_path: Path) -> None:
     measured = METRICS["distance"].measure(context_of(features_for("pixels"), tmp_path, held_out=1))
     found = measured.facts
     assert found["samples"]["frechet"] > 0

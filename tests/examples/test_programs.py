@@ -246,6 +246,7 @@ def test_the_average_is_sampled_and_updated_at_every_step(
     assert sampled[0].scale.item() == pytest.approx(average, abs=1e-7)
 
 
+@pytest.mark.slow
 def test_a_short_run_writes_a_grid_and_its_loss_falls(
     program: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:

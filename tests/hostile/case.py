@@ -66,7 +66,7 @@ def shown(name: str, content: bytes, pixels: np.ndarray | None = EXTRA, *says: s
 
 def skipped(name: str, content: bytes, reason: str = "", told: str | None = None) -> Case:
     """A file that is skipped and reported; the valid images are loaded."""
-    says = ("1 of 5 images were skipped: " + (told or name) + " (" + reason,)
+    says = ("1 of 5 images was skipped: " + (told or name) + " (" + reason,)
     return Case(beside({name: content}), tuple(GOOD.values()), says)
 
 

@@ -20,6 +20,12 @@ TABLES: dict[str, tuple[str, bytes, str]] = {
     "missing cells": ("metadata.csv", b"file_name,label\ngood0.png\n", "line 2 of metadata.csv has 1 cells"),
     "extra cells": ("metadata.csv", b"file_name,label\ngood0.png,a,b\n", "line 2 of metadata.csv has 3 cells"),
     "a header twice": ("metadata.csv", b"file_name,a,a\ngood0.png,1,2\n", "metadata.csv has more than one column a"),
+    "rows that differ": (
+        "metadata.csv",
+        b"file_name,a\ngood0.png,1\ngood0.png,2\n",
+        "the metadata of good0.png have two values of a: 1 and 2",
+    ),
+    "no header line": ("metadata.csv", b"good0.png,1\ngood1.png,2\n", "the first line of metadata.csv names the image"),
     "empty": ("metadata.csv", b"", "no column of metadata.csv names images"),
     "only a header": ("metadata.csv", b"file_name,a\n", "no column of metadata.csv names images"),
     "NUL bytes": ("metadata.csv", b"\0\0\0\0,\0\n\0,\0\n", "metadata.csv is not text"),
@@ -65,9 +71,6 @@ SOURCE_CASES: dict[str, Case] = {
         described((EACH + "gone.png,1\n").encode()), "1 of its 5 rows match no image: gone.png"
     ),
     "a table of one row": ignored(described(b"file_name,a\ngood0.png,1\n"), "metadata.csv describes 1 of 4 images"),
-    "a table with rows that differ": ignored(
-        described((EACH + "good0.png,2\n").encode()), "Column a: not used, since rows for one image differ"
-    ),
     "a table of nested values": ignored(
         described(b"".join(b'{"file_name": "%s", "box": [1, {}]}\n' % name.encode() for name in GOOD), "metadata.jsonl")
     ),
@@ -142,7 +145,7 @@ SOURCE_CASES: dict[str, Case] = {
     "one array of which a row is NaN": Case(
         one_file("x.npy", npy(np.stack([np.zeros((8, 8)), np.ones((8, 8)), np.full((8, 8), np.nan)]))),
         (None, None),
-        ("1 of 3 images were skipped: #2 (it has no data)",),
+        ("1 of 3 images was skipped: #2 (it has no data)",),
     ),
     "half a Parquet file": rejected(
         one_file("x.parquet", table({"image": [b"a"]})[:-9]), "x.parquet is not a Parquet file"

@@ -55,7 +55,7 @@ def test_the_first_and_the_last_bin_are_open() -> None:
     torch.testing.assert_close(found, torch.stack([law.cdf(-1 + 1 / 255 + at(0)), 1 - law.cdf(1 - 1 / 255 + at(0))]))
 
 
-def test_far_tails_keep_their_digits_on_both_sides() -> None:
+def test_probabilities_of_both_far_tails_are_precise() -> None:
     """From 40 deviations on, where Phi is 0 or 1 in float64. Phi(-x) = exp(-x^2 / 2) / (x sqrt(2 pi)), nearly."""
     levels = LEVELS[[127, 128]].reshape(2, 1, 1, 1)  # their bins meet at 0
     means = torch.tensor([0.4, -0.4], dtype=torch.float64).reshape(2, 1, 1, 1)
@@ -66,7 +66,7 @@ def test_far_tails_keep_their_digits_on_both_sides() -> None:
 # Dequantisation
 
 
-def test_places_in_a_bin_are_uniform_and_centred() -> None:
+def test_positions_in_a_bin_are_uniform_and_centred() -> None:
     images = LEVELS[[0, 100, 255]].reshape(3, 1, 1, 1).expand(3, 1, 100, 100)
     noise = ImageNoise(0, range(3), (1, 100, 100))()
     place = (dequantized(images, noise) - images) * 255
@@ -133,7 +133,7 @@ def test_every_term_is_the_divergence_that_torch_computes(
     torch.testing.assert_close(bound.total, expected.sum(1), rtol=1e-8, atol=1e-12)
 
 
-def test_the_decoder_has_the_deviation_of_ddpm_s_code() -> None:
+def test_the_decoder_has_the_deviation_of_the_ddpm_code() -> None:
     """sqrt(beta_tilde_2), from DDPM eq. 7: beta_tilde_t = (1 - abar_{t-1}) / (1 - abar_t) beta_t."""
     betas = torch.linspace(1e-4, 0.02, 1000, dtype=torch.float64)
     abar = (1 - betas).cumprod(0)
@@ -146,7 +146,7 @@ def test_the_decoder_has_the_deviation_of_ddpm_s_code() -> None:
     assert bound.terms[0, -1].item() == pytest.approx(-math.log2(mass.item()), rel=1e-9)
 
 
-def test_a_schedule_without_steps_has_a_thousand_stops_by_log_snr() -> None:
+def test_a_schedule_without_steps_has_1000_timesteps_by_log_snr() -> None:
     image, schedule = LEVELS[[30]].reshape(1, 1, 1, 1), Flow()
     bound = variational_bound(analytic.images(schedule, image), image)
     assert bound.terms.shape == (1, 1000)
@@ -209,7 +209,7 @@ def limit_of_the_bound(schedule: Schedule, mean: float, levels: Tensor) -> Tenso
 
 
 @pytest.mark.parametrize("variance", ["small", "large"])
-def test_the_bound_falls_to_its_limit_above_the_truth_as_steps_are_added(variance: str) -> None:
+def test_the_bound_decreases_to_its_limit_with_the_steps(variance: str) -> None:
     """The data are a Gaussian, whose density answers for the 256 levels; the excess falls like 1 / steps."""
     schedule, mean = VarianceExploding(), 0.1
     model = analytic.gaussian(schedule, torch.full((1, 64, 64), mean), VARIANCE)
@@ -227,7 +227,7 @@ def test_the_bound_falls_to_its_limit_above_the_truth_as_steps_are_added(varianc
     assert excess[2] < 0.6
 
 
-def test_noise_belongs_to_the_image_for_any_batch() -> None:
+def test_noise_does_not_depend_on_the_batch_size() -> None:
     model, images = smooth_mixture(LINEAR), eight_bit(0.6 * randn(5, 2, 2, 3, seed=1))
     timesteps = Uniform()(LINEAR, 4)
     whole = variational_bound(model, images, timesteps=timesteps)
@@ -248,7 +248,7 @@ def test_progress_counts_every_image_at_every_step() -> None:
     "timesteps",
     [[1.0, 0.0], [1.0, 0.5], [1.0, 0.5, 0.1], [0.5, 1.0, 0.0], [1.0, 0.5, 0.5, 0.0], [1.5, 0.5, 0.0]],
 )
-def test_stops_that_are_no_grid_are_rejected(timesteps: list[float]) -> None:
+def test_invalid_timesteps_are_rejected(timesteps: list[float]) -> None:
     with pytest.raises(ConfigError, match="decreasing times from 1 to 0 with at least 2 steps"):
         variational_bound(
             smooth_mixture(LINEAR), torch.ones(1, 2, 2, 3), timesteps=torch.tensor(timesteps, dtype=torch.float64)

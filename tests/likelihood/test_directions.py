@@ -34,7 +34,7 @@ def measured(seed: int = 0, batch: int = 64) -> None:
     )
 
 
-def test_probes_images_and_seeds_have_directions_of_their_own(directions: list[Tensor]) -> None:
+def test_directions_differ_between_probes_images_and_seeds(directions: list[Tensor]) -> None:
     measured()
     measured(seed=1)
     rows = torch.cat(directions).flatten(0, 1).flatten(1)
@@ -51,7 +51,7 @@ def test_directions_do_not_depend_on_the_batch(directions: list[Tensor]) -> None
     assert torch.equal(torch.cat(parts, dim=1), whole)
 
 
-def test_a_path_has_the_same_directions_from_end_to_end(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_directions_are_constant_along_a_path(monkeypatch: pytest.MonkeyPatch) -> None:
     """Else the integrator would follow another function at each point, and its steps would not converge."""
     fields: list[Callable[[float, Tensor], Tensor]] = []
     whole = flow._with_gain

@@ -52,7 +52,7 @@ def test_the_log_density_of_a_gaussian_is_the_closed_form(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["linear", "cosine", "flow", "edm"])
-def test_the_likelihood_of_a_gaussian_is_its_own_to_a_thousandth_of_a_bit(name: str) -> None:
+def test_the_likelihood_of_a_gaussian_is_exact_to_0_001_bits(name: str) -> None:
     """At the usual tolerance, on average over images; blur and prior have cost less than that."""
     mean = 0.3 * randn(1, 8, 8, seed=1)
     images = mean + 0.5 * randn(200, 1, 8, 8)
@@ -67,7 +67,7 @@ def blurred_mixture(schedule: Schedule, means: Tensor, variances: Tensor, weight
 
 
 @pytest.mark.parametrize("schedule", [ZeroTerminal(LINEAR), Flow()])
-def test_the_log_density_of_a_mixture_of_one_pixel_is_the_closed_form(schedule: Schedule) -> None:
+def test_the_log_density_of_a_one_pixel_mixture_is_exact(schedule: Schedule) -> None:
     means = torch.tensor([-0.6, 0.1, 0.5], dtype=torch.float64).reshape(3, 1, 1, 1)
     variances, weights = (torch.tensor(v, dtype=torch.float64) for v in ([0.01, 0.04, 0.0025], [0.3, 0.5, 0.2]))
     images = torch.linspace(-1, 1, 41, dtype=torch.float64).reshape(41, 1, 1, 1)
@@ -117,7 +117,7 @@ def test_the_density_of_any_network_integrates_to_one() -> None:
     assert torch.trapezoid(density, x).item() == pytest.approx(1, abs=1e-3)
 
 
-def test_the_density_of_a_float32_network_is_that_of_float64_to_the_usual_tolerance() -> None:
+def test_float32_and_float64_densities_agree_within_tolerance() -> None:
     x = torch.linspace(-1, 1, 20, dtype=torch.float64).reshape(-1, 1, 1, 1)
     exact = log_density(warp(), x, tolerance=1e-6)
     found = log_density(warp(), x.float())
@@ -131,7 +131,7 @@ def bound_of_four_steps(model: Denoiser, images: Tensor, labels: Tensor | None =
 
 
 @pytest.mark.parametrize("measure", [log_density, flow_likelihood, bound_of_four_steps])
-def test_the_model_is_requested_in_evaluation_mode_and_left_as_it_was(
+def test_the_model_is_in_eval_mode_and_its_mode_is_restored(
     measure: Callable[[Denoiser, Tensor], Tensor],
 ) -> None:
     model, images = warp(), LEVELS[[10, 200]].reshape(2, 1, 1, 1)
@@ -148,7 +148,7 @@ def test_the_model_is_requested_in_evaluation_mode_and_left_as_it_was(
     assert not first.requires_grad
 
 
-def test_the_bits_of_8_bit_images_are_those_of_a_place_in_their_bins() -> None:
+def test_the_bits_of_8_bit_images_use_a_position_in_the_bin() -> None:
     """An isotropic Gaussian, for which the random directions are exact."""
     mean = 0.3 * randn(1, 4, 4, seed=1)
     model, images = analytic.gaussian(Flow(), mean, VARIANCE), eight_bit(mean + 0.2 * randn(6, 1, 4, 4))
@@ -160,7 +160,7 @@ def test_the_bits_of_8_bit_images_are_those_of_a_place_in_their_bins() -> None:
 
 
 @pytest.mark.parametrize("deviation", [0.5, 2 / 255])
-def test_the_expected_bits_of_8_bit_images_are_the_integral_over_the_bin_and_above_the_truth(deviation: float) -> None:
+def test_expected_bits_are_the_bin_integral_above_exact_bits(deviation: float) -> None:
     """One image of 10,000 equal pixels; at a deviation of one bin, the places in it cost half a bit."""
     image = LEVELS[[140]].reshape(1, 1, 1, 1)
     mean = image.item() - 0.003
@@ -179,7 +179,7 @@ def two_classes(schedule: Schedule) -> analytic.Mixture:
 
 
 @pytest.mark.parametrize("measure", [log_density, flow_likelihood, bound_of_four_steps])
-def test_labels_go_with_their_images(measure: Callable[..., Tensor]) -> None:
+def test_labels_stay_with_their_images(measure: Callable[..., Tensor]) -> None:
     """A model of two classes, each a Gaussian, is for each image the Gaussian of its class."""
     schedule = LinearBeta(timesteps=25)
     model, labels = two_classes(schedule), torch.tensor([0, 1, 1, 0, 1])
@@ -201,7 +201,7 @@ def test_a_clipped_model_has_the_bound_of_a_sampler_that_clips() -> None:
     assert worse > ideal + 1
 
 
-def test_directions_belong_to_the_image_for_any_batch() -> None:
+def test_the_density_does_not_depend_on_the_batch_size() -> None:
     model, images = smooth_mixture(Flow()), 0.5 * randn(3, 2, 2, 3)
     whole = log_density(model, images)
     torch.testing.assert_close(log_density(model, images, batch=2), whole, rtol=1e-4, atol=1e-4)
@@ -209,7 +209,7 @@ def test_directions_belong_to_the_image_for_any_batch() -> None:
     assert ((log_density(model, images, seed=1) - whole).abs() > 1e-3).any()
 
 
-def test_one_probe_and_the_seed_0_are_usual() -> None:
+def test_the_defaults_are_one_probe_and_seed_0() -> None:
     model, images = smooth_mixture(Flow()), eight_bit(0.5 * randn(3, 2, 2, 3))
     for measure in (log_density, flow_likelihood):
         assert torch.equal(measure(model, images), measure(model, images, probes=1, seed=0))
@@ -229,7 +229,7 @@ def test_progress_of_the_flow_counts_images() -> None:
 
 @pytest.mark.parametrize("measure", [flow_likelihood, variational_bound])
 @pytest.mark.parametrize("pixel", [0.123, -1 + 0.01 / 127.5, 1 + 2 / 255, -1 - 2 / 255, math.nan, math.inf])
-def test_pixels_that_are_no_level_are_rejected(measure: Callable[..., object], pixel: float) -> None:
+def test_pixels_between_the_256_levels_are_rejected(measure: Callable[..., object], pixel: float) -> None:
     images = eight_bit(randn(2, 1, 2, 2))
     images[1, 0, 1, 0] = pixel
     with pytest.raises(DataError, match=f"pixel value {torch.tensor(pixel).item():.6g} is not one of the 256 levels"):
@@ -241,7 +241,7 @@ def test_all_levels_are_accepted_as_float32() -> None:
 
 
 @pytest.mark.parametrize("measure", [log_density, flow_likelihood, variational_bound])
-def test_requests_that_make_no_sense_are_rejected(measure: Callable[..., object]) -> None:
+def test_invalid_shapes_batches_and_labels_are_rejected(measure: Callable[..., object]) -> None:
     model, images = two_classes(LINEAR), torch.ones(3, 1, 2, 2)
     with pytest.raises(DataError, match=r"shape \(3, 1, 2, 3\) were given to a model for \(n, 1, 2, 2\)"):
         measure(model, torch.ones(3, 1, 2, 3))
@@ -259,13 +259,13 @@ def test_images_of_whole_numbers_are_rejected() -> None:
         log_density(two_classes(LINEAR), torch.ones(3, 1, 2, 2, dtype=torch.uint8))
 
 
-def test_an_unlabelled_image_is_of_no_class_in_particular() -> None:
+def test_an_unlabelled_image_has_the_unconditional_density() -> None:
     model, images = two_classes(LINEAR), 0.3 * randn(2, 1, 2, 2)
     unlabelled = log_density(model, images, labels=torch.full((2,), UNLABELLED))
     assert (unlabelled == log_density(model, images)).all()
 
 
-def test_labels_for_a_model_without_classes_are_rejected_and_not_ignored() -> None:
+def test_labels_for_a_model_without_classes_are_rejected() -> None:
     with pytest.raises(LabelError, match="It has no classes"):
         log_density(
             analytic.gaussian(LINEAR, torch.zeros(1, 2, 2), 1.0), torch.ones(1, 1, 2, 2), labels=torch.tensor([0])

@@ -35,7 +35,7 @@ def test_each_quantity_equals_its_definition() -> None:
     assert found == pytest.approx(expected, rel=1e-9)
 
 
-def test_a_change_is_significant_above_the_bound_shared_by_all_quantities() -> None:
+def test_a_change_is_significant_above_the_bonferroni_bound() -> None:
     """Bonferroni: each of k quantities exceeds the bound, in either direction, with probability SIGNIFICANCE / k."""
     data, fresh = blobs(100, 0, side=8, channels=1), blobs(100, 1, side=8, channels=1)
     passed, not_passed = [], []

@@ -87,7 +87,7 @@ def test_the_distance_agrees_with_torch_fidelity(count: int) -> None:
     assert frechet_distance(Moments.of(one), Moments.of(other)) == pytest.approx(expected, rel=1e-5)
 
 
-def test_an_interval_has_the_width_of_the_distances_of_other_images_and_contains_their_mean() -> None:
+def test_intervals_have_the_expected_width_and_coverage() -> None:
     reference = standard(4)
     samples = [1.5 * draws(200, 4, seed) for seed in range(100)]
     distances = [frechet_distance(reference, Moments.of(sample)) for sample in samples]

@@ -51,7 +51,7 @@ def test_unused_images_are_chosen_at_random(blocks: list[tuple[list[int], list[i
     assert used[200:].float().mean().item() == pytest.approx(16, abs=1.5)
 
 
-def test_equal_seeds_give_equal_blocks_and_other_seeds_other_blocks(blocks: list[tuple[list[int], list[int]]]) -> None:
+def test_blocks_depend_on_the_seed_only(blocks: list[tuple[list[int], list[int]]]) -> None:
     for seed in (0, 0, 1):
         kernel_distance(INDICES, INDICES, seed=seed)
     once, again, other = blocks[:10], blocks[10:20], blocks[20:]
@@ -67,7 +67,7 @@ def test_the_order_of_images_does_not_bias_the_distance() -> None:
     assert found.error < 1
 
 
-def test_distance_and_error_are_mean_and_standard_error_over_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_distance_and_error_are_block_mean_and_standard_error(monkeypatch: pytest.MonkeyPatch) -> None:
     estimates = [3.0, -1.0, 4.0, 1.0, -5.0, 9.0, 2.0, 6.0, 5.0, 3.5]
     each: Iterator[float] = iter(estimates)
     monkeypatch.setattr(kid, "discrepancy", lambda *_: next(each))

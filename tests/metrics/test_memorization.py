@@ -128,6 +128,7 @@ def test_the_index_of_a_training_image_counts_duplicates() -> None:
 
 
 @pytest.mark.parametrize("copies", [1, 40])
+@pytest.mark.slow
 def test_duplicates_in_the_training_set_do_not_hide_copies(copies: int) -> None:
     train = torch.cat([TRAIN, *[TRAIN[:100]] * copies])
     found = of_images(TRAIN[:100] + noise(TRAIN[:100], 0.1, 0), train, HELD_OUT)
@@ -144,7 +145,7 @@ def test_near_duplicates_in_the_training_set_do_not_hide_copies() -> None:
     assert found.flagged == 100
 
 
-def test_held_out_images_that_repeat_training_images_do_not_change_the_verdict() -> None:
+def test_repeats_among_held_out_images_do_not_change_the_verdict() -> None:
     repeats = random_moves(TRAIN[:20]) + noise(TRAIN[:20], 0.05, 4)
     spoiled = torch.cat([HELD_OUT, repeats])
     copies = of_images(TRAIN[100:200], TRAIN, spoiled)
@@ -188,6 +189,7 @@ def test_with_few_held_out_images_the_rule_of_thumb_is_used(held_out: int) -> No
     assert of_images(FRESH, TRAIN, HELD_OUT[:held_out]).verdict == "no sign"
 
 
+@pytest.mark.slow
 def test_real_held_out_digits_are_flagged_at_the_stated_rate() -> None:
     """Ten random divisions of the digits; the ranks of new and held-out digits have the same distribution."""
     digits = load_images("digits").floats()
@@ -208,7 +210,7 @@ def test_a_model_that_copies_digits_is_detected() -> None:
     assert found.flagged == 100
 
 
-def test_the_ratio_is_the_nearest_distance_over_the_mean_of_the_next_ten() -> None:
+def test_the_ratio_is_the_nearest_over_the_mean_of_the_next_ten() -> None:
     found = of_features(described(FRESH), described(TRAIN), described(HELD_OUT))
     distances = torch.cdist(described(FRESH).double(), described(TRAIN).double()).sort(1)
     expected = distances.values[:, 0] / distances.values[:, 1:11].mean(1)

@@ -39,7 +39,7 @@ def test_blocks_give_the_result_of_all_differences(width: int, k: int, offset: f
     assert (found.indices == expected.indices[:, :k]).all()
 
 
-def test_distances_below_the_rounding_error_of_products_are_exact() -> None:
+def test_distances_below_the_rounding_of_products_are_exact() -> None:
     base = points(60, 3072, 0)
     queries = base + 1e-5 * points(60, 3072, 1)
     found = nearest(queries, base, 1)
@@ -48,7 +48,7 @@ def test_distances_below_the_rounding_error_of_products_are_exact() -> None:
     torch.testing.assert_close(found.distances.double(), expected, rtol=1e-5, atol=0)
 
 
-def test_candidates_far_from_the_origin_are_exact_without_spare_candidates(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_candidates_far_from_the_origin_are_exact_without_spares(monkeypatch: pytest.MonkeyPatch) -> None:
     """Products of points that are not centred would have errors larger than the differences of distances."""
     monkeypatch.setattr(neighbours, "SPARE_CANDIDATES", 0)
     queries, base = points(50, 3, 0) + 30_000, points(100, 3, 1) + 30_000
@@ -56,7 +56,7 @@ def test_candidates_far_from_the_origin_are_exact_without_spare_candidates(monke
     assert (nearest(queries, base, 3).indices == expected.indices[:, :3]).all()
 
 
-def test_the_nearest_of_points_within_the_rounding_error_of_products_is_found() -> None:
+def test_neighbours_within_the_rounding_of_products_are_found() -> None:
     """Distances of 0.001 to 0.006 from queries of norm 55, with errors of products of about 1e-4."""
     queries, away = points(30, 3072, 0), points(1, 3072, 1) / 3072**0.5
     for query in queries.split(1):

@@ -96,7 +96,7 @@ def test_equal_images_are_a_manifold_of_one_point() -> None:
 
 
 @pytest.mark.parametrize(("k", "count"), [(3, 100), (5, 200)])
-def test_images_of_the_same_distribution_have_the_expected_density_and_coverage(k: int, count: int) -> None:
+def test_equal_distributions_have_expected_density_and_coverage(k: int, count: int) -> None:
     """1, and 1 - product of (m - i) / (m + n - i) for i = 1 ... k (Naeem et al.)."""
     real_count = 150
     found = np.array(
@@ -107,7 +107,7 @@ def test_images_of_the_same_distribution_have_the_expected_density_and_coverage(
     assert found[1] == pytest.approx(1 - missed, abs=0.01)
 
 
-def test_an_outlier_among_real_images_increases_precision_but_not_density() -> None:
+def test_a_real_outlier_increases_precision_but_not_density() -> None:
     """The ball of an outlier contains everything near it."""
     real = torch.cat([draws(100, 2, 0), torch.full((1, 2), 50.0)])
     generated = draws(100, 2, 1) + 40
@@ -121,7 +121,7 @@ def test_points_on_the_surface_of_a_ball_are_inside() -> None:
     assert balls_around(points, centres, radii).tolist() == [2, 0]
 
 
-def test_a_real_image_with_a_generated_image_on_the_surface_of_its_ball_is_covered() -> None:
+def test_an_image_on_a_ball_surface_covers_the_real_image() -> None:
     """Real images at 0 and 1.7 have balls of radius 1.7; the second one ends at 3.4."""
     assert density_coverage(torch.tensor([[0.0], [1.7]]), torch.tensor([[3.4]]), k=1) == (1, 0.5)
 

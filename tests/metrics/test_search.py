@@ -72,7 +72,7 @@ def test_the_first_of_equal_images_is_found(monkeypatch: pytest.MonkeyPatch) -> 
     assert found.indices.tolist() == [[i, i + 50, i + 100] for i in range(50)]
 
 
-def test_the_closest_image_is_found_although_another_has_a_smaller_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_closest_image_is_found_despite_a_smaller_bound(monkeypatch: pytest.MonkeyPatch) -> None:
     """The components only contain the first row, in which the farther image equals the query."""
     monkeypatch.setattr(room, "LIKELY", 1)
     monkeypatch.setattr(room, "LEARNED", 20)

@@ -25,7 +25,7 @@ def test_each_move_is_listed_once_and_the_first_is_no_move() -> None:
 
 
 @pytest.mark.parametrize("move", shifts_within(2, flips=True))
-def test_the_window_of_a_moved_image_is_its_middle_before_the_move(move: Shift) -> None:
+def test_the_window_of_a_moved_crop_is_the_original_middle(move: Shift) -> None:
     """The image is cropped from a larger one at the position of the move; down is towards larger rows."""
     large = torch.randn(2, 3, 14, 16, generator=torch.Generator().manual_seed(0))
     flipped = large.flip(3) if move.flipped else large
@@ -36,7 +36,7 @@ def test_the_window_of_a_moved_image_is_its_middle_before_the_move(move: Shift) 
 
 
 @pytest.mark.parametrize("move", shifts_within(2, flips=True))
-def test_the_window_of_a_moved_image_equals_the_window_of_the_original(move: Shift) -> None:
+def test_the_window_of_a_moved_image_equals_that_of_the_original(move: Shift) -> None:
     image = torch.randn(1, 3, 8, 10, generator=torch.Generator().manual_seed(0))
     assert (window(shifted(image[0], move)[None], 2, move) == window(image, 2)).all()
 

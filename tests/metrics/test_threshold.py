@@ -67,7 +67,7 @@ def test_chance_is_a_p_value() -> None:
     assert 25 < low < 65
 
 
-def test_held_out_images_that_repeat_training_images_do_not_move_the_threshold() -> None:
+def test_repeats_among_held_out_images_do_not_move_the_threshold() -> None:
     alone = threshold_for(uniform(500, 0), 0.01)
     spoiled = threshold_for(torch.cat([uniform(500, 0), torch.linspace(0, 0.33, 60)]), 0.01)
     assert (spoiled.below, spoiled.rate, spoiled.held_out) == (alone.below, alone.rate, 500)
@@ -86,7 +86,7 @@ def test_with_few_held_out_images_the_rule_of_thumb_is_used() -> None:
     assert threshold_for(torch.cat([uniform(99, 0), torch.zeros(50)]), 0.01) == Threshold(COPY, None, 99, 50, 0.01)
 
 
-def test_copies_are_significant_if_few_held_out_images_are_as_close() -> None:
+def test_copies_are_significant_if_few_held_out_are_as_close() -> None:
     of_hundred = threshold_for(uniform(100, 0), 0.001)
     assert of_hundred.chance_of_copies(60, 2000) == binomial_tail(60, 2000, 1 / 101) < 1e-9
     assert of_hundred.chance(60, 2000) > 0.05
@@ -101,7 +101,7 @@ def test_a_rate_outside_0_to_1_is_rejected(rate: float) -> None:
         threshold_for(uniform(5, 0), rate)
 
 
-def test_the_ratio_is_the_nearest_distance_over_the_mean_of_the_next() -> None:
+def test_the_ratio_is_the_nearest_over_the_mean_of_the_next() -> None:
     distances = torch.tensor([[1.0, 2.0, 4.0], [0.0, 0.0, 5.0], [3.0, 3.0, 3.0], [0.0, 0.0, 0.0]])
     assert ratios(distances, 0.0).tolist() == pytest.approx([1 / 3, 0, 1, 1])
     assert ratios(distances, 0.5).tolist() == pytest.approx([1.5 / 3.5, 0.5 / 3, 1, 1])

@@ -57,7 +57,7 @@ def test_a_convnet_has_time_embedding_periods_for_its_time_scale(
     assert network.embedding.periods == periods
 
 
-def test_the_description_of_a_unet_is_as_it_was_before_there_were_others(folder: Path) -> None:
+def test_the_description_of_a_unet_keeps_its_earlier_format(folder: Path) -> None:
     assert json.loads((folder / "model" / "config.json").read_text())["network"] == {
         "image_channels": 3,
         "width": 8,
@@ -87,7 +87,7 @@ def test_the_description_of_a_unet_is_as_it_was_before_there_were_others(folder:
         (put("network/classes", 3), "3 classes"),
     ],
 )
-def test_a_convnets_modified_description_is_rejected_with_its_reason(
+def test_a_modified_convnet_description_is_rejected(
     change: Change, reason: str, convnet: ModelConfig, tmp_path: Path, unchecked: None
 ) -> None:
     del unchecked

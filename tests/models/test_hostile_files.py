@@ -51,7 +51,7 @@ def test_toml_that_is_invalid_is_reported(text: str, tmp_path: Path) -> None:
     ],
     ids=["many", "deep", "quoted", "in one table"],
 )
-def test_toml_that_would_take_long_is_not_parsed(text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_toml_with_too_many_settings_is_not_parsed(text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sfumato.training.run_directory.tomllib.loads", None)
     (tmp_path / "config.toml").write_text(text)
     with pytest.raises(RunError, match=r"config.toml has too many settings for a run"):
@@ -87,13 +87,13 @@ ODD = [
 
 
 @pytest.mark.parametrize("line", [*map(json.dumps, ODD), DEEP_JSON, LONG_JSON, '{"images": 1e999}'])
-def test_odd_lines_among_the_measurements_are_skipped(line: str, tmp_path: Path) -> None:
+def test_invalid_lines_among_the_measurements_are_skipped(line: str, tmp_path: Path) -> None:
     good = [TRAIN, HELDOUT, EVALUATION]
     (tmp_path / "metrics.jsonl").write_text("\n".join([line, *map(json.dumps, good), line]) + "\n")
     assert read_metrics(tmp_path) == good
 
 
-def test_measurements_at_other_noise_levels_are_drawn(tmp_path: Path) -> None:
+def test_measurements_at_other_noise_levels_are_plotted(tmp_path: Path) -> None:
     lines = [HELDOUT, HELDOUT | {"images": 8, "by_time": {"0.25": 0.2}}, EVALUATION | {"distance": 0}]
     panels = [*loss_panels(lines, build_schedule("linear")), *distance_panels(lines)]
     plot(panels, tmp_path / "curves.png")
@@ -107,6 +107,7 @@ WRITE = (
 )
 
 
+@pytest.mark.slow
 def test_the_same_tensors_are_the_same_bytes_in_every_process(tmp_path: Path) -> None:
     files = [tmp_path / f"{number}.safetensors" for number in range(4)]
     for file in files[:2]:

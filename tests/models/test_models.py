@@ -36,9 +36,7 @@ from sfumato.utils.files import read_tensors, write_tensors
 
 
 @pytest.mark.parametrize("where", ["run", "run/model", "copy"])
-def test_a_model_is_the_same_after_saving_and_loading_from_anywhere(
-    where: str, folder: Path, model: PreconditionedDenoiser
-) -> None:
+def test_a_model_is_the_same_after_saving_and_loading(where: str, folder: Path, model: PreconditionedDenoiser) -> None:
     shutil.copytree(folder / "model", folder.parent / "copy")
     loaded = load(folder.parent / where)
     assert torch.equal(outputs(loaded), outputs(model))
@@ -57,7 +55,7 @@ def test_a_loaded_model_can_be_trained(folder: Path) -> None:
     assert torch.equal(outputs(load(folder)), outputs_before)
 
 
-def test_a_description_comes_back(config: ModelConfig, folder: Path) -> None:
+def test_a_description_is_restored(config: ModelConfig, folder: Path) -> None:
     assert read_description(folder / "model") == config
 
 
@@ -122,14 +120,12 @@ def test_weights_with_other_metadata_are_rejected(notes: dict[str, object], fold
             read(folder)
 
 
-def test_how_many_images_a_model_has_seen_is_known_without_its_weights(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_images_seen_are_read_without_the_weights(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(models, "read_tensors")
     assert images_seen(folder) == 640
 
 
-def test_a_checkpoint_is_not_a_model_and_a_model_not_a_checkpoint(folder: Path, model: PreconditionedDenoiser) -> None:
+def test_checkpoints_and_models_are_not_interchangeable(folder: Path, model: PreconditionedDenoiser) -> None:
     weights = folder / "model" / "model.safetensors"
     state = TrainingState(model, OptimizationConfig())
     with pytest.raises(RunError, match="of another kind: sfumato-model, not sfumato-checkpoint"):
@@ -247,7 +243,7 @@ def test_the_column_of_the_classes_is_saved(config: ModelConfig, tmp_path: Path)
     assert load(tmp_path).label_column == "species"
 
 
-def test_a_description_from_before_there_were_columns_is_read(config: ModelConfig, folder: Path) -> None:
+def test_an_old_description_without_columns_is_read(config: ModelConfig, folder: Path) -> None:
     path = folder / "model" / "config.json"
     fields = json.loads(path.read_text())
     del fields["columns"], fields["label_column"], fields["network"]["columns"]
@@ -256,7 +252,7 @@ def test_a_description_from_before_there_were_columns_is_read(config: ModelConfi
 
 
 @pytest.mark.parametrize(("channels", "opacity"), [(3, False), (4, True)])
-def test_the_fourth_channel_of_a_description_from_before_plain_ones_is_opacity(
+def test_the_fourth_channel_of_an_old_description_is_opacity(
     channels: int, opacity: bool, config: ModelConfig, tmp_path: Path
 ) -> None:
     network = replace(config.network, image_channels=channels)
@@ -295,7 +291,7 @@ def test_modified_columns_are_rejected(
         read_description(tmp_path)
 
 
-def test_a_model_is_saved_with_all_that_names_its_schedule(config: ModelConfig, tmp_path: Path) -> None:
+def test_all_settings_of_the_schedule_are_saved(config: ModelConfig, tmp_path: Path) -> None:
     described = replace(
         config, schedule="cosine:timesteps=20", zero_terminal_snr=True, shift=2.0, parametrization="velocity"
     )
@@ -326,7 +322,7 @@ def test_a_schedule_without_a_name_is_rejected_with_a_remedy(
         replace(config, schedule=schedule)
 
 
-def test_a_custom_schedule_is_saved_and_loaded_by_the_name_it_was_given(
+def test_a_custom_schedule_is_saved_and_loaded_by_its_name(
     config: ModelConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     mine = Custom(lambda t: -20 * t)

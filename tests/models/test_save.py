@@ -82,7 +82,7 @@ def assert_same(one: Denoiser, other: Denoiser) -> None:
 
 
 @pytest.mark.parametrize("network", [None, Net])
-def test_a_model_is_loaded_as_it_was_saved(network: type[nn.Module] | None, tmp_path: Path) -> None:
+def test_a_loaded_model_equals_the_saved_one(network: type[nn.Module] | None, tmp_path: Path) -> None:
     """From training, from a run, from where it was saved and from a copy."""
     model = trained(tmp_path / "run", network)
     loaded = sf.load(tmp_path / "run", network=network)
@@ -101,13 +101,13 @@ def test_a_model_is_loaded_as_it_was_saved(network: type[nn.Module] | None, tmp_
     assert_same(sf.load(tmp_path / "a" / "b" / "c", network=network), model)
 
 
-def test_the_result_of_training_is_saved_with_the_images_that_it_has_seen(tmp_path: Path) -> None:
+def test_a_training_result_is_saved_with_its_images_seen(tmp_path: Path) -> None:
     sf.save(trained(tmp_path / "run"), tmp_path / "saved")
     assert images_seen(tmp_path / "saved") == 32
     assert_same(sf.load(tmp_path / "saved"), sf.load(tmp_path / "run"))
 
 
-def test_saving_draws_no_random_numbers(tmp_path: Path) -> None:
+def test_saving_uses_no_random_numbers(tmp_path: Path) -> None:
     model = trained(tmp_path / "run", Net)
     before = torch.get_rng_state()
     sf.save(model, tmp_path / "model")
@@ -131,14 +131,14 @@ def trained_run(tmp_path: Path) -> Path:
     return tmp_path / "run"
 
 
-def test_a_foreign_network_is_named_for_a_saved_model_too(tmp_path: Path) -> None:
+def test_a_saved_custom_network_must_be_named_to_be_loaded(tmp_path: Path) -> None:
     sf.save(trained(tmp_path / "run", Net), tmp_path / "saved")
     BUILDERS.named.clear()
     with pytest.raises(ConfigError, match=r"test_save:Net, whose code is not part of sfumato\. Read that code first"):
         sf.load(tmp_path / "saved")
 
 
-def test_a_model_that_is_there_is_replaced_and_other_files_stay(tmp_path: Path) -> None:
+def test_an_existing_model_is_replaced_and_other_files_are_kept(tmp_path: Path) -> None:
     first = trained(tmp_path / "first", settings={"images": 8})
     second = trained(tmp_path / "second", settings={"images": 8, "width": 16})
     for model in (first, second, first):
@@ -160,7 +160,7 @@ WRAPPED: dict[str, Callable[[Model], Denoiser]] = {
 
 @pytest.mark.usefixtures("unchecked")
 @pytest.mark.parametrize("kind", WRAPPED)
-def test_models_that_are_wrapped_or_built_by_hand_are_refused(kind: str, tmp_path: Path) -> None:
+def test_wrapped_and_hand_built_models_are_rejected(kind: str, tmp_path: Path) -> None:
     denoiser = WRAPPED[kind](sf.load(trained_run(tmp_path)))
     with pytest.raises(
         ConfigError, match=rf"a {kind} cannot be saved\. Save the model from sf\.load or sf\.train, without"
@@ -169,7 +169,7 @@ def test_models_that_are_wrapped_or_built_by_hand_are_refused(kind: str, tmp_pat
     assert not (tmp_path / "saved").exists()
 
 
-def test_accelerated_and_converted_models_are_refused(tmp_path: Path) -> None:
+def test_accelerated_and_converted_models_are_rejected(tmp_path: Path) -> None:
     model = sf.load(trained_run(tmp_path))
     fast = sf.accelerated(model, 2, precision="bfloat16")
     message = r"the model (has|lacks) .*\. Save the model from sf\.load or sf\.train, without changes of its network"
@@ -180,7 +180,7 @@ def test_accelerated_and_converted_models_are_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("part", [".", "model", "best"])
-def test_a_run_directory_and_its_models_stay_as_they_are(part: str, tmp_path: Path) -> None:
+def test_saving_into_a_run_directory_is_rejected(part: str, tmp_path: Path) -> None:
     run = trained_run(tmp_path)
     model = sf.load(run)
     before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
@@ -191,7 +191,7 @@ def test_a_run_directory_and_its_models_stay_as_they_are(part: str, tmp_path: Pa
     assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before
 
 
-def test_a_folder_that_cannot_be_made_is_explained(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_created_is_reported(tmp_path: Path) -> None:
     model = sf.load(trained_run(tmp_path))
     (tmp_path / "file").write_text("kept")
     with pytest.raises(RunError, match="file"):

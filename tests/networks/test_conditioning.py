@@ -58,16 +58,16 @@ def test_every_value_of_every_column_reaches_the_output(column: int, codes: list
     assert distances.min() > 1e-3
 
 
-def test_two_columns_are_not_taken_for_each_other() -> None:
+def test_columns_have_separate_embeddings() -> None:
     rows = torch.tensor([[1.0, NAN, 0, NAN], [0, NAN, 1.0, NAN], [0, 1, 0, NAN], [0, NAN, 0, 1]])
     assert torch.pdist(outputs(rows, 4)).min() > 1e-3
 
 
-def test_no_rows_are_rows_of_what_is_not_known() -> None:
+def test_no_rows_equal_rows_of_unknown_values() -> None:
     assert torch.equal(outputs(None, 3), outputs(torch.full((3, 4), NAN), 3))
 
 
-def test_columns_add_up_and_a_number_is_linear() -> None:
+def test_column_embeddings_are_added_and_numbers_are_linear() -> None:
     """Of one category and one number: table row of the index + 1, and weight times (number, 1), or (0, 0)."""
     embed = RowEmbedding((3, 0), 5)
     table, weight = embed.columns[0].weight, embed.columns[1].weight
@@ -111,14 +111,12 @@ def test_a_network_of_classes_has_no_weights_for_columns() -> None:
         (TINY, torch.zeros(2, 1), r"labels of shape \(2, 1\) were given to a network with 3 classes.*\(n,\)"),
     ],
 )
-def test_labels_of_another_kind_are_rejected(config: UNetConfig, labels: Tensor, message: str) -> None:
+def test_labels_of_the_wrong_kind_are_rejected(config: UNetConfig, labels: Tensor, message: str) -> None:
     with pytest.raises(LabelError, match=message):
         UNet(config)(*inputs(2, 4, 4), labels)
 
 
 @pytest.mark.parametrize(("classes", "columns"), [(2, (0,)), (0, (3, -1))])
-def test_a_network_of_classes_and_columns_or_of_less_than_no_values_is_rejected(
-    classes: int, columns: tuple[int, ...]
-) -> None:
+def test_classes_with_columns_and_negative_values_are_rejected(classes: int, columns: tuple[int, ...]) -> None:
     with pytest.raises(ConfigError, match="cannot be combined"):
         UNetConfig(1, 8, (1,), 1, (), 0.0, classes, columns)

@@ -52,7 +52,7 @@ def inputs(count: int, height: int, width: int, dtype: torch.dtype = torch.float
 
 
 @pytest.mark.parametrize(("classes", "weights"), [(0, 55_079_936), (10, 55_079_936 + 11 * 512)])
-def test_the_network_of_the_lab_has_as_many_weights_as_in_the_lab(classes: int, weights: int) -> None:
+def test_the_network_has_the_weight_count_of_the_experiments(classes: int, weights: int) -> None:
     with torch.device("meta"):
         network = ConvNet(ConvNetConfig(3, 128, (1, 2, 4), (2, 2, 3), (2,), classes=classes))
     assert sum(weight.numel() for weight in network.parameters()) == weights
@@ -60,7 +60,7 @@ def test_the_network_of_the_lab_has_as_many_weights_as_in_the_lab(classes: int, 
 
 @pytest.mark.parametrize("patch", [1, 2, 3])
 @pytest.mark.parametrize(("height", "width"), [(28, 28), (30, 45), (8, 8), (1, 7)])
-def test_images_of_any_size_keep_it(height: int, width: int, patch: int) -> None:
+def test_images_of_any_size_keep_their_size(height: int, width: int, patch: int) -> None:
     network = filled(ConvNet(ConvNetConfig(1, 8, (1, 2, 2, 2), (1, 1, 1, 1), (1, 3), patch=patch)))
     output = network(torch.randn(2, 1, height, width), torch.tensor([0.0, 1.0]))
     assert output.shape == (2, 1, height, width)
@@ -89,7 +89,7 @@ def test_time_and_class_reach_the_output_at_every_width(width: int) -> None:
 
 
 @pytest.mark.parametrize(("periods", "times"), [(LOG_NOISE_PERIODS, [-1.5, 0.0, 0.3]), (STEP_PERIODS, [0.0, 7, 999])])
-def test_times_are_reported_in_waves_from_the_shortest_to_the_longest(periods: Periods, times: list[float]) -> None:
+def test_time_embeddings_range_from_shortest_to_longest_period(periods: Periods, times: list[float]) -> None:
     shortest, longest = periods
     waves = [shortest * (longest / shortest) ** (k / 63) for k in range(64)]
     expected = [[f(2 * math.pi * t / wave) for f in (math.sin, math.cos) for wave in waves] for t in times]
@@ -100,7 +100,7 @@ def test_times_are_reported_in_waves_from_the_shortest_to_the_longest(periods: P
 
 
 @pytest.mark.parametrize(("periods", "scale"), [(LOG_NOISE_PERIODS, 1.0), (STEP_PERIODS, 400.0)])
-def test_near_times_have_similar_embeddings_and_far_ones_different_ones(periods: Periods, scale: float) -> None:
+def test_near_times_have_similar_embeddings_and_far_ones_do_not(periods: Periods, scale: float) -> None:
     """Over EDM's c_noise or DDPM's steps: a thousandth of the range changes little, a quarter much."""
     embedding = filled(ConvNet(PLAIN, periods)).embedding
     received = embedding(scale * torch.tensor([0.0, 0.0025, 0.625, 1.25, 2.5]), None, None)
@@ -109,7 +109,7 @@ def test_near_times_have_similar_embeddings_and_far_ones_different_ones(periods:
     assert distances[1:].min() > 0.3
 
 
-def test_no_rows_are_rows_of_what_is_not_known_and_every_column_reaches_the_output() -> None:
+def test_no_rows_equal_unknown_rows_and_all_columns_have_effect() -> None:
     network = filled(ConvNet(TOLD))
     x, times = inputs(1, 4, 4)
     x, times = x.expand(5, -1, -1, -1), times.expand(5)
@@ -127,13 +127,13 @@ def test_no_rows_are_rows_of_what_is_not_known_and_every_column_reaches_the_outp
         (TOLD, torch.tensor([0, 1]), r"labels of shape \(2,\) were given to a network with 2 columns.*\(n, 2\)"),
     ],
 )
-def test_labels_of_another_kind_are_rejected(config: ConvNetConfig, labels: Tensor, message: str) -> None:
+def test_labels_of_the_wrong_kind_are_rejected(config: ConvNetConfig, labels: Tensor, message: str) -> None:
     with pytest.raises(LabelError, match=message):
         ConvNet(config)(*inputs(2, 4, 4), labels)
 
 
 @pytest.mark.parametrize("patch", [1, 2])
-def test_far_from_edges_an_image_that_is_moved_moves_the_output(patch: int) -> None:
+def test_the_network_is_shift_equivariant_far_from_edges(patch: int) -> None:
     """By whole pixels of the lowest level, which nothing but attention could tell."""
     network = filled(ConvNet(ConvNetConfig(1, 8, (1, 2), (1, 1), (), patch=patch)))
     x, times = torch.randn(1, 1, 64 * patch, 64 * patch), torch.zeros(1)
@@ -146,7 +146,7 @@ def test_far_from_edges_an_image_that_is_moved_moves_the_output(patch: int) -> N
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_what_crosses_the_border_of_a_region_is_contiguous_and_so_are_its_gradients(dtype: torch.dtype) -> None:
+def test_region_borders_and_their_gradients_are_contiguous(dtype: torch.dtype) -> None:
     network, seen = filled(ConvNet(TINY)).to(dtype), []
 
     def look(region: nn.Module, given: tuple[object, ...], output: Tensor) -> None:
@@ -163,7 +163,7 @@ def test_what_crosses_the_border_of_a_region_is_contiguous_and_so_are_its_gradie
 
 
 @pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")
-def test_every_region_is_compiled_whole_with_the_same_output(unchecked: None) -> None:
+def test_every_region_is_one_graph_with_the_same_output(unchecked: None) -> None:
     """Without Inductor, which would take half a minute: whether each is one graph, and what that computes."""
     del unchecked
     network = filled(ConvNet(TINY))
@@ -177,7 +177,7 @@ def test_every_region_is_compiled_whole_with_the_same_output(unchecked: None) ->
         torch.testing.assert_close(network(*given), expected)
 
 
-def test_attention_is_softmax_of_normalised_queries_and_keys_head_by_head() -> None:
+def test_attention_is_softmax_of_normalised_queries_and_keys() -> None:
     attention = filled(Attention(128))
     x = torch.randn(2, 3, 2, 128)
     query, key, value = (attention.query_key_value(x).reshape(2, 6, 384)).chunk(3, dim=-1)
@@ -189,7 +189,7 @@ def test_attention_is_softmax_of_normalised_queries_and_keys_head_by_head() -> N
     torch.testing.assert_close(attention(x), expected, rtol=1e-4, atol=1e-5)
 
 
-def test_a_block_modulates_what_is_between_its_convolutions() -> None:
+def test_a_block_modulates_between_its_convolutions() -> None:
     block, x, embedding = filled(ConvBlock(8, 6, 0.0, False)), torch.randn(2, 3, 4, 8), torch.randn(2, 6)
 
     def convolved(layer: nn.Conv2d, x: Tensor) -> Tensor:
@@ -202,7 +202,7 @@ def test_a_block_modulates_what_is_between_its_convolutions() -> None:
 
 
 @pytest.mark.parametrize(("height", "width"), [(4, 6), (5, 3)])
-def test_unfolding_undoes_folding(height: int, width: int) -> None:
+def test_fold_up_inverts_fold_down(height: int, width: int) -> None:
     fold, unfold, x = FoldDown(1, 4), FoldUp(4, 1), torch.randn(2, height, width, 1)
     with torch.no_grad():
         for layer in (fold, unfold):
@@ -213,7 +213,7 @@ def test_unfolding_undoes_folding(height: int, width: int) -> None:
 
 
 @pytest.mark.parametrize("patch", [1, 2])
-def test_stem_and_head_lay_patches_out_alike(patch: int) -> None:
+def test_stem_and_head_have_the_same_patch_layout(patch: int) -> None:
     """With kernels that copy their middle, the head gives the image back, but for its norm and SiLU."""
     stem, head, images = ConvNetStem(2, 8, patch), ConvNetHead(8, 2, patch), torch.randn(2, 2, 5, 3)
     with torch.no_grad():
@@ -251,6 +251,6 @@ def test_an_invalid_network_is_rejected_with_a_remedy(changes: dict[str, object]
 
 
 @pytest.mark.parametrize("width", [8, 32, 64, 128])
-def test_heads_are_whole_at_usual_widths(width: int) -> None:
+def test_attention_heads_divide_the_usual_widths(width: int) -> None:
     network = filled(ConvNet(ConvNetConfig(1, width, (1,), (1,), (0,))))
     assert network(torch.randn(1, 1, 4, 4), torch.zeros(1)).isfinite().all()

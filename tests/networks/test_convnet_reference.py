@@ -103,7 +103,7 @@ def test_outputs_and_gradients_are_those_of_the_reference(case: str, dropout: bo
 
 
 @pytest.mark.parametrize("case", ["levels", "patches"])
-def test_reported_nothing_is_no_class_and_no_augmentation(case: str) -> None:
+def test_no_labels_equal_no_class_and_no_augmentation(case: str) -> None:
     config, periods, size = CASES[case]
     network = filled(ConvNet(config, periods)).double()
     x, times, *_ = inputs(config, periods, size)

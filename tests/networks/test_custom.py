@@ -69,7 +69,7 @@ def keywords_of(given: Any, settings: str = "") -> dict[str, object]:  # noqa: A
     return network.keywords
 
 
-def test_the_keywords_that_a_constructor_names_are_passed_and_no_others() -> None:
+def test_only_keywords_that_a_constructor_names_are_passed() -> None:
     assert tuple(VALUES) == KEYWORDS
     assert keywords_of(All) == VALUES
     assert keywords_of(Some) == {"width": 7, "size": (8, 16), "classes": 5}
@@ -77,7 +77,7 @@ def test_the_keywords_that_a_constructor_names_are_passed_and_no_others() -> Non
     assert keywords_of(Recorder) == {}, "**keywords names none of them"
 
 
-def test_settings_are_passed_if_a_person_gave_them_and_never_replace_keywords() -> None:
+def test_settings_are_passed_if_given_and_never_replace_keywords() -> None:
     path = register_network(Some)
     with pytest.raises(ConfigError, match=r"other settings were given\. Give these if you trust them: --backbone"):
         build_custom(config(f"{path}:width=3"))
@@ -114,7 +114,7 @@ def needs_width(channels: int, width: int) -> nn.Module:
     return Recorder(channels=channels, width=width)
 
 
-def test_an_argument_without_a_value_is_explained() -> None:
+def test_a_missing_argument_is_explained() -> None:
     path = register_network(needs_width)
     message = (
         rf"{path} cannot be built with channels: TypeError: .*missing 1 required .*'width'\. Give its other arguments "
@@ -132,13 +132,13 @@ def test_an_unknown_setting_is_explained() -> None:
 
 
 @pytest.mark.parametrize("built", [None, 3, nn.Linear], ids=["None", "number", "class"])
-def test_a_builder_of_something_else_is_explained(built: object) -> None:
+def test_a_builder_that_returns_no_network_is_rejected(built: object) -> None:
     path = register_network(lambda: built)  # type: ignore[arg-type, return-value]
     with pytest.raises(ConfigError, match=rf"built a {type(built).__name__}\. Name a class or function that builds"):
         build_custom(config(path))
 
 
-def test_a_network_itself_is_copied_each_time() -> None:
+def test_a_network_object_is_copied_each_time() -> None:
     network = nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2))
     before = {name: value.clone() for name, value in network.state_dict().items()}
     path = register_network(network)
@@ -159,6 +159,6 @@ def test_a_configuration_needs_an_import_path(path: str) -> None:
         config(path)
 
 
-def test_build_network_builds_them_like_the_networks_of_the_package() -> None:
+def test_build_network_builds_registered_networks() -> None:
     network = build_network(config(register_network(All)), STEP)
     assert isinstance(network, All)

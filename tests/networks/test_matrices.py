@@ -46,7 +46,7 @@ OUTER = re.compile(r"^(stem|head|embedding|time_embedding|class_embedding|row_em
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-def test_hidden_matrices_are_the_layers_within_blocks_and_between_levels(name: str) -> None:
+def test_hidden_matrices_are_within_blocks_or_between_levels(name: str) -> None:
     network: nn.Module = NETWORKS[name]
     hidden = {id(weight) for weight in hidden_matrices(network, INPUTS[name])}
     found = {name for name, weight in network.named_parameters() if id(weight) in hidden}
@@ -56,7 +56,7 @@ def test_hidden_matrices_are_the_layers_within_blocks_and_between_levels(name: s
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-def test_all_others_are_of_the_stem_the_head_and_the_embeddings_or_vectors(name: str) -> None:
+def test_other_weights_are_stem_head_embeddings_and_vectors(name: str) -> None:
     network = NETWORKS[name]
     hidden = {id(weight) for weight in hidden_matrices(network, INPUTS[name])}
     others = {name: weight for name, weight in network.named_parameters() if id(weight) not in hidden}
@@ -88,7 +88,7 @@ class Renamed(nn.Module):
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-def test_names_do_not_matter(name: str) -> None:
+def test_hidden_matrices_do_not_depend_on_names(name: str) -> None:
     network = NETWORKS[name]
     renamed = Renamed(network)
     found = hidden_matrices(renamed, INPUTS[name])
@@ -99,7 +99,7 @@ EXAMPLES = Path(__file__).parents[2] / "examples"
 
 
 @pytest.mark.parametrize("program", ["ddpm", "ddpm_condition"])
-def test_of_the_networks_in_examples_the_first_and_the_last_layer_and_the_embeddings_are_not_hidden(
+def test_outer_layers_of_the_example_networks_are_not_hidden(
     program: str,
 ) -> None:
     spec = importlib.util.spec_from_file_location(program, EXAMPLES / f"{program}.py")
@@ -161,7 +161,7 @@ class Transformer(nn.Module):
         return F.fold(pixels.transpose(1, 2), x.shape[2:], 2, stride=2)
 
 
-def test_of_a_transformer_the_blocks_and_the_modulations_are_hidden() -> None:
+def test_hidden_transformer_weights_are_blocks_and_modulations() -> None:
     inner = ["qkv", "projection", "mlp.0", "mlp.2", "modulation.1"]
     blocks = {f"blocks.{number}.{layer}.weight" for number in range(2) for layer in inner}
     assert hidden_names(Transformer(), IMAGES, TIMES, CLASSES) == blocks | {"final_modulation.weight"}
@@ -190,7 +190,7 @@ def linear(*widths: int) -> list[nn.Module]:
     return [nn.Linear(inputs, outputs) for inputs, outputs in pairwise(widths)]
 
 
-def test_of_an_mlp_all_but_the_first_and_the_last_layer_are_hidden() -> None:
+def test_all_but_the_first_and_last_layer_of_an_mlp_are_hidden() -> None:
     first, second, third, last = linear(129, 8, 6, 8, 128)
     network = MLP(first, nn.SiLU(), second, nn.Tanh(), third, nn.SiLU(), last)
     assert hidden_names(network, IMAGES, TIMES, None) == {"layers.2.weight", "layers.4.weight"}
@@ -210,14 +210,14 @@ def test_a_weight_that_is_used_twice_is_hidden_if_both_uses_are() -> None:
     assert len(matrices) == 1
 
 
-def test_weights_that_are_computed_are_found_behind_the_computation() -> None:
+def test_computed_weights_are_traced_to_their_parameters() -> None:
     first, second, last = (weight_norm(layer) for layer in linear(129, 8, 6, 128))
     assert hidden_names(MLP(first, second, last), IMAGES, TIMES) == {"layers.1.parametrizations.weight.original1"}
     scaled = MLP(*linear(129, 8, 6, 128), call=lambda x, a, b, c: c(F.linear(a(x), 2 * b.weight)))
     assert hidden_names(scaled, IMAGES, TIMES) == {"layers.1.weight"}
 
 
-def test_depthwise_convolutions_and_gains_are_no_matrices() -> None:
+def test_depthwise_convolutions_and_gains_are_not_matrices() -> None:
     depthwise, pointwise = nn.Conv2d(6, 6, 3, padding=1, groups=6), nn.Conv2d(6, 6, 1)
     layers = [nn.Conv2d(2, 6, 1), depthwise, nn.GroupNorm(2, 6), nn.BatchNorm2d(6), pointwise, nn.Conv2d(6, 2, 1)]
     assert hidden_names(nn.Sequential(*layers), IMAGES) == {"4.weight"}
@@ -242,7 +242,7 @@ class Noisy(nn.Module):
 
 @pytest.mark.parametrize("fails", [False, True])
 @torch.no_grad()
-def test_finding_them_changes_nothing(fails: bool) -> None:
+def test_finding_hidden_matrices_has_no_side_effects(fails: bool) -> None:
     network, images = Noisy(), IMAGES.clone()
     modes = [part.training for part in network.modules()]
     before = {name: value.clone() for name, value in network.state_dict().items()}

@@ -31,7 +31,9 @@ TOOLS = {
 
 @pytest.mark.parametrize(("system", "device"), TOOLS)
 @pytest.mark.parametrize("is_there", [True, False])
-def test_what_is_missing_is_named(system: str, device: str, is_there: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_missing_compiler_is_named(
+    system: str, device: str, is_there: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     tool, title = TOOLS[system, device]
     monkeypatch.setattr(sys, "platform", system)
     monkeypatch.delenv("CXX", raising=False)

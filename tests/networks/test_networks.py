@@ -71,7 +71,7 @@ def test_every_weight_gets_a_gradient(config: Config) -> None:
         assert weight.grad.abs().max() > 1e-4, name
 
 
-def test_no_label_is_the_label_unlabelled(config: Config) -> None:
+def test_no_labels_equal_the_label_unlabelled(config: Config) -> None:
     network = filled(network_of(config))
     x, times = inputs(3, 4, 4)
     none = network(x, times)
@@ -79,7 +79,7 @@ def test_no_label_is_the_label_unlabelled(config: Config) -> None:
     assert (network(x, times, torch.zeros(3, dtype=torch.int64)) - none).abs().max() > 0.01
 
 
-def test_reported_nothing_is_reported_zeros_and_other_numbers_reach_the_output_of_their_image(config: Config) -> None:
+def test_no_augmentation_is_zeros_and_others_change_their_image(config: Config) -> None:
     network = filled(network_of(config))
     x, times = inputs(3, 4, 4)
     nothing = network(x, times)
@@ -92,7 +92,7 @@ def test_reported_nothing_is_reported_zeros_and_other_numbers_reach_the_output_o
         assert (change[[0, 2]] == 0).all()
 
 
-def test_a_network_that_is_without_augmentation_has_no_weights_for_it_and_rejects(config: Config) -> None:
+def test_a_network_without_augmentation_rejects_its_labels(config: Config) -> None:
     network = network_of(replace(config, augmentation=0))
     assert not [name for name, _ in network.named_parameters() if "augmentation" in name]
     with pytest.raises(ConfigError, match="no input for the augmentation"):

@@ -44,14 +44,14 @@ def inputs(count: int, height: int, width: int, dtype: torch.dtype = torch.float
     return torch.randn(count, 2, height, width, dtype=dtype), torch.linspace(0, 999, count, dtype=dtype)
 
 
-def test_the_papers_network_for_cifar_has_as_many_weights_as_the_papers() -> None:
+def test_the_cifar_network_has_the_weight_count_of_the_paper() -> None:
     with torch.device("meta"):
         network = UNet(UNetConfig(3, 128, (1, 2, 2, 2), 2, (1,), 0.1, 0))
     assert sum(weight.numel() for weight in network.parameters()) == 35_746_307
 
 
 @pytest.mark.parametrize("classes", [0, 3])
-def test_diffusers_network_with_our_weights_gives_our_output(classes: int) -> None:
+def test_the_output_equals_diffusers_with_the_same_weights(classes: int) -> None:
     """google/ddpm-cifar10-32, all of its weights; with classes, diffusers' table has our row for no class."""
     from diffusers import UNet2DModel  # takes seconds to import
 
@@ -83,12 +83,12 @@ def test_diffusers_network_with_our_weights_gives_our_output(classes: int) -> No
 
 
 @pytest.mark.parametrize(("height", "width"), [(28, 28), (30, 45), (8, 8), (1, 7)])
-def test_images_of_any_size_keep_it(height: int, width: int) -> None:
+def test_images_of_any_size_keep_their_size(height: int, width: int) -> None:
     network = UNet(UNetConfig(1, 8, (1, 2, 2, 2), 2, (1, 3), 0.0, 0))
     assert network(torch.randn(2, 1, height, width), torch.tensor([0.0, 5.0])).shape == (2, 1, height, width)
 
 
-def test_an_odd_image_and_its_mirror_image_are_halved_alike() -> None:
+def test_downsampling_of_odd_sizes_is_symmetric() -> None:
     """TensorFlow's SAME padding is symmetric for an odd size: three taps centred on every other pixel."""
     layer = Downsample(1)
     with torch.no_grad():
@@ -131,7 +131,7 @@ def test_labels_are_rejected_by_a_network_without_classes() -> None:
         network(*inputs(2, 4, 4), torch.tensor([0, 1]))
 
 
-def test_augmentation_enters_before_the_layers_of_the_time_embedding_as_in_edm() -> None:
+def test_augmentation_enters_before_the_time_layers_as_in_edm() -> None:
     network, augmentation = filled(UNet(replace(TINY, augmentation=5))), torch.randn(2, 5)
     times = torch.tensor([3.0, 500.0])
     embedding = network.time_embedding
@@ -141,14 +141,14 @@ def test_augmentation_enters_before_the_layers_of_the_time_embedding_as_in_edm()
     )
 
 
-def test_a_fresh_network_can_tell_augmentations_apart() -> None:
+def test_the_augmentation_weights_are_random_at_first() -> None:
     """Its map begins at random, as EDM's does."""
     weight = UNet(replace(TINY, augmentation=5)).time_embedding.augmentation.weight
     assert weight.shape == (8, 5)
     assert weight.std() > 0.1
 
 
-def test_the_time_embedding_is_sines_then_cosines_of_falling_frequencies() -> None:
+def test_the_time_embedding_is_sines_then_cosines() -> None:
     times = [0.0, 1.0, 37.0, 999.0]
     frequencies = [10_000 ** (-k / 3) for k in range(4)]
     expected = [[f(t * w) for f in (math.sin, math.cos) for w in frequencies] for t in times]

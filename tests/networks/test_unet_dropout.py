@@ -17,7 +17,7 @@ def every_other(h: Tensor, dim: int) -> Tensor:
 
 
 @pytest.mark.parametrize("parts", [(8,), (12,), (12, 8)])
-def test_a_block_drops_what_its_last_convolution_sees_and_nothing_else(parts: tuple[int, ...]) -> None:
+def test_a_block_drops_only_the_input_of_its_last_convolution(parts: tuple[int, ...]) -> None:
     """DDPM's resnet_block, by PyTorch's own functions, channels first."""
     torch.manual_seed(0)
     channels = sum(parts)

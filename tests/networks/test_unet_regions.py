@@ -41,7 +41,7 @@ def output_and_gradients(
 
 @pytest.mark.parametrize("channels", [(8,), (6,), (20, 12), (64, 32), (128, 256)])
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-10), (torch.float32, 1e-4)])
-def test_both_ways_of_a_norm_agree_with_all_features_in_one(
+def test_eager_and_compiled_norms_equal_that_of_joined_features(
     channels: tuple[int, ...], dtype: torch.dtype, tolerance: float
 ) -> None:
     """Groups may begin in one part and end in another, as the ninth of 32 does in 128 channels beside 256."""
@@ -67,7 +67,7 @@ def test_a_norm_of_half_precision_is_rounded_once(way: str) -> None:
     assert ((rounded.double() - exact).abs() <= 2**-8 * exact.abs() + 1e-6).all()
 
 
-def test_a_compiled_norm_of_a_large_mean_is_that_of_the_same_features_about_zero() -> None:
+def test_a_compiled_norm_is_precise_for_features_of_a_large_mean() -> None:
     """The variance is one of differences and not a difference of squares."""
     norm, x = GroupNorm(8), torch.randn(2, 5, 4, 8)
     torch.testing.assert_close(norm.compiled(x + 1000), norm.compiled(x), rtol=0, atol=1e-3)
@@ -99,7 +99,7 @@ def unchecked_layers() -> ModuleType:
         ("TimeEmbedding", (8, 6, 2), [torch.tensor([0.0, 999.0]), torch.ones(2, 2)]),
     ],
 )
-def test_a_region_compiles_whole_agrees_with_itself_and_copies_nothing_at_its_border(
+def test_a_compiled_region_equals_eager_and_is_contiguous(
     unchecked_layers: ModuleType, name: str, settings: tuple[float, ...], arguments: list[object]
 ) -> None:
     """Features are given by their channels. The gradients of a contiguous input and output are contiguous too."""
@@ -116,7 +116,7 @@ def test_a_region_compiles_whole_agrees_with_itself_and_copies_nothing_at_its_bo
         torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4 * theirs.abs().max().item())
 
 
-def test_every_weight_of_the_network_but_the_table_of_classes_is_in_a_region() -> None:
+def test_all_weights_except_the_class_embedding_are_in_a_region() -> None:
     network = UNet(TINY)
     inside = {p for module in network.modules() if isinstance(module, Region) for p in module.parameters()}
     assert {name for name, p in network.named_parameters() if p not in inside} == {"class_embedding.weight"}
@@ -124,7 +124,7 @@ def test_every_weight_of_the_network_but_the_table_of_classes_is_in_a_region() -
 
 @pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
 @pytest.mark.parametrize("size", [(6, 4), (5, 7)])
-def test_what_leaves_a_region_is_contiguous_with_weights_of_either_format(
+def test_region_outputs_are_contiguous_for_either_weight_format(
     size: tuple[int, int], memory_format: torch.memory_format
 ) -> None:
     network = filled(UNet(TINY)).to(memory_format=memory_format)

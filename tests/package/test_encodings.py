@@ -43,7 +43,7 @@ def without_encoding(tree: ast.AST) -> Iterator[int]:
         ("os.open(name, flags)\nImage.open(file)", []),
     ],
 )
-def test_such_calls_are_found(code: str, lines: list[int]) -> None:
+def test_calls_without_an_encoding_are_found(code: str, lines: list[int]) -> None:
     assert list(without_encoding(ast.parse(code))) == lines
 
 

@@ -54,7 +54,7 @@ def imported_rooms(file: Path) -> Iterator[str]:
 
 
 @pytest.mark.parametrize("room", MAY_IMPORT)
-def test_a_room_knows_only_the_rooms_below_it(room: str) -> None:
+def test_a_room_imports_only_allowed_rooms(room: str) -> None:
     assert files(room)
     for file in files(room):
         assert set(imported_rooms(file)) <= MAY_IMPORT[room] | {room}, file
@@ -65,11 +65,11 @@ def test_every_room_is_in_the_table() -> None:
     assert rooms - {"__init__", "__pycache__"} == set(MAY_IMPORT)
 
 
-def test_the_table_has_no_circles() -> None:
+def test_the_table_has_no_cycles() -> None:
     TopologicalSorter(MAY_IMPORT).prepare()  # raises CycleError
 
 
-def test_every_way_to_import_is_seen(tmp_path: Path) -> None:
+def test_every_form_of_import_is_found(tmp_path: Path) -> None:
     file = tmp_path / "a.py"
     file.write_text(
         "import torch\nimport sfumato.diffusion.schedules\nfrom sfumato import models\n"

@@ -65,13 +65,14 @@ def model(device: torch.device, augmentation: int = 0) -> PreconditionedDenoiser
     )
 
 
-def test_the_stand_in_has_no_float64(device: torch.device) -> None:
+def test_the_test_device_has_no_float64(device: torch.device) -> None:
     with pytest.raises(TypeError, match="no float64"):
         torch.ones(2, dtype=torch.float64).to(device)
     assert torch.ones(2, dtype=torch.float64).float().to(device).cpu().tolist() == [1, 1]
 
 
 @pytest.mark.parametrize("solver", sorted(set(SOLVERS) - {"adaptive"}))  # which goes by the errors that it finds
+@pytest.mark.slow
 def test_every_solver_samples(solver: str, device: torch.device) -> None:
     guided = ClassifierFree(model(device), 2.0)
     denoiser = Labelled(guided, torch.zeros(2, dtype=torch.int64).to(device))
@@ -81,7 +82,7 @@ def test_every_solver_samples(solver: str, device: torch.device) -> None:
     assert (last.x_t.dtype, last.x_t.device) == (torch.float32, device)
 
 
-def test_every_image_may_have_a_time_of_its_own(device: torch.device) -> None:
+def test_each_image_can_have_its_own_time(device: torch.device) -> None:
     times = torch.tensor([0.2, 0.7], dtype=torch.float64)
     assert model(device)(torch.zeros(2, 1, 8, 8).to(device), times).device == device
 

@@ -42,7 +42,7 @@ def test_ddim(eta: float, spacing: str, steps: int) -> None:
 
 
 @pytest.mark.parametrize("prediction", PREDICTIONS)
-def test_what_the_network_predicts(prediction: str) -> None:
+def test_predictions_of_noise_data_and_velocity_equal_diffusers(prediction: str) -> None:
     peer = scheduler("DDIMScheduler", 20, timestep_spacing="trailing", clip_sample=False, prediction_type=prediction)
     mine = ours(DDIM(), Trailing()(LinearBeta(), 20), start(), parametrization=PREDICTIONS[prediction])
     assert_same(mine, theirs(peer, start()))

@@ -65,7 +65,7 @@ def test_unipc(order: int, variant: Literal["bh1", "bh2"]) -> None:
 
 
 @pytest.mark.parametrize("variant", ["bh1", "bh2"])
-def test_unipc_to_the_end(variant: Literal["bh1", "bh2"]) -> None:
+def test_unipc_equals_diffusers_including_the_last_step(variant: Literal["bh1", "bh2"]) -> None:
     """Of order 2, theirs lowers the order in the last step only, which is x0_hat for us too."""
     peer = scheduler("UniPCMultistepScheduler", STEPS, solver_type=variant, timestep_spacing="trailing")
     assert_same(ours(UniPC(2, variant), STOPS, start()), theirs(peer, start()))

@@ -47,7 +47,7 @@ def variances(moments: list[SolverState]) -> list[float]:
 
 @pytest.mark.parametrize("grid", [name for name, grid in TIME_GRIDS.items() if isinstance(grid, Discrete)])
 @pytest.mark.parametrize("steps", [7, 97])
-def test_mistake_1_ddim_steps_to_the_next_stop_and_lands_on_x_0(grid: str, steps: int) -> None:
+def test_mistake_1_ddim_visits_the_next_timestep_and_ends_at_x_0(grid: str, steps: int) -> None:
     """Of a point, DDIM's x_t is alpha x_0 + sigma noise, with the noise of the start, if it steps to the next stop."""
     timesteps = TIME_GRIDS[grid](LINEAR, steps)
     x = LINEAR.alpha(timesteps[0]) * 0.4 + LINEAR.sigma(timesteps[0]) * torch.ones(1, 1, 1, 1, dtype=torch.float64)
@@ -58,7 +58,7 @@ def test_mistake_1_ddim_steps_to_the_next_stop_and_lands_on_x_0(grid: str, steps
     assert moments[-1].x_t.item() == pytest.approx(0.4, abs=1e-10)
 
 
-def test_mistake_2_a_few_steps_of_ddpm_draw_the_noise_of_their_strides() -> None:
+def test_mistake_2_few_ddpm_steps_have_the_noise_of_their_stride() -> None:
     """The small variance is exact for a point, the large one for standard normal data, up to the last step."""
     timesteps = Trailing()(LINEAR, 7)
     assert variances(walked(point(0), DDPM("small"), timesteps)) == pytest.approx(
@@ -70,7 +70,7 @@ def test_mistake_2_a_few_steps_of_ddpm_draw_the_noise_of_their_strides() -> None
 
 
 @pytest.mark.parametrize("steps", [1, 2, 3, 500, 999, 1000])
-def test_mistake_3_no_step_is_out_of_range_and_only_the_leading_grid_begins_below_t(steps: int) -> None:
+def test_mistake_3_steps_are_valid_and_only_leading_omits_t_1(steps: int) -> None:
     for name, grid in TIME_GRIDS.items():
         timesteps = grid(LINEAR, steps)
         assert len(timesteps) == steps + 1
@@ -108,12 +108,12 @@ class Constant(nn.Module):
 
 
 @pytest.mark.parametrize("name", SOLVERS)
-def test_mistake_4_a_prediction_of_x_0_is_not_taken_for_noise(name: str) -> None:
+def test_mistake_4_a_prediction_of_x_0_is_not_used_as_noise(name: str) -> None:
     model = PreconditionedDenoiser(Constant(), LINEAR, predict_data, (1, 1, 1))
     assert sample(model, 2, solver=name, steps=6).flatten().tolist() == pytest.approx([0.3, 0.3], abs=1e-6)
 
 
-def test_mistake_5_the_cosine_is_that_of_its_times_and_finite_at_both_ends() -> None:
+def test_mistake_5_the_cosine_has_no_index_shift_and_finite_ends() -> None:
     """No index off by one, no division by sigma = 0 or by alpha = 0."""
     schedule = Cosine()
     steps = torch.arange(1, 1000, dtype=torch.float64)
@@ -128,14 +128,14 @@ def test_mistake_5_the_cosine_is_that_of_its_times_and_finite_at_both_ends() -> 
 
 
 @pytest.mark.parametrize("timesteps", [50, 250, 4000])
-def test_mistake_6_the_linear_betas_are_rescaled_so_that_x_t_is_noise_any_t(timesteps: int) -> None:
+def test_mistake_6_rescaled_linear_betas_end_in_noise_for_any_t(timesteps: int) -> None:
     """Their sum, and so about -log abar_T, is 10."""
     schedule = LinearBeta(timesteps)
     assert schedule.betas.sum().item() == pytest.approx(LINEAR.betas.sum().item())
     assert 1e-6 < schedule.alpha_bar[-1] < 1e-4
 
 
-def test_mistake_7_min_snr_is_the_smaller_and_fits_the_prediction() -> None:
+def test_mistake_7_min_snr_is_a_minimum_per_parametrization() -> None:
     t = torch.tensor([0.01, 0.2, 0.9], dtype=torch.float64)
     snr = LINEAR.alpha(t) ** 2 / LINEAR.sigma(t) ** 2
     least = torch.tensor([5, snr[1], snr[2]], dtype=torch.float64)
@@ -146,7 +146,7 @@ def test_mistake_7_min_snr_is_the_smaller_and_fits_the_prediction() -> None:
 
 
 @pytest.mark.parametrize("schedule", SCHEDULES)
-def test_mistake_9_no_noise_level_is_visited_twice_and_the_last_is_0(schedule: str) -> None:
+def test_mistake_9_noise_levels_decrease_strictly_to_0(schedule: str) -> None:
     path = SCHEDULES[schedule]
     for grid in TIME_GRIDS.values():
         if path.timesteps is None and isinstance(grid, Discrete):
@@ -158,20 +158,20 @@ def test_mistake_9_no_noise_level_is_visited_twice_and_the_last_is_0(schedule: s
 
 
 @pytest.mark.parametrize("solver", [*SOLVERS.values(), Euler(churn=0.2), Heun(churn=0.2)], ids=str)
-def test_mistake_9_no_noise_is_left_over(solver: Solver) -> None:
+def test_mistake_9_no_noise_remains_at_the_end(solver: Solver) -> None:
     """Every noise that was ever drawn is gone from a point."""
     assert variances(walked(point(0), solver, Trailing()(LINEAR, 8)))[-1] == pytest.approx(0, abs=1e-8)
 
 
 @pytest.mark.parametrize("eta", [0.0, 0.3, 1.0])
 @pytest.mark.parametrize("steps", [2, 3, 50])
-def test_mistake_10_ddims_kept_and_fresh_noise_make_up_sigma_over_any_stride(eta: float, steps: int) -> None:
+def test_mistake_10_ddim_noise_adds_up_to_sigma_over_any_stride(eta: float, steps: int) -> None:
     timesteps = Trailing()(LINEAR, steps)
     expected = LINEAR.sigma(timesteps).square().tolist()
     assert variances(walked(point(0), DDIM(eta), timesteps)) == pytest.approx(expected, abs=1e-12)
 
 
-def test_mistake_10_an_eta_that_would_take_the_root_of_a_negative_number_is_rejected() -> None:
+def test_mistake_10_an_eta_above_1_is_rejected() -> None:
     with pytest.raises(SamplingError, match=r"eta 1.1 is out of range"):
         DDIM(1.1)
 
@@ -194,7 +194,7 @@ class Listener(nn.Module):
         return torch.zeros_like(x)
 
 
-def test_mistake_12_all_steps_are_trained_and_sampled_the_first_too() -> None:
+def test_mistake_12_all_steps_are_trained_and_sampled() -> None:
     schedule = LinearBeta(100)
     middles = (torch.arange(100, dtype=torch.float64) + 0.5) / 100
     assert (100 * UniformTimes()(schedule, middles)).round().tolist() == list(range(1, 101))

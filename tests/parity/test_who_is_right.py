@@ -77,7 +77,7 @@ LEFT_OVER: list[tuple[str, int, dict[str, object], Solver, TimeGrid]] = [
 
 
 @pytest.mark.parametrize(("name", "steps", "config", "solver", "grid"), LEFT_OVER)
-def test_no_noise_is_left_over(
+def test_no_noise_remains_at_the_end(
     name: str, steps: int, config: dict[str, object], solver: Solver, grid: TimeGrid
 ) -> None:
     point = gaussian(LINEAR, 0.0)
@@ -87,7 +87,7 @@ def test_no_noise_is_left_over(
     assert (theirs - MEAN).abs().max() > 1e-2
 
 
-def test_a_grid_of_61_steps_has_61_and_ends_with_a_step_of_the_schedule() -> None:
+def test_a_grid_of_61_steps_has_61_steps_of_the_schedule() -> None:
     """Theirs has one more, at timestep -1, where its tables have the noisiest step."""
     theirs = scheduler("DDIMScheduler", 61, timestep_spacing="trailing").timesteps.tolist()
     ours = (1000 * Trailing()(LINEAR, 61)[:-1] - 1).round().int().tolist()
@@ -95,7 +95,7 @@ def test_a_grid_of_61_steps_has_61_and_ends_with_a_step_of_the_schedule() -> Non
 
 
 @pytest.mark.parametrize("name", ["EulerDiscreteScheduler", "EDMEulerScheduler"])
-def test_churned_noise_is_shown_to_the_network(name: str) -> None:
+def test_the_network_receives_the_churned_x(name: str) -> None:
     """Theirs asks it about x before the churn. EDM, Algorithm 2, line 7 asks it after."""
     network, size = (EDMPoint(), 80) if name.startswith("EDM") else (Noise(gaussian(LINEAR, 0.0)), 157)
     theirs = their_sample(scheduler(name, 10), start(size), network, s_churn=2.0)
@@ -104,7 +104,7 @@ def test_churned_noise_is_shown_to_the_network(name: str) -> None:
     assert (theirs - MEAN).abs().max() > 1e-3
 
 
-def test_a_clipped_estimate_has_a_noise_of_its_own() -> None:
+def test_the_noise_is_recomputed_for_a_clipped_estimate() -> None:
     """A point at 1 and a network that says 1.5: clipped, it is right, and so is the noise then.
 
     Theirs keeps the noise of 1.5 unless `use_clipped_model_output` is set.
@@ -159,7 +159,7 @@ def test_dpm_solver_of_order_3_is_of_order_3() -> None:
     assert theirs == pytest.approx(2, abs=0.15)
 
 
-def test_dpm_solver_of_order_3_as_an_sde_draws_the_right_variance() -> None:
+def test_dpm_solver_of_order_3_as_an_sde_has_the_right_variance() -> None:
     """All is linear in the noises, so a sample's variance is the sum of its squared answers to each one alone.
 
     Theirs has a wrong sign in the weight of x0_hat'', which never falls with the stride: 0.33, 0.31, 0.29 and 0.32 at
@@ -189,7 +189,7 @@ def test_sampling_begins_at_the_last_time() -> None:
     assert (theirs - MEAN).abs().max() > 0.02
 
 
-def test_without_signal_the_estimate_depends_on_no_noise() -> None:
+def test_without_signal_the_step_does_not_depend_on_the_noise() -> None:
     """At zero terminal SNR; theirs leaves a signal of 2^-12 there. One step of order 1, from an exact velocity."""
     schedule = ZeroTerminal(LINEAR)
     config = {"rescale_betas_zero_snr": True, "prediction_type": "v_prediction", "timestep_spacing": "trailing"}

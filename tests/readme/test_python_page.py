@@ -7,10 +7,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 PAGE = (Path(__file__).parents[2] / "docs" / "python.md").read_text(encoding="utf-8")
 BLOCK = re.compile(r"(?P<remark><!-- not run[^>]*-->\n)?```python\n(?P<body>.*?)```", re.DOTALL)
 
 
+@pytest.mark.slow
 def test_snippets_run_as_printed(tmp_path: Path) -> None:
     bodies = [match["body"] for match in BLOCK.finditer(PAGE) if not match["remark"]]
     assert len(bodies) == PAGE.count("```python") - 1

@@ -1,4 +1,4 @@
-"""The commands and snippets of the README run as printed and in order, and its links exist."""
+"""The commands and snippets of the README and of the pages for users run as printed, and links exist."""
 
 import re
 import shlex
@@ -11,17 +11,22 @@ import pytest
 from sfumato import cli
 
 ROOT = Path(__file__).parents[2]
-README = (ROOT / "README.md").read_text(encoding="utf-8")
+PAGES = [
+    ROOT / "README.md",
+    *(ROOT / f"docs/{name}.md" for name in ("sampling", "training", "evaluation", "reproducing")),
+]
+TEXT = "\n".join(page.read_text(encoding="utf-8") for page in PAGES)
 PARSED_ONLY = "<!-- parsed, not run"
 
 BLOCK = re.compile(r"(?P<remark><!--[^>]*-->\n)?```(?P<language>\w+)\n(?P<body>.*?)```", re.DOTALL)
+LINK = re.compile(r"\]\(((?!http)[^)#]+)\)")
 
 
 def commands(run: bool) -> list[list[str]]:
     """The `sfumato` commands of the console blocks that are run, or that are only parsed."""
     bodies = [
         match["body"]
-        for match in BLOCK.finditer(README)
+        for match in BLOCK.finditer(TEXT)
         if match["language"] == "console" and (match["remark"] or "").startswith(PARSED_ONLY) != run
     ]
     lines = [line.removeprefix("$ ") for body in bodies for line in body.splitlines() if line.startswith("$ ")]
@@ -29,9 +34,15 @@ def commands(run: bool) -> list[list[str]]:
 
 
 def snippets() -> list[str]:
-    return [match["body"] for match in BLOCK.finditer(README) if match["language"] == "python"]
+    return [match["body"] for match in BLOCK.finditer(TEXT) if match["language"] == "python"]
 
 
+def links() -> list[tuple[Path, str]]:
+    pages = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+    return [(page, link) for page in pages for link in LINK.findall(page.read_text(encoding="utf-8"))]
+
+
+@pytest.mark.slow
 def test_commands_and_snippets_run_as_printed(tmp_path: Path) -> None:
     for arguments in commands(run=True):
         subprocess.run([sys.executable, "-m", "sfumato", *arguments], cwd=tmp_path, check=True)
@@ -47,6 +58,9 @@ def test_commands_that_are_not_run_can_be_parsed(arguments: list[str]) -> None:
     assert cli.parse(arguments)
 
 
-@pytest.mark.parametrize("name", re.findall(r"\]\(((?!http)[^)#]+)\)", README))
-def test_every_link_exists(name: str) -> None:
-    assert (ROOT / name).is_file()
+def test_every_link_exists() -> None:
+    assert [(page.name, link) for page, link in links() if not (page.parent / link).is_file()] == []
+
+
+def test_the_readme_has_at_most_150_lines() -> None:
+    assert len(PAGES[0].read_text(encoding="utf-8").splitlines()) <= 150

@@ -80,7 +80,7 @@ WRAPPERS = list(guided(model()))
 @pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("images", [1, 3, 4, 5, 8])
-def test_a_captured_network_gives_what_the_network_gives(kind: str, images: int, device: str) -> None:
+def test_a_captured_network_equals_the_plain_network(kind: str, images: int, device: str) -> None:
     plain = network(**KINDS[kind]).eval().to(device)
     captured = CapturedNetwork(plain, 4, "float32")
     for seed in range(3):
@@ -91,7 +91,7 @@ def test_a_captured_network_gives_what_the_network_gives(kind: str, images: int,
             torch.testing.assert_close(captured(x, times, told), plain(x, times, told), rtol=1e-4, atol=1e-4)
 
 
-def test_calls_with_and_without_labels_and_of_other_sizes_keep_apart() -> None:
+def test_calls_of_other_sizes_or_labels_are_captured_separately() -> None:
     plain = network(classes=2).eval()
     captured = CapturedNetwork(plain, 2)
     for size in (8, 12, 8):
@@ -101,7 +101,7 @@ def test_calls_with_and_without_labels_and_of_other_sizes_keep_apart() -> None:
                 torch.testing.assert_close(captured(x, times, told), plain(x, times, told))
 
 
-def test_an_odd_batch_needs_no_graph_of_its_own() -> None:
+def test_smaller_batches_are_padded_to_the_captured_size() -> None:
     sizes: list[int] = []
 
     class Seen(nn.Module):
@@ -115,7 +115,7 @@ def test_an_odd_batch_needs_no_graph_of_its_own() -> None:
     assert sizes == [4, 4, 4, 8, 8, 8]
 
 
-def test_what_a_call_gave_outlives_the_next_call() -> None:
+def test_an_output_is_not_overwritten_by_the_next_call() -> None:
     captured = CapturedNetwork(network().eval(), 2)
     first = captured(torch.zeros(2, 3, 8, 8), torch.zeros(2))
     kept = first.clone()
@@ -124,7 +124,7 @@ def test_what_a_call_gave_outlives_the_next_call() -> None:
 
 
 @pytest.mark.parametrize("wrapper", WRAPPERS)
-def test_every_network_inside_a_guided_model_is_made_ready_and_none_is_touched(wrapper: str) -> None:
+def test_every_network_of_a_guided_model_is_captured_in_a_copy(wrapper: str) -> None:
     """In bfloat16, which a CPU has too: the images are the same to its rounding."""
     plain = guided(model())[wrapper].train()
     networks = {part.network for part in plain.modules() if isinstance(part, PreconditionedDenoiser)}
@@ -145,7 +145,7 @@ def test_every_network_inside_a_guided_model_is_made_ready_and_none_is_touched(w
     assert type(fast) is type(plain)
 
 
-def test_later_changes_of_the_model_do_not_show() -> None:
+def test_later_changes_of_the_model_have_no_effect() -> None:
     plain = model("nothing")
     fast = accelerated(plain, 2, precision="bfloat16")
     before = sample(fast, 2, steps=3)
@@ -153,20 +153,21 @@ def test_later_changes_of_the_model_do_not_show() -> None:
     assert torch.equal(sample(fast, 2, steps=3), before)
 
 
-def test_networks_are_in_evaluation_mode_though_the_model_is_in_training() -> None:
+def test_networks_are_in_evaluation_mode_while_the_model_trains() -> None:
     fast = accelerated(model("nothing").train(), 2, precision="bfloat16")
     x, t = torch.ones(2, 3, 8, 8), torch.tensor(0.5, dtype=torch.float64)
     assert torch.equal(fast(x, t), fast(x, t))
 
 
 @pytest.mark.parametrize("precision", ["auto", "float32"])
-def test_on_a_cpu_the_model_is_itself(precision: str) -> None:
+def test_on_a_cpu_the_model_is_returned_unchanged(precision: str) -> None:
     plain = Labelled(model(), None)
     assert accelerated(plain, 4, precision=precision) is plain
 
 
 @pytest.mark.usefixtures("unchecked")
 @pytest.mark.filterwarnings("ignore")
+@pytest.mark.slow
 def test_compiled_networks_give_the_same_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Graphs as they are compiled, but run without Inductor, which takes a minute; in bfloat16, as above.
 
@@ -185,7 +186,7 @@ def test_compiled_networks_give_the_same_images(tmp_path: Path, monkeypatch: pyt
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize(("precision", "within"), [("float32", 2e-3), ("auto", 0.05)])
 @pytest.mark.parametrize(("wrapper", "compiled"), [*((wrapper, False) for wrapper in WRAPPERS), ("free", True)])
-def test_on_a_gpu_images_are_those_of_the_plain_model(
+def test_on_a_gpu_images_equal_those_of_the_plain_model(
     wrapper: str, compiled: bool, precision: str, within: float
 ) -> None:
     plain = guided(model())[wrapper].cuda()

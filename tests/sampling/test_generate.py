@@ -65,7 +65,7 @@ FULL = [
 
 
 @pytest.mark.parametrize("error", FULL)
-def test_where_memory_is_full_batches_are_halved_until_they_fit(
+def test_batches_are_halved_until_they_fit_into_memory(
     error: Callable[[], BaseException], capsys: pytest.CaptureFixture[str]
 ) -> None:
     model = Cramped(exact(), 3, error)
@@ -80,7 +80,7 @@ def test_where_memory_is_full_batches_are_halved_until_they_fit(
     assert model.batches[2] == 10
 
 
-def test_batches_that_were_drawn_before_memory_was_full_are_not_drawn_again() -> None:
+def test_finished_batches_are_kept_after_out_of_memory() -> None:
     model = Cramped(exact(), 99, partial(torch.OutOfMemoryError, "full"))
     seen = []
     steps: list[int] = []
@@ -93,12 +93,12 @@ def test_batches_that_were_drawn_before_memory_was_full_are_not_drawn_again() ->
     assert sum(steps) == 12 * 4
 
 
-def test_only_where_not_even_one_image_fits_it_fails() -> None:
+def test_an_error_is_raised_if_a_single_image_does_not_fit() -> None:
     with pytest.raises(OutOfMemoryError, match="One image does not fit"):
         drawn(Cramped(exact(), 0, MemoryError), 5, batch=2)
 
 
-def test_other_errors_are_not_taken_for_full_memory() -> None:
+def test_other_errors_are_not_treated_as_out_of_memory() -> None:
     model = Cramped(exact(), 0, partial(RuntimeError, "something else"))
     with pytest.raises(RuntimeError, match="something else"):
         drawn(model, 5, batch=2)
@@ -106,24 +106,24 @@ def test_other_errors_are_not_taken_for_full_memory() -> None:
 
 
 @pytest.mark.parametrize("first", [0, 1, 6])
-def test_it_begins_where_it_is_reported_to(first: int) -> None:
+def test_generation_starts_at_the_given_image(first: int) -> None:
     images = drawn(exact(), 7, batch=3, first=first, labels="odd")
     torch.testing.assert_close(images, sample(exact(), 7, steps=4, labels="odd")[first:])
 
 
-def test_nothing_is_drawn_if_all_are_there() -> None:
+def test_nothing_is_generated_if_all_images_exist() -> None:
     assert list(generate(exact(), 3, sampler(), first=3)) == []
 
 
 @pytest.mark.parametrize("wrong", [{"count": 0}, {"batch": 0}, {"seed": -1}])
-def test_what_cannot_be_is_rejected_at_once(wrong: dict[str, int]) -> None:
+def test_invalid_arguments_are_rejected_before_generation(wrong: dict[str, int]) -> None:
     arguments: dict[str, int] = {"count": 1} | wrong
     with pytest.raises(SamplingError):
         generate(exact(), sampler=sampler(), **arguments)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(("images", "most"), [(1, 1), (5, 2), (50_000, 2048), (10_007, 2048), (7, 100), (64, 64)])
-def test_evened_batches_are_as_few_and_nearly_alike(images: int, most: int) -> None:
+def test_even_batches_are_as_few_and_nearly_equal(images: int, most: int) -> None:
     batch = even_batches(images, most)
     batches = [min(batch, images - start) for start in range(0, images, batch)]
     assert batch <= most
@@ -140,7 +140,7 @@ def test_evened_batches_are_as_few_and_nearly_alike(images: int, most: int) -> N
         (1 << 20, (3, 1024, 1024), 1),
     ],
 )
-def test_batches_suit_the_memory_and_the_size_of_images(
+def test_the_batch_size_depends_on_memory_and_image_size(
     free: int, shape: tuple[int, int, int], expected: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (free, 2 * free))
@@ -148,12 +148,12 @@ def test_batches_suit_the_memory_and_the_size_of_images(
     assert default_batch(analytic.gaussian(LinearBeta(), torch.zeros(shape), 1.0)) == expected
 
 
-def test_on_a_cpu_64_at_a_time() -> None:
+def test_the_batch_size_on_a_cpu_is_64() -> None:
     assert default_batch(exact()) == 64
 
 
 @pytest.mark.parametrize(("count", "compiled"), [(100, False), (101, True)])
-def test_networks_are_compiled_where_there_is_work_enough(
+def test_networks_are_compiled_for_large_numbers_of_images(
     count: int, compiled: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked = []

@@ -68,21 +68,21 @@ def met(b: list[Fraction], tree: Tree) -> bool:
     return sum(x * w for x, w in zip(b, weights_of(tree), strict=True)) == Fraction(1, gamma(tree))
 
 
-def test_the_number_of_trees_is_that_of_the_literature() -> None:
+def test_the_numbers_of_rooted_trees_are_those_of_the_literature() -> None:
     assert [len(trees(order)) for order in range(1, 7)] == [1, 1, 2, 4, 9, 20]
 
 
 @pytest.mark.parametrize(("b", "order"), [(padded(ode.STAGES[-1]), 5), (exact(ode.FOURTH), 4)])
-def test_a_result_has_its_order_and_no_more(b: list[Fraction], order: int) -> None:
+def test_each_result_has_exactly_its_order(b: list[Fraction], order: int) -> None:
     assert all(met(b, tree) for lower in range(1, order + 1) for tree in trees(lower))
     assert not all(met(b, tree) for tree in trees(order + 1))
 
 
-def test_a_stage_is_at_the_sum_of_its_weights() -> None:
+def test_the_node_of_a_stage_is_the_sum_of_its_weights() -> None:
     assert [sum(row) for row in A] == exact(ode.NODES)
 
 
-def test_the_error_is_what_the_two_results_differ_by() -> None:
+def test_the_error_is_the_difference_of_the_two_results() -> None:
     fifth, fourth = padded(ode.STAGES[-1]), exact(ode.FOURTH)
     assert exact(ode.ERROR) == [x - y for x, y in zip(fifth, fourth, strict=True)]
 
@@ -105,7 +105,7 @@ class Counted:
 
 @pytest.mark.parametrize("tolerance", [1e-4, 1e-7, 1e-10])
 @pytest.mark.parametrize(("start", "end"), [(0.0, 2.0), (2.0, 0.0), (-1.0, -3.0)])
-def test_growth_is_followed_to_the_tolerance_in_both_directions(start: float, end: float, tolerance: float) -> None:
+def test_exponential_growth_is_integrated_within_the_tolerance(start: float, end: float, tolerance: float) -> None:
     """dx/du = u x, with a rate that differs by entry."""
     x, rates = 1 + randn(3, 4).abs(), torch.tensor([[0.1], [1.0], [-2.0]], dtype=torch.float64)
     reached = integrate(lambda u, x: rates * u * x, x, start, end, rtol=tolerance, atol=tolerance)
@@ -114,7 +114,7 @@ def test_growth_is_followed_to_the_tolerance_in_both_directions(start: float, en
     )
 
 
-def test_a_rotation_returns() -> None:
+def test_a_full_rotation_returns_to_the_start() -> None:
     turn = torch.tensor([[0.0, -1.0], [1.0, 0.0]], dtype=torch.float64)
     x = randn(5, 2)
     there = integrate(lambda _, x: x @ turn, x, 0.0, 2 * math.pi, rtol=1e-9, atol=1e-9)
@@ -123,7 +123,7 @@ def test_a_rotation_returns() -> None:
     torch.testing.assert_close(half, -x, rtol=0, atol=1e-7)
 
 
-def test_the_error_falls_as_a_fifth_order_method_does() -> None:
+def test_the_error_decreases_with_fifth_order() -> None:
     """Evaluations grow like tolerance^(-1/5), and the error like the tolerance."""
     x, errors, counts = torch.ones(1, 1, dtype=torch.float64), [], []
     for tolerance in (1e-5, 1e-10):
@@ -135,7 +135,7 @@ def test_the_error_falls_as_a_fifth_order_method_does() -> None:
     assert 0.8 < 5 * math.log10(counts[1] / counts[0]) / 5 < 1.2
 
 
-def test_a_step_costs_six_evaluations_since_the_last_slope_is_the_next_first() -> None:
+def test_a_step_costs_six_evaluations_and_reuses_the_last_slope() -> None:
     field = Counted(lambda _, x: -x)
     integrate(field, torch.ones(1, 1, dtype=torch.float64), 0.0, 1.0, rtol=1e-6, atol=1e-6)
     steps, rest = divmod(len(field.visited) - 1, 6)
@@ -145,7 +145,7 @@ def test_a_step_costs_six_evaluations_since_the_last_slope_is_the_next_first() -
         assert field.visited[6 * step + 5] == field.visited[6 * step + 6]  # stages 6 and 7 end the step
 
 
-def test_a_constant_field_is_crossed_in_few_steps_and_ends_where_it_should() -> None:
+def test_a_constant_field_is_integrated_exactly_in_few_steps() -> None:
     """The first step is a hundredth of the way, and each is at most five times as long as the one before."""
     field = Counted(lambda _, x: torch.full_like(x, 3.0))
     reached = integrate(field, torch.zeros(2, 3, dtype=torch.float64), 1.0, 5.0, rtol=1e-6, atol=1e-6)
@@ -154,7 +154,7 @@ def test_a_constant_field_is_crossed_in_few_steps_and_ends_where_it_should() -> 
     assert max(field.visited) == 5.0
 
 
-def test_the_hardest_entry_of_the_batch_sets_the_pace() -> None:
+def test_the_hardest_entry_of_a_batch_determines_the_steps() -> None:
     def count(rates: list[float]) -> int:
         field = Counted(lambda _, x: torch.tensor(rates, dtype=torch.float64)[:, None] * x)
         integrate(field, torch.ones(len(rates), 1, dtype=torch.float64), 0.0, 1.0, rtol=1e-8, atol=1e-8)
@@ -164,7 +164,7 @@ def test_the_hardest_entry_of_the_batch_sets_the_pace() -> None:
 
 
 @pytest.mark.parametrize("rtol_alone", [True, False])
-def test_each_tolerance_loosens_the_steps(rtol_alone: bool) -> None:
+def test_each_tolerance_alone_increases_the_steps(rtol_alone: bool) -> None:
     """At values around 1000, a relative tolerance allows a thousand times the error of an absolute one."""
     x = torch.full((1, 1), 1000.0, dtype=torch.float64)
     rtol, atol = (1e-6, 1e-12) if rtol_alone else (1e-12, 1e-3)
@@ -175,7 +175,7 @@ def test_each_tolerance_loosens_the_steps(rtol_alone: bool) -> None:
     assert len(field.visited) < 160
 
 
-def test_steps_lengthen_again_after_a_narrow_place() -> None:
+def test_steps_increase_again_after_a_peak() -> None:
     """A peak of width 0.01, wide enough at its foot not to be stepped over; its integral is an arc tangent."""
     field = Counted(lambda u, x: torch.full_like(x, 1 / (1 + (u / 0.01) ** 2)))
     reached = integrate(field, torch.zeros(1, 1, dtype=torch.float64), -0.2, 1.0, rtol=1e-8, atol=1e-8)
@@ -185,7 +185,7 @@ def test_steps_lengthen_again_after_a_narrow_place() -> None:
     assert sum(u > 0.1 for u in field.visited) < 60
 
 
-def test_a_last_step_that_is_not_good_enough_is_made_shorter() -> None:
+def test_a_last_step_that_is_too_inexact_is_shortened() -> None:
     """The way into the peak, along which the steps have grown before it comes."""
     field = Counted(lambda u, x: torch.full_like(x, 1 / (1 + (u / 0.01) ** 2)))
     reached = integrate(field, torch.zeros(1, 1, dtype=torch.float64), 1.0, 0.0, rtol=1e-4, atol=1e-4)
@@ -193,7 +193,7 @@ def test_a_last_step_that_is_not_good_enough_is_made_shorter() -> None:
     assert field.visited.count(0.0) > 2  # stages 6 and 7 of the step that was refused, and of the one that was not
 
 
-def test_an_image_s_pixels_share_the_tolerance_evenly_however_many_they_are() -> None:
+def test_the_tolerance_does_not_depend_on_the_number_of_pixels() -> None:
     def visited(pixels: int) -> list[float]:
         field = Counted(lambda u, x: x * math.cos(3 * u))
         integrate(field, torch.ones(2, pixels, dtype=torch.float64), 0.0, 3.0, rtol=1e-6, atol=1e-6)
@@ -202,7 +202,7 @@ def test_an_image_s_pixels_share_the_tolerance_evenly_however_many_they_are() ->
     assert visited(1) == visited(100)
 
 
-def test_the_relative_tolerance_is_of_the_larger_end_of_a_step() -> None:
+def test_the_relative_tolerance_uses_the_larger_end_of_a_step() -> None:
     """From x = 0, whose own share of the tolerance is next to nothing, the first step is taken all the same."""
     field = Counted(lambda u, x: torch.full_like(x, math.cos(30 * u)))
     integrate(field, torch.zeros(1, 1, dtype=torch.float64), 0.0, 1.0, rtol=1e-3, atol=1e-14)
@@ -210,13 +210,13 @@ def test_the_relative_tolerance_is_of_the_larger_end_of_a_step() -> None:
     assert field.visited[7] > 0.01
 
 
-def test_no_way_to_go_is_no_evaluation() -> None:
+def test_an_empty_interval_needs_no_evaluation() -> None:
     field, x = Counted(lambda _, x: x), torch.ones(1, 1)
     assert integrate(field, x, 0.5, 0.5, rtol=1e-5, atol=1e-5) is x
     assert field.visited == []
 
 
-def test_a_field_that_is_undefined_beyond_a_point_is_approached_in_smaller_steps() -> None:
+def test_steps_become_smaller_near_an_undefined_region() -> None:
     """dx/du = -sqrt(x) is NaN for x < 0, where a long step tries to go; the solution (1 - u/2)^2 never does."""
     x = torch.ones(1, 1, dtype=torch.float64)
     reached = integrate(lambda _, x: -1e3 * x.sqrt(), x, 0.0, 1.9e-3, rtol=1e-6, atol=1e-6)
@@ -224,7 +224,7 @@ def test_a_field_that_is_undefined_beyond_a_point_is_approached_in_smaller_steps
 
 
 @pytest.mark.parametrize(("start", "end"), [(0.0, 2.0**-30), (2.0**24, 2.0**24 + 2.0**-10)])
-def test_a_short_way_is_gone_as_any_wherever_it_begins(start: float, end: float) -> None:
+def test_short_intervals_are_integrated_from_any_start(start: float, end: float) -> None:
     """A rotation, fast enough for the first step to be refused; the second way is 2^18 roundings of u long."""
     turn = 40 / (end - start) * torch.tensor([[0.0, -1.0], [1.0, 0.0]], dtype=torch.float64)
     reached = integrate(lambda _, x: x @ turn, torch.eye(2).double()[:1], start, end, rtol=1e-7, atol=1e-7)
@@ -239,7 +239,7 @@ def test_a_field_that_is_not_finite_is_rejected(value: float) -> None:
     assert len(field.visited) < 150
 
 
-def test_a_wall_is_rejected_where_it_stands() -> None:
+def test_a_singularity_is_rejected_with_its_position() -> None:
     """dx/du = 1 / (1 - u)^2 is infinite at u = 1."""
     with pytest.raises(SamplingError, match=r"at 0\.99|at 1 between"):
         integrate(lambda _, x: x**2, torch.ones(1, 1, dtype=torch.float64), 0.0, 2.0, rtol=1e-6, atol=1e-6)
@@ -281,7 +281,7 @@ def gaussian_path(schedule: object, x_t: Tensor, t: Tensor, s: Tensor) -> Tensor
 
 @pytest.mark.parametrize("name", SCHEDULES)
 @pytest.mark.parametrize(("t", "s"), [(1.0, 0.02), (0.02, 1.0), (0.7, 0.4)])
-def test_the_adaptive_solver_follows_the_flow_of_a_gaussian_either_way(name: str, t: float, s: float) -> None:
+def test_adaptive_follows_a_gaussian_flow_in_both_directions(name: str, t: float, s: float) -> None:
     schedule = SCHEDULES[name]
     t, s = (max(u, schedule.earliest) for u in (t, s))
     model = analytic.gaussian(schedule, MEAN, VARIANCE)
@@ -291,7 +291,7 @@ def test_the_adaptive_solver_follows_the_flow_of_a_gaussian_either_way(name: str
     torch.testing.assert_close(x_s, expected, rtol=1e-6, atol=1e-7)
 
 
-def test_each_tolerance_of_the_solver_is_that_of_the_integrator() -> None:
+def test_the_solver_passes_both_tolerances_to_the_integrator() -> None:
     """Pixels around 1000, where 1e-6 of a pixel allows the error that 1e-3 does for all."""
     model, x_t = analytic.gaussian(Flow(), 1000 + 300 * MEAN, 300.0**2), 1000 + 300 * randn(3, 1, 2, 2)
 
@@ -307,13 +307,13 @@ def test_each_tolerance_of_the_solver_is_that_of_the_integrator() -> None:
     assert evaluations(1e-3, 1e-9) < strict / 2
 
 
-def test_the_usual_tolerance_is_good_for_four_digits() -> None:
+def test_the_default_tolerance_gives_four_digits() -> None:
     model, x_t = analytic.gaussian(Flow(), MEAN, VARIANCE), randn(3, 1, 2, 2)
     x_s = Adaptive().follow(model, x_t, at(1.0), at(0.01))
     torch.testing.assert_close(x_s, gaussian_path(Flow(), x_t, at(1.0), at(0.01)), rtol=0, atol=1e-4)
 
 
-def test_the_adaptive_solver_starts_where_no_signal_is_left() -> None:
+def test_the_adaptive_solver_starts_at_zero_snr() -> None:
     for schedule in (ZeroTerminal(SCHEDULES["linear"]), Flow()):  # type: ignore[arg-type]
         assert angle(schedule, at(1.0)) == math.pi / 2
         model, x_t = analytic.gaussian(schedule, MEAN, VARIANCE), randn(3, 1, 2, 2)
@@ -322,7 +322,7 @@ def test_the_adaptive_solver_starts_where_no_signal_is_left() -> None:
 
 
 @pytest.mark.parametrize("name", SCHEDULES)
-def test_a_step_to_clean_images_ends_with_the_estimate_at_the_earliest_time(name: str) -> None:
+def test_the_last_step_returns_the_estimate_at_the_earliest_time(name: str) -> None:
     schedule = SCHEDULES[name]
     model = analytic.gaussian(schedule, MEAN, VARIANCE)
     x_t = schedule.sigma(at(1.0)) * randn(3, 1, 2, 2)
@@ -335,13 +335,13 @@ def test_a_step_to_clean_images_ends_with_the_estimate_at_the_earliest_time(name
     assert torch.equal(now.x0_hat, model(x_t, at(1.0)))
 
 
-def test_a_step_from_below_the_earliest_time_to_clean_images_is_the_estimate() -> None:
+def test_a_step_from_below_the_earliest_time_is_the_estimate() -> None:
     model, t = analytic.gaussian(Flow(), MEAN, VARIANCE), at(0.0001)
     x_t = randn(3, 1, 2, 2)
     assert torch.equal(Adaptive().step(model, x_t, t, at(0.0), no_noise, ()).x_s, model(x_t, t))
 
 
-def test_a_step_between_noisy_stops_does_not_estimate() -> None:
+def test_a_step_between_noisy_times_follows_the_flow() -> None:
     schedule = Flow()
     model, x_t = analytic.gaussian(schedule, MEAN, VARIANCE), randn(3, 1, 2, 2)
     _, x_s = Adaptive(1e-9, 1e-9).step(model, x_t, at(0.9), at(0.2), no_noise, ())
@@ -349,7 +349,7 @@ def test_a_step_between_noisy_stops_does_not_estimate() -> None:
 
 
 @pytest.mark.parametrize("name", SCHEDULES)
-def test_the_flow_in_the_angle_is_the_score_ode_of_the_unit_circle(name: str) -> None:
+def test_the_angular_flow_is_the_score_ode_of_the_unit_circle(name: str) -> None:
     """z = cos(a) x_0 + sin(a) noise has the law N(c m, c^2 v + s^2); for such a Gaussian path the ODE is known.
 
     dz/da = d(mean)/da + (z - mean) d(log deviation)/da.

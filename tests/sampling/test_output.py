@@ -42,7 +42,7 @@ def test_an_image_is_read_back_exactly(depth: Depth, channels: int, size: tuple[
 
 @pytest.mark.parametrize("depth", DEPTHS, ids=str)
 @pytest.mark.parametrize("channels", [1, 3, 4, 5])
-def test_samples_of_a_folder_are_data_again(depth: Depth, channels: int, tmp_path: Path) -> None:
+def test_samples_in_a_folder_can_be_loaded_as_data(depth: Depth, channels: int, tmp_path: Path) -> None:
     images = samples(depth, 4, channels, 6, 7)
     names = torch.tensor([0, 1, 1, 0])
     batches = iter([(images[:3], names[:3]), (images[3:], names[3:])])
@@ -52,7 +52,7 @@ def test_samples_of_a_folder_are_data_again(depth: Depth, channels: int, tmp_pat
 
 @pytest.mark.parametrize("depth", DEPTHS, ids=str)
 @pytest.mark.parametrize("channels", [1, 3, 4, 5])
-def test_samples_of_an_archive_are_data_again(depth: Depth, channels: int, tmp_path: Path) -> None:
+def test_samples_in_an_archive_can_be_loaded_as_data(depth: Depth, channels: int, tmp_path: Path) -> None:
     images = samples(depth, 4, channels, 6, 7)
     write_samples([(images, torch.tensor([0, 1, 1, 0]))], tmp_path / "out.npz", CLASSES, depth)
     read = load_images(tmp_path / "out.npz")
@@ -62,7 +62,7 @@ def test_samples_of_an_archive_are_data_again(depth: Depth, channels: int, tmp_p
     assert read.labels.tolist() == [0, 1, 1, 0]
 
 
-def test_the_suffix_chooses_the_format(tmp_path: Path) -> None:
+def test_the_suffix_follows_from_depth_and_channels(tmp_path: Path) -> None:
     assert save_image(samples(EIGHT_BITS, 3, 4, 4), EIGHT_BITS, tmp_path / "a").name == "a.png"
     assert save_image(samples(EIGHT_BITS, 5, 4, 4), EIGHT_BITS, tmp_path / "a").name == "a.tif"
     assert save_image(samples(FLOATS, 1, 4, 4), FLOATS, tmp_path / "a").name == "a.tif"

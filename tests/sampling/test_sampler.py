@@ -74,7 +74,7 @@ def test_each_step_ends_where_the_next_begins_from_noise_to_data(steps: int) -> 
 
 
 @pytest.mark.parametrize("t", [1.0, 0.3])
-def test_a_trajectory_begins_with_noise_as_strong_as_its_time(t: float) -> None:
+def test_a_trajectory_begins_with_the_noise_level_of_its_time(t: float) -> None:
     _, x, noise = initial_state(unlabelled(), [3, 5], None, 7, route_from(t))
     same = ImageNoise(7, [3, 5], (1, 2, 2))
     torch.testing.assert_close(x, same() * LINEAR.sigma(torch.tensor(t, dtype=torch.float64)).item())
@@ -95,7 +95,7 @@ def test_an_exploding_schedule_begins_with_its_largest_sigma() -> None:
 
 
 @pytest.mark.parametrize(("timesteps", "expected"), [(30, 30), (1000, 50)])
-def test_a_solver_takes_its_usual_steps_if_none_are_named_or_all_that_there_are(timesteps: int, expected: int) -> None:
+def test_a_solver_takes_its_default_steps_or_all_of_the_schedule(timesteps: int, expected: int) -> None:
     solver = Recorded()
     sample(analytic.gaussian(LinearBeta(timesteps), torch.zeros(1, 1, 1), 1.0), 1, solver=solver)
     assert len(solver.times) == expected
@@ -115,7 +115,7 @@ def test_the_default_needs_at_most_20_evaluations() -> None:
         assert calls <= 20
 
 
-def test_a_trajectory_yields_every_state_and_ends_with_the_result() -> None:
+def test_a_trajectory_has_every_state_and_ends_with_the_result() -> None:
     grid, noise = trailing(5), ImageNoise(0, [0, 1], (1, 2, 2))
     x = noise()
     moments = list(trajectory(corners(), x, grid, DDPM(), noise))
@@ -127,7 +127,7 @@ def test_a_trajectory_yields_every_state_and_ends_with_the_result() -> None:
 
 
 @pytest.mark.parametrize("memory", [0, 1, 3])
-def test_a_solver_is_handed_the_previous_states_newest_first(memory: int) -> None:
+def test_a_solver_receives_the_previous_states_newest_first(memory: int) -> None:
     solver, noise = Recorded(memory), ImageNoise(0, [0, 1], (1, 2, 2))
     list(trajectory(corners(), noise(), trailing(6), solver, noise))
     assert [len(past) for past in solver.pasts] == [min(step, memory) for step in range(6)]
@@ -149,7 +149,7 @@ def test_many_samples_have_the_moments_of_their_distribution() -> None:
 
 
 @pytest.mark.parametrize("steps", [250, 50])
-def test_the_analytic_denoiser_of_a_data_set_draws_its_images_and_all_of_them(steps: int) -> None:
+def test_samples_of_an_analytic_data_set_are_all_its_images(steps: int) -> None:
     images = sample(corners(), 60, steps=steps, solver="ddpm", time_grid="trailing")
     distances = torch.cdist(images.flatten(1), CORNERS.flatten(1))
     assert distances.amin(1).max() < 1e-4
@@ -158,7 +158,7 @@ def test_the_analytic_denoiser_of_a_data_set_draws_its_images_and_all_of_them(st
 
 @pytest.mark.parametrize(("label", "members"), [("odd", {0, 2, 4}), ("even", {1, 3})])
 @pytest.mark.parametrize("scale", [1.0, 2.0])
-def test_images_are_of_the_class_that_was_requested(label: str, members: set[int], scale: float) -> None:
+def test_images_have_the_requested_class(label: str, members: set[int], scale: float) -> None:
     images = sample(ClassifierFree(corners(), scale), 24, labels=label, steps=50, solver="ddpm", time_grid="trailing")
     distances = torch.cdist(images.flatten(1), CORNERS.flatten(1))
     assert distances.amin(1).max() < 1e-4
@@ -173,7 +173,7 @@ def test_several_labels_are_repeated_in_turn_through_the_batches() -> None:
     assert found.tolist() == [0, 1, 1, 0, 1, 1, 0, 1, 1, 0]
 
 
-def test_estimates_are_clipped_before_they_are_stepped_by() -> None:
+def test_estimates_are_clipped_before_the_step() -> None:
     """peers.md mistake 4."""
     solver = Recorded()
     images = sample(analytic.gaussian(LINEAR, torch.full((1, 1, 1), 3.0), 0.0), 4, steps=20, solver=solver)
@@ -182,7 +182,7 @@ def test_estimates_are_clipped_before_they_are_stepped_by() -> None:
 
 
 @pytest.mark.parametrize(("mean", "expected"), [(3.0, 1.0), (-3.0, -1.0)])
-def test_images_are_in_range_even_if_the_estimates_are_not_clipped(mean: float, expected: float) -> None:
+def test_images_are_in_range_even_if_estimates_are_not_clipped(mean: float, expected: float) -> None:
     model = analytic.gaussian(LINEAR, torch.full((1, 1, 1), mean), 0.0)
     assert sample(model, 2, clip="none", solver="ddim", steps=2).flatten().tolist() == [expected, expected]
 
@@ -246,22 +246,22 @@ def test_invalid_requests_are_rejected(request_: dict[str, object], error: type[
         sample(corners(), **{"count": 2, "solver": "ddim", "steps": 2, **request_})  # type: ignore[arg-type]
 
 
-def test_a_discrete_grid_of_a_model_in_continuous_time_is_rejected() -> None:
+def test_a_discrete_grid_for_a_continuous_time_model_is_rejected() -> None:
     with pytest.raises(SamplingError, match=r"trailing needs a schedule with timesteps.*uniform, karras, logsnr"):
         sample(analytic.gaussian(Flow(), torch.zeros(1, 1, 1), 1.0), 2, time_grid="trailing")
 
 
-def test_batches_are_rejected_before_the_first_is_requested() -> None:
+def test_invalid_labels_are_rejected_before_the_first_batch() -> None:
     with pytest.raises(LabelError, match="rose"):
         sample_batches(corners(), 2, brief(), labels="rose")
 
 
-def test_a_label_is_never_silently_ignored_by_a_model_without_classes() -> None:
+def test_a_label_for_a_model_without_classes_is_rejected() -> None:
     with pytest.raises(LabelError, match=r"'rose'.*knows no classes.*without labels"):
         sample(unlabelled(), 2, labels="rose")
 
 
-def test_a_label_is_the_place_of_its_name() -> None:
+def test_a_label_is_the_index_of_its_name() -> None:
     indices = resolve_labels(corners(), ("even", "odd"), 3)
     assert indices is not None
     assert indices.tolist() == [1, 0, 1]
@@ -285,7 +285,7 @@ def test_an_image_is_the_same_for_any_batch_and_count(solver: str) -> None:
         torch.testing.assert_close(seventh(count, batch), seventh(8, 1), rtol=0, atol=tolerance)
 
 
-def test_seeds_and_indices_that_differ_give_images_that_differ() -> None:
+def test_different_seeds_and_indices_give_different_images() -> None:
     images = torch.cat(
         [sample(unlabelled(), 6, solver="ddim", steps=3, seed=seed) for seed in (0, 1, 2**63, 2**63 + 1, 2**64 - 1)]
     )

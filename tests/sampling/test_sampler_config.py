@@ -21,7 +21,7 @@ def plain() -> Denoiser:
     return analytic.gaussian(LINEAR, torch.full((1, 2, 2), 0.2), 0.04)
 
 
-def test_in_continuous_time_a_solver_takes_its_usual_steps() -> None:
+def test_in_continuous_time_a_solver_takes_its_default_steps() -> None:
     for name, steps in [("ddpm", 1000), ("ddim", 20), ("heun", 10), ("unipc-3", 20), ("adaptive", 1)]:
         assert len(sampler_config(Flow(), solver=name, time_grid="uniform").timesteps) == steps + 1
 
@@ -38,7 +38,7 @@ def test_a_sampler_is_built_from_names() -> None:
 
 
 @pytest.mark.parametrize("name", SOLVERS)
-def test_the_fewest_steps_of_a_solver_are_taken_and_one_less_is_rejected(name: str) -> None:
+def test_a_solver_accepts_its_minimum_of_steps_and_rejects_fewer(name: str) -> None:
     least = SOLVERS[name].min_steps
     assert sample(plain(), 2, solver=name, steps=least).isfinite().all()
     with pytest.raises(SamplingError):
@@ -46,7 +46,7 @@ def test_the_fewest_steps_of_a_solver_are_taken_and_one_less_is_rejected(name: s
 
 
 @pytest.mark.parametrize("solver", [UniPC(3), UniPC(2), DPMSolver(3), DPMSolver(2)], ids=str)
-def test_the_fewest_steps_are_those_in_which_the_order_counts(solver: UniPC | DPMSolver) -> None:
+def test_min_steps_is_the_fewest_that_use_the_order(solver: UniPC | DPMSolver) -> None:
     """In one step less, a rule of lower order draws the same predictions at every stop."""
     lower = type(solver)(solver.order - 1)
     noise = ImageNoise(0, [0], (1, 2, 2))
@@ -62,7 +62,7 @@ def test_the_fewest_steps_are_those_in_which_the_order_counts(solver: UniPC | DP
     assert (predictions(solver, least - 1) == predictions(lower, least - 1)).all()
 
 
-def test_a_model_guided_by_a_weaker_one_is_drawn_without_fresh_noise_by_default() -> None:
+def test_an_autoguided_model_is_sampled_without_noise_by_default() -> None:
     by_itself = plain()
     guided = AutoGuided(by_itself, analytic.gaussian(LINEAR, torch.zeros(1, 2, 2), 0.09), 2.0)
     usual = sample(guided, 2, steps=5)
@@ -75,17 +75,17 @@ def test_a_model_guided_by_a_weaker_one_is_drawn_without_fresh_noise_by_default(
     assert torch.equal(sample(by_itself, 2, steps=5), sample(by_itself, 2, steps=5, solver="dpm-2m-sde"))
 
 
-def test_ddpm_takes_all_steps_of_its_schedule_if_nothing_is_reported() -> None:
+def test_ddpm_takes_all_steps_of_its_schedule_by_default() -> None:
     timesteps = sampler_config(LINEAR, solver="ddpm").timesteps
     torch.testing.assert_close(timesteps, time_grids.Trailing()(LINEAR, 1000), rtol=1e-12, atol=1e-15)
 
 
-def test_a_schedule_of_fewer_steps_than_the_solver_needs_is_sampled_all_the_same() -> None:
+def test_a_schedule_with_too_few_steps_for_the_solver_is_sampled() -> None:
     model = analytic.gaussian(Cosine(2), torch.zeros(1, 2, 2), 0.04)
     assert sample(model, 2).isfinite().all()
 
 
-def test_too_few_steps_are_answered_with_the_solvers_that_can() -> None:
+def test_too_few_steps_are_rejected_with_solvers_that_need_fewer() -> None:
     with pytest.raises(
         SamplingError,
         match=r"2 sampling steps .* unipc-3. Choose at least 4 steps, or .*: ddpm, ddim, ",
@@ -109,10 +109,10 @@ def test_too_few_steps_are_answered_with_the_solvers_that_can() -> None:
         ({"clip": 3}, "3 is not a clipping.*static, dynamic, none"),
     ],
 )
-def test_what_is_no_part_is_rejected_with_the_names_of_those_that_are(parts: dict[str, object], message: str) -> None:
+def test_unknown_components_are_rejected_with_the_valid_names(parts: dict[str, object], message: str) -> None:
     with pytest.raises(SamplingError, match=message):
         sampler_config(LINEAR, **parts)  # type: ignore[arg-type]
 
 
-def test_a_wrapper_clips_too() -> None:
+def test_a_wrapper_class_can_be_given_as_clip() -> None:
     assert isinstance(sampler_config(LINEAR, clip=DynamicThreshold).clip(plain()), DynamicThreshold)

@@ -53,7 +53,7 @@ def streams(batch: int, seed: int = 9) -> Tensor:
 
 
 @pytest.mark.parametrize("batch", [1, 3, 64])
-def test_the_noise_of_an_image_is_numpys_stream_of_seed_and_index(batch: int) -> None:
+def test_the_noise_is_numpys_stream_of_seed_and_index(batch: int) -> None:
     """Whatever the batch; golden in the sense that numpy keeps its streams."""
     for index, met in enumerate(streams(batch)):
         generator = np.random.Generator(np.random.Philox(key=np.array([9, index], dtype=np.uint64)))
@@ -61,7 +61,7 @@ def test_the_noise_of_an_image_is_numpys_stream_of_seed_and_index(batch: int) ->
         torch.testing.assert_close(met, expected, rtol=1e-5, atol=1e-6)
 
 
-def test_no_number_is_met_twice() -> None:
+def test_no_random_number_is_repeated() -> None:
     numbers = torch.cat([streams(4), streams(4, seed=10)]).flatten()
     assert len(numbers.unique()) > 0.999 * len(numbers)
 
@@ -71,7 +71,7 @@ def test_seed_and_index_are_not_exchangeable() -> None:
 
 
 @pytest.mark.parametrize("solver", ["ddpm", "ddim:eta=1", "dpm-2m-sde", "euler:churn=0.3"])
-def test_a_stochastic_solver_draws_once_a_step_at_most_and_for_each_image_its_own(solver: str) -> None:
+def test_stochastic_noise_differs_between_steps_and_images(solver: str) -> None:
     """Of two images at the same place, and of one at successive steps, no two have the same noise."""
     model = analytic.gaussian(LinearBeta(), torch.zeros(SHAPE), 1.0)
     drawn: list[Tensor] = []
@@ -89,7 +89,7 @@ def test_a_stochastic_solver_draws_once_a_step_at_most_and_for_each_image_its_ow
 
 
 @pytest.mark.parametrize(("first", "batch"), [(0, 3), (3, 2), (4, 64), (6, 1)])
-def test_resuming_from_an_image_draws_it_and_the_rest(first: int, batch: int) -> None:
+def test_sampling_from_an_index_gives_that_image_and_the_rest(first: int, batch: int) -> None:
     model = analytic.gaussian(LinearBeta(), torch.zeros(SHAPE), 0.1)
     sampler = default_sampler(model, steps=4)
     whole = sample(model, COUNT, steps=4)
@@ -97,7 +97,7 @@ def test_resuming_from_an_image_draws_it_and_the_rest(first: int, batch: int) ->
     torch.testing.assert_close(rest, whole[first:], rtol=0, atol=1e-6)
 
 
-def test_a_trajectory_ends_with_what_its_last_step_left() -> None:
+def test_a_trajectory_ends_with_the_result_of_its_last_step() -> None:
     """At t = 0 that is the estimate too; a way that ends among noise, as encoding does, is where they differ."""
     model = analytic.gaussian(LinearBeta(), torch.zeros(SHAPE), 0.5)
     x, time_grid = ImageNoise(0, range(2), SHAPE)().double(), torch.tensor([1.0, 0.6, 0.3], dtype=torch.float64)

@@ -9,7 +9,7 @@ from torch.distributions import Normal
 from sfumato.sampling.sampler import ImageNoise
 
 
-def test_the_noise_of_an_image_is_a_function_of_seed_and_index() -> None:
+def test_the_noise_of_an_image_depends_on_seed_and_index_only() -> None:
     shape = (1, 2, 3)
     together, alone = ImageNoise(5, [3, 9, 4], shape), ImageNoise(5, [9], shape)
     for _ in range(3):
@@ -27,7 +27,7 @@ def test_noise_is_standard_normal() -> None:
     assert gap.abs().max() < 1.95 / math.sqrt(n)  # Kolmogorov-Smirnov: exceeded by one seed in a thousand
 
 
-def test_successive_draws_and_neighbouring_images_and_seeds_are_independent() -> None:
+def test_noise_of_calls_images_and_seeds_is_independent() -> None:
     noises = [ImageNoise(seed, [index], (1, 40, 50)) for seed in (0, 1) for index in (0, 1)]
     draws = torch.cat([noise() for noise in noises for _ in range(2)]).flatten(1)
     correlations = torch.corrcoef(draws) - torch.eye(8)
@@ -35,7 +35,7 @@ def test_successive_draws_and_neighbouring_images_and_seeds_are_independent() ->
 
 
 @pytest.mark.parametrize("threads", [2, 3])
-def test_threads_draw_what_one_draws(threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_noise_does_not_depend_on_the_number_of_threads(threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
     alone = ImageNoise(3, range(7), (1, 256, 256))
     expected = [alone(), alone()]
     monkeypatch.setattr(torch, "get_num_threads", lambda: threads)

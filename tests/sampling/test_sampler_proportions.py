@@ -44,7 +44,7 @@ def counts(images: Tensor, model: analytic.Mixture) -> Tensor:
 
 @pytest.mark.parametrize("schedule", ["linear", "cosine", "edm", "flow"])
 @pytest.mark.parametrize("solver", [None, "ddim"])
-def test_a_mixture_is_drawn_in_its_proportions(schedule: str, solver: str | None) -> None:
+def test_samples_of_a_mixture_have_its_proportions(schedule: str, solver: str | None) -> None:
     """By the default solver in its 20 steps, and by the ODE in 50."""
     model = clusters(schedule)
     images = sample(model, COUNT, solver=solver, steps=50 if solver else None, batch=COUNT)
@@ -52,14 +52,14 @@ def test_a_mixture_is_drawn_in_its_proportions(schedule: str, solver: str | None
 
 
 @pytest.mark.parametrize("guided", [ClassifierFree, lambda model, scale: AutoGuided(model, clusters("edm"), scale)])
-def test_guidance_at_one_and_by_an_equal_leave_the_proportions(guided: type[ClassifierFree]) -> None:
+def test_neutral_guidance_keeps_the_proportions(guided: type[ClassifierFree]) -> None:
     model = clusters("edm")
     scale = 1.0 if guided is ClassifierFree else 2.0
     images = sample(guided(model, scale), COUNT, batch=COUNT)
     assert chi_square(counts(images, model), COUNT * WEIGHTS) < RARE[4]
 
 
-def test_the_analytic_denoiser_of_the_digits_draws_each_digit_as_often_as_there_are() -> None:
+def test_samples_of_the_digits_have_the_proportions_of_the_data() -> None:
     """500 unlabelled samples by default settings, as a network's once had a chi-square of 42 (docs/experiments.md)."""
     digits = load_images("digits")
     assert digits.labels is not None

@@ -37,7 +37,7 @@ def modes(model: nn.Module) -> list[bool]:
     return [part.training for part in model.modules()]
 
 
-def test_dropout_is_off_and_every_part_gets_its_mode_back() -> None:
+def test_dropout_is_off_and_every_mode_is_restored() -> None:
     model = wet().train()
     model.network.frozen.eval()  # type: ignore[union-attr]
     before = modes(model)
@@ -46,7 +46,7 @@ def test_dropout_is_off_and_every_part_gets_its_mode_back() -> None:
     assert set(before) == {True, False}
 
 
-def test_a_guided_model_gets_its_mode_back() -> None:
+def test_the_mode_of_a_guided_model_is_restored() -> None:
     inner = corners().eval()
     sample(ClassifierFree(inner, 2.0), 2, labels=inner.label_names, solver="ddim", steps=2)
     assert not inner.training
@@ -71,7 +71,7 @@ def failing(model: Denoiser) -> None:
 
 
 @pytest.mark.parametrize("interrupted", [stopped_early, failing])
-def test_an_interrupted_sample_gives_the_mode_back_too(interrupted: Callable[[Denoiser], None]) -> None:
+def test_the_mode_is_restored_after_an_interruption(interrupted: Callable[[Denoiser], None]) -> None:
     model = wet().train()
     interrupted(model)
     assert model.training
@@ -85,12 +85,12 @@ def torch_generator() -> Iterator[Tensor]:
         yield torch.get_rng_state()
 
 
-def test_torchs_own_generator_is_not_touched(torch_generator: Tensor) -> None:
+def test_the_global_generator_is_not_used(torch_generator: Tensor) -> None:
     sample(wet(), 2, solver="ddim", steps=3)
     assert (torch.get_rng_state() == torch_generator).all()
 
 
-def test_no_gradients_are_kept_inside_and_none_are_switched_off_outside() -> None:
+def test_gradients_are_disabled_only_inside_sampling() -> None:
     model = PreconditionedDenoiser(Scaled(), LINEAR, predict_noise, (1, 2, 2))
     for images, _ in sample_batches(model, 2, brief(), batch=1):
         assert not images.requires_grad

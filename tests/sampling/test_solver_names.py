@@ -34,13 +34,13 @@ def test_every_solver_has_a_name_with_its_order() -> None:
     } == SOLVERS
 
 
-def test_settings_go_by_name() -> None:
+def test_settings_are_given_by_name() -> None:
     assert SOLVERS.parse("ddpm:variance=large") == DDPM("large")
     assert SOLVERS.parse("heun:churn=0.1,churn_noise=1.003") == Heun(0.1, churn_noise=1.003)
     assert SOLVERS.parse("unipc-3:variant=bh1") == UniPC(3, "bh1")
 
 
-def test_a_retraceable_path_rejects_solvers_that_draw_noise_and_lists_those_that_do_not() -> None:
+def test_stochastic_solvers_are_rejected_for_retraceable_paths() -> None:
     random = {name for name, solver in SOLVERS.items() if not solver.deterministic}
     assert random == {"ddpm", "dpm-1-sde", "dpm-2m-sde", "dpm-3m-sde"}
     for solver in (*(SOLVERS[name] for name in random), DDIM(0.1), Euler(0.1), Heun(0.1)):
@@ -72,12 +72,12 @@ def test_a_retraceable_path_rejects_solvers_that_draw_noise_and_lists_those_that
     ],
 )
 @pytest.mark.usefixtures("unchecked")
-def test_invalid_solvers_are_rejected_with_what_can(name: str, message: str) -> None:
+def test_invalid_solvers_are_rejected_with_the_valid_names(name: str, message: str) -> None:
     with pytest.raises(SamplingError, match=message):
         SOLVERS.parse(name)
 
 
-def test_a_rule_remembers_the_stops_that_it_combines() -> None:
+def test_a_rule_keeps_the_states_that_it_combines() -> None:
     memories = {name: solver.memory for name, solver in SOLVERS.items()}
     assert memories == {
         **dict.fromkeys(("ddpm", "ddim", "euler", "heun", "dpm-1", "dpm-1-sde", "deis-1", "ipndm-1", "adaptive"), 0),
@@ -96,6 +96,6 @@ def test_the_fewest_steps_reach_the_order_and_one_less_does_not(name: str) -> No
     assert solver.default_steps == {"ddpm": 1000, "heun": 10, "adaptive": 1}.get(name, 20)
 
 
-def test_by_default_a_rule_has_the_order_that_suits_it() -> None:
+def test_multistep_rules_have_default_orders() -> None:
     assert (DPMSolver().order, DEIS().order, IPNDM().order, UniPC().order) == (2, 3, 4, 3)
     assert UniPC(1).min_steps == 1

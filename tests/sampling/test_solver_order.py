@@ -133,7 +133,7 @@ class Published(Multistep):
 
 
 @pytest.mark.parametrize("path", PATHS[:2], ids=lambda path: type(path.schedule).__name__)
-def test_the_published_3m_is_of_order_2_and_ours_of_order_3(path: Path) -> None:
+def test_the_published_3m_has_order_2_and_this_one_order_3(path: Path) -> None:
     published, ours = Published(), DPMSolver(3)
     assert measured_order(published, path) == pytest.approx(2, abs=0.15)
     assert measured_order(ours, path) == pytest.approx(3, abs=0.15)
@@ -160,14 +160,14 @@ MOST_ERROR = {1: 0.08, 2: 0.02, 3: 0.007, 4: 0.0007}
 
 @pytest.mark.parametrize("schedule", WHOLE[:2], ids=lambda one: type(one).__name__)
 @pytest.mark.parametrize(("solver", "order"), ORDERS, ids=str)
-def test_from_noise_to_data_the_error_falls_with_the_steps(solver: Solver, order: int, schedule: Schedule) -> None:
+def test_the_error_decreases_with_the_number_of_steps(solver: Solver, order: int, schedule: Schedule) -> None:
     errors = [end_error(solver, schedule, LogSNR()(schedule, steps)) for steps in (10, 40)]
     assert errors[1] < 0.7 * errors[0]
     assert errors[1] < MOST_ERROR[2 if isinstance(solver, IPNDM) and order > 2 else order]
 
 
 @pytest.mark.parametrize("schedule", WHOLE, ids=lambda one: type(one).__name__)
-def test_20_steps_of_the_third_order_are_enough_for_a_gaussian(schedule: Schedule) -> None:
+def test_20_third_order_steps_are_enough_for_a_gaussian(schedule: Schedule) -> None:
     for solver in (UniPC(3), DPMSolver(3), DEIS(3)):
         assert end_error(solver, schedule, LogSNR()(schedule, 20)) < 0.015
 
@@ -184,7 +184,7 @@ def test_one_adaptive_step_is_as_exact_as_requested(schedule: Schedule) -> None:
     assert end_error(Adaptive(1e-9, 1e-9), schedule, torch.tensor([1.0, 0.0], dtype=torch.float64)) < 3e-4
 
 
-def test_ddim_on_a_discrete_grid_converges_for_a_prime_number_of_steps() -> None:
+def test_ddim_on_a_discrete_grid_converges_for_prime_step_counts() -> None:
     """peers.md mistake 1: with t - T // N for the next stop, the error would not fall."""
     errors = [end_error(DDIM(), LinearBeta(), Trailing()(LinearBeta(), steps)) for steps in (13, 53, 211)]
     assert errors[0] > 3 * errors[1] > 9 * errors[2]

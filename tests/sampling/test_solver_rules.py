@@ -73,7 +73,7 @@ def test_ddim_of_eta_1_is_the_ancestral_sampler(same: Solver, schedule: Schedule
 
 @every_schedule
 @pytest.mark.parametrize("solver", [DPMSolver(3), DPMSolver(3, 1.0), DEIS(4), IPNDM(4), UniPC(3)], ids=str)
-def test_the_first_step_is_ddims(solver: Solver, schedule: Schedule) -> None:
+def test_the_first_step_is_that_of_ddim(solver: Solver, schedule: Schedule) -> None:
     first, x_t, z = DDIM(0.0 if solver.deterministic else 1.0), pixel(0.3), pixel(-0.7)
     steps = [
         rule.step(data(0.25, schedule=schedule), x_t, number(1), number(0.6), lambda: z, ()) for rule in (first, solver)
@@ -91,7 +91,7 @@ def test_the_first_step_is_ddims(solver: Solver, schedule: Schedule) -> None:
     ],
     ids=str,
 )
-def test_the_orders_rise_with_the_stops_behind(solver: Solver, lower: Solver) -> None:
+def test_the_order_increases_with_the_number_of_past_states(solver: Solver, lower: Solver) -> None:
     """As long as a rule has not seen enough stops it is the one of lower order, and no longer."""
     seen = lower.memory + 1
     high, low = ends(solver, LINEAR, LogSNR()), ends(lower, LINEAR, LogSNR())
@@ -101,7 +101,7 @@ def test_the_orders_rise_with_the_stops_behind(solver: Solver, lower: Solver) ->
 
 @pytest.mark.parametrize("schedule", [Flow(), ZeroTerminal(LINEAR)], ids=kind_of)
 @pytest.mark.parametrize("solver", [DPMSolver(3), DPMSolver(2, 1.0), DEIS(4), IPNDM(4), UniPC(3)], ids=str)
-def test_a_stop_without_signal_is_left_out(solver: Solver, schedule: Schedule) -> None:
+def test_a_past_state_without_signal_is_ignored(solver: Solver, schedule: Schedule) -> None:
     """At t = 1 the log-SNR is infinite, so no line goes through it; the second step starts afresh."""
     denoiser, t, s = data(0.25, schedule=schedule), number(0.7), number(0.5)
     noisy, x_t = pixel(0.3), pixel(-0.2)
@@ -114,7 +114,7 @@ def test_a_stop_without_signal_is_left_out(solver: Solver, schedule: Schedule) -
 
 
 @pytest.mark.parametrize("solver", [DPMSolver(2), DPMSolver(3, 1.0), DEIS(3), IPNDM(3)], ids=str)
-def test_a_multistep_rule_validations_back_no_further_than_its_memory(solver: Solver) -> None:
+def test_a_multistep_rule_uses_no_states_beyond_its_memory(solver: Solver) -> None:
     denoiser, x_t, t, s = data(0.25), pixel(0.3), number(0.5), number(0.4)
     past = tuple(SolverState(number(0.5 + 0.1 * back), pixel(0.1 * back), pixel(0.2 / back)) for back in range(1, 5))
     z = pixel(1.0)
@@ -131,7 +131,7 @@ def test_the_coefficients_of_ipndm_integrate_polynomials_exactly(order: int) -> 
         assert integral == pytest.approx(1 / (power + 1), rel=1e-14)
 
 
-def test_every_solver_ends_on_its_last_estimate() -> None:
+def test_every_solver_ends_at_its_last_estimate() -> None:
     """peers.md mistakes 1 and 9: the last step lands on x_0, with no noise left over; adaptive looks once more."""
     for solver in (*SOLVERS.values(), DDIM(0.5), DDIM(1.0)):
         if isinstance(solver, Adaptive):
@@ -146,7 +146,7 @@ def test_every_solver_ends_on_its_last_estimate() -> None:
 
 @pytest.mark.parametrize("eta", [0.25, 0.5, 1.0])
 @pytest.mark.parametrize(("t", "s"), [(1000, 800), (500, 499), (2, 1)])
-def test_the_noise_that_ddim_draws_has_the_papers_variance(eta: float, t: int, s: int) -> None:
+def test_the_noise_of_ddim_has_the_variance_of_the_paper(eta: float, t: int, s: int) -> None:
     """DDIM, eq. 16, in alpha_bar; and eq. 12, in which it is taken from the noise that is kept."""
     abar_t, abar_s = LINEAR.alpha_bar[t].item(), LINEAR.alpha_bar[s].item()
     spread = eta * math.sqrt((1 - abar_s) / (1 - abar_t)) * math.sqrt(1 - abar_t / abar_s)
@@ -157,23 +157,21 @@ def test_the_noise_that_ddim_draws_has_the_papers_variance(eta: float, t: int, s
     assert x_s.item() == pytest.approx(expected, rel=1e-9)
 
 
-def test_without_eta_no_noise_is_drawn() -> None:
+def test_deterministic_solvers_use_no_noise() -> None:
     for solver in (DDIM(), DPMSolver(2), Euler(), Heun()):
         solver.step(data(0.25), pixel(0.7), at(500), at(300), no_noise, ())
 
 
 @pytest.mark.parametrize("eta", [-0.1, 1.0001, 2.0, math.nan])
 @pytest.mark.parametrize("make", [DDIM, lambda eta: DPMSolver(2, eta)])
-def test_an_eta_that_would_take_the_root_of_a_negative_number_is_rejected(
-    make: Callable[[float], Solver], eta: float
-) -> None:
+def test_an_eta_out_of_range_is_rejected(make: Callable[[float], Solver], eta: float) -> None:
     """peers.md mistake 10: over a stride, sigma_s^2 - v falls below 0 where eta is above 1."""
     with pytest.raises(SamplingError, match=f"eta {eta} is out of range.*0.*to 1"):
         make(eta)
 
 
 @every_schedule
-def test_at_any_allowed_eta_and_stride_the_noise_kept_is_a_number(schedule: Schedule) -> None:
+def test_ddim_with_eta_1_is_finite_over_any_stride(schedule: Schedule) -> None:
     """peers.md mistake 10: even at eta 1 over the longest strides."""
     for s in (0.999, 0.5, 0.001):
         x_s = DDIM(1.0).step(data(0.25, schedule=schedule), pixel(0.7), number(1), number(s), lambda: pixel(1), ()).x_s
@@ -211,7 +209,7 @@ def test_churn_is_edms_algorithm_2() -> None:
 
 @pytest.mark.parametrize("schedule", [LINEAR, VarianceExploding(), Flow()], ids=kind_of)
 @pytest.mark.parametrize("kind", [Euler, Heun])
-def test_churn_keeps_to_its_range_of_noise_levels(kind: type[Euler], schedule: Schedule) -> None:
+def test_churn_is_limited_to_its_range_of_noise_levels(kind: type[Euler], schedule: Schedule) -> None:
     solver = kind(0.2, churn_from=0.5, churn_to=2.0)
     denoiser = data(0.25, schedule=schedule)
     for level, inside in [(0.4, False), (0.499, False), (0.501, True), (1.0, True), (1.999, True), (2.001, False)]:
@@ -229,7 +227,7 @@ def test_churn_keeps_to_its_range_of_noise_levels(kind: type[Euler], schedule: S
 
 
 @pytest.mark.parametrize("kind", [Euler, Heun])
-def test_the_ends_of_churns_range_are_in_it(kind: type[Euler]) -> None:
+def test_the_range_of_churn_includes_both_ends(kind: type[Euler]) -> None:
     """EDM, Algorithm 2: "if t_i in [S_tmin, S_tmax]"."""
     t = number(0.5)
     level = torch.exp(-LINEAR.logsnr(t) / 2).item()
@@ -239,7 +237,7 @@ def test_the_ends_of_churns_range_are_in_it(kind: type[Euler]) -> None:
 
 
 @pytest.mark.parametrize("kind", [Euler, Heun])
-def test_without_a_range_every_noise_level_churns(kind: type[Euler]) -> None:
+def test_without_a_range_churn_acts_at_every_noise_level(kind: type[Euler]) -> None:
     for t in (0.001, 0.999):
         now, _ = kind(0.2).step(data(0.25, schedule=Flow()), pixel(0.3), number(t), number(0), lambda: pixel(1.0), ())
         assert now.t > t
@@ -247,7 +245,7 @@ def test_without_a_range_every_noise_level_churns(kind: type[Euler]) -> None:
 
 @every_schedule
 @pytest.mark.parametrize("kind", [Euler, Heun])
-def test_there_is_no_noisier_time_than_1(kind: type[Euler], schedule: Schedule) -> None:
+def test_churn_does_not_exceed_time_1(kind: type[Euler], schedule: Schedule) -> None:
     denoiser = data(0.25, schedule=schedule)
     now, x_s = kind(0.4).step(denoiser, pixel(0.3), number(1), number(0.5), lambda: pixel(1.0), ())
     assert (now.t.item(), now.x_t.item()) == (1, 0.3)

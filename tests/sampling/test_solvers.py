@@ -114,7 +114,7 @@ def test_the_large_variance_is_exact_for_standard_normal_data(steps: int) -> Non
 
 
 @pytest.mark.parametrize(("t", "s"), [(1000, 999), (500, 499), (2, 1), (1000, 800), (520, 500), (20, 1)])
-def test_a_step_loses_exactly_the_spread_of_x_0_around_its_estimate(t: int, s: int) -> None:
+def test_a_step_loses_the_spread_of_x_0_around_its_estimate(t: int, s: int) -> None:
     """The law of total variance: Var x_s is that of the step plus (d mean / d x_0)^2 Var(x_0 | x_t)."""
     variance = 0.25
     alpha, sigma = LINEAR.alpha(at(t)).item(), LINEAR.sigma(at(t)).item()
@@ -135,7 +135,7 @@ TOLERANCES = [
 
 
 @pytest.mark.parametrize(("steps", "variance", "tolerance"), TOLERANCES)
-def test_general_gaussian_data_are_met_within_a_tolerance_that_falls_with_the_steps(
+def test_gaussian_data_are_sampled_more_exactly_with_more_steps(
     steps: int, variance: Variance, tolerance: float
 ) -> None:
     law = drawn(DDPM(variance), 0.25, steps)[-1]
@@ -144,7 +144,7 @@ def test_general_gaussian_data_are_met_within_a_tolerance_that_falls_with_the_st
 
 
 @pytest.mark.parametrize("steps", [100, 50])
-def test_the_truth_lies_between_the_two_variances(steps: int) -> None:
+def test_the_exact_variance_is_between_small_and_large(steps: int) -> None:
     """DDPM, section 3.2: they are the lower and the upper bound, for data of a variance between 0 and 1."""
     grid = Trailing()(LINEAR, steps)
     small, large = drawn(DDPM("small"), 0.25, steps), drawn(DDPM("large"), 0.25, steps)
@@ -173,7 +173,7 @@ class OneStepBeta(Solver):
         return Step(SolverState(t, x_t, x0_hat), posterior.mean + beta.sqrt() * z)
 
 
-def test_the_tolerance_tells_a_strides_noise_from_a_single_steps() -> None:
+def test_the_tolerance_detects_the_noise_of_a_single_step() -> None:
     """peers.md mistake 2."""
     mistaken, right = drawn(OneStepBeta(), 0.25, 50)[-1], drawn(DDPM("large"), 0.25, 50)[-1]
     assert abs(right.variance**0.5 - 0.5) < 0.03 * 0.5
@@ -181,13 +181,13 @@ def test_the_tolerance_tells_a_strides_noise_from_a_single_steps() -> None:
 
 
 @pytest.mark.parametrize("variance", ["small", "large"])
-def test_the_last_step_adds_no_noise_and_ends_on_the_estimate(variance: Variance) -> None:
+def test_the_last_step_adds_no_noise_and_ends_at_the_estimate(variance: Variance) -> None:
     now, x_s = DDPM(variance).step(data(0.25), pixel(0.7), at(20), at(0), no_noise, ())
     assert x_s.item() == pytest.approx(now.x0_hat.item(), abs=1e-14)
     assert now.x0_hat.item() == pytest.approx(data(0.25)(pixel(0.7), at(20)).item())
 
 
-def test_a_step_goes_by_the_clipped_estimate() -> None:
+def test_a_step_uses_the_clipped_estimate() -> None:
     """peers.md mistake 4."""
     x_t, z = pixel(1.8), pixel(-0.7)
     now, x_s = DDPM().step(Clipped(data(0.0, mean=3.0)), x_t, at(300), at(200), lambda: z, ())
@@ -212,7 +212,7 @@ STOCHASTIC: list[Solver] = [
 
 @every_schedule
 @pytest.mark.parametrize("solver", [*STOCHASTIC, DDIM(), Euler(), Heun(), DPMSolver(3), UniPC(3), DEIS(4)], ids=str)
-def test_of_a_point_the_law_is_exact_at_every_state(solver: Solver, schedule: Schedule) -> None:
+def test_the_distribution_of_a_point_is_exact_at_every_state(solver: Solver, schedule: Schedule) -> None:
     """N(alpha x_0, sigma^2): no noise is lost and none is left over, at any eta or churn."""
     timesteps = LogSNR()(schedule, 7)
     for t, law in drawn_from(data(0.0, schedule=schedule), solver, timesteps, known(timesteps[0], 0.0, schedule)):
@@ -237,7 +237,7 @@ SPREADING: list[tuple[Callable[[int], Solver], int]] = [
 
 @pytest.mark.parametrize("schedule", [VarianceExploding(), Flow()], ids=kind_of)
 @pytest.mark.parametrize(("make", "order"), SPREADING, ids=lambda one: str(one(100)) if callable(one) else "")
-def test_the_moments_of_gaussian_data_are_met_with_the_weak_order(
+def test_moments_of_gaussian_data_converge_with_the_weak_order(
     make: Callable[[int], Solver], order: int, schedule: Schedule
 ) -> None:
     """The mean at once; the error of the spread falls by 2^order if the strides are halved."""
@@ -250,7 +250,7 @@ def test_the_moments_of_gaussian_data_are_met_with_the_weak_order(
 
 @pytest.mark.parametrize("schedule", [VarianceExploding(), Flow()], ids=kind_of)
 @pytest.mark.parametrize("eta", [0.5, 1.0])
-def test_the_third_order_sde_meets_the_spread_best(schedule: Schedule, eta: float) -> None:
+def test_the_third_order_sde_has_the_smallest_spread_error(schedule: Schedule, eta: float) -> None:
     """By the noise in its extrapolation its weak order is 2, with a smaller constant than 2M's."""
     error = {
         (order, steps): abs(drawn(DPMSolver(order, eta), 0.25, steps, schedule, LogSNR())[-1].variance ** 0.5 - 0.5)

@@ -27,7 +27,7 @@ def unit(*values: float) -> Tensor:
 
 
 @pytest.mark.parametrize("share", [0.0, 0.1, 0.5, 0.9, 1.0])
-def test_the_angle_grows_with_the_share_and_so_does_the_norm(share: float) -> None:
+def test_angle_and_norm_increase_linearly_with_the_share(share: float) -> None:
     between = slerp(A, B, share)
     torch.testing.assert_close(angles(A, between), share * angles(A, B), rtol=1e-9, atol=1e-7)
     torch.testing.assert_close(angles(between, B), (1 - share) * angles(A, B), rtol=1e-9, atol=1e-7)
@@ -42,7 +42,7 @@ def test_latents_of_one_norm_follow_the_formula_of_the_paper() -> None:
     torch.testing.assert_close(slerp(A, b, s), expected, rtol=1e-9, atol=1e-9)
 
 
-def test_the_ends_are_the_given_latents() -> None:
+def test_interpolation_starts_and_ends_at_the_given_latents() -> None:
     torch.testing.assert_close(slerp(A, B, 0.0), A, rtol=1e-14, atol=1e-15)
     torch.testing.assert_close(slerp(A, B, 1.0), B, rtol=1e-14, atol=1e-14)
 
@@ -53,25 +53,25 @@ def test_each_image_has_its_own_share() -> None:
     torch.testing.assert_close(slerp(A, B, shares), torch.cat(alone))
 
 
-def test_half_way_between_two_axes() -> None:
+def test_the_midpoint_of_two_axes_is_at_45_degrees() -> None:
     half = math.sqrt(0.5)
     torch.testing.assert_close(slerp(unit(1, 0), unit(0, 1), 0.5), unit(half, half))
 
 
 @pytest.mark.parametrize("share", [0.0, 0.3, 1.0])
-def test_from_a_latent_to_itself_nothing_moves(share: float) -> None:
+def test_parallel_latents_are_interpolated_linearly(share: float) -> None:
     torch.testing.assert_close(slerp(A, A, share), A)
     torch.testing.assert_close(slerp(A, 3 * A, share), (1 + 2 * share) * A)
 
 
 @pytest.mark.parametrize("nudge", [1e-4, 1e-7, 1e-10, 1e-13])
-def test_latents_that_hardly_differ_lose_no_precision(nudge: float) -> None:
+def test_nearly_equal_latents_lose_no_precision(nudge: float) -> None:
     torch.testing.assert_close(slerp(A, A + nudge * B, 0.5), A + nudge / 2 * B, rtol=1e-7, atol=1e-8)
 
 
 @pytest.mark.parametrize("nudge", [0.0, 1e-10, 1e-6])
 @pytest.mark.parametrize("a", [A, unit(1, 0), unit(0, 1), unit(0, 0, -2.0)])
-def test_opposite_latents_are_joined_by_a_half_circle(a: Tensor, nudge: float) -> None:
+def test_opposite_latents_are_connected_by_a_half_circle(a: Tensor, nudge: float) -> None:
     opposite = -a + nudge * torch.ones_like(a)
     for share in (0.25, 0.5, 0.75):
         between = slerp(a, opposite, share)
@@ -82,7 +82,7 @@ def test_opposite_latents_are_joined_by_a_half_circle(a: Tensor, nudge: float) -
     torch.testing.assert_close(slerp(a, opposite, 1.0), opposite, rtol=1e-8, atol=1e-8)
 
 
-def test_zeros_are_met_on_a_straight_line() -> None:
+def test_latents_of_zeros_are_interpolated_linearly() -> None:
     zeros = torch.zeros_like(A)
     for from_, to in ((A, zeros), (zeros, A)):
         torch.testing.assert_close(slerp(from_, to, 0.0), from_)
@@ -92,13 +92,13 @@ def test_zeros_are_met_on_a_straight_line() -> None:
     assert (slerp(zeros, zeros, 0.5) == 0).all()
 
 
-def test_latents_of_one_pixel_have_no_circle_but_ends() -> None:
+def test_latents_of_one_pixel_are_interpolated() -> None:
     for share, expected in ((0.0, 2.0), (1.0, -2.0)):
         assert slerp(unit(2.0), unit(-2.0), share).item() == pytest.approx(expected)
     assert slerp(unit(2.0), unit(4.0), 0.5).item() == 3
 
 
-def test_single_precision_is_kept_and_the_sum_is_made_in_double() -> None:
+def test_float32_is_kept_and_the_sum_is_computed_in_float64() -> None:
     single = slerp(A.float(), B.float(), 0.3)
     assert single.dtype == torch.float32
     torch.testing.assert_close(single, slerp(A, B, 0.3).float(), rtol=1e-6, atol=1e-6)

@@ -71,7 +71,7 @@ def test_every_free_grid_falls_strictly_from_1_to_0(grid: TimeGrid, schedule: Sc
 
 @pytest.mark.parametrize("schedule", STEPPED, ids=lambda one: type(one).__name__)
 @pytest.mark.parametrize("grid", ON_STEPS, ids=str)
-def test_every_discrete_grid_falls_strictly_along_the_schedules_own_steps(grid: TimeGrid, schedule: Schedule) -> None:
+def test_every_discrete_grid_falls_strictly_along_schedule_steps(grid: TimeGrid, schedule: Schedule) -> None:
     """peers.md mistakes 3 and 9: in range, none twice, and the last stop is clean."""
     timesteps = schedule.timesteps
     assert timesteps is not None
@@ -89,7 +89,7 @@ def test_every_discrete_grid_falls_strictly_along_the_schedules_own_steps(grid: 
 
 @pytest.mark.parametrize("grid", ON_STEPS, ids=str)
 @pytest.mark.parametrize("schedule", [LINEAR, FEW], ids=str)
-def test_all_steps_are_the_schedules_own(grid: TimeGrid, schedule: LinearBeta) -> None:
+def test_a_grid_of_all_steps_equals_those_of_the_schedule(grid: TimeGrid, schedule: LinearBeta) -> None:
     """peers.md mistake 3: an offset of the leading grid out of range at 1000 steps."""
     timesteps = schedule.timesteps
     assert steps_of(grid(schedule, timesteps), schedule) == list(range(timesteps, -1, -1))
@@ -106,7 +106,7 @@ def test_trailing_strides_are_nearly_equal(schedule: LinearBeta) -> None:
         assert (chosen - equal).abs().max() <= 0.5001, "a stop is not the step nearest to equal strides"
 
 
-def test_the_discrete_grids_are_those_of_their_table() -> None:
+def test_the_discrete_grids_equal_the_table_of_the_paper() -> None:
     """Lin et al. (arXiv 2305.08891), table 2, T = 1000, 10 steps: there t from 1, and no clean stop."""
     assert steps_of(Trailing()(LINEAR, 10), LINEAR) == [1000, 900, 800, 700, 600, 500, 400, 300, 200, 100, 0]
     assert steps_of(Leading()(LINEAR, 10), LINEAR) == [901, 801, 701, 601, 501, 401, 301, 201, 101, 1, 0]
@@ -122,7 +122,7 @@ def test_leading_never_starts_at_t_unless_all_steps_are_taken() -> None:
 
 
 @pytest.mark.parametrize("steps", [7, 13, 97, 499])
-def test_the_stop_after_each_of_a_prime_number_is_the_grids_next(steps: int) -> None:
+def test_prime_numbers_of_steps_follow_the_grid(steps: int) -> None:
     """peers.md mistake 1: t - T // N leaves the grid wherever N does not divide T."""
     whole = steps_of(Trailing()(LINEAR, steps), LINEAR)
     mistaken = [stop - 1000 // steps for stop in whole[:-1]]
@@ -139,7 +139,7 @@ def test_uniform_has_equal_strides_in_t() -> None:
 
 @pytest.mark.parametrize("rho", [7.0, 3.0])
 @pytest.mark.parametrize("steps", [2, 5, 18])
-def test_karras_is_edms_eq_5(rho: float, steps: int) -> None:
+def test_karras_is_eq_5_of_edm(rho: float, steps: int) -> None:
     schedule = VarianceExploding()
     largest, least = 80 ** (1 / rho), 0.002 ** (1 / rho)
     expected = [(largest + i / (steps - 1) * (least - largest)) ** rho for i in range(steps)]
@@ -148,7 +148,7 @@ def test_karras_is_edms_eq_5(rho: float, steps: int) -> None:
 
 
 @pytest.mark.parametrize("rho", [7.0, 3.0, 0.5])
-def test_karras_has_equal_strides_in_the_root_of_the_noise_level_of_any_schedule(rho: float) -> None:
+def test_karras_has_equal_strides_in_the_root_of_the_noise_level(rho: float) -> None:
     timesteps = Karras(rho)(LINEAR, 18)[:-1]
     roots = (LINEAR.sigma(timesteps) / LINEAR.alpha(timesteps)) ** (1 / rho)
     torch.testing.assert_close(roots.diff(), roots.diff().mean().expand(17), rtol=1e-9, atol=0)
@@ -165,7 +165,7 @@ def test_logsnr_has_equal_strides_in_the_log_snr(schedule: Schedule) -> None:
 
 @pytest.mark.parametrize("grid", [LogSNR(), Karras()], ids=str)
 @pytest.mark.parametrize("schedule", [Flow(), ZeroTerminal(LINEAR)], ids=lambda one: type(one).__name__)
-def test_without_signal_at_t_1_noise_levels_are_laid_out_from_160(grid: TimeGrid, schedule: Schedule) -> None:
+def test_without_signal_at_t_1_noise_levels_start_from_160(grid: TimeGrid, schedule: Schedule) -> None:
     timesteps = grid(schedule, 18)
     levels = torch.exp(-schedule.logsnr(timesteps[1:-1]) / 2)
     line = levels.log() if isinstance(grid, LogSNR) else levels ** (1 / 7)
@@ -189,9 +189,7 @@ def test_more_steps_than_the_schedule_has_are_rejected(grid: TimeGrid) -> None:
 
 @pytest.mark.parametrize("grid", ON_STEPS, ids=str)
 @pytest.mark.parametrize("schedule", SMOOTH, ids=lambda one: type(one).__name__)
-def test_a_discrete_grid_of_a_schedule_without_steps_is_rejected_with_those_possible(
-    grid: TimeGrid, schedule: Schedule
-) -> None:
+def test_a_discrete_grid_for_a_continuous_schedule_is_rejected(grid: TimeGrid, schedule: Schedule) -> None:
     with pytest.raises(
         SamplingError,
         match=f"{type(grid).__name__.lower()} needs a schedule with timesteps.*Choose among: uniform, karras, logsnr",
@@ -199,13 +197,13 @@ def test_a_discrete_grid_of_a_schedule_without_steps_is_rejected_with_those_poss
         grid(schedule, 10)
 
 
-def test_stops_that_would_not_fall_are_rejected() -> None:
+def test_timesteps_that_do_not_decrease_are_rejected() -> None:
     with pytest.raises(SamplingError, match=r"LogSNR\(\) does not decrease with 5 steps"):
         LogSNR()(VarianceExploding(sigma_max=1000.0, sigma_min=200.0), 5)
 
 
 @pytest.mark.parametrize("steps", [5, 20, 1000])
-def test_no_stop_of_the_uniform_grid_lies_before_the_earliest_time(steps: int) -> None:
+def test_no_uniform_timestep_is_before_the_earliest_time(steps: int) -> None:
     timesteps = Uniform()(VarianceExploding(), steps)
     assert timesteps[-2].item() == pytest.approx(max(1 / steps, VarianceExploding().earliest), rel=1e-12)
     torch.testing.assert_close(timesteps[:-1].diff(), timesteps[:2].diff().expand(steps - 1), rtol=1e-9, atol=1e-12)
@@ -230,7 +228,7 @@ def test_every_grid_has_a_name() -> None:
     assert (TIME_GRIDS.parse("karras:rho=0.1"), TIME_GRIDS.parse("karras:rho=100")) == (Karras(0.1), Karras(100.0))
 
 
-def test_a_custom_grid_that_stops_twice_at_a_time_is_rejected() -> None:
+def test_a_custom_grid_with_a_repeated_time_is_rejected() -> None:
     """peers.md mistake 9: a wasted step."""
 
     class Stuck(TimeGrid):

@@ -63,6 +63,7 @@ def interrupted(whole: list[Batch]) -> Iterator[Batch]:
 
 
 @pytest.mark.parametrize(("suffix", "count"), [(".npz", 10_000), ("", 3_000)])
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_number_of_images(suffix: str, count: int, tmp_path: Path) -> None:
     """10,000 images are 30 MB as bytes, and four times that as floats."""
     command = [sys.executable, "-c", PEAK, str(tmp_path), suffix, str(count)]
@@ -70,7 +71,7 @@ def test_memory_does_not_grow_with_the_number_of_images(suffix: str, count: int,
     assert int(done.stdout) < 15
 
 
-def test_an_archive_is_what_numpy_would_have_written(tmp_path: Path) -> None:
+def test_numpy_reads_all_arrays_of_an_archive(tmp_path: Path) -> None:
     parts = batches(3, 4, 1)
     write_samples(iter(parts), tmp_path / "a.npz", CLASSES, EIGHT_BITS)
     images = torch.cat([images for images, _ in parts])
@@ -91,7 +92,7 @@ def test_an_archive_holds_the_values_of_columns(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["a.npz", "a"])
-def test_what_an_interrupted_writer_leaves_is_what_it_had(name: str, tmp_path: Path) -> None:
+def test_an_interrupted_writer_keeps_the_complete_batches(name: str, tmp_path: Path) -> None:
     parts = batches(5, 70, 2)
     for at in (1, 2, 3):
         write_samples(interrupted(parts[:at]), tmp_path / f"{at}-{name}", CLASSES, EIGHT_BITS)
@@ -109,7 +110,7 @@ def files(path: Path) -> list[Path]:
 
 
 @pytest.mark.parametrize("kind", [Archive, Folder])
-def test_half_a_batch_is_none(
+def test_a_partially_written_batch_is_discarded(
     kind: type[Archive] | type[Folder], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A Ctrl-C may come while a batch is written."""
@@ -140,7 +141,7 @@ def test_half_a_batch_is_none(
 
 
 @pytest.mark.parametrize("name", ["a.npz", "a"])
-def test_an_error_on_the_way_leaves_nothing_half_done(name: str, tmp_path: Path) -> None:
+def test_an_error_leaves_no_partial_files(name: str, tmp_path: Path) -> None:
     def failing() -> Iterator[Batch]:
         yield from batches(3)
         raise ValueError
@@ -152,20 +153,20 @@ def test_an_error_on_the_way_leaves_nothing_half_done(name: str, tmp_path: Path)
 
 
 @pytest.mark.parametrize("name", ["a.npz", "a"])
-def test_a_place_that_cannot_be_written_is_reported(name: str, tmp_path: Path) -> None:
+def test_an_unwritable_path_is_reported(name: str, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(RunError, match="could not be written"):
         write_samples(iter(batches(3, 4)), tmp_path / "file" / name, CLASSES, EIGHT_BITS)
 
 
 @pytest.mark.parametrize("name", ["a.npz", "a"])
-def test_where_nothing_was_drawn_an_interruption_leaves_nothing(name: str, tmp_path: Path) -> None:
+def test_an_interruption_before_the_first_batch_leaves_no_files(name: str, tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         write_samples(interrupted([]), tmp_path / name, CLASSES, EIGHT_BITS)
     assert not list(tmp_path.iterdir())
 
 
-def test_a_thread_that_cannot_write_the_last_batch_is_heard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_write_of_the_last_batch_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(path: Path, _: bytes) -> None:
         raise RunError(f"{path} could not be written", "Free space.")
 

@@ -120,7 +120,7 @@ def test_decisions_are_reported_with_a_flag(cells: str, remarks: str) -> None:
         ([0.5, "10%"], [0.5, "10%"]),
     ],
 )
-def test_a_typed_column_is_only_parsed_if_it_mixes_numbers_and_text(cells: list[Cell], expected: list[Cell]) -> None:
+def test_typed_columns_are_parsed_only_if_numbers_and_text_mix(cells: list[Cell], expected: list[Cell]) -> None:
     found = read(cells, is_typed=True).cells
     assert found == expected
     assert list(map(type, found)) == list(map(type, expected))

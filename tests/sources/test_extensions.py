@@ -108,7 +108,7 @@ def test_a_folder_of_other_files_is_rejected(tmp_path: Path) -> None:
         load_images(folder)
 
 
-def test_other_files_do_not_change_the_signature_and_unknown_files_do(tmp_path: Path) -> None:
+def test_unknown_files_change_the_signature_and_others_do_not(tmp_path: Path) -> None:
     folder = write(tmp_path / "x", {"a.png": CONTENT})
     before = open_source(folder).signature()
     write(folder, {"notes.txt": b"1"})

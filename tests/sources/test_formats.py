@@ -42,6 +42,12 @@ def test_some_formats_are_read_with_8_bits(kind: str) -> None:
     assert np.abs(shown - WAVES / 257).max() <= 1
 
 
+def test_a_grey_jpeg_2000_keeps_16_bits() -> None:
+    grey = WAVES[:, :, 0]
+    content = imagecodecs.jpeg2k_encode(grey, 0, codecformat="jp2", bitspersample=16, reversible=True)
+    assert np.array_equal(shape_is_true(bytes(content))[:, :, 0], grey)
+
+
 @pytest.mark.parametrize("white", [4095, 65535])
 def test_a_grey_pgm_keeps_16_bits(white: int) -> None:
     values = WAVES[:, :, 0] // (65536 // (white + 1))
@@ -118,6 +124,24 @@ def test_unsupported_types_are_recognised(content: bytes, name: str) -> None:
 )
 def test_raw_camera_files_are_recognised(content: bytes) -> None:
     assert reason(content).startswith("it is a raw camera file, which is not read; ")
+
+
+@pytest.mark.parametrize("exif", [b"", b"\xff\xe1\0\x08Exif\0\0"], ids=["plain", "EXIF"])
+def test_a_jpeg_of_12_bits_is_recognised(exif: bytes) -> None:
+    content = bytes(imagecodecs.jpeg_encode(WAVES >> 4, bitspersample=12))
+    expected = "it is a JPEG of 12 bits, which is not read; convert it to PNG or TIFF"
+    assert reason(content[:2] + exif + content[2:]) == expected
+
+
+@pytest.mark.parametrize("photometric", ["minisblack", "miniswhite"])
+@pytest.mark.parametrize("planar", ["contig", "separate"])
+def test_grey_with_opacity_is_read_from_lzw(planar: str, photometric: str) -> None:
+    pixels = noise(33, 21, 2)
+    stored = pixels if planar == "contig" else np.moveaxis(pixels, 2, 0)
+    kind = {"photometric": photometric, "planarconfig": planar, "extrasamples": ["unassalpha"]}
+    shown = open_image(tiff(stored, compression="lzw", **kind)).pixels()
+    assert np.array_equal(shown, open_image(tiff(stored, **kind)).pixels())
+    assert np.array_equal(shown[:, :, 0] if photometric == "minisblack" else ~shown[:, :, 0], pixels[:, :, 0])
 
 
 @pytest.mark.parametrize("size", [(0, 5), (5, 0)])

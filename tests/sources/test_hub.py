@@ -12,7 +12,7 @@ import pytest
 
 from images import PHOTOS, noise, photo_files, png, write
 from sfumato.data import load_images
-from sfumato.data.sources import open_source
+from sfumato.data.sources import hub, open_source
 from sfumato.errors import DataError
 
 from .containers import hub_table, listing, pixels, write_parquet
@@ -62,6 +62,23 @@ def test_a_split_can_be_given(tmp_path: Path) -> None:
     found = listing(f"hf:{tmp_path / 'photos'}:test", tmp_path)
     assert all(map(np.array_equal, pixels(found.entries), list(PHOTOS.values())[::2]))
     assert not found.splits
+
+
+@pytest.mark.parametrize(
+    ("name", "parts"),
+    [
+        ("mnist", ("mnist", "")),
+        ("user/mnist:test", ("user/mnist", "test")),
+        (r"C:\data\mnist", (r"C:\data\mnist", "")),
+        (r"c:\data\mnist:test[:10]", (r"c:\data\mnist", "test[:10]")),
+        ("C:/data:train", ("C:/data", "train")),
+        ("c:train", ("c", "train")),
+    ],
+)
+def test_a_drive_letter_is_not_a_split(name: str, parts: tuple[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hub, "_loaded", lambda _, *given: {"": given})
+    monkeypatch.setattr(hub, "_image_column", lambda *_: "image")
+    assert hub.HubSource(name).parts == {"": parts}
 
 
 def test_the_identity_is_the_path_of_the_folder(tmp_path: Path) -> None:

@@ -91,7 +91,7 @@ def test_a_reduced_size_is_used_if_possible() -> None:
 
 
 @pytest.mark.parametrize(("textured", "bound"), [(False, 0.7), (True, 1.5)])
-def test_a_reduced_size_looks_like_the_full_size(textured: bool, bound: float) -> None:
+def test_a_reduced_size_is_close_to_the_full_size(textured: bool, bound: float) -> None:
     image = smooth(512, 768)
     if textured:
         image = np.clip(image.astype(int) + noise(512, 768, 3) // 4 - 32, 0, 255).astype(np.uint8)

@@ -122,7 +122,7 @@ def test_a_bomb_is_rejected_before_memory_is_allocated(name: str) -> None:
         tracemalloc.stop()
 
 
-def test_the_file_size_distinguishes_a_bomb_from_a_large_photograph(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_file_size_distinguishes_bombs_from_large_photos(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(memory_limit, "available_memory", lambda: 1 << 50)
     with pytest.raises(BadImageError, match=r"its header declares 2,500 megapixels in a file of .* kB"):
         read_info(BOMBS["PNG"])

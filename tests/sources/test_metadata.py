@@ -154,6 +154,12 @@ def test_line_breaks_within_cells_are_kept(described: Described) -> None:
         ("metadata.csv", "file_name,a,a\na.png,1,2\n", r"metadata\.csv has more than one column a\. Rename"),
         ("metadata.csv", "file_name,,\na.png,1,2\n", r"more than one column \(unnamed\)"),
         ("metadata.csv", "file_name,a\n,1\n", r"no column of metadata\.csv names images"),
+        (
+            "metadata.csv",
+            "a.png,red\nb.png,blue\n",
+            r"the first line of metadata\.csv names the image a\.png\. Add a line",
+        ),
+        ("metadata.csv", "file_name,a\na.png,1\na.png,2\n", r"the metadata of a\.png have two values of a: 1 and 2\."),
         ("metadata.csv", 'file_name,a\na.png,"x\n', r"of metadata\.csv is not CSV"),
         ("metadata.csv", f"file_name,a\na.png,{'x' * 200_000}\n", r"of metadata\.csv is not CSV: field larger"),
         ("metadata.csv", b"file_name,a\na.png,caf\x8f\n", r"metadata\.csv is not text in .*Save it as UTF-8"),

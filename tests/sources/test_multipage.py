@@ -216,6 +216,12 @@ def test_a_file_is_parsed_once_for_all_pages(tmp_path: Path) -> None:
         assert multipage._tiff_images.cache_info().misses == parsed
 
 
+def test_pages_for_pillow_are_read_from_a_file_of_any_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sfumato.data.sources.entry.MOST_BYTES", 100)
+    found = images(pages([noise(11, 9), noise(11, 9, seed=1)], compression="lzw", **GREY), tmp_path, "images")
+    assert np.array_equal(found[1][:, :, 0], noise(11, 9, seed=1))
+
+
 def test_a_page_is_not_decoded_if_memory_is_low(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "a.tif").write_bytes(tiff(noise(2, 200, 300, dtype="uint16"), metadata={"axes": "TYX"}, **GREY))
     first, _ = with_pages(Listing([FileEntry("a.tif", tmp_path / "a.tif")]), ReadOptions()).entries

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from images import noise, smooth
-from sfumato.data.sources.resizing import BAND, SHARPEST, Fit, Frame, resample_box, resized
+from sfumato.data.sources.resizing import BAND, SHARPEST, Fit, Frame, resample_box, resize_image
 
 FITS: tuple[Fit, ...] = ("crop", "pad", "resize")
 
@@ -34,7 +34,7 @@ def test_the_longer_side_is_cropped_around_the_centre(width: int, height: int, d
     white = np.iinfo(dtype).max
     image = np.zeros((height, width, 1), dtype)
     image[height // 2 - 8 : height // 2 + 8, width // 2 - 8 : width // 2 + 8] = white
-    kept = resized(image, Frame(8, 8), opacity=False)
+    kept = resize_image(image, Frame(8, 8), opacity=False)
     assert kept.shape == (8, 8, 1)
     assert kept.min() > 0.9 * white  # the filter reaches across the edges of the crop
     assert np.array_equal(kept, kept[::-1, ::-1])
@@ -56,7 +56,7 @@ def test_borders_are_black_or_transparent(
     image = np.full((*shape, channels), 200, dtype)
     expected = np.zeros((frame.height, frame.width, channels), dtype)
     expected[rows, columns] = 200
-    shown = resized(image, frame, opacity=False)
+    shown = resize_image(image, frame, opacity=False)
     assert shown.dtype == dtype
     assert np.array_equal(shown, expected)
 
@@ -65,7 +65,7 @@ def test_borders_are_black_or_transparent(
 def test_a_stretched_image_shows_the_whole_image(dtype: str) -> None:
     image = np.zeros((16, 48, 1), dtype)
     image[:, 24:] = 200
-    shown = resized(image, Frame(8, 8, "resize"), opacity=False)[:, :, 0]
+    shown = resize_image(image, Frame(8, 8, "resize"), opacity=False)[:, :, 0]
     assert shown[:, :3].max() < 30
     assert shown[:, 5:].min() > 170
 
@@ -75,7 +75,7 @@ def test_a_stretched_image_shows_the_whole_image(dtype: str) -> None:
 @pytest.mark.parametrize("channels", [1, 2, 3, 4, 7])
 def test_an_image_of_the_target_size_is_unchanged(channels: int, dtype: str, fit: Fit) -> None:
     image = noise(6, 9, channels, dtype=dtype)
-    assert np.array_equal(resized(image, Frame(9, 6, fit), opacity=False), image)
+    assert np.array_equal(resize_image(image, Frame(9, 6, fit), opacity=False), image)
 
 
 @pytest.mark.parametrize("fit", FITS)
@@ -83,7 +83,7 @@ def test_an_image_of_the_target_size_is_unchanged(channels: int, dtype: str, fit
 @pytest.mark.parametrize("size", [(3, 5), (40, 30), (7, 200)])
 @pytest.mark.parametrize("channels", [1, 3, 4, 5])
 def test_the_result_has_the_size_of_the_frame(size: tuple[int, int], channels: int, dtype: str, fit: Fit) -> None:
-    shown = resized(noise(*size, channels, dtype=dtype), Frame(16, 12, fit), opacity=False)
+    shown = resize_image(noise(*size, channels, dtype=dtype), Frame(16, 12, fit), opacity=False)
     assert shown.shape == (12, 16, channels)
     assert shown.dtype == dtype
 
@@ -94,17 +94,17 @@ def test_every_size_can_be_cropped_to_every_frame() -> None:
         image = np.zeros((37, width, 1), np.uint8)
         for side in range(4, 40):
             for frame in (Frame(side, 7), Frame(7, side), Frame(side, 37)):
-                assert resized(image, frame, opacity=False).shape == (frame.height, frame.width, 1)
+                assert resize_image(image, frame, opacity=False).shape == (frame.height, frame.width, 1)
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32"])
 def test_shrinking_is_antialiased(dtype: str) -> None:
     stripes = np.tile(np.array([[[0], [255]]], dtype), (64, 32, 1))
-    assert np.abs(resized(stripes, Frame(8, 8), opacity=False).astype(float) - 127).max() < 12
+    assert np.abs(resize_image(stripes, Frame(8, 8), opacity=False).astype(float) - 127).max() < 12
 
 
 def test_a_small_image_is_enlarged() -> None:
-    assert (resized(np.full((5, 3, 3), 9, np.uint8), Frame(16, 16), opacity=False) == 9).all()
+    assert (resize_image(np.full((5, 3, 3), 9, np.uint8), Frame(16, 16), opacity=False) == 9).all()
 
 
 @pytest.mark.parametrize("fit", FITS)
@@ -114,10 +114,10 @@ def test_16_bits_and_floats_are_resampled_like_8_bits(size: tuple[int, int], cha
     waves = smooth(size[1], size[0])[:, :, :1].repeat(channels, axis=2).astype(float)
     eight = np.rint(255 * (waves - waves.min()) / np.ptp(waves)).astype(np.uint8)  # smooth, so no overshoot
     frame = Frame(16, 20, fit)
-    planes = [resized(eight[:, :, c : c + 1], frame, opacity=False)[:, :, 0] for c in range(channels)]
+    planes = [resize_image(eight[:, :, c : c + 1], frame, opacity=False)[:, :, 0] for c in range(channels)]
     plain = np.stack(planes, axis=2).astype(float)
-    sixteen = resized(eight.astype(np.uint16) * 257, frame, opacity=False) / 257
-    floats = resized(eight.astype(np.float32) / 255, frame, opacity=False) * 255.0
+    sixteen = resize_image(eight.astype(np.uint16) * 257, frame, opacity=False) / 257
+    floats = resize_image(eight.astype(np.float32) / 255, frame, opacity=False) * 255.0
     assert np.abs(sixteen - plain).max() < 1.6  # Pillow rounds between the two passes
     assert np.abs(floats - plain).max() < 1.6
 
@@ -128,7 +128,7 @@ def test_transparent_pixels_do_not_bleed_into_others(dtype: str) -> None:
     image = np.zeros((32, 32, 4), dtype)
     image[:, :, 1] = white  # green and transparent
     image[:, :17] = np.array([white, 0, 0, white])  # red and opaque
-    shown = resized(image, Frame(8, 8), opacity=True)
+    shown = resize_image(image, Frame(8, 8), opacity=True)
     visible = shown[shown[:, :, 3] > 0.01 * white]
     assert visible[:, 1].max() <= 1e-6 * white
     assert visible[:, 0].min() >= 0.98 * white
@@ -137,8 +137,8 @@ def test_transparent_pixels_do_not_bleed_into_others(dtype: str) -> None:
 
 def test_16_bit_opacity_weights_colours_like_8_bit_opacity() -> None:
     eight = np.dstack([smooth(40, 40), 55 + smooth(40, 40)[:, :, 0] // 2]).astype(np.uint8)
-    shown = resized(eight.astype(np.uint16) * 257, Frame(10, 10), opacity=True) / 257
-    error = np.abs(shown - resized(eight, Frame(10, 10), opacity=True))
+    shown = resize_image(eight.astype(np.uint16) * 257, Frame(10, 10), opacity=True) / 257
+    error = np.abs(shown - resize_image(eight, Frame(10, 10), opacity=True))
     assert (error * shown[:, :, 3:]).max() < 1.6 * 255  # 8-bit colours are coarse at low opacity
 
 
@@ -147,7 +147,7 @@ def test_16_bit_opacity_weights_colours_like_8_bit_opacity() -> None:
 def test_sharp_edges_do_not_leave_the_range(dtype: str, channels: int) -> None:
     edge = np.full((16, 16, channels), 100, dtype)
     edge[:, 8:] = 1000
-    shown = resized(edge, Frame(61, 61), opacity=False)
+    shown = resize_image(edge, Frame(61, 61), opacity=False)
     assert shown.min() >= 100
     assert shown.max() <= 1000
 
@@ -162,16 +162,16 @@ def test_a_box_is_resampled_as_in_pillow() -> None:
 
 def test_16_bits_are_rounded_to_the_nearest() -> None:
     image = noise(20, 30, 3, dtype="uint16")
-    exact = resized(image.astype(np.float32), Frame(7, 9), opacity=False)
-    assert np.array_equal(resized(image, Frame(7, 9), opacity=False), np.rint(exact))
+    exact = resize_image(image.astype(np.float32), Frame(7, 9), opacity=False)
+    assert np.array_equal(resize_image(image, Frame(7, 9), opacity=False), np.rint(exact))
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32"])
 def test_four_channels_without_opacity_are_independent(dtype: str) -> None:
     image = noise(40, 30, 4, dtype=dtype)
     frame = Frame(9, 8)
-    alone = [resized(image[:, :, c : c + 1], frame, opacity=False)[:, :, 0] for c in range(4)]
-    assert np.array_equal(resized(image, frame, opacity=False), np.stack(alone, axis=2))
+    alone = [resize_image(image[:, :, c : c + 1], frame, opacity=False)[:, :, 0] for c in range(4)]
+    assert np.array_equal(resize_image(image, frame, opacity=False), np.stack(alone, axis=2))
 
 
 def test_a_tall_16_bit_image_has_no_seams() -> None:
@@ -185,6 +185,6 @@ def test_a_tall_16_bit_image_has_no_seams() -> None:
 def test_nan_is_kept() -> None:
     image = np.ones((40, 40, 1), np.float32)
     image[:8] = np.nan
-    shown = resized(image, Frame(10, 10), opacity=False)[:, :, 0]
+    shown = resize_image(image, Frame(10, 10), opacity=False)[:, :, 0]
     assert np.isnan(shown[:2]).all()
     assert (shown[5:] == 1).all()

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from images import noise
-from sfumato.data.sources.resizing import Frame, resized
+from sfumato.data.sources.resizing import Frame, resize_image
 
 CASES = [
     ((5, 4), (4, 4), (0.5, 0, 4.5, 4)),
@@ -34,7 +34,7 @@ def test_a_crop_equals_the_centred_box_of_pillow(
     expected = np.asarray(plane.resize(frame, Image.Resampling.LANCZOS, box))
     if dtype != "uint8":
         expected = expected.clip(image.min(), image.max())  # the filter overshoots
-    found = resized(image[:, :, None].astype(dtype), Frame(*frame), opacity=False)[:, :, 0]
+    found = resize_image(image[:, :, None].astype(dtype), Frame(*frame), opacity=False)[:, :, 0]
     assert np.abs(found.astype(float) - expected).max() <= {"uint8": 0, "uint16": 0.5, "float32": 1e-3}[dtype]
 
 
@@ -43,7 +43,7 @@ def test_a_crop_commutes_with_mirroring(size: tuple[int, int], frame: tuple[int,
     image = noise(size[1], size[0], 3, dtype="float32")
     for axis in (0, 1):
         there, back = (
-            resized(np.flip(image, axis), Frame(*frame), opacity=False),
-            np.flip(resized(image, Frame(*frame), opacity=False), axis),
+            resize_image(np.flip(image, axis), Frame(*frame), opacity=False),
+            np.flip(resize_image(image, Frame(*frame), opacity=False), axis),
         )
         assert np.allclose(there, back, atol=1e-4 * np.abs(image).max())

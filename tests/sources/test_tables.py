@@ -14,6 +14,7 @@ from pyarrow import parquet
 from images import noise, png, write
 from sfumato.data.sources import Cell, Listing
 from sfumato.data.sources.tables import is_metadata, is_table
+from sfumato.errors import DataError
 
 from .containers import listing, tarred, zipped
 
@@ -114,6 +115,7 @@ def test_used_tables_and_unmatched_rows_are_reported(tmp_path: Path) -> None:
         ("", "no column of it names images"),
         ("id,name\n0,cat\n1,dog\n", 'its column "id" names few of the images'),
         ("image,y\n" + "a.png,1\n" + "gone.png,1\n" * 5, 'its column "image" names few of the images'),
+        ("a.png,1\n0.png,2\n", "the first line of other.csv names the image a.png"),
         ("image,y\na.png\n", "line 2 of other.csv has 1 cells"),
         ('image,y\na.png,"1\n', "line 2 of other.csv is not CSV"),
         ("image,y,y\na.png,1,2\n", "other.csv has more than one column y"),
@@ -200,19 +202,27 @@ def test_names_that_differ_only_in_case_are_distinguished(tmp_path: Path) -> Non
     assert found.columns == {"label": ["dog", "cat", "owl"]}
 
 
-@pytest.mark.parametrize("name", ["annotations_csv", "metadata_csv"])
-def test_columns_with_contradicting_rows_are_not_used(name: str, tmp_path: Path) -> None:
+def test_columns_with_contradicting_rows_are_not_used(tmp_path: Path) -> None:
     boxes = "image,kind,left\na.png,cat,1\na.png,cat,2\nb.png,dog,3\n"
-    found = of(tmp_path, "a.png b.png", **{name: boxes})
+    found = of(tmp_path, "a.png b.png", annotations_csv=boxes)
     assert found.columns == {"kind": ["cat", "dog"]}
     assert told(found)[-1:] == ["Column left: not used, since rows for one image differ (1 times)."]
+    assert all(notice.matters for notice in found.notices)
+
+
+def test_two_metadata_tables_of_one_image_must_agree(tmp_path: Path) -> None:
+    tables = {"metadata_csv": "file_name,a\na.png,1\n", "metadata_jsonl": '{"file_name": "a.png", "a": 1}'}
+    assert of(tmp_path / "1", "a.png b.png", **tables).columns == {"a": [1, None]}
+    with pytest.raises(DataError, match=r"the metadata of a\.png have two values of a: 1 and 3\. Keep one row"):
+        of(tmp_path / "2", "a.png b.png", **tables | {"metadata_jsonl": '{"file_name": "a.png", "a": 3}'})
 
 
 def test_metadata_has_priority_over_other_tables(tmp_path: Path) -> None:
     tables = {"metadata_csv": "file_name,a\na.png,1\nb.png,\n", "extra_csv": "image,a,b\na.png,5,6\nb.png,7,8\n"}
     found = of(tmp_path, "a.png b.png", **tables)
     assert found.columns == {"a": [1, 7], "b": [6, 8]}
-    assert not [text for text in told(found) if text.startswith("Column")]
+    assert told(found)[-1] == "Column a: other tables differ from the metadata table, which is used (1 times)."
+    assert all(notice.matters for notice in found.notices)
 
 
 @pytest.mark.parametrize(

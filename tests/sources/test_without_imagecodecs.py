@@ -60,6 +60,8 @@ READ = {
     "TIFF, five channels": tiff(noise(9, 8, 5, dtype="uint16"), **MANY),
     "TIFF, 8-bit LZW": tiff(EIGHT, photometric="rgb", compression="lzw", predictor=True),
     "TIFF, 8-bit JPEG": tiff(EIGHT, photometric="rgb", compression="jpeg"),
+    "TIFF, 8-bit Zstandard": tiff(EIGHT, photometric="rgb", compression="zstd", predictor=True),
+    "TIFF, 1-bit Zstandard": tiff(EIGHT[:, :, 0] > 99, photometric="miniswhite", compression="zstd"),
     "TIFF, 8 bits with a profile": tiff_with(EIGHT, ADOBE),
     "TIFF, 4 bits": tiff(EIGHT[:, :, 0] % 16, bitspersample=4, photometric="minisblack"),
     "TIFF, 1 bit": encoded(Image.fromarray(EIGHT[:, :, 0] > 99), "TIFF", compression="group4"),
@@ -129,4 +131,4 @@ def test_the_pages_of_a_stack_are_read(compression: str | None, tmp_path: Path) 
 def test_a_notice_lists_the_unreadable_images_with_the_remedy(tmp_path: Path) -> None:
     images = load_images(write(tmp_path / "a", {"a.png": png(EIGHT), "b.png": png(EIGHT), "c.png": png(DEEP)}))
     assert len(images) == 2
-    assert [notice.text for notice in images.notices] == [f"1 of 3 images were skipped: c.png ({REASON})."]
+    assert [notice.text for notice in images.notices] == [f"1 of 3 images was skipped: c.png ({REASON})."]

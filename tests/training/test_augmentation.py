@@ -42,14 +42,14 @@ def augment(images: Tensor, config: DataConfig, seed: int, start: int) -> tuple[
     return augmented(images, config.flip, config.translate, config.augment or 0.0, seed, start)
 
 
-def test_nothing_is_done_by_default() -> None:
+def test_augmentation_is_off_by_default() -> None:
     images, told = augment(IMAGES, DataConfig(), seed=0, start=0)
     assert images is IMAGES
     assert told is None
 
 
 @pytest.mark.parametrize("config", KINDS)
-def test_a_batch_cut_in_two_is_augmented_as_the_whole(config: DataConfig) -> None:
+def test_parts_of_a_batch_are_augmented_like_the_whole(config: DataConfig) -> None:
     images, told = augment(IMAGES, config, seed=3, start=1000)
     assert not torch.equal(images, IMAGES)
     (first, told_first), (second, told_second) = (
@@ -63,7 +63,7 @@ def test_a_batch_cut_in_two_is_augmented_as_the_whole(config: DataConfig) -> Non
 
 
 @pytest.mark.parametrize("config", KINDS)
-def test_seeds_and_positions_have_augmentations_of_their_own_and_torchs_generator_has_no_part(
+def test_augmentation_depends_on_seed_and_position_only(
     config: DataConfig,
 ) -> None:
     found = [augment(IMAGES, config, seed, start)[0] for seed, start in ((0, 0), (0, 24), (1, 0))]
@@ -74,7 +74,7 @@ def test_seeds_and_positions_have_augmentations_of_their_own_and_torchs_generato
     assert torch.equal(torch.random.get_rng_state(), state)
 
 
-def test_flip_translation_and_the_rest_follow_one_another_with_draws_of_their_own() -> None:
+def test_each_kind_of_augmentation_has_its_own_random_numbers() -> None:
     images, told = augment(IMAGES, EVERYTHING, seed=3, start=1000)
     draws = {p: uniform(3, p, 1000, 24, {"FLIP": 1, "TRANSLATION": 2, "NONLEAKING": 12}[p.name]) for p in Purpose}
     expected = translated(flipped(IMAGES, draws[Purpose.FLIP][:, 0]), draws[Purpose.TRANSLATION], 2)
@@ -84,7 +84,7 @@ def test_flip_translation_and_the_rest_follow_one_another_with_draws_of_their_ow
     assert torch.equal(told, augmentation_labels(transforms))
 
 
-def test_a_step_learns_from_what_belongs_to_the_images_seen_and_tells_it(
+def test_a_step_augments_by_images_seen_and_passes_the_labels(
     settings: Settings, new_state: NewState, calls: Calls
 ) -> None:
     config, asked = settings(flip=True, translate=2, augment=0.3, seed=5), calls(step)
@@ -99,14 +99,12 @@ def test_a_step_learns_from_what_belongs_to_the_images_seen_and_tells_it(
     assert state.counters.images_seen == 24
 
 
-def test_the_network_is_made_to_be_reported_where_it_is(settings: Settings, new_state: NewState) -> None:
+def test_the_network_has_augmentation_inputs_only_if_needed(settings: Settings, new_state: NewState) -> None:
     for probability, numbers in ((0.0, 0), (0.1, AUGMENTATION_FEATURES)):
         assert new_state(settings(augment=probability)).model.network.config.augmentation == numbers
 
 
-def test_validation_images_and_previews_are_as_they_are_and_a_saved_model_samples(
-    settings: Settings, go: Train, calls: Calls, tmp_path: Path
-) -> None:
+def test_validation_and_samples_are_not_augmented(settings: Settings, go: Train, calls: Calls, tmp_path: Path) -> None:
     plain, asked = settings(images=8, flip=False), calls(validation)
     go(plain, tmp_path / "plain")
     go(replace(plain, data=replace(plain.data, flip=True, translate=2, augment=0.5)), tmp_path / "augmented")
@@ -135,7 +133,8 @@ class Perceptron(nn.Module):
 
 
 @pytest.mark.parametrize("is_told", [True, False])
-def test_samples_are_as_the_images_were_if_and_only_if_the_network_receives(
+@pytest.mark.slow
+def test_samples_are_unaugmented_only_with_augmentation_labels(
     is_told: bool, unchecked: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One image with one bright corner, seen anywhere and anyhow in training, is drawn with that corner bright."""

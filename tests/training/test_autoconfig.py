@@ -97,7 +97,7 @@ def asked(minutes: float | None = 30.0, **changes: Any) -> TrainConfig:  # noqa:
         ((1, 1), 1, (1, 2)),
     ],
 )
-def test_levels_lead_from_about_48_pixels_to_about_8_by_patches_of_4_at_most(
+def test_levels_cover_about_48_to_8_pixels_with_patches_up_to_4(
     sides: tuple[int, int], patch: int, levels: tuple[int, ...]
 ) -> None:
     network = with_levels(OPEN, (3, *sides))
@@ -105,14 +105,15 @@ def test_levels_lead_from_about_48_pixels_to_about_8_by_patches_of_4_at_most(
     assert network.blocks == (*[2] * (len(levels) - 1), 3)
 
 
-def test_what_was_given_of_the_levels_stays_and_the_rest_goes_with_it() -> None:
+def test_given_level_settings_are_kept_and_the_others_follow() -> None:
     assert with_levels(replace(OPEN, patch=4), (3, 64, 64)) == replace(OPEN, patch=4, multipliers=(1, 2), blocks=(2, 3))
     assert with_levels(replace(OPEN, multipliers=(1,)), (3, 64, 64)).blocks == (3,)
     given = replace(OPEN, multipliers=(1, 1, 1), blocks=(4,))
     assert with_levels(given, (3, 32, 32)) == replace(given, patch=1)
 
 
-def test_a_larger_budget_never_makes_a_narrower_network_or_a_smaller_batch(speed: Speed) -> None:
+@pytest.mark.slow
+def test_a_larger_budget_never_reduces_width_or_batch_size(speed: Speed) -> None:
     del speed
     plans = [
         resolve_config(asked(minutes), images(), CPU).config for minutes in (1e-5, 0.001, 0.01, 0.1, 1.0, 10.0, 100.0)
@@ -125,7 +126,7 @@ def test_a_larger_budget_never_makes_a_narrower_network_or_a_smaller_batch(speed
     assert len(set(widths)) >= 4
 
 
-def test_a_faster_device_has_the_network_of_as_many_times_the_minutes(speed: Speed) -> None:
+def test_a_faster_device_has_the_network_of_proportional_minutes(speed: Speed) -> None:
     speed(1e12)
     slow = resolve_config(asked(100.0), images(), CPU).config
     speed(1e14)
@@ -134,7 +135,7 @@ def test_a_faster_device_has_the_network_of_as_many_times_the_minutes(speed: Spe
     assert fast.optimization.batch == slow.optimization.batch
 
 
-def test_the_widest_network_is_chosen_that_sees_its_images(speed: Speed) -> None:
+def test_the_widest_network_that_sees_enough_images_is_chosen(speed: Speed) -> None:
     """By the definition of the rule, at budgets just above and just below what a width of 128 asks."""
     del speed
     settled = resolve_config(asked(), images(), CPU).config
@@ -148,9 +149,7 @@ def test_the_widest_network_is_chosen_that_sees_its_images(speed: Speed) -> None
 
 
 @pytest.mark.parametrize(("patch", "width"), [(None, None), (2, None), (None, 32), (1, 16)])
-def test_larger_patches_are_considered_where_neither_they_nor_the_width_are_given(
-    patch: int | None, width: int | None
-) -> None:
+def test_larger_patches_need_both_patch_and_width_unset(patch: int | None, width: int | None) -> None:
     config = asked(None, images=1000)
     config = replace(config, network=replace(config.network, patch=patch, width=width))
     considered = [(c.network.width, c.network.patch) for c in autoconfig.candidate_networks(config, (1, 28, 28))]
@@ -175,13 +174,13 @@ def test_a_batch_leaves_enough_steps(seen: float, batch: int) -> None:
 
 
 @pytest.mark.parametrize(("count", "augment"), [(250, 0.15), (251, 0.0), (10**5, 0.0), (10, 0.15)])
-def test_images_are_augmented_where_they_are_seen_very_often(count: int, augment: float) -> None:
+def test_images_that_are_seen_very_often_are_augmented(count: int, augment: float) -> None:
     plan = resolve_config(asked(None, images=100_000), images(count, (3, 8, 8)), CPU)
     assert plan.config.data.augment == augment
     assert any("augmentation" in reason for reason in plan.reasons) == bool(augment)
 
 
-def test_what_was_given_is_never_changed(speed: Speed) -> None:
+def test_given_settings_are_never_changed(speed: Speed) -> None:
     speed(1e9)
     config = asked(0.5, batch=7)
     given = NetworkConfig(backbone="convnet", width=96, multipliers=None, blocks=None, patch=2, attention=(8,))
@@ -195,7 +194,7 @@ def test_what_was_given_is_never_changed(speed: Speed) -> None:
     assert settled.monitoring == config.monitoring
 
 
-def test_a_plan_sets_all_settings_and_is_its_own_plan(speed: Speed, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_resolving_is_complete_and_idempotent(speed: Speed, monkeypatch: pytest.MonkeyPatch) -> None:
     del speed
     plan = resolve_config(asked(), images(), CPU)
     assert is_complete(plan.config)
@@ -203,7 +202,7 @@ def test_a_plan_sets_all_settings_and_is_its_own_plan(speed: Speed, monkeypatch:
     assert resolve_config(plan.config, images(), CPU) == autoconfig.Plan(plan.config, ())
 
 
-def test_speed_is_not_measured_where_images_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_speed_is_not_measured_for_a_budget_of_images(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(autoconfig, "training_rate")
     plan = resolve_config(asked(None, images=1000), images(), CPU)
     assert (plan.config.network.width, plan.config.network.patch) == (COARSE_WIDTHS[0], 2)
@@ -211,7 +210,7 @@ def test_speed_is_not_measured_where_images_are_counted(monkeypatch: pytest.Monk
 
 
 @pytest.mark.parametrize("name", PRESETS)
-def test_every_preset_has_its_usual_budget_unless_one_is_given(name: str) -> None:
+def test_every_preset_has_a_default_budget(name: str) -> None:
     preset = preset_for("photos", name)
     usual = autoconfig.with_default_budget(preset).optimization
     assert {"minutes": usual.minutes, "images": usual.images} == {"minutes": None, "images": None} | DEFAULT_BUDGETS[
@@ -222,7 +221,7 @@ def test_every_preset_has_its_usual_budget_unless_one_is_given(name: str) -> Non
         assert autoconfig.with_default_budget(config) == config
 
 
-def test_messages_report_the_chosen_values_and_warn_of_small_budgets(speed: Speed) -> None:
+def test_messages_report_chosen_values_and_small_budgets(speed: Speed) -> None:
     del speed
     network, images_seen = resolve_config(asked(30.0), images(), CPU).reasons
     assert "levels 1 2 4, blocks 2 2 3:" in network
@@ -251,7 +250,7 @@ def test_operations_of_layers_are_two_for_each_multiply_add() -> None:
     assert counted == 2 * (16 * 9 * 3 * 5 + 2 * 16 * 16 * 5 + 5)
 
 
-def test_a_network_that_is_unset_is_rejected_and_a_resolved_one_is_accepted(speed: Speed) -> None:
+def test_an_unset_network_is_rejected_until_it_is_resolved(speed: Speed) -> None:
     del speed
     with pytest.raises(ConfigError, match="the size of the network is not set"):
         model_for(asked(), images())
@@ -273,16 +272,14 @@ def begun(speed: Speed, tmp_path: Path) -> TrainConfig:
     return config
 
 
-def test_the_same_command_continues_with_the_same_network_however_fast_the_device_is_now(
-    begun: TrainConfig, speed: Speed, tmp_path: Path
-) -> None:
+def test_resuming_keeps_the_network_for_any_device_speed(begun: TrainConfig, speed: Speed, tmp_path: Path) -> None:
     speed(1e9)
     assert resolve_config(asked(), images(), CPU).config != begun
     for command in (asked(), asked(None)):
         assert resolve_config(config_to_resume(command, tmp_path / "run"), images(), CPU).config == begun
 
 
-def test_a_resumed_run_uses_the_new_budget_and_other_given_settings(begun: TrainConfig, tmp_path: Path) -> None:
+def test_a_resumed_run_uses_the_new_budget_and_given_settings(begun: TrainConfig, tmp_path: Path) -> None:
     for budget in ({"minutes": 99.0, "images": None}, {"minutes": None, "images": 99}):
         now = config_to_resume(asked(**budget), tmp_path / "run")
         assert now == replace(begun, optimization=replace(begun.optimization, **budget))
@@ -292,9 +289,7 @@ def test_a_resumed_run_uses_the_new_budget_and_other_given_settings(begun: Train
     assert louder.optimization.optimizer == "adam"
 
 
-def test_a_network_that_the_budget_of_now_would_make_wider_stays_and_this_is_reported(
-    begun: TrainConfig, speed: Speed
-) -> None:
+def test_a_network_narrower_than_the_budget_allows_is_reported(begun: TrainConfig, speed: Speed) -> None:
     speed(1e13)
     narrow = resolve_config(asked(0.1), images(), CPU).config
     (sentence,) = autoconfig.size_notice(asked(), narrow, images(), CPU)
@@ -311,9 +306,7 @@ def test_a_network_that_the_budget_of_now_would_make_wider_stays_and_this_is_rep
     assert autoconfig.size_notice(asked(), begun, images(), CPU) == ()
 
 
-def test_a_budget_is_another_if_the_run_made_a_step_and_a_command_gives_another(
-    begun: TrainConfig, tmp_path: Path
-) -> None:
+def test_a_budget_differs_only_if_given_and_the_run_has_a_model(begun: TrainConfig, tmp_path: Path) -> None:
     assert begun.optimization.minutes == 30
     run, commands = tmp_path / "run", (asked(), asked(None), asked(60.0), asked(images=9), asked(None, images=9))
     assert [has_other_budget(command, run) for command in commands] == [False, False, True, True, True]
@@ -322,19 +315,20 @@ def test_a_budget_is_another_if_the_run_made_a_step_and_a_command_gives_another(
     assert not has_other_budget(asked(60.0), tmp_path / "nowhere")
 
 
-def test_a_run_that_never_made_a_step_is_sized_again(begun: TrainConfig, tmp_path: Path) -> None:
+def test_a_run_without_a_step_is_resolved_again(begun: TrainConfig, tmp_path: Path) -> None:
     (tmp_path / "run" / "model" / "model.safetensors").unlink()
     again = config_to_resume(asked(None), tmp_path / "run")
     assert again.network == asked(None).network
     assert again.optimization.minutes == begun.optimization.minutes
 
 
-def test_where_no_run_is_nothing_is_taken_over(tmp_path: Path) -> None:
+def test_without_a_run_the_command_is_unchanged(tmp_path: Path) -> None:
     assert config_to_resume(asked(), tmp_path / "nowhere") == asked()
     assert config_to_resume(asked(None), tmp_path) == asked(None)
 
 
-def test_a_tiny_budget_on_many_sizes_makes_the_smallest_network(speed: Speed) -> None:
+@pytest.mark.slow
+def test_a_tiny_budget_gives_the_smallest_network_at_any_size(speed: Speed) -> None:
     speed(1e6)
     for side, size in ((8, (32, 1)), (15, (32, 1)), (16, (16, 2)), (28, (16, 2)), (64, (16, 4)), (256, (32, 4))):
         plan = resolve_config(asked(0.01), images(100, (1, side, side)), CPU)
@@ -342,7 +336,7 @@ def test_a_tiny_budget_on_many_sizes_makes_the_smallest_network(speed: Speed) ->
         assert plan.config.optimization.batch == autoconfig.BATCHES[0]
 
 
-def test_about_how_many_images_is_what_both_budgets_allow() -> None:
+def test_the_expected_images_are_those_both_budgets_allow() -> None:
     by = autoconfig.expected_images
     assert by(OptimizationConfig(images=70, minutes=None), math.inf) == 70
     assert by(OptimizationConfig(images=None, minutes=2.0), 3.0) == 360

@@ -41,7 +41,7 @@ def evaluated(images: int, distance: float | None, count: int = 100) -> dict[str
     ],
     ids=["nothing", "no look", "least loss", "the first of equals", "a distance", "no distance", "of the last kind"],
 )
-def test_best_is_the_least_distance_or_else_the_least_validation_loss(
+def test_the_best_has_the_lowest_distance_or_validation_loss(
     measurements: list[dict[str, Any]], best: Best | None
 ) -> None:
     assert best_of(measurements) == best
@@ -54,7 +54,7 @@ def test_the_best_measurement_is_the_first_of_the_smallest(config: TrainConfig, 
             assert run.is_best(images) == best
 
 
-def test_the_best_model_is_kept_beside_the_last_one(config: TrainConfig, new_state: NewState, tmp_path: Path) -> None:
+def test_the_best_model_is_kept_with_the_last_one(config: TrainConfig, new_state: NewState, tmp_path: Path) -> None:
     run_at, average = tmp_path / "run", new_state(config).average
     with opened(config, run_at) as run:
         run.add_measurement(evaluated(300, 2.0))
@@ -68,7 +68,7 @@ def test_the_best_model_is_kept_beside_the_last_one(config: TrainConfig, new_sta
     assert kept_best(run_at, best_of(read_metrics(run_at))) == run_at / BEST
 
 
-def test_what_was_best_is_in_its_state_after_a_stop(config: TrainConfig, new_state: NewState, tmp_path: Path) -> None:
+def test_the_best_measurement_is_kept_after_a_resume(config: TrainConfig, new_state: NewState, tmp_path: Path) -> None:
     with opened(config, tmp_path / "run") as run:
         run.add_measurement(evaluated(4, 1.0))
     with opened(config, tmp_path / "run") as run:
@@ -78,7 +78,7 @@ def test_what_was_best_is_in_its_state_after_a_stop(config: TrainConfig, new_sta
         assert not run.is_best(12)
 
 
-def test_a_model_whose_measurement_a_resume_discarded_is_not_taken_for_the_best(
+def test_a_best_model_without_its_measurement_is_not_used(
     config: TrainConfig, new_state: NewState, tmp_path: Path
 ) -> None:
     run_at, state = tmp_path / "run", new_state(config)
@@ -95,7 +95,7 @@ def test_a_model_whose_measurement_a_resume_discarded_is_not_taken_for_the_best(
         assert run.is_best(100)
 
 
-def test_a_run_restarted_with_other_settings_has_no_previous_best_model(
+def test_a_restart_with_other_settings_removes_the_best_model(
     settings: Settings, new_state: NewState, tmp_path: Path
 ) -> None:
     config = settings()
@@ -106,7 +106,7 @@ def test_a_run_restarted_with_other_settings_has_no_previous_best_model(
         assert not any((tmp_path / "run" / BEST).iterdir())
 
 
-def test_a_run_is_the_home_of_its_models_and_of_nothing_else(config: TrainConfig, tmp_path: Path) -> None:
+def test_a_run_contains_its_models_and_nothing_else(config: TrainConfig, tmp_path: Path) -> None:
     run = tmp_path / "run"
     assert config
     assert run_containing(run) == run
@@ -115,7 +115,7 @@ def test_a_run_is_the_home_of_its_models_and_of_nothing_else(config: TrainConfig
     assert run_containing(tmp_path) is None
 
 
-def test_an_evaluation_without_a_distance_or_features_is_no_measurement(tmp_path: Path) -> None:
+def test_a_line_without_distance_or_features_is_no_evaluation(tmp_path: Path) -> None:
     whole = '{"kind": "evaluation", "images": 4, "distance": null, "features": "pixels", "count": 9}'
     cut = whole.replace('"distance": null, ', "")
     (tmp_path / "metrics.jsonl").write_text(f"{cut}\n{whole.replace('null', '[1]')}\n{whole}\n")

@@ -84,13 +84,13 @@ def minute(settings: Settings) -> TrainConfig:
         (Budget(100, 2.0), Counters(images_seen=60, seconds=60.0), 0, 0.6),
     ],
 )
-def test_what_is_spent_is_the_larger_share_and_never_more_than_all(
+def test_the_spent_share_is_the_larger_one_and_at_most_1(
     budget: Budget, counters: Counters, more: int, share: float
 ) -> None:
     assert budget.spent(counters, more) == pytest.approx(share)
 
 
-def test_a_batch_is_as_usual_but_for_the_last_of_so_many_images() -> None:
+def test_only_the_last_batch_of_a_budget_is_smaller() -> None:
     assert [Budget(100, 1.0).batch(Counters(images_seen=seen), 32) for seen in (0, 64, 68, 96)] == [32, 32, 32, 4]
     assert Budget(None, 1.0).batch(Counters(images_seen=10**9), 32) == 32
 
@@ -101,7 +101,7 @@ def test_a_budget_as_text() -> None:
     assert str(Budget(2000, 30.0)) == "2,000 images or 30 minutes of training"
 
 
-def test_the_settings_are_the_budget() -> None:
+def test_the_budget_follows_from_the_settings() -> None:
     assert Budget.of(OptimizationConfig(images=5, minutes=2.0)) == Budget(5, 2.0)
 
 
@@ -124,7 +124,7 @@ def test_the_first_budget_that_is_reached_ends_the_run(
     assert (counters.steps, counters.seconds) == (steps, seconds)
 
 
-def test_validation_evaluation_saving_and_preparation_do_not_count_as_training(
+def test_only_training_steps_count_as_training_time(
     clock: SimpleNamespace, minute: TrainConfig, go: Train, tmp_path: Path
 ) -> None:
     counters = go(minute, tmp_path / "run").counters
@@ -134,7 +134,8 @@ def test_validation_evaluation_saving_and_preparation_do_not_count_as_training(
     assert clock.now > 60 + 40 * OTHER_WORK
 
 
-def test_a_run_of_minutes_in_pieces_is_the_whole_run_and_ends_at_a_rate_of_zero(
+@pytest.mark.slow
+def test_a_resumed_run_of_minutes_equals_an_uninterrupted_one(
     clock: SimpleNamespace, minute: TrainConfig, go: Train, saved: Saved, tmp_path: Path
 ) -> None:
     del clock
@@ -153,7 +154,7 @@ def test_a_run_of_minutes_in_pieces_is_the_whole_run_and_ends_at_a_rate_of_zero(
         assert images_seen(run) == 4 * MINUTE_STEPS
 
 
-def test_every_step_has_the_rate_of_its_share_of_the_minutes(
+def test_the_learning_rate_follows_the_share_of_the_minutes(
     clock: SimpleNamespace, minute: TrainConfig, go: Train, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     del clock
@@ -173,7 +174,7 @@ def test_every_step_has_the_rate_of_its_share_of_the_minutes(
     assert rates[-1] == pytest.approx(1e-2 / MINUTE_STEPS)
 
 
-def test_a_finished_budget_that_is_extended_resumes_and_a_shorter_one_is_done(
+def test_an_extended_budget_resumes_and_a_shorter_one_is_done(
     clock: SimpleNamespace, settings: Settings, go: Train, tmp_path: Path
 ) -> None:
     del clock
@@ -184,7 +185,7 @@ def test_a_finished_budget_that_is_extended_resumes_and_a_shorter_one_is_done(
     assert totals == [30.0, 60.0, 60.0, 60.0, 90.0]
 
 
-def test_minutes_may_be_followed_by_images(
+def test_a_run_of_minutes_resumes_with_a_budget_of_images(
     clock: SimpleNamespace, settings: Settings, go: Train, tmp_path: Path
 ) -> None:
     del clock
@@ -205,7 +206,7 @@ def looks_at(config: TrainConfig, steps: int, seconds: float = 0.0) -> list[int]
     return found
 
 
-def test_long_runs_are_validated_in_twentieths_and_before_the_first_at_doublings(settings: Settings) -> None:
+def test_long_runs_are_validated_at_doublings_then_twentieths(settings: Settings) -> None:
     found = looks_at(settings(images=40_000, batch=10, validate_every=None), 4000)
     assert found == [500, 1000, *range(2000, 40_001, 2000)]
 
@@ -215,10 +216,10 @@ def test_runs_of_minutes_are_validated_at_most_once_a_minute(settings: Settings)
     assert found == [50, 100, 120, 240, 360]
 
 
-def test_short_runs_are_validated_after_fifty_batches_at_the_least(settings: Settings) -> None:
+def test_short_runs_are_validated_after_at_least_50_batches(settings: Settings) -> None:
     assert looks_at(settings(images=1500, batch=10, validate_every=None), 150) == [500, 1000, 1500]
     assert looks_at(settings(images=400, batch=10, validate_every=None), 40) == [400]
 
 
-def test_validations_are_as_often_as_requested(settings: Settings) -> None:
+def test_validations_follow_validate_every(settings: Settings) -> None:
     assert looks_at(settings(images=400, batch=10, validate_every=150), 40) == [150, 300]

@@ -62,7 +62,8 @@ def learned(tmp_path_factory: pytest.TempPathFactory) -> Denoiser:
 
 
 @pytest.mark.parametrize("scale", [1.0, 1.5])
-def test_the_brightness_follows_the_number_and_the_half_the_category(scale: float, learned: Denoiser) -> None:
+@pytest.mark.slow
+def test_samples_follow_the_conditioned_number_and_category(scale: float, learned: Denoiser) -> None:
     model = ClassifierFree(learned, scale)
     asked = {"light": [0.3, 0.5, 0.7, 0.9], "side": ["left", "right", "right"]}
     left, right = halves(sample(model, 48, labels=asked, steps=12))
@@ -74,7 +75,8 @@ def test_the_brightness_follows_the_number_and_the_half_the_category(scale: floa
     assert (drawn - wanted).abs().mean() < 0.06
 
 
-def test_what_is_not_requested_is_as_it_may_be(learned: Denoiser) -> None:
+@pytest.mark.slow
+def test_values_that_are_not_requested_vary(learned: Denoiser) -> None:
     left, right = halves(sample(learned, 64, labels={"side": "left"}, steps=12))
     assert (left > right).all()
     assert left.std() > 0.1, "the light should vary"
@@ -99,7 +101,7 @@ def test_a_run_and_its_model_record_the_columns(short: TrainConfig, go: Train, t
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
-def test_a_resumed_run_is_a_whole_run(
+def test_a_resumed_run_equals_an_uninterrupted_one(
     precision: str, settings: Settings, go: Train, saved: Saved, calls: Calls, tmp_path: Path
 ) -> None:
     short = settings(images=40, condition=("light", "side"), precision=precision)
@@ -137,7 +139,7 @@ def test_a_run_does_not_resume_with_other_columns(
 
 
 @pytest.mark.parametrize("requested", ["side", "side:class"])
-def test_one_category_alone_is_classes_whose_column_is_in_its_state(
+def test_a_single_category_is_saved_as_classes_with_its_column(
     requested: str, settings: Settings, go: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(run_directory, "read_images", lambda *_, **__: lit_halves(COUNT, "side"))
@@ -151,11 +153,11 @@ def test_one_category_alone_is_classes_whose_column_is_in_its_state(
 
 
 @pytest.mark.parametrize("written", [("age,species",), ("age", "species"), ("age, species",), ("age", " species ")])
-def test_columns_may_be_named_one_by_one_or_with_commas(written: tuple[str, ...]) -> None:
+def test_columns_can_be_separate_or_joined_by_commas(written: tuple[str, ...]) -> None:
     assert DataConfig(condition=written).condition == ("age", "species")
 
 
-def test_columns_may_be_declared_as_numbers_or_classes(settings: Settings) -> None:
+def test_columns_can_be_declared_as_numbers_or_classes(settings: Settings) -> None:
     data = DataConfig(condition=("age:number,species:class", "a:b"))
     assert data.condition == ("age:number", "species:class", "a:b")
     found = differences(settings(condition=("side",)), settings(condition=("side:class",)))
@@ -171,6 +173,6 @@ def test_columns_may_be_declared_as_numbers_or_classes(settings: Settings) -> No
         (("age", "age:class"), "repeats a column"),
     ],
 )
-def test_columns_that_are_none_or_twice_the_same_are_rejected(written: tuple[str, ...], message: str) -> None:
+def test_empty_and_repeated_columns_are_rejected(written: tuple[str, ...], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         DataConfig(condition=written)

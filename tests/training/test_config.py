@@ -80,7 +80,7 @@ IMPOSSIBLE: list[tuple[Callable[..., object], str, object]] = [
 ]
 
 
-def test_a_batch_that_is_unset_has_no_size() -> None:
+def test_an_unset_batch_size_raises_an_error() -> None:
     assert OptimizationConfig(batch=7).batch_size == 7
     with pytest.raises(ConfigError, match="batch size is not set"):
         _ = OptimizationConfig(batch=None).batch_size
@@ -104,7 +104,7 @@ def test_a_setting_out_of_range_is_rejected_by_its_flag(table: Callable[..., obj
         ({"preview_steps": 2}, "2 sampling steps are too few"),
     ],
 )
-def test_settings_that_make_no_network_or_no_preview_are_rejected_before_a_run_is_made(
+def test_invalid_network_or_preview_settings_create_no_run(
     changes: dict[str, object], message: str, settings: Settings, go: Train, tmp_path: Path
 ) -> None:
     with pytest.raises(SfumatoError, match=message):
@@ -152,11 +152,11 @@ def test_a_custom_schedule_without_a_name_is_explained(unchecked: None) -> None:
 
 @pytest.mark.parametrize("schedule", SCHEDULES)
 @pytest.mark.parametrize("parametrization", ["data", "velocity", "flow", "edm"])
-def test_every_schedule_goes_with_every_parametrization_that_sees(schedule: str, parametrization: str) -> None:
+def test_schedules_combine_with_all_valid_parametrizations(schedule: str, parametrization: str) -> None:
     DiffusionConfig(schedule=schedule, parametrization=parametrization)
 
 
-def test_the_help_names_all_that_can_be_chosen() -> None:
+def test_the_help_lists_all_choices() -> None:
     help_text = inspect.getsource(DiffusionConfig)
     for table in (SCHEDULES, PARAMETRIZATIONS, TIME_DENSITIES, WEIGHTS):
         for name in table:
@@ -175,7 +175,7 @@ def leaves(tree: dict[str, Any]) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("preset", PRESETS)
-def test_every_setting_is_written_down_and_read_back(preset: str, photos: Path, tmp_path: Path) -> None:
+def test_every_setting_is_saved_and_restored(preset: str, photos: Path, tmp_path: Path) -> None:
     images = load_images(photos)
     config = resolve_config(preset_for(str(photos), preset), images, torch.device("cpu")).config
     learned = DataRecord.of(images)
@@ -196,6 +196,7 @@ def test_a_difference_is_shown_by_its_flag(settings: Settings) -> None:
 
 
 FREE = {
+    "log": "tensorboard",
     "validate_every": 4,
     "preview_count": 3,
     "preview_steps": None,
@@ -261,14 +262,14 @@ def test_every_setting_is_either_free_or_fixed(settings: Settings) -> None:
 
 
 @pytest.mark.parametrize("name", FREE)
-def test_settings_without_effect_on_training_may_change(name: str, settings: Settings) -> None:
+def test_settings_without_effect_on_training_can_change(name: str, settings: Settings) -> None:
     changed = settings(**{name: FREE[name]})
     assert changed != settings()
     assert differences(settings(), changed) == []
 
 
 @pytest.mark.parametrize("name", FIXED)
-def test_settings_with_effect_on_training_may_not_change(name: str, settings: Settings) -> None:
+def test_settings_with_effect_on_training_cannot_change(name: str, settings: Settings) -> None:
     base: dict[str, object] = {"parametrization": "velocity"}  # which goes with every schedule
     base |= {"backbone": "convnet"} if name == "patch" else {}
     (difference,) = differences(settings(**base), settings(**base | {name: FIXED[name]}))
@@ -289,7 +290,7 @@ def test_settings_with_effect_on_training_may_not_change(name: str, settings: Se
     ],
 )
 @pytest.mark.parametrize("names", [(), ("cat", "dog")])
-def test_the_model_attends_at_the_level_of_about_that_size_and_knows_the_classes(
+def test_attention_is_at_the_given_size_and_classes_are_known(
     side: tuple[int, int],
     multipliers: tuple[int, ...],
     attention: tuple[int, ...],
@@ -305,7 +306,7 @@ def test_the_model_attends_at_the_level_of_about_that_size_and_knows_the_classes
     assert (model.image_shape, model.network.image_channels) == ((3, *side), 3)
 
 
-def test_the_preset_is_the_one_that_is_named_or_that_suits_the_data() -> None:
+def test_the_preset_is_the_named_one_or_follows_from_the_data() -> None:
     assert preset_for("digits") == replace(PRESETS["tiny"], source="digits")
     assert preset_for("photos") == replace(PRESETS["default"], source="photos")
     assert preset_for("digits", "ddpm").optimization.batch == 128

@@ -20,7 +20,7 @@ def shares(average: EMADecay, steps: int) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("length", LENGTHS)
-def test_power_weighs_a_step_by_a_power_of_its_number(length: float) -> None:
+def test_power_decay_weights_a_step_by_a_power_of_its_number(length: float) -> None:
     """In closed form, the integral of t^gamma over the step."""
     steps, average = 400, PowerDecay(length)
     edges = (torch.arange(steps + 1, dtype=torch.float64) / steps) ** (average.gamma + 1)
@@ -30,7 +30,7 @@ def test_power_weighs_a_step_by_a_power_of_its_number(length: float) -> None:
 
 
 @pytest.mark.parametrize("length", LENGTHS)
-def test_the_standard_deviation_of_power_is_its_length_for_any_steps(length: float) -> None:
+def test_the_deviation_of_a_power_ema_is_its_length(length: float) -> None:
     for steps in (500, 4000):
         times = (torch.arange(steps, dtype=torch.float64) + 0.5) / steps
         weights = shares(PowerDecay(length), steps)
@@ -52,20 +52,20 @@ def test_no_gamma_is_negative_and_short_averages_have_large_ones() -> None:
 
 
 @pytest.mark.parametrize("average", [PowerDecay(), PowerDecay(0.28), PowerDecay(0.001)])
-def test_power_decay_removes_the_untrained_weights_and_its_rate_decreases(average: EMADecay) -> None:
+def test_power_decay_drops_initial_weights_and_slows_down(average: EMADecay) -> None:
     ema_rate = [average.rate(step) for step in range(1, 200)]
     assert ema_rate[0] == 1
     assert ema_rate == sorted(ema_rate, reverse=True)
     assert ema_rate[-1] > 0
 
 
-def test_constant_keeps_its_decay_but_for_the_beginning() -> None:
+def test_constant_decay_is_constant_after_the_beginning() -> None:
     average = ConstantDecay(0.9)
     assert [average.rate(step) for step in (1, 2, 3)] == pytest.approx([9 / 11, 9 / 12, 9 / 13])
     assert [average.rate(step) for step in (80, 81, 10**9)] == pytest.approx([0.1, 0.1, 0.1])
 
 
-def test_emas_go_by_name_with_settings() -> None:
+def test_ema_decays_are_given_by_name_with_settings() -> None:
     assert EMA_DECAYS.parse("constant") == ConstantDecay(0.9999)
     assert EMA_DECAYS.parse("constant:decay=0.5") == ConstantDecay(0.5)
     assert EMA_DECAYS.parse("power:length=0.1") == PowerDecay(0.1)

@@ -58,7 +58,7 @@ def assert_alike(one: list[StepResult], other: list[StepResult], tolerance: floa
         assert mine.finite == theirs.finite
 
 
-def test_microbatches_give_the_result_of_the_batch(settings: Settings, new_state: NewState) -> None:
+def test_microbatches_give_the_gradients_of_the_batch(settings: Settings, new_state: NewState) -> None:
     config = settings(dropout=0.0, batch=10, **CONVNET)
     (batch,) = batches(config, 1)
     measured = []
@@ -85,7 +85,7 @@ def test_a_warm_up_step_changes_nothing(kind: str, settings: Settings, new_state
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_compiled_steps_are_eager_steps(
+def test_compiled_steps_equal_eager_steps(
     settings: Settings, new_state: NewState, unchecked: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Graphs of forward and backward passes as they are compiled, but run without Inductor, which takes a minute."""
@@ -120,7 +120,7 @@ def captured_on_gpu(state: TrainingState, config: TrainConfig, compiled: bool, c
 @pytest.mark.parametrize("compiled", [False, True], ids=["captured", "captured and compiled"])
 @pytest.mark.parametrize(("precision", "tolerance"), [("float32", 2e-3), ("bfloat16", 3e-2)])
 @pytest.mark.parametrize("kind", KINDS)
-def test_captured_steps_are_eager_steps(
+def test_captured_steps_equal_eager_steps(
     kind: str,
     precision: str,
     tolerance: float,
@@ -144,7 +144,9 @@ def test_captured_steps_are_eager_steps(
 
 
 @CUDA
-def test_a_bad_batch_changes_nothing_in_a_graph(settings: Settings, new_state: NewState, tmp_path: Path) -> None:
+def test_a_captured_step_that_is_not_finite_changes_nothing(
+    settings: Settings, new_state: NewState, tmp_path: Path
+) -> None:
     config = settings(batch=8, **KINDS["convnet, muon"])
     state = on_gpu(new_state, config)
     engine = captured_on_gpu(state, config, False, tmp_path)
@@ -171,7 +173,7 @@ def hungry(network: nn.Module, most: int, monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(network, "forward", called)
 
 
-def test_a_batch_that_does_not_fit_uses_microbatches_and_reports_it(
+def test_a_batch_that_does_not_fit_uses_and_reports_microbatches(
     settings: Settings, new_state: NewState, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = settings(batch=8, dropout=0.0)
@@ -186,7 +188,7 @@ def test_a_batch_that_does_not_fit_uses_microbatches_and_reports_it(
     assert whole.counters == divided.counters
 
 
-def test_a_batch_of_which_no_single_image_fits_is_rejected(
+def test_out_of_memory_for_a_single_image_is_raised(
     settings: Settings, new_state: NewState, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = settings(batch=2)
@@ -197,7 +199,7 @@ def test_a_batch_of_which_no_single_image_fits_is_rejected(
 
 
 @CUDA
-def test_a_graph_of_a_batch_that_does_not_fit_uses_microbatches_and_reports_it(
+def test_a_graph_that_does_not_fit_uses_and_reports_microbatches(
     settings: Settings, new_state: NewState, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = settings(batch=8)

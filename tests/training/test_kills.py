@@ -53,7 +53,8 @@ def outcome(run: Path) -> dict[str, Any]:
         ("at the end", 10.0, slice(None)),
     ],
 )
-def test_a_run_killed_at_any_write_ends_as_one_that_was_not(
+@pytest.mark.slow
+def test_a_run_killed_at_any_write_resumes_exactly(
     best: str,
     save_minutes: float,
     part: slice,

@@ -54,7 +54,7 @@ class Affine(nn.Module):
 
 
 @pytest.mark.parametrize("name", COMBINATIONS)
-def test_training_finds_what_can_be_known_of_gaussian_images(name: str, unchecked: None) -> None:
+def test_training_reaches_the_lowest_loss_of_gaussian_images(name: str, unchecked: None) -> None:
     """The error that could be avoided, over ten noise levels, falls from its whole variance to a twentieth."""
     del unchecked  # for speed: shapes are checked by the other test
     settings = OptimizationConfig(learning_rate=0.05, warmup=0.0, ema="constant:decay=0.95")
@@ -85,7 +85,7 @@ def avoidable_error(model: PreconditionedDenoiser) -> float:
 
 
 @pytest.mark.parametrize("name", COMBINATIONS)
-def test_a_run_of_any_combination_trains_measures_previews_and_loads(
+def test_every_combination_trains_validates_previews_and_loads(
     name: str, settings: Settings, go: Train, calls: Calls, tmp_path: Path
 ) -> None:
     asked = COMBINATIONS[name]
@@ -109,7 +109,7 @@ def test_a_run_of_any_combination_trains_measures_previews_and_loads(
 
 @pytest.mark.parametrize(("is_stratified", "draw"), [(False, independent), (True, stratified)])
 @pytest.mark.parametrize("times", ["uniform", "log-normal:mean=-0.5", "logit-normal"])
-def test_a_step_draws_its_times_as_configured(
+def test_a_step_samples_times_from_the_configured_density(
     times: str,
     is_stratified: bool,
     draw: Callable[[int], Tensor],
@@ -127,7 +127,7 @@ def test_a_step_draws_its_times_as_configured(
 
 
 @pytest.mark.parametrize("weight", WEIGHTS)
-def test_a_step_minimises_the_weighted_loss_and_validation_images_cost_the_plain_one(
+def test_training_loss_is_weighted_and_validation_loss_is_not(
     weight: str, settings: Settings, new_state: NewState, calls: Calls
 ) -> None:
     config = settings(parametrization="velocity", weight=weight, dropout=0.0)

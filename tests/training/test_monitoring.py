@@ -62,6 +62,7 @@ def test_the_guidance_checkpoint_is_the_ema_at_its_step(
 
 
 @pytest.mark.parametrize("pieces", [(4, 1), (5, 3), (6,)], ids=str)
+@pytest.mark.slow
 def test_the_guidance_checkpoint_is_the_same_after_a_resume(
     pieces: tuple[int, ...], settings: Settings, go: Train, guided: Path, tmp_path: Path
 ) -> None:
@@ -70,9 +71,7 @@ def test_the_guidance_checkpoint_is_the_same_after_a_resume(
     assert torch.equal(weights(load_guidance_checkpoint(tmp_path / "parts")), weights(load_guidance_checkpoint(guided)))
 
 
-def test_no_guidance_checkpoint_is_saved_by_default_or_before_its_share(
-    settings: Settings, go: Train, tmp_path: Path
-) -> None:
+def test_no_guidance_checkpoint_is_saved_by_default_or_too_early(settings: Settings, go: Train, tmp_path: Path) -> None:
     go(settings(), tmp_path / "never")
     assert load_guidance_checkpoint(tmp_path / "never") is None
     go(settings(autoguidance_at=0.25), tmp_path / "early", steps=4)
@@ -88,7 +87,7 @@ def test_a_model_of_too_few_steps_has_no_guidance_checkpoint(
     assert (load_guidance_checkpoint(tmp_path / "run") is not None) == is_kept
 
 
-def test_a_guidance_checkpoint_is_saved_though_its_step_is_during_a_save(
+def test_a_guidance_checkpoint_due_during_a_save_is_saved(
     settings: Settings, go: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Of a budget in minutes, time goes on until the steps that were launched are done."""
@@ -110,7 +109,7 @@ def test_a_guidance_checkpoint_is_saved_though_its_step_is_during_a_save(
     assert guide_seen(tmp_path / "run") == 8
 
 
-def test_a_run_restarted_with_other_settings_has_no_previous_guidance_checkpoint(
+def test_a_restarted_run_has_no_previous_guidance_checkpoint(
     settings: Settings, go: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = tmp_path / "run"
@@ -127,7 +126,7 @@ def test_a_run_restarted_with_other_settings_has_no_previous_guidance_checkpoint
     assert load_guidance_checkpoint(run) is None
 
 
-def test_a_model_is_guided_by_its_guidance_checkpoint_by_default(
+def test_autoguidance_by_the_checkpoint_is_the_default(
     guided: Path, settings: Settings, go: Train, tmp_path: Path
 ) -> None:
     model = load(guided)
@@ -150,7 +149,8 @@ def test_a_model_is_guided_by_its_guidance_checkpoint_by_default(
 
 @pytest.mark.parametrize("part", ["", "model", BEST])
 @pytest.mark.parametrize("named", ["", "model", BEST])
-def test_a_run_given_for_autoguidance_of_itself_means_its_guidance_checkpoint(
+@pytest.mark.slow
+def test_autoguidance_by_own_run_uses_the_guidance_checkpoint(
     part: str, named: str, guided: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with opened(settings(autoguidance_at=0.25), guided) as run:
@@ -164,7 +164,7 @@ def test_a_run_given_for_autoguidance_of_itself_means_its_guidance_checkpoint(
     assert torch.equal(weights(by_name.guide), weights(load_guidance_checkpoint(guided)))
 
 
-def test_a_copied_model_and_a_link_to_it_have_the_same_guidance_checkpoint(guided: Path, tmp_path: Path) -> None:
+def test_a_copy_or_link_of_a_model_has_its_guidance_checkpoint(guided: Path, tmp_path: Path) -> None:
     copy, link = tmp_path / "copy", tmp_path / "link"
     shutil.copytree(guided / "model", copy / "model")
     link.symlink_to(copy / "model")
@@ -175,7 +175,7 @@ def test_a_copied_model_and_a_link_to_it_have_the_same_guidance_checkpoint(guide
         assert torch.equal(weights(by_name.guide), weights(load_guidance_checkpoint(guided)))
 
 
-def test_a_run_given_for_autoguidance_of_itself_guides_as_it_would_unnamed_and_must_have_kept_one(
+def test_autoguidance_by_own_run_needs_a_guidance_checkpoint(
     guided: Path, settings: Settings, go: Train, tmp_path: Path
 ) -> None:
     unnamed = GuidanceOptions(autoguidance=guided).guided(load(guided), guided, "cpu")
@@ -188,7 +188,7 @@ def test_a_run_given_for_autoguidance_of_itself_guides_as_it_would_unnamed_and_m
 
 
 @pytest.mark.parametrize(("classes", "scale"), [(True, 1.5), (False, 2)])
-def test_a_model_that_knows_classes_is_guided_less_by_its_guidance_checkpoint(
+def test_the_autoguidance_scale_is_smaller_for_class_models(
     classes: bool, scale: float, settings: Settings, go: Train, tmp_path: Path
 ) -> None:
     go(settings(autoguidance_at=0.25, labels=classes), tmp_path / "run")
@@ -197,7 +197,7 @@ def test_a_model_that_knows_classes_is_guided_less_by_its_guidance_checkpoint(
     assert by_itself.scale == scale
 
 
-def test_a_model_guided_by_a_weaker_one_uses_another_sampler_by_default(guided: Path) -> None:
+def test_an_autoguided_model_has_another_default_sampler(guided: Path) -> None:
     model = load(guided)
     by_itself = GuidanceOptions().guided(model, guided, "cpu")
     limited = GuidanceOptions(guidance_interval=(0.2, 5)).guided(model, guided, "cpu")
@@ -214,7 +214,7 @@ def test_a_model_guided_by_a_weaker_one_uses_another_sampler_by_default(guided: 
 
 
 @pytest.mark.parametrize(("best_at", "is_guided"), [(16, False), (20, False), (24, True)])
-def test_the_best_model_is_guided_by_the_runs_guidance_checkpoint_if_that_was_kept_before(
+def test_the_best_model_uses_only_an_earlier_guidance_checkpoint(
     best_at: int, is_guided: bool, settings: Settings, guided: Path
 ) -> None:
     """The guide is of 20 images."""
@@ -227,9 +227,7 @@ def test_the_best_model_is_guided_by_the_runs_guidance_checkpoint_if_that_was_ke
         assert torch.equal(weights(guide), weights(load_guidance_checkpoint(guided)))
 
 
-def test_a_run_that_went_back_before_its_guidance_checkpoint_is_not_guided_by_its_later_weights(
-    settings: Settings, go: Train, tmp_path: Path
-) -> None:
+def test_a_guidance_checkpoint_later_than_the_resume_is_not_used(settings: Settings, go: Train, tmp_path: Path) -> None:
     run, config = tmp_path / "run", settings(autoguidance_at=0.25, save_minutes=0, keep=9)
     go(config, run, steps=6)
     assert load_guidance_checkpoint(run) is not None
@@ -240,7 +238,7 @@ def test_a_run_that_went_back_before_its_guidance_checkpoint_is_not_guided_by_it
     assert load_guidance_checkpoint(run) is None
 
 
-def test_quick_evaluations_are_as_often_as_requested_and_the_best_is_kept(
+def test_evaluations_follow_eval_every_and_the_best_is_kept(
     settings: Settings, go: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run, distances = tmp_path / "run", iter([3.0, 1.0, 2.0, 4.0])
@@ -268,7 +266,7 @@ def test_evaluations_measure_the_requested_samples(settings: Settings, go: Train
     assert images_seen(tmp_path / "run" / BEST) == min(lines, key=lambda m: m["distance"])["images"]
 
 
-def test_the_last_model_too_may_be_the_best(
+def test_the_last_model_can_be_the_best(
     settings: Settings, go: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     distances = iter([3.0, 1.0])
@@ -281,7 +279,7 @@ def test_the_last_model_too_may_be_the_best(
     assert images_seen(tmp_path / "run" / BEST) == 16
 
 
-def test_a_stopped_run_keeps_its_best_and_resuming_does_too(settings: Settings, go: Train, tmp_path: Path) -> None:
+def test_the_best_model_is_kept_after_a_stop_and_a_resume(settings: Settings, go: Train, tmp_path: Path) -> None:
     run, config = tmp_path / "run", settings(images=80, validate_every=8)
     go(config, run, steps=5)
     best = best_of(read_metrics(run))
@@ -295,7 +293,7 @@ def test_a_stopped_run_keeps_its_best_and_resuming_does_too(settings: Settings, 
 
 
 @pytest.mark.parametrize("interruption", [monitor._Stopped, torch.OutOfMemoryError])
-def test_an_interrupted_validation_after_it_measured_the_best_keeps_it(
+def test_a_best_model_is_kept_if_its_validation_is_interrupted(
     interruption: type[Exception], settings: Settings, go: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run, losses, previews = tmp_path / "run", iter([3.0, 1.0]), iter([torch.zeros(1, 3, 4, 4)])
@@ -314,7 +312,7 @@ def test_an_interrupted_validation_after_it_measured_the_best_keeps_it(
 
 
 @pytest.mark.parametrize("given_up_in", ["validation", "sample"])
-def test_what_was_given_up_to_stop_is_repeated_when_the_run_continues(
+def test_an_interrupted_validation_is_repeated_after_a_resume(
     given_up_in: str, settings: Settings, go: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """In the second of four observations, by Ctrl-C."""
@@ -344,7 +342,7 @@ def test_what_was_given_up_to_stop_is_repeated_when_the_run_continues(
     assert left(tmp_path / "run") == left(tmp_path / "whole")
 
 
-def test_watching_changes_nothing_that_is_learned(settings: Settings, go: Train, tmp_path: Path) -> None:
+def test_monitoring_does_not_change_the_trained_weights(settings: Settings, go: Train, tmp_path: Path) -> None:
     plain = settings(images=40)
     watched = replace(
         plain,
@@ -357,7 +355,7 @@ def test_watching_changes_nothing_that_is_learned(settings: Settings, go: Train,
     assert torch.equal(weights(one.average), weights(other.average))
 
 
-def test_a_validation_that_does_not_fit_into_memory_is_reported_and_training_continues(
+def test_training_continues_after_an_out_of_memory_validation(
     settings: Settings, go: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(*_: object, **__: object) -> None:

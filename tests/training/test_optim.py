@@ -59,7 +59,7 @@ def assert_close(weights: Sequence[Tensor], others: Sequence[Tensor], tolerance:
 
 
 @pytest.mark.parametrize("betas", [(0.9, 0.999), (0.8, 0.95)])
-def test_adam_is_pytorchs_plain_adam_at_the_rate_of_each_step(betas: tuple[float, float]) -> None:
+def test_adam_equals_adam_of_pytorch_at_each_learning_rate(betas: tuple[float, float]) -> None:
     ours, theirs = parameters(), parameters()
     rule = AdamRule(ours, 1e-2, betas)
     adam = torch.optim.Adam(theirs, lr=1e-2, betas=betas, foreach=False, fused=False)
@@ -74,7 +74,7 @@ def test_adam_is_pytorchs_plain_adam_at_the_rate_of_each_step(betas: tuple[float
 
 
 @pytest.mark.parametrize("backbone", ["unet", "convnet"])
-def test_gradients_lie_in_memory_as_their_weights_do(backbone: str, settings: Settings, new_state: NewState) -> None:
+def test_gradients_have_the_strides_of_their_weights(backbone: str, settings: Settings, new_state: NewState) -> None:
     """The fused kernel of Adam goes through both without a look at their strides."""
     config = settings(backbone=backbone, multipliers=(1, 2))
     images = load_images(config.source)
@@ -119,7 +119,7 @@ def muon_slowly(weights: list[Tensor], gradients: list[list[Tensor]], rate: floa
 
 
 @pytest.mark.parametrize("momentum", [0.0, 0.95])
-def test_muon_is_its_definition_matrix_by_matrix(momentum: float) -> None:
+def test_muon_equals_its_definition_for_each_matrix(momentum: float) -> None:
     weights = parameters()
     before = deepcopy(weights)
     rule = MuonRule(weights, 0.05, momentum)
@@ -131,7 +131,7 @@ def test_muon_is_its_definition_matrix_by_matrix(momentum: float) -> None:
     assert not torch.allclose(weights[0], before[0])
 
 
-def test_the_rate_of_muon_is_scaled_from_step_to_step() -> None:
+def test_the_learning_rate_of_muon_is_scaled_per_step() -> None:
     whole, half = parameters(), parameters()
     before = parameters()
     for weights, scale in ((whole, 1.0), (half, 0.5)):
@@ -142,7 +142,7 @@ def test_the_rate_of_muon_is_scaled_from_step_to_step() -> None:
 
 
 @pytest.mark.parametrize(("rows", "columns"), [(48, 16), (16, 48), (24, 24), (1, 5), (5, 1)])
-def test_singular_values_come_near_one_and_directions_stay(rows: int, columns: int) -> None:
+def test_orthogonalization_keeps_the_singular_vectors(rows: int, columns: int) -> None:
     given = torch.randn(3, rows, columns, generator=torch.Generator().manual_seed(0)) * 7
     for before, after in zip(given, orthogonalize(given), strict=True):
         u, values, v = torch.linalg.svd(before.double(), full_matrices=False)
@@ -153,7 +153,7 @@ def test_singular_values_come_near_one_and_directions_stay(rows: int, columns: i
         assert (in_its_directions - in_its_directions.diagonal().diag()).abs().max() < 1e-3
 
 
-def test_singular_values_from_0_002_of_the_norm_on_end_between_0_68_and_1_21() -> None:
+def test_orthogonalized_singular_values_are_from_0_68_to_1_21() -> None:
     """Diagonal matrices of norm 1, which stay diagonal, so that their singular values are their entries."""
     small = torch.logspace(-6, math.log10(0.5**0.5), 20_000, dtype=torch.float64)
     given = torch.stack([small, (1 - small**2).sqrt()], dim=1)
@@ -165,7 +165,7 @@ def test_singular_values_from_0_002_of_the_norm_on_end_between_0_68_and_1_21() -
     assert 484 < growth.max() < 485
 
 
-def test_a_convolution_is_a_matrix_whose_rows_are_its_outputs_channels_last_and_back() -> None:
+def test_a_convolution_is_a_matrix_with_one_row_per_output() -> None:
     weight = torch.arange(2 * 3 * 2 * 2.0).view(2, 3, 2, 2)
     assert to_matrix(weight).tolist() == weight.permute(0, 2, 3, 1).reshape(2, 12).tolist()
     assert torch.equal(from_matrix(to_matrix(weight), weight), weight)
@@ -201,9 +201,7 @@ def test_every_parameter_is_in_exactly_one_rule_and_in_its_state(
     assert len(state.optimizer.state()) == len(changed)
 
 
-def test_muon_takes_the_matrices_inside_and_adam_what_meets_the_image_or_is_no_matrix(
-    settings: Settings, new_state: NewState
-) -> None:
+def test_muon_takes_hidden_matrices_and_adam_all_other_weights(settings: Settings, new_state: NewState) -> None:
     state = new_state(settings(backbone="convnet", optimizer="muon", multipliers=(1, 2)))
     adam, muon = state.optimizer.rules
     assert isinstance(adam, AdamRule)
@@ -216,12 +214,12 @@ def test_muon_takes_the_matrices_inside_and_adam_what_meets_the_image_or_is_no_m
     assert (adam.rate, muon.rate, muon.decay) == (1e-2, 0.02, 0.95)
 
 
-def test_a_network_without_matrices_inside_is_adams_alone() -> None:
+def test_a_network_without_hidden_matrices_uses_adam_only() -> None:
     (rule,) = MuonConfig().built(nn.Linear(2, 2), 1e-3, [torch.zeros(1, 2)]).rules
     assert isinstance(rule, AdamRule)
 
 
-def test_a_run_by_muon_that_was_stopped_is_a_whole_one(
+def test_a_resumed_muon_run_equals_an_uninterrupted_one(
     settings: Settings, go: Train, saved: Saved, tmp_path: Path
 ) -> None:
     config = settings(images=40, backbone="convnet", multipliers=(1, 2), optimizer="muon", ema="power")
@@ -237,7 +235,7 @@ def test_a_run_by_muon_that_was_stopped_is_a_whole_one(
     assert all(momentum.abs().sum() > 0 for momentum in momenta)
 
 
-def test_optimizers_go_by_name_with_settings() -> None:
+def test_optimizers_are_given_by_name_with_settings() -> None:
     assert OPTIMIZERS.parse("adam") == AdamConfig(0.9, 0.999)
     assert OPTIMIZERS.parse("muon:rate=0.01,momentum=0.9") == MuonConfig(rate=0.01, momentum=0.9)
     network = nn.Sequential(*(nn.Linear(2, 2) for _ in range(3)))

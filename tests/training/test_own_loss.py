@@ -87,7 +87,7 @@ def steps_of(state: TrainingState, config: TrainConfig, microbatches: int) -> Tr
 
 
 @pytest.mark.parametrize("microbatches", [1, 2, 5, 12])
-def test_each_microbatch_is_given_its_own_times_labels_and_augmentation(
+def test_a_microbatch_has_its_own_times_labels_and_augmentation(
     microbatches: int, settings: Settings, new_state: NewState
 ) -> None:
     both = []
@@ -100,7 +100,7 @@ def test_each_microbatch_is_given_its_own_times_labels_and_augmentation(
     assert_equal(both[0].average, both[1].average)
 
 
-def test_a_loss_is_called_with_the_denoiser_images_times_noise_and_labels(tmp_path: Path) -> None:
+def test_a_loss_receives_denoiser_images_times_noise_and_labels(tmp_path: Path) -> None:
     calls = []
 
     def recorded(
@@ -126,7 +126,7 @@ def test_a_loss_is_called_with_the_denoiser_images_times_noise_and_labels(tmp_pa
     assert sf.sample(result.model, 1, steps=3).isfinite().all()
 
 
-def test_a_scale_of_the_loss_is_part_of_a_partial_or_of_an_object(tmp_path: Path) -> None:
+def test_a_loss_can_be_scaled_by_a_partial_or_an_object(tmp_path: Path) -> None:
     def scaled(
         denoiser: PreconditionedDenoiser,
         images: Tensor,
@@ -155,7 +155,7 @@ def test_a_scale_of_the_loss_is_part_of_a_partial_or_of_an_object(tmp_path: Path
         torch.testing.assert_close(2 * weight.grad, other.grad, rtol=1e-3, atol=1e-6)
 
 
-def test_a_run_with_a_loss_is_resumed_with_it_only_and_bit_for_bit(saved: Saved, tmp_path: Path) -> None:
+def test_a_run_resumes_exactly_and_only_with_its_loss(saved: Saved, tmp_path: Path) -> None:
     (tmp_path / "doorloss.py").write_text(FILE)
     path = f"{tmp_path / 'doorloss.py'}:error"
     train(tmp_path / "whole", loss=path)
@@ -171,7 +171,7 @@ def test_a_run_with_a_loss_is_resumed_with_it_only_and_bit_for_bit(saved: Saved,
     torch.testing.assert_close(whole, parts, rtol=0, atol=0)
 
 
-def test_a_loaded_model_needs_no_loss_and_its_run_imports_none(tmp_path: Path) -> None:
+def test_loading_a_model_does_not_import_its_loss(tmp_path: Path) -> None:
     (tmp_path / "doorloss.py").write_text(FILE)
     result = train(tmp_path / "run", loss=f"{tmp_path / 'doorloss.py'}:error")
     CUSTOM_LOSSES.named.clear()
@@ -188,14 +188,14 @@ def test_a_loaded_model_needs_no_loss_and_its_run_imports_none(tmp_path: Path) -
         ("doormissing.py:huber", r"doormissing\.py cannot be imported: FileNotFoundError"),
     ],
 )
-def test_a_loss_that_does_not_exist_is_explained(loss: str, message: str, tmp_path: Path) -> None:
+def test_a_missing_loss_is_rejected_with_the_reason(loss: str, message: str, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=message):
         train(tmp_path / "run", loss=loss)
 
 
 @pytest.mark.usefixtures("unchecked")
 @pytest.mark.parametrize("shape", [(), (8, 1), (8, 3, 8, 8)])
-def test_a_loss_that_is_not_one_value_an_image_is_explained(shape: tuple[int, ...], tmp_path: Path) -> None:
+def test_a_loss_without_one_value_per_image_is_rejected(shape: tuple[int, ...], tmp_path: Path) -> None:
     def wrong(denoiser: PreconditionedDenoiser, images: Tensor, times: Tensor, noise: Tensor, labels: Tensor) -> Tensor:
         return (denoiser(images, times, labels) * noise).mean().expand(shape)
 

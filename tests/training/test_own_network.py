@@ -75,7 +75,9 @@ WAYS: dict[str, Callable[[Any], Any]] = {
 
 
 @pytest.mark.parametrize(("way", "optimizer"), [("class", "adam"), *((way, "muon") for way in WAYS)])
-def test_it_trains_saves_loads_and_samples(way: str, optimizer: str, ownnet: ModuleType, tmp_path: Path) -> None:
+def test_a_custom_network_trains_saves_loads_and_samples(
+    way: str, optimizer: str, ownnet: ModuleType, tmp_path: Path
+) -> None:
     network = WAYS[way](ownnet)
     result = train(tmp_path / "run", network, {"optimizer": optimizer})
     assert (result.share, result.state.counters.steps, result.state.counters.skipped) == (1.0, 6, 0)
@@ -88,7 +90,7 @@ def test_it_trains_saves_loads_and_samples(way: str, optimizer: str, ownnet: Mod
     assert samples[0].isfinite().all()
 
 
-def test_a_network_itself_is_trained_from_its_weights_and_stays_as_it_is(ownnet: ModuleType, tmp_path: Path) -> None:
+def test_a_network_object_is_trained_from_its_weights_in_a_copy(ownnet: ModuleType, tmp_path: Path) -> None:
     network = ownnet.Net(3, 2)
     before = weights(network)
     begun = train(tmp_path / "begun", network, steps=0)
@@ -100,7 +102,7 @@ def test_a_network_itself_is_trained_from_its_weights_and_stays_as_it_is(ownnet:
 
 @pytest.mark.parametrize("optimizer", ["adam", "muon"])
 @pytest.mark.parametrize("augment", [0.0, 0.5])
-def test_a_run_that_was_stopped_goes_on_bit_for_bit(
+def test_a_stopped_run_resumes_exactly(
     optimizer: str,
     augment: float,
     ownnet: ModuleType,
@@ -133,7 +135,7 @@ def test_a_run_that_was_stopped_goes_on_bit_for_bit(
     )
 
 
-def test_the_averaged_model_has_the_statistics_of_the_trained_one_and_averaged_weights(
+def test_the_ema_model_has_averaged_weights_and_current_buffers(
     ownnet: ModuleType,
     tmp_path: Path,
 ) -> None:
@@ -177,7 +179,7 @@ def test_a_network_without_classes_is_trained_without_labels(ownnet: ModuleType,
         ({"condition": ("label",)}, r"ownnet:Plain has no argument classes, which --condition or --labels requires"),
     ],
 )
-def test_what_was_requested_and_the_network_does_not_take_is_explained(
+def test_settings_that_the_network_does_not_support_are_rejected(
     settings: dict[str, object],
     message: str,
     ownnet: ModuleType,
@@ -216,7 +218,7 @@ def test_conditions_in_memory_reach_a_network_that_takes_columns(ownnet: ModuleT
     assert (model.network.columns, set(seen) - {None}) == ((0, 2), {(2,)})
 
 
-def test_a_run_is_resumed_with_its_network_only(ownnet: ModuleType, tmp_path: Path) -> None:
+def test_a_run_resumes_only_with_its_network(ownnet: ModuleType, tmp_path: Path) -> None:
     train(tmp_path / "run", ownnet.Net, steps=2)
     for network in (None, "unet", ownnet.build, "ownnet:Net:width=9"):
         with pytest.raises((RunError, ConfigError)):
@@ -226,7 +228,7 @@ def test_a_run_is_resumed_with_its_network_only(ownnet: ModuleType, tmp_path: Pa
 
 @pytest.mark.parametrize("first", ["file", "relative", "module", "class"])
 @pytest.mark.parametrize("then", ["file", "relative", "module", "class"])
-def test_a_run_is_resumed_with_another_spelling_of_its_network(
+def test_a_run_resumes_with_another_path_to_its_network(
     first: str, then: str, ownnet: ModuleType, saved: Saved, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -245,14 +247,14 @@ def test_a_run_is_resumed_with_another_spelling_of_its_network(
     assert load_guidance_checkpoint(tmp_path / "parts") is not None
 
 
-def test_a_network_of_another_file_does_not_resume_a_run(ownnet: ModuleType, tmp_path: Path) -> None:
+def test_a_run_does_not_resume_with_a_network_of_another_file(ownnet: ModuleType, tmp_path: Path) -> None:
     train(tmp_path / "run", f"{ownnet.__file__}:Net", steps=2)
     (tmp_path / "other").mkdir()
     with pytest.raises(RunError, match=r"--backbone: .*/ownnet\.py:Net -> .*/other/ownnet\.py:Net"):
         train(tmp_path / "run", f"{written(tmp_path / 'other')}:Net")
 
 
-def test_buffers_may_contain_infinities(ownnet: ModuleType, tmp_path: Path) -> None:
+def test_buffers_can_contain_infinities(ownnet: ModuleType, tmp_path: Path) -> None:
     class Masked(ownnet.Net):  # type: ignore[name-defined, misc]
         """A network with an attention mask."""
 

@@ -69,9 +69,7 @@ def train(out: Path, network: object, settings: dict[str, object] | None = None,
 
 @pytest.mark.parametrize("kind", [Recorder, LogNoise])
 @pytest.mark.parametrize("name", SCHEDULES)
-def test_the_time_is_0_to_1000_under_every_schedule_or_as_the_network_declares(
-    name: str, kind: type[Recorder], tmp_path: Path
-) -> None:
+def test_networks_receive_the_time_as_0_to_1000_or_as_declared(name: str, kind: type[Recorder], tmp_path: Path) -> None:
     """In training, with the default loss and an own one, and in sampling."""
     drawn: list[Tensor] = []
 
@@ -110,7 +108,7 @@ def test_the_time_is_0_to_1000_under_every_schedule_or_as_the_network_declares(
     assert (scale.max() > 100) == (kind is Recorder)
 
 
-def test_images_have_unit_variance_and_labels_are_indices_or_dropped(tmp_path: Path) -> None:
+def test_images_have_unit_variance_and_labels_can_be_dropped(tmp_path: Path) -> None:
     settings: dict[str, object] = {**SCHEDULES["edm"], "images": 800, "label_dropout": 0.5}
     train(tmp_path / "run", Recorder, settings, labels=["cat", "dog"] * 12)
     batches = [call for call in CALLS if len(call[0]) == 8]
@@ -124,7 +122,7 @@ def test_images_have_unit_variance_and_labels_are_indices_or_dropped(tmp_path: P
     )
 
 
-def test_settings_of_the_time_that_are_unknown_are_explained(tmp_path: Path) -> None:
+def test_an_unknown_time_input_is_rejected(tmp_path: Path) -> None:
     class Unknown(Recorder):
         """Declares a scale that does not exist."""
 
@@ -167,7 +165,9 @@ def fails(x: Tensor) -> Tensor:
     ],
     ids=["channels", "flat", "pair", "None", "raises"],
 )
-def test_a_call_that_fails_is_explained(call: Callable[[Tensor], object], message: str, tmp_path: Path) -> None:
+def test_a_failing_call_of_the_network_is_explained(
+    call: Callable[[Tensor], object], message: str, tmp_path: Path
+) -> None:
     called = r"Wrong was called with x \(1, 3, 8, 8\), time \(1,\), labels None, "
     for optimizer in ("adam", "muon"):
         with pytest.raises(ConfigError, match=called + message):
@@ -192,7 +192,7 @@ def test_a_network_that_takes_no_labels_argument_is_explained(tmp_path: Path) ->
         train(tmp_path / "run", Two)
 
 
-def test_a_network_without_weights_is_explained(tmp_path: Path) -> None:
+def test_a_network_without_weights_is_rejected(tmp_path: Path) -> None:
     class Weightless(nn.Module):
         """The identity."""
 
@@ -228,7 +228,7 @@ class Odd(nn.Module):
 
 
 @pytest.mark.parametrize("optimizer", ["adam", "muon"])
-def test_weights_that_are_skipped_shared_unused_or_frozen_are_trained_and_saved(optimizer: str, tmp_path: Path) -> None:
+def test_skipped_shared_unused_or_frozen_weights_train_and_save(optimizer: str, tmp_path: Path) -> None:
     network = Odd(3)
     result = train(tmp_path / "run", network, {"optimizer": optimizer, "images": 32})
     assert result.state.counters.steps == 4
@@ -243,14 +243,14 @@ def test_weights_that_are_skipped_shared_unused_or_frozen_are_trained_and_saved(
         assert torch.equal(model.state_dict()[name], value), name
 
 
-def test_muon_gives_no_weight_the_gradient_of_another() -> None:
+def test_muon_does_not_mix_gradients_if_some_are_missing() -> None:
     weights = [nn.Parameter(torch.zeros(2, 2)) for _ in range(3)]
     weights[1].grad = torch.eye(2)
     MuonRule(weights, 0.1, 0.9).step(torch.ones(()), torch.ones(()))
     assert [weight.any().item() for weight in weights] == [False, True, False]
 
 
-def test_a_step_that_is_skipped_leaves_statistics_as_they_were(tmp_path: Path) -> None:
+def test_a_skipped_step_does_not_change_buffers(tmp_path: Path) -> None:
     class Normalized(nn.Module):
         """Fails in its second training step."""
 
@@ -273,7 +273,7 @@ def test_a_step_that_is_skipped_leaves_statistics_as_they_were(tmp_path: Path) -
         assert network.norm.num_batches_tracked == 3
 
 
-def test_the_call_that_checks_a_loss_leaves_statistics_as_they_were(tmp_path: Path) -> None:
+def test_the_check_of_a_loss_does_not_change_buffers(tmp_path: Path) -> None:
     class Normalized(nn.Module):
         """Counts its training batches."""
 

@@ -68,7 +68,8 @@ VERBS: dict[str, list[object]] = {
 
 
 @pytest.mark.parametrize("verb", VERBS)
-def test_a_command_runs_no_code_that_only_the_run_names(
+@pytest.mark.slow
+def test_commands_do_not_run_code_named_only_by_the_run(
     verb: str, command: Command, trained: Trained, tmp_path: Path
 ) -> None:
     arguments = [verb, trained.run, *VERBS[verb], "--device", "cpu", "--out", tmp_path / "out"]
@@ -86,7 +87,7 @@ def test_a_command_runs_no_code_that_only_the_run_names(
 
 
 @pytest.mark.parametrize("part", ["run", "model", "copy"])
-def test_load_runs_no_code_that_only_the_files_name(part: str, trained: Trained, tmp_path: Path) -> None:
+def test_load_does_not_run_code_named_only_by_the_files(part: str, trained: Trained, tmp_path: Path) -> None:
     folder = {"run": trained.run, "model": trained.run / "model", "copy": tmp_path / "copy"}[part]
     shutil.copytree(trained.run / "model", tmp_path / "copy")
     with pytest.raises(ConfigError, match=r"whose code is not part of sfumato\. Read that code first"):
@@ -98,7 +99,12 @@ def test_load_runs_no_code_that_only_the_files_name(part: str, trained: Trained,
     assert runs(trained.file) == trained.times + 1
 
 
-def test_another_network_than_that_of_the_run_is_refused(command: Command, trained: Trained, tmp_path: Path) -> None:
+def test_a_network_whose_file_was_moved_is_loaded(trained: Trained, tmp_path: Path) -> None:
+    shutil.copy(trained.file, tmp_path / "moved.py")
+    assert sf.load(trained.run, network=f"{tmp_path / 'moved.py'}:Net:width=6").is_custom
+
+
+def test_a_network_other_than_that_of_the_run_is_rejected(command: Command, trained: Trained, tmp_path: Path) -> None:
     arguments = ["sample", trained.run, "--count", 2, "--device", "cpu", "--out", tmp_path / "out", "--backbone"]
     for other in ("unet", f"{trained.file}:Missing", f"{trained.file}:Flat", "doormissing:Net"):
         refused = command(*arguments, other)
@@ -106,7 +112,7 @@ def test_another_network_than_that_of_the_run_is_refused(command: Command, train
         assert refused.error.startswith("sfumato: ")
 
 
-def test_a_run_is_shown_without_its_code(command: Command, trained: Trained) -> None:
+def test_show_does_not_run_the_code_of_the_network(command: Command, trained: Trained) -> None:
     shown = command("show", trained.run)
     assert shown.code == 0, shown.error
     assert runs(trained.file) == trained.times

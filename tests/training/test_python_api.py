@@ -13,6 +13,7 @@ import torch
 from PIL import Image
 
 import sfumato as sf
+from sfumato.errors import ConfigError
 from sfumato.training.presets import PRESETS, config_for, preset_for
 from sfumato.utils import pictures
 
@@ -21,12 +22,12 @@ pytestmark = pytest.mark.usefixtures("unchecked")
 
 @pytest.mark.parametrize("preset", [None, *PRESETS])
 @pytest.mark.parametrize("source", ["digits", "photos/"])
-def test_without_settings_it_is_the_preset(source: str, preset: str | None) -> None:
+def test_without_settings_the_preset_is_used(source: str, preset: str | None) -> None:
     assert config_for(source, preset=preset) == preset_for(source, preset)
     assert config_for(Path(source), preset=preset).optimization == preset_for(source, preset).optimization
 
 
-def test_each_setting_goes_to_its_place_and_the_others_stay() -> None:
+def test_given_settings_replace_those_of_the_preset() -> None:
     settings = {"size": "64x96", "width": 8, "schedule": "cosine", "minutes": 3, "keep": 5, "multipliers": [1, 2, 2]}
     config, preset = config_for("photos", settings, preset="ddpm"), preset_for("photos", "ddpm")
     assert (config.data.size, config.network.width, config.diffusion.schedule) == ("64x96", 8, "cosine")
@@ -49,8 +50,8 @@ def test_each_setting_goes_to_its_place_and_the_others_stay() -> None:
         ({"minutes": -1}, "--minutes -1.0 is out of range"),
     ],
 )
-def test_a_wrong_setting_is_explained(settings: dict[str, object], message: str) -> None:
-    with pytest.raises(sf.errors.ConfigError) as raised:
+def test_an_invalid_setting_is_rejected_with_the_reason(settings: dict[str, object], message: str) -> None:
+    with pytest.raises(ConfigError) as raised:
         config_for("photos", settings)
     assert message in str(raised.value)
 
@@ -67,7 +68,7 @@ class Terminal(io.StringIO):
     ("stdout", "progress", "shown"),
     [(Terminal(), True, True), (Terminal(), False, False), (io.StringIO(), True, False)],
 )
-def test_a_terminal_has_a_bar_unless_it_is_turned_off(
+def test_a_terminal_has_a_bar_unless_it_is_disabled(
     stdout: io.StringIO, progress: bool, shown: bool, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys, "stdout", stdout)
@@ -83,7 +84,7 @@ def test_a_terminal_has_a_bar_unless_it_is_turned_off(
     assert shown or not written
 
 
-def test_show_displays_a_grid_in_a_notebook_and_opens_a_viewer_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_show_displays_a_grid_in_a_notebook_or_opens_a_viewer(monkeypatch: pytest.MonkeyPatch) -> None:
     images, shown = torch.zeros(2, 1, 64, 64), []
     monkeypatch.setattr(Image.Image, "show", lambda picture: shown.append(("viewer", picture.size)))
     sf.show(images, columns=2)

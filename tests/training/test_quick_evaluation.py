@@ -53,7 +53,7 @@ def distance_of(images: Tensor) -> float:
     return frechet_distance(reference, Moments.of(PIXELS(images)))
 
 
-def test_it_is_the_distance_of_samples_as_files_would_hold_them(tmp_path: Path) -> None:
+def test_the_distance_equals_that_of_samples_in_files(tmp_path: Path) -> None:
     found = evaluation(seed=3).measure(GREY)
     samples = generate_to_disk(GREY, IMAGES.depth, 50, quick_sampler_config(GREY.schedule), tmp_path, seed=3)
     assert found["distance"] == pytest.approx(distance_of(samples.floats()), rel=1e-9)
@@ -61,12 +61,12 @@ def test_it_is_the_distance_of_samples_as_files_would_hold_them(tmp_path: Path) 
     assert found["seconds"] > 0
 
 
-def test_a_better_model_is_nearer() -> None:
+def test_a_better_model_has_a_smaller_distance() -> None:
     measured = evaluation()
     assert measured.measure(EXACT)["distance"] < 0.2 * measured.measure(GREY)["distance"]
 
 
-def test_the_same_model_has_the_same_distance_and_generators_are_left_alone() -> None:
+def test_the_distance_is_reproducible_without_global_generators() -> None:
     before, measured = torch.get_rng_state(), evaluation()
     first, second = (measured.measure(EXACT)["distance"] for _ in range(2))
     assert first == second
@@ -74,7 +74,7 @@ def test_the_same_model_has_the_same_distance_and_generators_are_left_alone() ->
     assert evaluation(seed=1).measure(EXACT)["distance"] != first
 
 
-def test_the_yardstick_is_of_as_many_validation_images_or_is_none() -> None:
+def test_the_reference_distance_uses_as_many_validation_images() -> None:
     expected = distance_of(HELD_OUT.floats()[:50])
     assert evaluation(50).measure(EXACT)["held_out"] == pytest.approx(expected, rel=1e-6)
     assert evaluation(61).measure(EXACT)["held_out"] is None
@@ -96,7 +96,7 @@ def test_samples_that_are_not_finite_have_no_distance() -> None:
     assert evaluation().measure(Broken())["distance"] is None
 
 
-def test_what_on_step_raises_ends_it_and_it_hears_of_every_step() -> None:
+def test_on_step_is_called_for_every_step_and_can_interrupt() -> None:
     heard: list[int] = []
     evaluation(70).measure(EXACT, heard.append)
     assert sum(heard) == 70 * quick_evaluation.STEPS
@@ -108,7 +108,7 @@ def test_what_on_step_raises_ends_it_and_it_hears_of_every_step() -> None:
         evaluation().measure(EXACT, stop)
 
 
-def test_classes_are_requested_as_often_as_the_images_have_them(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_samples_have_the_class_proportions_of_the_images(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[str] = []
     real = quick_evaluation.sample_batches
 
@@ -133,7 +133,7 @@ def test_unknown_features_are_rejected_before_training() -> None:
         QuickEvaluation(IMAGES, HELD_OUT, 50, "beauty", 0)
 
 
-def test_the_feature_network_of_a_stored_configuration_is_not_imported(
+def test_the_feature_network_of_a_stored_config_is_not_imported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(EXTRACTORS, "named", {})

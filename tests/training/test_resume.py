@@ -43,7 +43,7 @@ AUGMENTED = {"translate": 2, "augment": 0.5, "batch": 7}
 @pytest.mark.parametrize(
     "changes", [{}, {"labels": False}, {"batch": 7, "images": 93}, {"precision": "bfloat16"}, AUGMENTED]
 )
-def test_ten_steps_and_the_rest_are_a_whole_run(
+def test_a_run_stopped_after_ten_steps_resumes_exactly(
     changes: dict[str, object], settings: Settings, go: Train, saved: Saved, calls: Calls, tmp_path: Path
 ) -> None:
     config, batches = settings(**changes), calls(step)
@@ -60,7 +60,7 @@ def test_ten_steps_and_the_rest_are_a_whole_run(
 
 
 @pytest.mark.parametrize("steps", range(6))
-def test_a_run_may_stop_before_its_first_step_and_after_any(
+def test_a_run_stopped_after_any_step_resumes_exactly(
     steps: int, settings: Settings, go: Train, saved: Saved, tmp_path: Path
 ) -> None:
     config = settings(images=22)
@@ -70,12 +70,12 @@ def test_a_run_may_stop_before_its_first_step_and_after_any(
     assert_equal_saves(saved, tmp_path / "whole", tmp_path / "parts")
 
 
-def test_a_run_can_be_resumed_from_its_very_beginning(settings: Settings, go: Train, tmp_path: Path) -> None:
+def test_a_run_stopped_before_its_first_step_has_a_checkpoint(settings: Settings, go: Train, tmp_path: Path) -> None:
     go(settings(), tmp_path / "run", steps=0)
     assert [path.stem for path in (tmp_path / "run" / "checkpoints").iterdir()] == ["000000000000"]
 
 
-def test_a_run_that_stops_at_every_step_is_a_whole_run(
+def test_a_run_stopped_at_every_step_resumes_exactly(
     settings: Settings, go: Train, saved: Saved, tmp_path: Path
 ) -> None:
     config = settings(images=16)
@@ -85,9 +85,7 @@ def test_a_run_that_stops_at_every_step_is_a_whole_run(
     assert_equal_saves(saved, tmp_path / "whole", tmp_path / "parts")
 
 
-def test_everything_random_differs_from_step_to_step(
-    settings: Settings, go: Train, calls: Calls, tmp_path: Path
-) -> None:
+def test_all_random_numbers_differ_between_steps(settings: Settings, go: Train, calls: Calls, tmp_path: Path) -> None:
     batches = calls(step)
     go(settings(images=44), tmp_path / "run")
     for name in ("x_0", "t", "noise", "labels"):
@@ -95,7 +93,7 @@ def test_everything_random_differs_from_step_to_step(
     assert all(not torch.equal(one.noise, other.noise) for one, other in pairwise(batches))
 
 
-def test_every_image_is_counted_and_the_last_batch_may_be_small(
+def test_every_image_counts_and_the_last_batch_can_be_smaller(
     settings: Settings, go: Train, calls: Calls, tmp_path: Path
 ) -> None:
     batches = calls(step)
@@ -104,14 +102,14 @@ def test_every_image_is_counted_and_the_last_batch_may_be_small(
     assert (state.counters.images_seen, state.counters.steps, state.counters.skipped) == (23, 3, 0)
 
 
-def test_a_longer_run_resumes_from_a_finished_one(settings: Settings, go: Train, saved: Saved, tmp_path: Path) -> None:
+def test_a_finished_run_can_be_extended_exactly(settings: Settings, go: Train, saved: Saved, tmp_path: Path) -> None:
     go(settings(images=40, warmup=0.0), tmp_path / "whole")
     go(settings(images=20, warmup=0.0), tmp_path / "parts")
     go(settings(images=40, warmup=0.0), tmp_path / "parts")
     assert_equal_saves(saved, tmp_path / "whole", tmp_path / "parts")
 
 
-def test_a_finished_run_is_left_as_it_is(settings: Settings, go: Train, tmp_path: Path) -> None:
+def test_a_finished_run_is_not_changed(settings: Settings, go: Train, tmp_path: Path) -> None:
     config, run = settings(images=8), tmp_path / "run"
     go(config, run)
     before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file() and path.name != "log.txt"}
@@ -120,7 +118,7 @@ def test_a_finished_run_is_left_as_it_is(settings: Settings, go: Train, tmp_path
     assert after == before
 
 
-def test_a_kill_between_the_two_files_of_a_save_leaves_a_model_that_becomes_the_right_one(
+def test_a_kill_between_the_two_files_of_a_save_can_be_resumed(
     settings: Settings, go: Train, saved: Saved, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = settings(images=20)
@@ -137,9 +135,7 @@ def test_a_kill_between_the_two_files_of_a_save_leaves_a_model_that_becomes_the_
     assert_equal_saves(saved, tmp_path / "whole", tmp_path / "parts")
 
 
-def test_a_run_resumed_with_a_larger_budget_reports_once_that_its_network_stays(
-    settings: Settings, go: Train, tmp_path: Path
-) -> None:
+def test_a_larger_budget_reports_once_that_the_network_is_kept(settings: Settings, go: Train, tmp_path: Path) -> None:
     run = tmp_path / "run"
     said = []
     for images in (8, 10**7, 10**7):
@@ -168,7 +164,7 @@ def test_a_run_can_be_resumed_after_a_device_failure(
     assert_equal_saves(saved, tmp_path / "whole", tmp_path / "parts")
 
 
-def test_a_kill_before_the_first_save_leaves_nothing_in_the_way(
+def test_a_run_killed_before_its_first_save_can_start_again(
     settings: Settings, go: Train, saved: Saved, tmp_path: Path
 ) -> None:
     run = tmp_path / "run"
@@ -180,7 +176,7 @@ def test_a_kill_before_the_first_save_leaves_nothing_in_the_way(
     assert not list(run.rglob(".unfinished-*"))
 
 
-def test_a_run_that_crashed_after_measuring_has_every_measurement_once(
+def test_a_crash_after_measuring_gives_no_repeated_lines(
     settings: Settings, go: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = settings(images=48, validate_every=8)
@@ -202,7 +198,7 @@ def test_a_run_that_crashed_after_measuring_has_every_measurement_once(
     assert trained == sorted(set(trained)) == [12, 20, 32, 44, 48]
 
 
-def test_a_line_of_measurements_is_the_mean_of_its_steps_and_never_empty(
+def test_a_training_line_is_the_mean_of_at_least_one_step(
     settings: Settings, go: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     losses = []
@@ -227,7 +223,7 @@ def test_the_newest_checkpoints_are_kept(settings: Settings, go: Train, tmp_path
     assert [int(name) for name in kept] == [16, 20, 24]
 
 
-def test_a_broken_checkpoint_gives_way_to_the_one_before_and_is_reported(
+def test_a_broken_checkpoint_is_reported_and_the_previous_used(
     settings: Settings, go: Train, saved: Saved, tmp_path: Path
 ) -> None:
     config = settings(images=24, save_minutes=0.0, keep=2)
@@ -244,7 +240,7 @@ def test_a_broken_checkpoint_gives_way_to_the_one_before_and_is_reported(
     assert_equal_saves(saved, tmp_path / "whole", tmp_path / "parts")
 
 
-def test_a_broken_checkpoint_does_not_push_out_a_good_one(settings: Settings, go: Train, tmp_path: Path) -> None:
+def test_a_broken_checkpoint_does_not_replace_a_valid_one(settings: Settings, go: Train, tmp_path: Path) -> None:
     run = tmp_path / "run"
     go(settings(images=24, save_minutes=0.0, keep=2), run, steps=4)
     newest = max((run / "checkpoints").iterdir())
@@ -254,7 +250,7 @@ def test_a_broken_checkpoint_does_not_push_out_a_good_one(settings: Settings, go
     assert [path.stem for path in (run / "checkpoints").iterdir()] == ["000000000014"]
 
 
-def test_without_a_good_checkpoint_nothing_is_restarted(settings: Settings, go: Train, tmp_path: Path) -> None:
+def test_a_run_without_a_valid_checkpoint_is_not_restarted(settings: Settings, go: Train, tmp_path: Path) -> None:
     config, run = settings(images=24, save_minutes=0.0), tmp_path / "run"
     go(config, run, steps=3)
     for path in (run / "checkpoints").iterdir():
@@ -272,7 +268,7 @@ def test_a_checkpoint_of_another_network_is_rejected(
         new_state(settings(width=16)).load(run / "checkpoints" / "000000000008.safetensors")
 
 
-def test_a_checkpoint_without_the_optimizers_memory_is_rejected(
+def test_a_checkpoint_without_optimizer_state_is_rejected(
     settings: Settings, new_state: NewState, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     state = new_state(settings())
@@ -291,7 +287,7 @@ DAMAGES: dict[str, Callable[[Path], object]] = {
 
 
 @pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES.keys())
-def test_a_lost_or_broken_model_is_written_again_from_the_checkpoint(
+def test_a_lost_or_broken_model_is_restored_from_the_checkpoint(
     damage: Callable[[Path], object], settings: Settings, go: Train, tmp_path: Path
 ) -> None:
     run, config = tmp_path / "run", settings(images=8)
@@ -301,9 +297,7 @@ def test_a_lost_or_broken_model_is_written_again_from_the_checkpoint(
     torch.testing.assert_close(load(run).state_dict(), state.average.state_dict(), rtol=0, atol=0)
 
 
-def test_a_run_whose_checkpoints_were_deleted_is_not_restarted_over_its_model(
-    settings: Settings, go: Train, tmp_path: Path
-) -> None:
+def test_a_run_without_checkpoints_does_not_overwrite_its_model(settings: Settings, go: Train, tmp_path: Path) -> None:
     go(settings(images=8), tmp_path / "run")
     for path in (tmp_path / "run" / "checkpoints").iterdir():
         path.unlink()
@@ -315,12 +309,12 @@ def test_a_run_whose_checkpoints_were_deleted_is_not_restarted_over_its_model(
     assert images_seen(tmp_path / "run") == 8
 
 
-def test_a_run_that_never_made_a_step_does_not_hold_its_settings(settings: Settings, go: Train, tmp_path: Path) -> None:
+def test_the_settings_of_a_run_without_a_step_can_change(settings: Settings, go: Train, tmp_path: Path) -> None:
     go(settings(images=8, batch=4), tmp_path / "run", steps=0)
     assert go(settings(images=8, batch=2, width=16), tmp_path / "run").counters.steps == 4
 
 
-def test_a_last_validation_that_was_killed_is_repeated(settings: Settings, go: Train, tmp_path: Path) -> None:
+def test_an_interrupted_last_validation_is_repeated(settings: Settings, go: Train, tmp_path: Path) -> None:
     go(settings(images=8), tmp_path / "run")
     preview = tmp_path / "run" / "samples" / "000000000008.png"
     preview.unlink()
@@ -332,9 +326,7 @@ FOREIGN = ['{"kind":"train","images":5}', '{"kind":"validation","images":"x","lo
 
 
 @pytest.mark.parametrize("line", FOREIGN)
-def test_foreign_lines_among_the_measurements_are_skipped(
-    line: str, settings: Settings, go: Train, tmp_path: Path
-) -> None:
+def test_invalid_lines_in_metrics_jsonl_are_skipped(line: str, settings: Settings, go: Train, tmp_path: Path) -> None:
     go(settings(images=8), tmp_path / "run")
     before = read_metrics(tmp_path / "run")
     with (tmp_path / "run" / "metrics.jsonl").open("ab") as file:

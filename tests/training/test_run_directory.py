@@ -48,7 +48,9 @@ def test_a_run_does_not_resume_with_other_data(settings: Settings, go: Train, ph
         go(replace(config, source=str(photos)), run)
 
 
-def test_the_same_data_may_have_moved(settings: Settings, go: Train, photos: Path, tmp_path: Path) -> None:
+def test_a_run_resumes_with_the_same_data_at_another_path(
+    settings: Settings, go: Train, photos: Path, tmp_path: Path
+) -> None:
     go(settings(images=8), tmp_path / "run")
     moved = tmp_path / "moved"
     moved.symlink_to(photos)
@@ -65,7 +67,7 @@ def test_only_one_process_trains_in_a_run(settings: Settings, go: Train, photos:
     assert go(config, tmp_path / "run").counters.images_seen == 8
 
 
-def test_a_folder_of_something_else_is_rejected_and_left_alone(settings: Settings, go: Train, tmp_path: Path) -> None:
+def test_a_folder_with_other_content_is_rejected_and_unchanged(settings: Settings, go: Train, tmp_path: Path) -> None:
     (tmp_path / "letters").mkdir()
     (tmp_path / "letters" / "a.txt").write_text("dear")
     with pytest.raises(RunError, match="letters is not empty and is not a run directory"):

@@ -40,7 +40,7 @@ def measure_for_some_seconds(run: Run) -> None:
         time.sleep(0.01)
 
 
-def test_a_save_contains_the_state_at_its_start_though_training_continues(
+def test_a_save_contains_the_state_at_its_start(
     config: TrainConfig, state: TrainingState, saved: Saved, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     went_on = Event()
@@ -69,7 +69,7 @@ def disk_full(*_: object) -> None:
     raise RunError("the disk is full", "Free space.")
 
 
-def test_a_save_that_failed_is_reported_at_the_next_measurement_and_earlier_files_are_kept(
+def test_a_failed_save_is_reported_and_earlier_files_are_kept(
     config: TrainConfig, state: TrainingState, saved: Saved, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = saved(tmp_path / "run")
@@ -83,7 +83,7 @@ def test_a_save_that_failed_is_reported_at_the_next_measurement_and_earlier_file
     assert all(torch.equal(after[0][name], tensor) for name, tensor in before[0].items())
 
 
-def test_where_a_checkpoint_cannot_be_written_the_best_model_stays_that_of_the_one_before(
+def test_without_a_new_checkpoint_the_best_model_is_not_replaced(
     config: TrainConfig, state: TrainingState, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def save(images: int) -> None:
@@ -97,7 +97,7 @@ def test_where_a_checkpoint_cannot_be_written_the_best_model_stays_that_of_the_o
     assert images_seen(tmp_path / "run" / BEST) == 8
 
 
-def test_memory_that_is_full_in_the_last_save_is_reported_with_a_remedy(
+def test_out_of_memory_in_the_last_save_suggests_a_remedy(
     settings: Settings, go: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(checkpoint: Checkpoint, path: Path) -> None:
@@ -111,7 +111,7 @@ def test_memory_that_is_full_in_the_last_save_is_reported_with_a_remedy(
         go(settings(images=20), tmp_path / "run", steps=2)
 
 
-def test_a_run_is_unlocked_though_its_last_save_was_not_waited_for(
+def test_a_run_is_unlocked_if_its_last_save_is_interrupted(
     config: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def interrupted(_: Background) -> None:
@@ -127,7 +127,7 @@ def test_a_run_is_unlocked_though_its_last_save_was_not_waited_for(
 
 @pytest.mark.parametrize("shape", [(), (16,), (2, 8), (1, 4, 2, 2)])
 @pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
-def test_a_copy_is_contiguous_and_in_memory_of_its_own(
+def test_a_copy_is_contiguous_and_has_its_own_memory(
     shape: tuple[int, ...], memory_format: torch.memory_format
 ) -> None:
     """Weights that are contiguous already, as biases are, are copied too."""
@@ -139,7 +139,7 @@ def test_a_copy_is_contiguous_and_in_memory_of_its_own(
     assert copy.data_ptr() != weights.data_ptr()
 
 
-def test_a_save_that_failed_is_reported_at_the_end_of_a_run(
+def test_a_failed_save_is_reported_at_the_end_of_a_run(
     config: TrainConfig, state: TrainingState, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Checkpoint, "save", disk_full)

@@ -47,7 +47,7 @@ def test_the_first_step_is_not_measured(config: TrainConfig, batches: list[int])
     assert batches == [30] * 5
 
 
-def test_a_first_step_that_takes_long_is_measured_itself(
+def test_a_slow_first_step_is_the_measurement(
     config: TrainConfig, batches: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(speed, "LONG", 8.0)
@@ -56,9 +56,7 @@ def test_a_first_step_that_takes_long_is_measured_itself(
 
 
 @pytest.mark.usefixtures("batches")
-def test_no_more_images_are_read_than_there_are_in_a_batch(
-    config: TrainConfig, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_at_most_one_batch_of_images_is_read(config: TrainConfig, monkeypatch: pytest.MonkeyPatch) -> None:
     read: list[int] = []
 
     def feed(images: ImageSet, seed: int, device: torch.device) -> Loader:
@@ -83,7 +81,7 @@ def test_a_batch_takes_half_of_the_free_memory_at_most(
     assert set(batches) == ({batch} - {None})
 
 
-def test_a_step_for_which_memory_is_too_small_is_not_measured(
+def test_a_step_that_does_not_fit_is_estimated_not_measured(
     config: TrainConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def step(engine: speed.EagerEngine, batch: Batch) -> None:
@@ -95,7 +93,7 @@ def test_a_step_for_which_memory_is_too_small_is_not_measured(
 
 
 @pytest.mark.parametrize(("operations", "batch"), [(10**7, 32), (10**8, 5), (10**9, 1)])
-def test_a_step_takes_about_a_second_or_is_one_image(
+def test_a_measured_step_takes_about_a_second_or_has_one_image(
     operations: int, batch: int, config: TrainConfig, batches: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As expected of a device that makes 3 x 10^9 operations a second in convolutions, and half of that in training."""

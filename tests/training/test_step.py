@@ -75,7 +75,7 @@ def content(state: TrainingState, path: Path) -> str:
         return str(file.metadata()["digest"])
 
 
-def test_what_is_given_by_name_is_not_parsed_again_at_every_step(
+def test_names_are_not_parsed_again_at_every_step(
     settings: Settings, new_state: NewState, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = settings(ema="power:length=0.1", times="log-normal:std=1", weight="min-snr:gamma=1")
@@ -89,7 +89,7 @@ def test_what_is_given_by_name_is_not_parsed_again_at_every_step(
     one_step(state, config)
 
 
-def test_a_name_means_the_part_that_the_table_has_now(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_name_refers_to_the_current_entry_of_the_table(monkeypatch: pytest.MonkeyPatch) -> None:
     for mean in (1.0, -1.0):
         monkeypatch.setitem(time_densities.TIME_DENSITIES, "mine", LogNormalTimes(mean))
         monkeypatch.setitem(objective.WEIGHTS, "mine", MinSNR(2 + mean))
@@ -101,7 +101,7 @@ def test_a_name_means_the_part_that_the_table_has_now(monkeypatch: pytest.Monkey
 
 
 @pytest.mark.parametrize("factor", [NAN, INFINITY, -INFINITY])
-def test_a_loss_that_is_not_finite_changes_nothing_but_the_counters(
+def test_a_loss_that_is_not_finite_changes_only_the_counters(
     factor: float, settings: Settings, new_state: NewState, poisoned: Poison, tmp_path: Path
 ) -> None:
     config = settings()
@@ -115,7 +115,7 @@ def test_a_loss_that_is_not_finite_changes_nothing_but_the_counters(
 
 
 @pytest.mark.parametrize("value", [NAN, INFINITY])
-def test_a_gradient_that_is_not_finite_changes_nothing_but_the_counters(
+def test_a_gradient_that_is_not_finite_changes_only_the_counters(
     value: float, settings: Settings, new_state: NewState, tmp_path: Path
 ) -> None:
     config = settings()
@@ -133,7 +133,7 @@ def test_a_gradient_that_is_not_finite_changes_nothing_but_the_counters(
     assert content(state, tmp_path / "state") != before
 
 
-def test_a_skipped_step_leaves_no_gradient_to_the_next(
+def test_a_skipped_step_leaves_no_gradient_for_the_next(
     settings: Settings, new_state: NewState, poisoned: Poison, tmp_path: Path
 ) -> None:
     config = settings()
@@ -146,7 +146,7 @@ def test_a_skipped_step_leaves_no_gradient_to_the_next(
     assert content(skipping, tmp_path / "a") == content(fresh, tmp_path / "b")
 
 
-def test_ten_bad_steps_in_a_row_stop_the_run_and_leave_what_was_saved(
+def test_ten_bad_steps_in_a_row_stop_the_run_and_keep_its_files(
     settings: Settings, go: Train, saved: Saved, poisoned: Poison, tmp_path: Path
 ) -> None:
     config, run = settings(), tmp_path / "run"
@@ -183,7 +183,7 @@ def test_a_state_that_is_not_finite_is_never_saved(
     new_state(config).load(path)
 
 
-def test_a_run_whose_weights_are_no_longer_finite_keeps_its_files(
+def test_a_run_whose_weights_are_not_finite_keeps_its_files(
     settings: Settings, go: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config, run = settings(), tmp_path / "run"
@@ -215,7 +215,7 @@ def test_the_ema_decays_faster_at_first(decay: float) -> None:
     torch.testing.assert_close(average.weight.detach().double(), expected, rtol=1e-5, atol=1e-5)
 
 
-def test_every_step_moves_the_average_to_the_weights_after_it(settings: Settings, new_state: NewState) -> None:
+def test_every_step_updates_the_ema_with_its_new_weights(settings: Settings, new_state: NewState) -> None:
     config = settings(ema="constant:decay=0.5")
     state = new_state(config)
     expected = [parameter.double().clone() for parameter in state.average.parameters()]
@@ -244,20 +244,20 @@ def test_every_step_moves_the_average_to_the_weights_after_it(settings: Settings
         (0.1, 1.0, 1.0, 0.0),
     ],
 )
-def test_the_learning_rate_rises_over_the_warmup_and_falls_to_zero_over_the_decay(
+def test_the_learning_rate_has_a_warmup_and_a_decay_to_zero(
     warmup: float, decay: float, share: float, expected: float
 ) -> None:
     settings = OptimizationConfig(warmup=warmup, decay=decay)
     assert learning_rate_scale(settings, share, share) == pytest.approx(expected)
 
 
-def test_the_first_step_and_the_last_both_learn() -> None:
+def test_the_first_and_last_step_have_a_positive_learning_rate() -> None:
     settings = OptimizationConfig(warmup=0.5, decay=0.5)
     assert learning_rate_scale(settings, 0.0, 0.1) == pytest.approx(0.2)
     assert learning_rate_scale(settings, 0.9, 1.0) == pytest.approx(0.2)
 
 
-def test_a_step_uses_the_learning_rate_of_the_image_it_ends_at(settings: Settings, new_state: NewState) -> None:
+def test_the_learning_rate_is_that_at_the_end_of_the_step(settings: Settings, new_state: NewState) -> None:
     config = settings(warmup=0.15)
     state = new_state(config)
     (adam,) = state.optimizer.rules
@@ -269,7 +269,7 @@ def test_a_step_uses_the_learning_rate_of_the_image_it_ends_at(settings: Setting
     assert rates == pytest.approx([0.01 / 3, 0.02 / 3, 0.01, 0.01])
 
 
-def test_large_gradients_are_scaled_down(settings: Settings, new_state: NewState) -> None:
+def test_large_gradients_are_clipped(settings: Settings, new_state: NewState) -> None:
     config = settings(clip_gradient=1e-3)
     state = new_state(config)
     norm = one_step(state, config).gradient_norm
@@ -278,7 +278,7 @@ def test_large_gradients_are_scaled_down(settings: Settings, new_state: NewState
     assert torch.cat([m.flatten() for m in moments]).norm().item() == pytest.approx(1e-3, rel=1e-3)
 
 
-def test_the_seed_of_a_step_is_a_function_of_the_seed_and_the_images_seen_and_stays_the_same_for_ever() -> None:
+def test_the_seed_of_a_step_depends_on_seed_and_images_seen() -> None:
     assert [step_seed(0, 0), step_seed(0, 128), step_seed(1, 0)] == [
         15793235383387715774,
         7360687382564303818,
@@ -301,7 +301,7 @@ def test_labels_are_dropped_at_their_rate_and_dropout_is_on(
 
 
 @pytest.mark.parametrize("flip", [True, False])
-def test_images_are_mirrored_only_if_requested(
+def test_images_are_flipped_only_if_requested(
     flip: bool, settings: Settings, new_state: NewState, calls: Calls
 ) -> None:
     config, asked = settings(flip=flip), calls(step)

@@ -97,7 +97,7 @@ def config(settings: Settings) -> TrainConfig:
     return settings(label_dropout=0.5, translate=1, parametrization="flow", schedule="flow")
 
 
-def test_a_step_draws_by_the_images_seen_and_not_by_its_number(
+def test_random_numbers_depend_on_images_seen_not_on_the_step(
     config: TrainConfig, new_state: NewState, seen: Drawn
 ) -> None:
     state = new_state(config)
@@ -112,7 +112,7 @@ def test_a_step_draws_by_the_images_seen_and_not_by_its_number(
     assert seen.seeds == [step_seed(0, images) for images in (100, 100, 100, 0, 96, 104)]
 
 
-def test_a_step_seeds_once_and_continues_in_that_stream(
+def test_a_step_is_seeded_once(
     config: TrainConfig, new_state: NewState, seen: Drawn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Times, hidden labels, noise and dropout then are different parts of one stream."""
@@ -132,7 +132,7 @@ def test_a_step_seeds_once_and_continues_in_that_stream(
     assert len(seen.seeds) == 3
 
 
-def test_another_seed_draws_other_numbers(config: TrainConfig, new_state: NewState, seen: Drawn) -> None:
+def test_another_seed_gives_other_random_numbers(config: TrainConfig, new_state: NewState, seen: Drawn) -> None:
     for seed in (0, 1, 2):
         other = replace(config, optimization=replace(config.optimization, seed=seed))
         training_step(after(new_state(config), images_seen=8), batch(), other)
@@ -142,7 +142,9 @@ def test_another_seed_draws_other_numbers(config: TrainConfig, new_state: NewSta
     assert len({tuple(sigma.tolist()) for sigma in seen.sigma}) == 3
 
 
-def test_a_skipped_step_does_not_repeat_its_draws(config: TrainConfig, new_state: NewState, seen: Drawn) -> None:
+def test_random_numbers_are_not_repeated_after_a_skipped_step(
+    config: TrainConfig, new_state: NewState, seen: Drawn
+) -> None:
     state = new_state(config)
     for finite in (True, False, False, True):
         seen.finite = finite
@@ -172,7 +174,7 @@ def correlations(one: Tensor, other: Tensor) -> Tensor:
 
 
 @pytest.mark.parametrize("stratified", [True, False])
-def test_nothing_that_a_step_draws_tells_of_anything_else(
+def test_the_random_numbers_of_a_step_are_independent(
     stratified: bool, settings: Settings, new_state: NewState, seen: Drawn
 ) -> None:
     """Noise, times and hidden labels, each with itself and with the others, from image to image and step to step."""
@@ -206,7 +208,7 @@ def test_nothing_that_a_step_draws_tells_of_anything_else(
 
 
 @pytest.mark.parametrize("stratified", [True, False])
-def test_times_are_stratified_where_requested_and_each_place_of_the_batch_has_all_of_them(
+def test_times_are_stratified_on_request_at_every_batch_position(
     stratified: bool, settings: Settings, new_state: NewState, seen: Drawn
 ) -> None:
     """On the flow sigma is t, uniform from the earliest time on: each quarter once a step, or as chance has it."""

@@ -59,7 +59,7 @@ def knowing(images: ImageSet) -> Callable[[float], PreconditionedDenoiser]:
     return denoiser
 
 
-def test_a_model_that_knows_has_no_loss_and_one_that_does_not_has_that_of_the_noise(
+def test_an_exact_model_has_loss_0_and_an_unrelated_one_loss_1(
     images: ImageSet, knowing: Callable[[float], PreconditionedDenoiser]
 ) -> None:
     fixed = Validation(images, 50, seed=0)
@@ -67,7 +67,7 @@ def test_a_model_that_knows_has_no_loss_and_one_that_does_not_has_that_of_the_no
     assert fixed.loss(knowing(2.0)).mean == pytest.approx(1, abs=0.1)
 
 
-def test_each_level_has_its_own_loss_and_they_make_the_mean(
+def test_the_validation_loss_is_the_mean_over_noise_levels(
     images: ImageSet, knowing: Callable[[float], PreconditionedDenoiser]
 ) -> None:
     loss = Validation(images, 50, seed=0).loss(knowing(0.5))
@@ -76,9 +76,7 @@ def test_each_level_has_its_own_loss_and_they_make_the_mean(
     assert loss.mean == pytest.approx(sum(loss.by_time.values()) / 10, abs=1e-5)
 
 
-def test_the_noise_is_the_same_each_time_and_another_for_another_seed(
-    images: ImageSet, knowing: Callable[[float], PreconditionedDenoiser]
-) -> None:
+def test_the_noise_is_fixed_for_a_seed(images: ImageSet, knowing: Callable[[float], PreconditionedDenoiser]) -> None:
     first = Validation(images, 20, seed=0).loss(knowing(2.0))
     torch.manual_seed(99)
     assert Validation(images, 20, seed=0).loss(knowing(2.0)) == first
@@ -86,7 +84,7 @@ def test_the_noise_is_the_same_each_time_and_another_for_another_seed(
 
 
 @pytest.mark.parametrize(("count", "expected"), [(1, 10), (10, 10), (25, 25), (150, 150)])
-def test_at_least_one_evaluation_a_level_is_made_and_each_is_reported(
+def test_every_level_has_an_evaluation_and_each_is_reported(
     count: int, expected: int, images: ImageSet, knowing: Callable[[float], PreconditionedDenoiser]
 ) -> None:
     counts: list[int] = []
@@ -94,7 +92,7 @@ def test_at_least_one_evaluation_a_level_is_made_and_each_is_reported(
     assert sum(counts) == expected
 
 
-def test_images_are_repeated_in_turn_at_all_levels_with_their_own_labels(
+def test_images_are_repeated_at_all_levels_with_their_labels(
     calls: Calls, settings: Settings, go: Train, tmp_path: Path
 ) -> None:
     config, asked = settings(images=8, validation_share=0.3, validation_count=40), calls(validation)
@@ -115,7 +113,7 @@ def test_validation_images_are_never_trained_on(calls: Calls, settings: Settings
     assert not trained & kept
 
 
-def test_what_is_measured_and_drawn_is_the_averaged_model(settings: Settings, go: Train, tmp_path: Path) -> None:
+def test_validation_and_previews_use_the_ema_model(settings: Settings, go: Train, tmp_path: Path) -> None:
     config, run = settings(images=24), tmp_path / "run"
     go(config, run)
     model = load(run)

@@ -48,9 +48,7 @@ def look(fixed: Validation, monkeypatch: pytest.MonkeyPatch, loss: float = 0.0) 
     return Asked(*(torch.cat(part) for part in zip(*calls, strict=True)))
 
 
-def test_every_image_in_turn_meets_all_levels_with_its_own_label(
-    images: ImageSet, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_images_in_turn_are_evaluated_at_all_levels(images: ImageSet, monkeypatch: pytest.MonkeyPatch) -> None:
     found = look(Validation(images, COUNT, seed=3), monkeypatch)
     order = [pair // 10 % 3 for pair in range(COUNT)]
     assert torch.equal(found.x_0, images.floats()[order])
@@ -58,7 +56,7 @@ def test_every_image_in_turn_meets_all_levels_with_its_own_label(
     assert found.t.tolist() == pytest.approx([0.05 + 0.1 * (pair % 10) for pair in range(COUNT)])
 
 
-def test_every_pair_has_noise_of_its_own_which_stays(images: ImageSet, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_pair_has_its_own_fixed_noise(images: ImageSet, monkeypatch: pytest.MonkeyPatch) -> None:
     fixed = Validation(images, COUNT, seed=3)
     found = look(fixed, monkeypatch).noise
     assert torch.equal(found, torch.cat([ImageNoise(3, [pair], (1, 4, 4))() for pair in range(COUNT)]))
@@ -69,7 +67,7 @@ def test_every_pair_has_noise_of_its_own_which_stays(images: ImageSet, monkeypat
 
 
 @pytest.mark.parametrize("count", [10, 13, 27, 150])
-def test_levels_count_alike_however_many_evaluations_each_has(
+def test_levels_have_equal_weight_for_any_number_of_evaluations(
     count: int, images: ImageSet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fixed = Validation(images, count, seed=0)

@@ -20,22 +20,22 @@ def looks(config: TrainConfig, batch: int) -> list[int]:
     return [now.images for before, now in pairwise(moments) if ValidationSchedule(config).is_due(before, now)]
 
 
-def test_a_run_of_minutes_is_validated_once_a_minute_but_twenty_times_at_most(settings: Settings) -> None:
+def test_a_run_of_minutes_is_validated_up_to_20_times(settings: Settings) -> None:
     for minutes, expected in ((1, 1), (3, 3), (60, 20), (0.1, 1)):
         due = ValidationSchedule(settings(images=None, minutes=minutes, validate_every=None)).is_due
         moments = [TrainingProgress(10**6 + step, step / 1000) for step in range(1001)]
         assert sum(due(before, now) for before, now in pairwise(moments)) == expected
 
 
-def test_validations_are_at_50_batches_100_200_and_so_on_and_then_at_every_twentieth(settings: Settings) -> None:
+def test_validation_intervals_double_up_to_a_twentieth_of_a_run(settings: Settings) -> None:
     config = settings(images=80_000, batch=4, validate_every=None)
     assert looks(config, 4) == [200, 400, 800, 1600, 3200, *range(4000, 80_001, 4000)]
 
 
-def test_validations_are_at_every_multiple_that_was_requested(settings: Settings) -> None:
+def test_validations_are_at_multiples_of_validate_every(settings: Settings) -> None:
     config = settings(images=100, batch=8, validate_every=30)
     assert looks(config, 8) == [32, 64, 96]
 
 
-def test_a_short_run_is_validated_no_more_than_every_50_batches(settings: Settings) -> None:
+def test_a_short_run_is_validated_every_50_batches_at_most(settings: Settings) -> None:
     assert looks(settings(images=1000, batch=4, validate_every=None), 4) == [200, 400, 600, 800, 1000]

@@ -65,7 +65,7 @@ def test_a_failed_write_of_tensors_leaves_only_the_old_file(tmp_path: Path, monk
     assert [entry.name for entry in tmp_path.iterdir()] == ["file"]
 
 
-def test_the_content_is_flushed_before_the_rename_and_the_folder_after(
+def test_a_file_is_flushed_before_the_rename_and_a_folder_after(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     calls: list[str] = []

@@ -39,7 +39,7 @@ def test_a_file_that_remains_open_is_kept_and_reported(tmp_path: Path, monkeypat
     ("on_windows", "failures", "attempts", "is_replaced"),
     [(True, 0, 1, True), (True, 2, 3, True), (True, 9, 4, False), (False, 0, 1, True), (False, 1, 1, False)],
 )
-def test_an_open_file_is_replaced_after_it_is_closed_on_windows_only(
+def test_an_open_file_is_replaced_later_on_windows_only(
     on_windows: bool,
     failures: int,
     attempts: int,

@@ -64,6 +64,7 @@ def runs(file: Path) -> int:
         ("nets.py:Net:width=64,dropout=0.1", "nets.py", "Net", {"width": 64, "dropout": 0.1}),
         ("nets.py:Net:rate=1e-3,deep=true,wide=false", "nets.py", "Net", {"rate": 1e-3, "deep": True, "wide": False}),
         ("nets.py:Net:kind=a:b,shift=-2", "nets.py", "Net", {"kind": "a:b", "shift": -2}),
+        ("nets.py:Net:weights=/a b/~x@(1)=2.pt,n=1", "nets.py", "Net", {"weights": "/a b/~x@(1)=2.pt", "n": 1}),
     ],
 )
 def test_a_path_has_a_place_a_name_and_settings(path: str, place: str, name: str, settings: dict[str, Any]) -> None:
@@ -75,7 +76,7 @@ def test_a_path_has_a_place_a_name_and_settings(path: str, place: str, name: str
 
 @pytest.mark.parametrize(
     "text",
-    ["unet", "", ":", ":Net", "nets.py", "nets.py:", "nets.py:2Net", "ddim:eta=0.5", r"C:\my.py"],
+    ["unet", "", ":", ":Net", "nets.py", "nets.py:", "nets.py:2Net", "ddim:eta=0.5", "ddim:eta=0.5 @(~)", r"C:\my.py"],
 )
 def test_other_names_are_no_import_paths(text: str, code: NamedCode) -> None:
     assert not is_import_path(text)
@@ -107,7 +108,7 @@ def test_spellings_of_a_path_are_the_same_code(one: str, other: str, is_same: bo
     assert is_same_code(one, other) is is_same_code(other, one) is is_same
 
 
-def test_a_file_is_run_with_the_modules_beside_it(code: NamedCode, tmp_path: Path) -> None:
+def test_a_file_can_import_the_modules_of_its_folder(code: NamedCode, tmp_path: Path) -> None:
     written(tmp_path / "nets", "width = 7\n", "doorneighbour.py")
     file = written(tmp_path / "nets", "from doorneighbour import width\ndef build():\n    return width\n")
     before = sys.path.copy()
@@ -125,7 +126,7 @@ def test_a_dataclass_in_a_file_is_defined(code: NamedCode, tmp_path: Path) -> No
     assert code.find(f"{file}:A")().b == 3
 
 
-def test_a_module_is_found_in_the_current_folder_and_hides_no_installed_one(
+def test_modules_in_the_current_folder_hide_no_installed_one(
     code: NamedCode, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     written(tmp_path / "doorpackage", "def build():\n    return 'mine'\n", "nets.py")
@@ -148,7 +149,9 @@ def test_a_module_is_found_in_the_current_folder_and_hides_no_installed_one(
         ("width = 3\n", "width", r"doornet\.py has no function or class width\. Name one that it defines"),
     ],
 )
-def test_a_file_that_is_wrong_is_explained(text: str, name: str, message: str, code: NamedCode, tmp_path: Path) -> None:
+def test_an_invalid_file_is_rejected_with_the_reason(
+    text: str, name: str, message: str, code: NamedCode, tmp_path: Path
+) -> None:
     file = written(tmp_path, text)
     before = sys.path.copy()
     with pytest.raises(ConfigError, match=message):
@@ -157,7 +160,7 @@ def test_a_file_that_is_wrong_is_explained(text: str, name: str, message: str, c
 
 
 @pytest.mark.parametrize("place", ["doormissing.py", r"C:\nets\my.py", "doormissing", "doormissing.nets"])
-def test_a_place_that_does_not_exist_is_explained(place: str, code: NamedCode) -> None:
+def test_a_missing_file_or_module_is_rejected(place: str, code: NamedCode) -> None:
     with pytest.raises(ConfigError, match=r"cannot be imported: (File|Module)NotFoundError: .*Name a Python file"):
         code.register(f"{place}:Net")
 
@@ -175,7 +178,7 @@ def test_only_register_runs_code(code: NamedCode, tmp_path: Path) -> None:
     assert runs(file) == 1
 
 
-def test_a_name_that_was_registered_for_one_kind_is_unknown_to_another(code: NamedCode, tmp_path: Path) -> None:
+def test_a_name_registered_for_one_kind_is_unknown_to_another(code: NamedCode, tmp_path: Path) -> None:
     path = f"{written(tmp_path)}:Net"
     code.register(path)
     with pytest.raises(ConfigError, match=r"the loss is .*add --loss "):
@@ -195,7 +198,7 @@ def test_a_file_that_is_registered_again_is_not_run_again(
     assert runs(file) == 1
 
 
-def test_a_class_that_was_imported_in_python_is_the_one_of_its_module(
+def test_a_class_imported_in_python_is_the_one_of_its_module(
     code: NamedCode, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = written(tmp_path)
@@ -208,7 +211,7 @@ def test_a_class_that_was_imported_in_python_is_the_one_of_its_module(
 
 
 @pytest.mark.parametrize("names", [("one.py", "other.py"), ("one.py", "one.py")], ids=["stems differ", "same stem"])
-def test_a_class_of_the_same_name_in_another_file_replaces_the_first(
+def test_a_class_of_the_same_name_in_another_file_is_separate(
     names: tuple[str, str], code: NamedCode, tmp_path: Path
 ) -> None:
     files = [written(tmp_path / folder, name=name) for folder, name in zip("ab", names, strict=True)]
@@ -217,6 +220,31 @@ def test_a_class_of_the_same_name_in_another_file_replaces_the_first(
     for file in (files[1], files[0], files[1]):
         code.register(f"{file}:Net")
         assert vars(code.find(f"{file}:Net"))["home"] == str(file)
+
+
+def test_code_is_found_only_by_spellings_of_its_own_place(
+    code: NamedCode, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = [written(tmp_path), *(written(tmp_path / folder) for folder in "ab")]
+    monkeypatch.chdir(tmp_path)
+    for path in ("doornet.py:Net", "a/doornet.py:Net:width=3", "b/doornet.py:Net"):
+        code.register(path)
+    spellings = ("doornet.py:Net", "./a/doornet.py:Net:width=3", f"{files[2]}:Net")
+    assert [vars(code.find(path))["home"] for path in spellings] == [str(file) for file in files]
+    for other in ("elsewhere/other.py:Net", "c/doornet.py:Net", "__main__:Net"):
+        with pytest.raises(ConfigError, match="not part of sfumato"):
+            code.find(other)
+    with pytest.raises(ConfigError, match="other settings were given"):
+        code.find("b/doornet.py:Net:width=3")
+
+
+def test_a_path_of_another_computer_is_added_as_a_spelling(code: NamedCode, tmp_path: Path) -> None:
+    path = f"{written(tmp_path)}:Net:width=3"
+    code.register(path)
+    code.add_spelling("there/nets.py:Net:width=5", path)
+    assert code.find("there/nets.py:Net:width=3") is code.find(path)
+    with pytest.raises(ConfigError, match="other settings were given"):
+        code.find("there/nets.py:Net:width=5")
 
 
 def built(width: int = 1) -> int:
@@ -260,12 +288,13 @@ code = NamedCode("network", "--backbone")
 path = code.register(Net)
 assert code.find(path) is Net, path
 code.register(sys.argv[1] + ":Net")
-assert code.find(path) is not Net
+assert code.find(path) is Net
+assert code.find(sys.argv[1] + ":Net") is not Net
 print(path)
 """
 
 
-def test_a_class_of_a_script_is_named_by_its_file_and_other_files_are_other_classes(tmp_path: Path) -> None:
+def test_a_class_of_a_script_is_named_by_its_file(tmp_path: Path) -> None:
     script, other = written(tmp_path, SCRIPT, "script.py"), written(tmp_path)
     done = subprocess.run([sys.executable, "script.py", other], cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

@@ -53,7 +53,7 @@ def test_a_name_gives_the_part_with_its_settings(text: str, expected: object) ->
     assert part(text) == expected
 
 
-def test_the_table_stays_as_it_was() -> None:
+def test_parsing_does_not_change_the_table() -> None:
     part("part:count=7")
     assert TABLE["part"] == Part()
 
@@ -80,7 +80,7 @@ def test_values_are_of_the_settings_type() -> None:
         ("part:count=3,count=4", r"count of the thing 'part' was given twice"),
     ],
 )
-def test_what_is_unknown_is_refused_with_what_is_possible(text: str, message: str) -> None:
+def test_unknown_names_are_rejected_with_the_valid_ones(text: str, message: str) -> None:
     with pytest.raises(SamplingError, match=message):
         part(text)
 

@@ -3,10 +3,10 @@
 import argparse
 import errno
 import os
+import re
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import partial
 from inspect import getdoc
 from typing import Annotated, get_args
 
@@ -33,16 +33,22 @@ USER_ERROR = 2
 BROKEN_PIPE = 141
 """Exit code of a program ended by SIGPIPE (128 + 13)."""
 
+HELP, HELP_ALL = {"-h", "--help"}, "--help-all"
+"""Flags that print the most important flags of a command, and all of them."""
+
 Verb = Inspect | Train | Sample | Interpolate | Show | Eval | Explain
 
-DESCRIPTION = """Train, sample and explain diffusion models on your own images:
-  sfumato inspect photos/             inspect a data set
-  sfumato train photos/ --size 64     train a model
-  sfumato train digits                train on the built-in digits
-  sfumato sample runs/photos          sample new images
-  sfumato interpolate runs/photos     interpolate between images
-  sfumato train --help                list all flags of a command
-  sfumato --version
+VERBS: dict[str, type[Verb]] = {verb.__name__.lower(): verb for verb in get_args(Verb)}
+
+DESCRIPTION = """Train, sample and explain diffusion models on your own images.
+
+Examples:
+  sfumato inspect photos/
+  sfumato train photos/ --size 64 --minutes 30
+  sfumato sample runs/photos
+  sfumato train digits
+
+Commands:
 """
 
 
@@ -77,6 +83,9 @@ def _run(arguments: list[str]) -> int:
         print(f"sfumato {sfumato.__version__}")
         return 0
     try:
+        if (text := short_help(arguments)) is not None:
+            print(text, file=sys.stdout if arguments else sys.stderr)
+            return 0 if arguments else USER_ERROR
         return parse(arguments).run()
     except SfumatoError as error:
         from sfumato.utils.progress import print_sentence
@@ -93,6 +102,24 @@ def _run(arguments: list[str]) -> int:
             sys.stdout.flush()
 
 
+def short_help(arguments: Sequence[str]) -> str | None:
+    """The list of the commands, or the most important flags of one; None if the arguments do not request them."""
+    name = arguments[0] if arguments else "--help"
+    if name in HELP:
+        usage, footer = "COMMAND", "Flags of a command: sfumato COMMAND --help"
+        text = DESCRIPTION + "".join(f"  {name:<13}{_text(verb).splitlines()[0]}\n" for name, verb in VERBS.items())
+    elif name in VERBS and not HELP.isdisjoint(arguments):
+        text, footer = _text(VERBS[name]) + "\n", f"All flags: sfumato {name} --help-all"
+        usage = " ".join([name, *re.findall(r"^  (\[?[A-Z|]+(?: \.\.\.)?\]?)", text, re.MULTILINE)])
+    else:
+        return None
+    return f"usage: sfumato {usage} [FLAGS]\n\n{text}\n{footer}"
+
+
+def _text(verb: type[Verb]) -> str:
+    return (getdoc(verb) or "").rstrip()
+
+
 def _exit_without_cleanup(code: int) -> None:
     """Ends the process. After a device failure, PyTorch would abort when it frees pinned memory."""
     sys.stdout.flush()
@@ -103,6 +130,7 @@ def _exit_without_cleanup(code: int) -> None:
 def parse(arguments: list[str]) -> Verb:
     """Parses the verb and its flags. `train` starts from the given preset, or from the default one for the data."""
     check(arguments, get_args(Verb))
+    arguments = ["--help" if argument == HELP_ALL else argument for argument in arguments]
     for flag, example in (("--label", "cat dog"), ("--condition", "age=30 colour=red")):
         if sum(argument == flag or argument.startswith(f"{flag}=") for argument in arguments) > 1:
             raise ConfigError(f"{flag} was given more than once", f"Give it once with all values: {flag} {example}.")
@@ -121,28 +149,24 @@ def _preset_name(arguments: list[str]) -> str | None:
 
 
 def _parse_with(arguments: list[str], preset: TrainConfig) -> Verb:
-    described = partial(_described, arguments)
     verbs = (
-        Annotated[Inspect, described(Inspect)]
-        | Annotated[Train, described(Train, default=Train(replace(preset, source=tyro.MISSING)))]
-        | Annotated[Sample, described(Sample)]
-        | Annotated[Interpolate, described(Interpolate)]
-        | Annotated[Show, described(Show)]
-        | Annotated[Eval, described(Eval)]
-        | Annotated[Explain, described(Explain)]
+        Annotated[Inspect, _described(Inspect)]
+        | Annotated[Train, _described(Train, default=Train(replace(preset, source=tyro.MISSING)))]
+        | Annotated[Sample, _described(Sample)]
+        | Annotated[Interpolate, _described(Interpolate)]
+        | Annotated[Show, _described(Show)]
+        | Annotated[Eval, _described(Eval)]
+        | Annotated[Explain, _described(Explain)]
     )
     return tyro.cli(
         verbs,
         args=arguments,
         prog="sfumato",
-        description=DESCRIPTION,
         config=(tyro.conf.OmitArgPrefixes, tyro.conf.OmitSubcommandPrefixes, tyro.conf.PositionalRequiredArgs),
         registry=PARAGRAPHS,
     )
 
 
-def _described(arguments: list[str], verb: type[Verb], default: object = MISSING_NONPROP) -> object:
-    """The subcommand of a verb. Its description is the docstring in its own help, otherwise the first line."""
-    name, text = verb.__name__.lower(), getdoc(verb) or ""
-    description = text if arguments[:1] == [name] else text.partition("\n")[0]
-    return tyro.conf.subcommand(name, default=default, description=description)
+def _described(verb: type[Verb], default: object = MISSING_NONPROP) -> object:
+    """The subcommand of a verb. Its description is the first line of the docstring."""
+    return tyro.conf.subcommand(verb.__name__.lower(), default=default, description=_text(verb).partition("\n")[0])

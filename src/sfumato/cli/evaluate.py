@@ -21,13 +21,23 @@ if TYPE_CHECKING:
 @dataclass(frozen=True)
 class Eval:
     """Evaluate a model, or any folder of generated images.
-
     Measures quality, diversity and memorization against real images.
 
     Examples:
       sfumato eval runs/flowers
       sfumato eval runs/flowers/best --metrics distance memorization --count 10000
       sfumato eval generated/ photos/ --features inception
+
+      RUN|IMAGES          run directory, or generated images
+      [DATA]              real images (default: the training images of RUN)
+      --count 10000       number of samples (default: 10,000; 1,000 on a CPU)
+      --metrics NAME ...  distance, coverage, accuracy, memorization, drift,
+                          likelihood (default: all quick ones that apply)
+      --features NAME     pixels (default), efficientnet, inception (FID),
+                          dinov2, NET.onnx, or your own network: nets.py:MyNet
+      --out PATH          folder for the results (default: evaluations/ in RUN)
+      --device cuda:1     cpu, cuda, cuda:1 or mps (default: the fastest)
+      --json              print JSON
     """
 
     subject: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN|IMAGES")]

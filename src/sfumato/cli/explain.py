@@ -14,20 +14,20 @@ from sfumato.utils.flags import optional_flag
 @dataclass(frozen=True)
 class Explain:
     """Plot the diffusion process of a data set or a trained model.
-
-    Writes these figures:
-      forward.png   forward process: two images at increasing noise
-      reverse.png   reverse process: two samples and the predicted images
-      schedule.png  noise schedule: signal, noise and log-SNR over time
-      loss.png      of a run: the training loss, overall and by noise level
-
-    A data set has no network: the exact denoiser of its images is used.
-
-    Samples of the exact denoiser are copies of the images.
+    forward.png shows the forward process, reverse.png the reverse process with
+    the predicted images, schedule.png the noise schedule, loss.png the training
+    loss of a run. For a data set, the exact denoiser of its images is used, so
+    that samples are copies of them.
 
     Examples:
       sfumato explain runs/digits --out pictures
       sfumato explain photos/ --size 64 --out pictures
+
+      RUN|DATA            run directory, or images, as for train
+      --out PATH          folder for the figures (default: explained)
+      --size 64|64x96     resize the images (default: their common size)
+      --backbone PATH     class of your own network: nets.py:MyNet
+      --device cuda:1     cpu, cuda, cuda:1 or mps (default: the fastest)
     """
 
     source: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="RUN|DATA")]

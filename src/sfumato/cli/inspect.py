@@ -13,14 +13,20 @@ from sfumato.utils.flags import optional_flag
 @dataclass(frozen=True)
 class Inspect:
     """Inspect a data set before training.
-
     Prints sizes, modes, classes, duplicates, unreadable files and a train command.
-
     The decoded images are cached for training.
 
     Examples:
       sfumato inspect photos/
       sfumato inspect photos.zip --size 64x96 --fit pad
+
+      DATA                images, as for train
+      --size 64|64x96     resize the images (default: their common size)
+      --fit crop          crop, pad or resize to the aspect ratio of --size
+      --channels auto     grey, rgb, rgba or bands (default: those of most images)
+      --no-near-duplicates  find identical images only
+      --out PATH          folder for the figures (default: inspected)
+      --json              print JSON
     """
 
     source: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="DATA")]

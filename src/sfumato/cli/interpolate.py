@@ -15,14 +15,23 @@ from sfumato.utils.flags import optional_flag
 @dataclass(frozen=True)
 class Interpolate:
     """Interpolate between images through the latent noise.
-
-    Images are encoded as noise by the probability flow ODE.
-
-    Interpolated noise is decoded by the same ODE.
+    The probability flow ODE maps images to noise, and noise between to images.
 
     Examples:
       sfumato interpolate runs/flowers
       sfumato interpolate runs/flowers rose.jpg tulip.jpg --frames 16 --out between
+
+      RUN                 run directory
+      [IMAGE ...]         two or more image files (default: new samples)
+      --frames 9          frames from one image to the next, both included
+      --count 5           number of new samples, without image files
+      --out PATH          new folder (default: samples/NAME)
+      --label NAME        class label of all images (default: unconditional)
+      --condition A=B     values of condition columns: age=30 species=cat
+      --steps 50          sampling steps (default: 50)
+      --seed 0            random seed of the new samples
+      --backbone PATH     class of your own network: nets.py:MyNet
+      --device cuda:1     cpu, cuda, cuda:1 or mps (default: the fastest)
     """
 
     run_directory: Run

@@ -15,13 +15,24 @@ from sfumato.utils.flags import optional_flag
 @dataclass(frozen=True)
 class Sample:
     """Sample new images from a trained model.
-
     After an interruption, the same command with the same --out resumes.
 
     Examples:
       sfumato sample runs/digits
       sfumato sample runs/flowers --label rose tulip --guidance 2 --out flowers.npz
       sfumato sample runs/faces --condition age=30 hair=red hair=black
+
+      RUN                 run directory
+      --count 64          number of images (default: 64)
+      --out PATH          new folder, or NAME.npz (default: samples/NAME)
+      --label cat dog     class labels, which alternate (default: all classes)
+      --condition A=B     values of condition columns: age=30 species=cat
+      --guidance 2        guidance scale; above 1, samples match their class more
+      --steps 20          sampling steps (default: 20)
+      --solver NAME       dpm-2m-sde (default), dpm-2m, heun, ddim, ddpm, ...
+      --seed 0            random seed; the same seed gives the same images
+      --backbone PATH     class of your own network: nets.py:MyNet
+      --device cuda:1     cpu, cuda, cuda:1 or mps (default: the fastest)
     """
 
     run_directory: Run

@@ -185,7 +185,7 @@ class GuidanceOptions:
                 f"--autoguidance {self.autoguidance} names the run of this model, which has no guidance checkpoint "
                 "from before this model",
                 "Name the run of a weaker model, sample the run instead of its best model, or train longer "
-                "(`sfumato train --help`: --autoguidance-at and --autoguidance-min-steps).",
+                "(`sfumato train --help-all`: --autoguidance-at and --autoguidance-min-steps).",
             )
         if checkpoint is None:
             return None, 1.0

@@ -12,11 +12,14 @@ from sfumato.utils.flags import optional_flag
 @dataclass(frozen=True)
 class Show:
     """Show a run's configuration, progress and curves.
-
     It can be used during training.
 
     Example:
       sfumato show runs/digits
+
+      RUN                 run directory
+      --out PATH          file for the curves (default: curves.png in RUN)
+      --json              print JSON
     """
 
     run_directory: Run

@@ -17,6 +17,9 @@ NUMBERS: dict[Any, tuple[Callable[[str], object], str, str]] = {
 }
 """Parser, description and example of each type of number."""
 
+MAY_BE_EMPTY = ("--attention",)
+"""Flags with a list of values that may be empty: no attention."""
+
 GLOBAL_FLAGS = ("-h", "--help", "--version")
 """Flags without a command."""
 
@@ -39,7 +42,7 @@ def check(arguments: Sequence[str], verbs: Sequence[type]) -> None:
         remedy = f"{_suggestion(name, GLOBAL_FLAGS)}Usage: sfumato COMMAND [FLAGS]. sfumato --help lists the commands."
         raise ConfigError(f"the flag {name} was given before a command", remedy)
     if name not in known:
-        remedy = f"{_suggestion(name, known)}The commands are: {', '.join(known)}."
+        remedy = f"{_suggestion(name, known)}The commands are: {', '.join(known)}. For help: sfumato --help."
         raise ConfigError(f"unknown command {name!r}", remedy)
     settings = list(_settings(known[name]))
     _check_positionals(name, arguments[1:], [kind for _, kind, is_positional in settings if is_positional])
@@ -99,11 +102,11 @@ def _given_flags(arguments: Sequence[str]) -> Iterator[tuple[str, list[str]]]:
 
 def _check_flag(verb: str, flag: str, values: list[str], flags: dict[str, Any]) -> None:
     """Raises `ConfigError` if the verb does not have the flag, or a value has another type."""
-    if flag == "--help":
+    if flag in ("--help", "--help-all"):
         return
     known = flags | {f"--no-{name[2:]}": bool for name, kind in flags.items() if kind is bool}
     if flag not in known:
-        remedy = f"{_suggestion(flag, known)}For all flags: sfumato {verb} --help."
+        remedy = f"{_suggestion(flag, known)}For all flags: sfumato {verb} --help-all."
         raise ConfigError(f"sfumato {verb} has no flag {flag}", remedy)
     kind = known[flag]
     options = _options(kind)
@@ -126,7 +129,8 @@ def _check_values(flag: str, values: list[str], kind: Any) -> None:  # noqa: ANN
     items = get_args(kind) if get_origin(kind) is tuple else (kind,)
     parse, description, example = NUMBERS.get(items[0], (str, "a value", ""))
     if Ellipsis in items:
-        needed, takes, own = 0, f"one or more values, each {description}", values
+        needed, own = int(flag not in MAY_BE_EMPTY), values
+        takes = "one or more values" + (f", each {description}" if items[0] in NUMBERS else "")
     else:
         needed, own = len(items), values[: len(items)]
         takes = description if needed == 1 else f"{needed} values, each {description}"

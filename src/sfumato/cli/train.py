@@ -16,12 +16,24 @@ ARCHIVE = re.compile(r"(\.tar)?\.(zip|tar|gz|tgz|xz|txz|bz2|tbz2|npz|npy|parquet
 @dataclass(frozen=True)
 class Train:
     """Train a model on a folder of images, or resume training.
-
     Ctrl-C saves a checkpoint and stops. The same command resumes the run.
 
     Examples:
       sfumato train photos/ --size 64 --minutes 30
       sfumato train digits
+
+      DATA                folder of images, .zip, .tar, .npz, .npy, .parquet,
+                          hf:NAME (Hugging Face Hub) or digits (built in)
+      --size 64|64x96     resize the images (default: their common size)
+      --minutes 30        training time, in total over all resumes
+      --out PATH          run directory (default: runs/NAME)
+      --preset NAME       default, ddpm (the paper) or tiny (8 to 16 pixels)
+      --condition COLUMN  condition on columns of a table, not on sub-folders
+      --no-labels         do not use the names of sub-folders as class labels
+      --flip              flip images horizontally at random
+      --augment 0.12      augment, for fewer than about 5000 images
+      --backbone NAME     convnet, unet, or your own network: nets.py:MyNet
+      --device cuda:1     cpu, cuda, cuda:1 or mps (default: the fastest)
     """
 
     config: Annotated[TrainConfig, tyro.conf.arg(name="")]

@@ -38,7 +38,7 @@ LARGEST = 1e30
 """Largest absolute number in a column; larger ones are close to the limit of float32."""
 
 FARTHEST = 1e6
-"""Largest number of standard deviations from the mean of a requested number."""
+"""Largest accepted distance of a requested number from the mean, in standard deviations."""
 
 MOST_SHOWN = 8
 """Number of values that the description of a category lists."""
@@ -66,7 +66,7 @@ class Category:
     def __post_init__(self) -> None:
         if not self.values or len(set(self.values)) < len(self.values):
             raise ConfigError(
-                f"{self.name} has no values or repeated values: {self.values}",
+                f"{self.name} has no values, or a value twice: {self.values}",
                 "Give at least one value, and each once.",
             )
 
@@ -189,7 +189,7 @@ def column_of(name: str, cells: Sequence[Value | None]) -> Column:
     invalid = [cell for cell in numbers if not (are_codes or abs(cell) <= LARGEST)]
     if invalid:
         raise DataError(
-            f"the column {name} has the number {invalid[0]}", "Leave such cells empty; values may be missing."
+            f"the column {name} has the number {invalid[0]}", "Leave such cells empty: empty cells are allowed."
         )
     if is_number:
         floats = [float(cell) for cell in numbers]
@@ -207,7 +207,7 @@ def has_numbers(cells: Sequence[Value | None]) -> bool:
     """Whether the filled cells of a column are numbers and not classes.
 
     They are numbers if there are floats and no text. Integers are numbers if there are more than 20 different ones with
-    fewer than ten images each, or more than 1000 different ones. Ages are an example.
+    fewer than ten images each, or more than 1000 different ones.
     """
     known = [cell for cell in cells if cell is not None]
     kinds = set(map(type, known))
@@ -238,7 +238,8 @@ def requested_rows(columns: Sequence[Column], requested: RequestedColumns, count
             [1., nan]])
 
     Raises:
-        LabelError: a column or a value is unknown, or a column has no value; the message lists the known ones.
+        LabelError: a column or a value is unknown (the message lists the known ones), or the list of values of a column
+            is empty.
     """
     rows = torch.full((count, len(columns)), math.nan)
     for index, values in _named(columns, requested).items():
@@ -255,7 +256,7 @@ def beyond(columns: Sequence[Column], requested: RequestedColumns) -> list[str]:
     """
     requested_rows(columns, requested, 1)
     return [
-        f"{column.name}={value} lies beyond the training images, which have {column.low:g} to {column.high:g}."
+        f"{column.name}={value} is outside the range of the training images, {column.low:g} to {column.high:g}."
         for index, values in _named(columns, requested).items()
         for value in values
         if isinstance(column := columns[index], Number) and not column.low <= float(value) <= column.high
@@ -263,7 +264,7 @@ def beyond(columns: Sequence[Column], requested: RequestedColumns) -> list[str]:
 
 
 def spelled(columns: Sequence[Column], labels: Labels) -> list[dict[str, str | float]]:
-    """Known values of each image by column name; class indices are rows of one column."""
+    """The known values of each image, by column name; class indices (n,) are read as one column."""
     rows = labels if labels.ndim == 2 else labels[:, None].float().masked_fill(labels[:, None] == UNLABELLED, math.nan)
     return [
         {column.name: column.value(code) for column, code in zip(columns, row, strict=True) if not math.isnan(code)}

@@ -48,25 +48,27 @@ ImageLabels = Sequence[Any] | np.ndarray | torch.Tensor | Mapping[str, Sequence[
 def from_arrays(
     images: Collection, labels: ImageLabels | None = None, range: tuple[float, float] | None = None
 ) -> ImageSet:
-    """A set of images that are in memory.
+    """Creates an `ImageSet` from images in memory.
 
     >>> from_arrays(np.zeros((8, 32, 32, 3), np.uint8), labels=["cat", "dog"] * 4).label_names
     ('cat', 'dog')
 
     Args:
         images: uint8, uint16 or floats: an array (N, H, W) or (N, H, W, C), a tensor (N, C, H, W), or a collection of
-            images or of pairs (image, label). The other order of a tensor or an array is taken where C is 1 to 4 in
-            that order alone.
-        labels: the class of each image, -1 or None where it is unknown; or for conditions a mapping of columns, whose
-            text and few distinct integers are classes and whose other numbers are numbers, with None for a missing
-            value. None: those of the pairs, if any.
-        range: the values of floats that are black and white; None: 0 to 1 or -1 to 1, whichever holds them.
+            images or of pairs (image, label). Another order of the axes is recognised if it is the only one in which C
+            is 1 to 4.
+        labels: class of each image, -1 or None if it is unknown; or columns of conditions by name, with one value per
+            image, None if it is missing: text or few different integers are classes, other numbers are numeric. None:
+            the labels of the pairs, if any.
+        range: pixel values of black and white; None: for floats (0, 1), or (-1, 1) if values are outside (0, 1); for
+            integers their whole range.
 
     Returns:
-        The images, with a notice on how they were taken.
+        The images, with a notice about their layout and range.
 
     Raises:
-        DataError: images of several shapes or of an unknown dtype, layout or range; labels of another number.
+        DataError: images of different shapes, or of an unsupported dtype, layout or range; the number of labels is not
+            the number of images.
     """
     stacked, pairs = _stacked(images)
     pixels, depth = _as_pixels(_channels_first(stacked), range)

@@ -66,32 +66,33 @@ def load_images(
     condition: Sequence[str] = (),
     cache: Path | None = None,
 ) -> ImageSet:
-    """Opens every readable image of a source; the order depends only on the file names.
+    """Loads the images of a source.
 
-    On first use, the images are decoded into the cache on all cores. Later calls open the cache.
+    The first call decodes the images into the cache, with all CPU cores. Later calls open the cache. The order of the
+    images depends only on the file names.
 
     Args:
         source: A folder, searched recursively; a zip or tar archive; an `.npz`, `.npy` or `.parquet` file; `hf:NAME`;
-            or "digits" for scikit-learn's digits. A folder with this name is opened with "./digits".
-        size: Size of the images, at least 4 pixels a side. None keeps the common size.
+            or "digits" for the built-in digits; "./digits" is a folder with this name.
+        size: Size of the images in pixels, at least 4 per side. None: the size that all images have.
         fit: "crop" crops the longer side, "pad" adds borders, "resize" changes the aspect ratio.
-        channels: "grey", "rgb" or "rgba"; "bands" keeps all channels and treats none as opacity; "auto" uses the most
-            common channels. Other images are converted.
-        pages: Whether the pages of a file are "images" or "channels", or only the "first" one is used; "auto" uses the
-            metadata of the file, and skips files without them.
-        split: "auto" loads the training images if folders or files are named as splits, and keeps the other splits in
-            `ImageSet.others`; "all" loads every image; "none" uses names of splits as classes; or the name of a split.
-        range: Pixel values of black and white; "auto" takes them from the data.
-        nodata: Pixel value of missing data, in addition to NaN and to the value that a file declares. Missing pixels
-            are replaced by the mean of the others.
-        name_encoding: Encoding of the file names in a zip or tar archive; None detects it.
-        labels: Whether to use the column `label`, or else the first level of sub-folders, as classes.
-        condition: Columns of metadata.csv, or of the table of the source, to use as labels instead; "age:number" and
-            "age:class" set the type of a column.
-        cache: Folder of the cache; None uses SFUMATO_CACHE or the cache folder of the user.
+        channels: Channels to which the images are converted: "grey", "rgb" or "rgba"; "bands": all channels, none of
+            them opacity; "auto": the most common channels.
+        pages: Use of the pages of a file: as separate "images", as "channels" of one image, or only the "first";
+            "auto": by the metadata of the file, and files with pages but without this metadata are skipped.
+        split: Split to load, by name. "auto": the training images if folders or files are named as splits, with the
+            other splits in `ImageSet.others`; "all": all images; "none": all images, with names of splits as classes.
+        range: Pixel values of black and white; "auto": determined from the data.
+        nodata: Pixel value of missing data, in addition to NaN and the value that a file declares. Missing pixels are
+            replaced by the mean of the other pixels.
+        name_encoding: Encoding of the file names in a zip or tar archive; None: detected.
+        labels: Use the column `label` as classes; without this column, the first level of sub-folders.
+        condition: Columns of metadata.csv, or of the table of the source, that are used as labels instead. "age:number"
+            and "age:class" set the type of a column.
+        cache: Folder of the cache; None: SFUMATO_CACHE, or the cache folder of the user.
 
     Returns:
-        The images, with notices about all decisions, skipped images and conversions.
+        The images, with notices about automatic choices, skipped images and conversions.
 
     Raises:
         ConfigError: An argument is not valid.
@@ -117,7 +118,8 @@ def read_images(
         images, digits = load_digits(options)
         wanted = condition or ([LABEL] if labels else [])
         known = encoded(requested_columns({LABEL: digits}, wanted)) if wanted else Labelling()
-        found = ImageSet.of(images, known.labels, known.label_names, known.columns)
+        depth = Depth(opacity=options.channels == "rgba")
+        found = ImageSet.of(images, known.labels, known.label_names, known.columns, depth)
         _check_options(DIGITS, found, replace(options, channels="auto"))
         return found
     if prefix in SOURCES:

@@ -31,21 +31,24 @@ CUSTOM_METRICS = NamedCode("metric", "--metrics")
 
 
 def metric_named(name: str) -> Metric:
-    """Metric of a name in `METRICS`, or of an import path typed by the user, whose code is run.
+    """Metric of a name in `METRICS`, or of an import path that the user typed; its code is run.
 
     Raises:
-        ConfigError: The name is unknown, the code cannot be imported, or it is not a `Metric`.
+        ConfigError: The name is unknown, the code cannot be imported or built, or it is not a `Metric`.
     """
     if is_import_path(name):
         CUSTOM_METRICS.register(name)
-        metric = CUSTOM_METRICS.find(name)(**settings_in(name))
+        try:
+            metric = CUSTOM_METRICS.find(name)(**settings_in(name))
+        except Exception as error:  # custom code can raise any exception
+            problem = f"the metric {name} cannot be built: {type(error).__name__}: {error}"
+            raise ConfigError(problem, "Give its arguments as settings, such as metrics.py:Mine:factor=2.") from error
+        remedy = "Name a subclass of sfumato.evaluation.Metric, or a function that returns a metric."
     else:
         metric = METRICS.parse(name)
+        remedy = "Register an object of a subclass of sfumato.evaluation.Metric: Mine() instead of Mine."
     if not isinstance(metric, Metric):
-        raise ConfigError(
-            f"the metric {name} is {metric!r}",
-            "Give an object of a subclass of sfumato.evaluation.Metric, such as Mine() instead of Mine.",
-        )
+        raise ConfigError(f"the metric {name} is {metric!r}", remedy)
     return metric
 
 

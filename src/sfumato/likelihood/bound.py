@@ -88,7 +88,8 @@ def variational_bound(
     if not (len(timesteps) >= 3 and timesteps[0] <= 1 and timesteps[-1] == 0 and bool((timesteps.diff() < 0).all())):
         raise ConfigError(
             f"the {len(timesteps)} timesteps do not decrease from noise to data",
-            "Give decreasing times from 1 to 0 with at least 2 steps, such as timesteps.Uniform()(schedule, 100).",
+            "Give decreasing times from 1 to 0 with at least 2 steps, such as "
+            "sfumato.sampling.timesteps.Uniform()(schedule, 100).",
         )
     check_depth(images)
     measure = partial(_nats, timesteps=timesteps, variance=variance, on_step=on_step or (lambda _: None))

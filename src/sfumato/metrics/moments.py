@@ -70,7 +70,7 @@ class Moments:
 
 
 def above_rounding(eigenvalues: Float64[Tensor, " d"]) -> Bool[Tensor, " d"]:
-    """Mask of the eigenvalues of a covariance, in ascending order, that are larger than rounding errors of zero."""
+    """Mask of the eigenvalues (ascending) that are larger than the rounding error of an eigenvalue 0."""
     greatest = eigenvalues[-1:].sum()  # 0 if there are none
     return eigenvalues > len(eigenvalues) * torch.finfo(eigenvalues.dtype).eps * greatest
 
@@ -93,7 +93,7 @@ def moments_of(batches: Iterable[Float[Tensor, "_ d"]]) -> Moments:
         piece = Moments(len(rows), mean, centred.T @ centred)
         total = piece if total is None else total + piece
     if total is None:
-        raise DataError("There are no features to compute moments of", "Give at least 2 images.")
+        raise DataError("There are no features", "Give at least 2 images.")
     return total
 
 

@@ -1,7 +1,7 @@
 """Precision, recall, density and coverage (PRDC).
 
-The manifold of a set of images is estimated by balls: the ball around an image has the distance to its k-th nearest
-neighbour in the same set as its radius.
+The manifold of a set of images is estimated by balls. The radius of the ball around an image is the distance to its
+k-th nearest neighbour in the same set.
 """
 
 from collections.abc import Callable
@@ -15,7 +15,7 @@ from sfumato.metrics.moments import check_widths
 from sfumato.metrics.neighbours import BASE, QUERIES, RANKED, nearest
 
 PRODUCT_ERROR = 1e-5
-"""Relative error of squared distances computed by products, as a share of the squared norms of both points."""
+"""Error of squared distances computed by products, as a share of the sum of both squared norms."""
 
 LEEWAY = 1 + 1e-6
 """Factor of radii, so that rounding does not exclude an image on the surface of a ball."""
@@ -52,14 +52,14 @@ def precision_recall(
     k: int = 3,
     on_images: Callable[[int], None] = lambda _: None,
 ) -> PrecisionRecall:
-    """Improved precision and recall (Kynkaanniemi et al., arXiv 1904.06991), with closed balls as there.
+    """Improved precision and recall (Kynkaanniemi et al., arXiv 1904.06991), with closed balls as in the paper.
 
     Args:
         real: Features of at least k + 1 images.
         generated: Features of the same width, on the same device, of at least k + 1 images. Recall increases with
             their number, and precision with the number of real images, so use equal numbers, if possible the 50,000 of
             the paper.
-        k: Index of the nearest neighbour that defines the radius of a ball.
+        k: Rank of the nearest neighbour that defines the radius of a ball.
         on_images: Called with the number of images completed since the last call, 2 m + 2 n in total.
 
     Raises:
@@ -87,7 +87,7 @@ def density_coverage(
     Args:
         real: Features of at least k + 1 images.
         generated: Features of the same width, on the same device, of at least 1 image.
-        k: Index of the nearest neighbour that defines the radius of a ball.
+        k: Rank of the nearest neighbour that defines the radius of a ball.
         on_images: Called with the number of images completed since the last call, 2 m + n in total.
 
     Raises:

@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from sfumato.networks.conditioning import NetworkLabels, RowEmbedding
-from sfumato.networks.layers import Embedding, Features, Images, sinusoidal, zero_init
+from sfumato.networks.layers import Embedding, FeatureMap, Images, sinusoidal, zero_init
 from sfumato.networks.region import Region
 
 HEAD_CHANNELS = 64
@@ -47,7 +47,7 @@ class PlainConv(nn.Conv2d):
     def __init__(self, channels_in: int, channels_out: int) -> None:
         super().__init__(channels_in, channels_out, 3, padding=1, bias=False)
 
-    def forward(self, x: Features) -> Float[Tensor, "n h w _"]:
+    def forward(self, x: FeatureMap) -> Float[Tensor, "n h w _"]:
         """Applies the convolution to a channels-last view."""
         return super().forward(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
 
@@ -102,7 +102,7 @@ class Attention(nn.Module):
         self.query_key_value = linear(channels, 3 * channels)
         self.project = zero_init(linear(channels, channels))
 
-    def forward(self, x: Features) -> Features:
+    def forward(self, x: FeatureMap) -> FeatureMap:
         """(n, h, w, c) to (n, h, w, c), without the residual connection."""
         heads = self.query_key_value(x).flatten(1, 2).unflatten(2, (3, -1, self.head))
         query, key, value = heads.transpose(1, 3).unbind(2)
@@ -125,7 +125,7 @@ class ConvBlock(Region):
         self.conv_out = zero_init(PlainConv(channels, channels))
         self.attention = Attention(channels) if attends else None
 
-    def forward(self, x: Features, embedding: Embedding) -> Features:
+    def forward(self, x: FeatureMap, embedding: Embedding) -> FeatureMap:
         """(n, h, w, c) to (n, h, w, c)."""
         scale, shift = self.condition(embedding)[:, None, None].chunk(2, dim=-1)
         h = self.conv_in(F.silu(rms_norm(x)))
@@ -147,7 +147,7 @@ class SkipBlock(Region):
         self.merge_skip = linear(channels, channels)
         self.block = ConvBlock(channels, embedding, dropout, attends)
 
-    def forward(self, x: Features, skip: Features, embedding: Embedding) -> Features:
+    def forward(self, x: FeatureMap, skip: FeatureMap, embedding: Embedding) -> FeatureMap:
         """Features and skip (n, h, w, c) to (n, h, w, c)."""
         output: Tensor = self.block(self.merge_below(x) + self.merge_skip(skip), embedding)
         return output
@@ -160,7 +160,7 @@ class FoldDown(Region):
         super().__init__()
         self.map = linear(4 * channels_in, channels_out)
 
-    def forward(self, x: Features) -> Float[Tensor, "n (h+1)//2 (w+1)//2 _"]:
+    def forward(self, x: FeatureMap) -> Float[Tensor, "n (h+1)//2 (w+1)//2 _"]:
         """(n, h, w, c) to (n, ceil(h / 2), ceil(w / 2), c_out); odd sizes are padded with zeros."""
         height, width = x.shape[1:3]
         even = F.pad(x, (0, 0, 0, width % 2, 0, height % 2))
@@ -176,7 +176,7 @@ class FoldUp(Region):
         super().__init__()
         self.map = linear(channels_in, 4 * channels_out)
 
-    def forward(self, x: Features, height: int, width: int) -> Float[Tensor, "n {height} {width} _"]:
+    def forward(self, x: FeatureMap, height: int, width: int) -> Float[Tensor, "n {height} {width} _"]:
         """(n, ceil(height / 2), ceil(width / 2), c) to (n, height, width, c_out)."""
         squares = self.map(x).unflatten(3, (2, 2, -1)).transpose(2, 3)
         larger: Tensor = squares.flatten(3, 4).flatten(1, 2)
@@ -210,7 +210,7 @@ class ConvNetHead(Region):
         self.used = image_channels * patch**2
         self.conv = zero_init(PlainConv(channels, self.used + -self.used % 8))
 
-    def forward(self, x: Features, height: int, width: int) -> Float[Tensor, "n _ {height} {width}"]:
+    def forward(self, x: FeatureMap, height: int, width: int) -> Float[Tensor, "n _ {height} {width}"]:
         """(n, ceil(height / patch), ceil(width / patch), c) to (n, C, height, width)."""
         patches = self.conv(F.silu(rms_norm(x)))[..., : self.used].permute(0, 3, 1, 2)
         return F.pixel_shuffle(patches, self.patch)[..., :height, :width].contiguous()

@@ -20,7 +20,7 @@ from sfumato.networks.convblocks import (
     Periods,
     SkipBlock,
 )
-from sfumato.networks.layers import Embedding, Features, OtherFeatures
+from sfumato.networks.layers import Embedding, FeatureMap, OtherFeatureMap
 
 
 @dataclass(frozen=True)
@@ -102,7 +102,7 @@ class ConvNetDownLevel(nn.Module):
         self.fold = FoldDown(*config.widths[index - 1 : index + 1]) if index else nn.Identity()
         self.blocks = nn.ModuleList(ConvBlock(*_sizes(config, index)) for _ in range(config.blocks[index]))
 
-    def forward(self, x: OtherFeatures, embedding: Embedding) -> list[OtherFeatures]:
+    def forward(self, x: OtherFeatureMap, embedding: Embedding) -> list[OtherFeatureMap]:
         """Outputs of all blocks in order, for the skip connections."""
         outputs = [self.fold(x)]
         for block in self.blocks:
@@ -118,7 +118,7 @@ class ConvNetUpLevel(nn.Module):
         self.blocks = nn.ModuleList(SkipBlock(*_sizes(config, index)) for _ in range(config.blocks[index]))
         self.unfold = FoldUp(*config.widths[index - 1 : index + 1][::-1]) if index else None
 
-    def forward(self, x: OtherFeatures, skips: list[OtherFeatures], embedding: Embedding) -> OtherFeatures:
+    def forward(self, x: OtherFeatureMap, skips: list[OtherFeatureMap], embedding: Embedding) -> OtherFeatureMap:
         """Each block removes the last of `skips`; the result has the size of the next one."""
         for block in self.blocks:
             x = block(x, skips.pop(), embedding)
@@ -146,11 +146,11 @@ class ConvNet(nn.Module):
 
     def forward(
         self,
-        x: Features,
+        x: FeatureMap,
         times: Float[Tensor, " n"],
         labels: NetworkLabels | None = None,
         augmentation: Float[Tensor, "n a"] | None = None,
-    ) -> Features:
+    ) -> FeatureMap:
         """Computes the output of the network.
 
         Args:

@@ -16,9 +16,9 @@ from torch import Tensor, nn
 from sfumato.networks.region import Region
 
 Images = Float[Tensor, "n k height width"]
-Features = Float[Tensor, "n h w c"]
-OtherFeatures = Float[Tensor, "n _ _ _"]
-"""Features with another number of channels or another size than `Features` in the same signature."""
+FeatureMap = Float[Tensor, "n h w c"]
+OtherFeatureMap = Float[Tensor, "n _ _ _"]
+"""Feature map with another number of channels or another size than `FeatureMap` in the same signature."""
 
 Embedding = Float[Tensor, "n e"]
 
@@ -42,7 +42,7 @@ def groups_of(channels: int) -> int:
     return next(n for n in (32, 16, 8, 4, 2, 1) if channels % n == 0 and (channels >= 4 * n or n == 1))
 
 
-def in_float32(x: OtherFeatures) -> OtherFeatures:
+def in_float32(x: OtherFeatureMap) -> OtherFeatureMap:
     """x, at least in float32."""
     return x.to(torch.promote_types(x.dtype, torch.float32))
 
@@ -99,16 +99,16 @@ class GroupNorm(nn.GroupNorm):
         super().__init__(groups_of(channels), channels, eps=1e-6)
         self.then = then
 
-    def forward(self, *parts: OtherFeatures) -> OtherFeatures:
+    def forward(self, *parts: OtherFeatureMap) -> OtherFeatureMap:
         """Features (n, h, w, c_i) to (n, h, w, sum of c_i)."""
         return self.compiled(*parts) if torch.compiler.is_compiling() else self.eager(*parts)
 
-    def eager(self, *parts: OtherFeatures) -> OtherFeatures:
+    def eager(self, *parts: OtherFeatureMap) -> OtherFeatureMap:
         """With PyTorch's kernel, on a channels-last view."""
         x = torch.cat(parts, dim=-1) if len(parts) > 1 else parts[0]
         return self.then(super().forward(in_float32(x).permute(0, 3, 1, 2))).permute(0, 2, 3, 1).to(x.dtype)
 
-    def compiled(self, *parts: OtherFeatures) -> OtherFeatures:
+    def compiled(self, *parts: OtherFeatureMap) -> OtherFeatureMap:
         """x -> scale x + shift with scale and shift for each image and channel, without concatenating the inputs."""
         moments = [torch.var_mean(in_float32(part), (1, 2), correction=0) for part in parts]
         scale, shift = self._affine(*(torch.cat(of_parts, dim=1) for of_parts in zip(*moments, strict=True)))
@@ -138,7 +138,7 @@ class Conv(nn.Conv2d):
     def __init__(self, channels_in: int, channels_out: int) -> None:
         super().__init__(channels_in, channels_out, 3, padding=1)
 
-    def forward(self, x: Features) -> Float[Tensor, "n h w _"]:
+    def forward(self, x: FeatureMap) -> Float[Tensor, "n h w _"]:
         """Applies the convolution to a channels-last view."""
         return super().forward(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1).contiguous()
 
@@ -149,7 +149,7 @@ class Shortcut(nn.Conv2d):
     def __init__(self, channels_in: int, channels_out: int) -> None:
         super().__init__(channels_in, channels_out, 1)
 
-    def forward(self, *parts: OtherFeatures) -> OtherFeatures:
+    def forward(self, *parts: OtherFeatureMap) -> OtherFeatureMap:
         """Features (n, h, w, c_i) to (n, h, w, channels_out)."""
         weights = self.weight.flatten(1).split([part.shape[-1] for part in parts], dim=1)
         first, *others = (F.linear(x, w, b) for x, w, b in zip(parts, weights, (self.bias, None), strict=False))
@@ -172,7 +172,7 @@ class ResidualBlock(Region):
         self.conv_out = zero_init(Conv(channels_out, channels_out))
         self.shortcut = nn.Identity() if channels_in == channels_out else Shortcut(channels_in, channels_out)
 
-    def forward(self, embedding: Embedding, *parts: OtherFeatures) -> OtherFeatures:
+    def forward(self, embedding: Embedding, *parts: OtherFeatureMap) -> OtherFeatureMap:
         """Embedding (n, e) after its last SiLU, and features (n, h, w, c_i), to (n, h, w, channels_out)."""
         h = self.conv_in(self.norm_in(*parts)) + self.condition(embedding)[:, None, None]
         h = self.conv_out(self.dropout(self.norm_out(h)))
@@ -189,7 +189,7 @@ class SelfAttention(Region):
         self.query_key_value = nn.Linear(channels, 3 * channels)
         self.project = zero_init(nn.Linear(channels, channels))
 
-    def forward(self, x: Features) -> Features:
+    def forward(self, x: FeatureMap) -> FeatureMap:
         """(n, h, w, c) to (n, h, w, c)."""
         pixels = self.norm(x).flatten(1, 2)
         query, key, value = self.query_key_value(pixels)[:, None].chunk(3, dim=-1)
@@ -205,7 +205,7 @@ class Downsample(Region):
         super().__init__()
         self.conv = nn.Conv2d(channels, channels, 3, stride=2)
 
-    def forward(self, x: Features) -> Float[Tensor, "n (h+1)//2 (w+1)//2 c"]:
+    def forward(self, x: FeatureMap) -> Float[Tensor, "n (h+1)//2 (w+1)//2 c"]:
         """(n, h, w, c) to (n, ceil(h / 2), ceil(w / 2), c)."""
         height, width = x.shape[1:3]
         padded = F.pad(x, (0, 0, width % 2, 1, height % 2, 1))
@@ -220,7 +220,7 @@ class Upsample(Region):
         super().__init__()
         self.conv = Conv(channels, channels)
 
-    def forward(self, x: Features, height: int, width: int) -> Float[Tensor, "n {height} {width} c"]:
+    def forward(self, x: FeatureMap, height: int, width: int) -> Float[Tensor, "n {height} {width} c"]:
         """(n, ceil(height / 2), ceil(width / 2), c) to (n, height, width, c)."""
         squares = x[:, :, None, :, None].expand(-1, -1, 2, -1, 2, -1)
         larger: Tensor = self.conv(squares.flatten(3, 4).flatten(1, 2)[:, :height, :width])
@@ -245,7 +245,7 @@ class LastNorm(GroupNorm, Region):
 class UNetHead(Conv, Region):
     """Output layer: a 3x3 convolution."""
 
-    def forward(self, x: Features) -> Float[Tensor, "n _ h w"]:
+    def forward(self, x: FeatureMap) -> Float[Tensor, "n _ h w"]:
         """(n, h, w, c) to (n, C, h, w)."""
         missing = -self.out_channels % ALIGNMENT
         weight = F.pad(self.weight, (0, 0, 0, 0, 0, 0, 0, missing))

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 MAX_SHAPES = 64
-"""Maximum number of shapes for which PyTorch recompiles a region before it runs eagerly."""
+"""Maximum number of shapes for which a region is compiled; further shapes run uncompiled."""
 
 
 class Region(nn.Module):
@@ -24,7 +24,7 @@ class Region(nn.Module):
 def missing_compiler(device: torch.device) -> str | None:
     """Name of the compiler that PyTorch needs for a device, if it is not installed; otherwise None.
 
-    Triton for CUDA, which PyTorch does not install on Windows; a C++ compiler for other devices.
+    Triton for CUDA (PyTorch does not install Triton on Windows); a C++ compiler for other devices.
     """
     if device.type == "cuda":
         return None if find_spec("triton") else "Triton"
@@ -33,13 +33,14 @@ def missing_compiler(device: torch.device) -> str | None:
 
 
 def compile_regions(network: nn.Module, cache: Path) -> None:
-    """Compiles each region of a network in place, at its first call and for fixed shapes.
+    """Marks each region of a network for compilation at its first call, in place and for fixed shapes.
 
     Names and weights do not change. Copies of the network are not compiled.
 
     Args:
         network: network with `Region` modules.
-        cache: folder for compiled code; only the first call in a process sets it.
+        cache: folder for compiled code; ignored after the first call in a process, or if TORCHINDUCTOR_CACHE_DIR is
+            set.
     """
     os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache))
     torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, MAX_SHAPES)

@@ -13,10 +13,10 @@ from sfumato.networks.conditioning import NetworkLabels, RowEmbedding, check_con
 from sfumato.networks.layers import (
     Downsample,
     Embedding,
-    Features,
+    FeatureMap,
     Images,
     LastNorm,
-    OtherFeatures,
+    OtherFeatureMap,
     ResidualBlock,
     SelfAttention,
     TimeEmbedding,
@@ -77,7 +77,7 @@ class UNetConfig:
         return 4 * self.width
 
 
-class Level(nn.Module):
+class UNetLevel(nn.Module):
     """Residual blocks of one resolution, with optional self-attention after each."""
 
     def __init__(self, config: UNetConfig, index: int, channels_in: list[int]) -> None:
@@ -88,7 +88,7 @@ class Level(nn.Module):
         self.attentions = nn.ModuleList(SelfAttention(channels) if attends else nn.Identity() for _ in channels_in)
 
 
-class UNetDownLevel(Level):
+class UNetDownLevel(UNetLevel):
     """An encoder level: blocks and downsampling (except in the last level)."""
 
     def __init__(self, config: UNetConfig, index: int, channels_in: list[int]) -> None:
@@ -96,7 +96,7 @@ class UNetDownLevel(Level):
         is_last = index == len(config.multipliers) - 1
         self.downsample = None if is_last else Downsample(config.width * config.multipliers[index])
 
-    def forward(self, x: Features, embedding: Embedding) -> list[OtherFeatures]:
+    def forward(self, x: FeatureMap, embedding: Embedding) -> list[OtherFeatureMap]:
         """Outputs of all blocks and of the downsampling in order, for the skip connections."""
         outputs = []
         for block, attention in zip(self.blocks, self.attentions, strict=True):
@@ -107,14 +107,14 @@ class UNetDownLevel(Level):
         return outputs
 
 
-class UNetUpLevel(Level):
+class UNetUpLevel(UNetLevel):
     """A decoder level: blocks and upsampling (except in the first level)."""
 
     def __init__(self, config: UNetConfig, index: int, channels_in: list[int]) -> None:
         super().__init__(config, index, channels_in)
         self.upsample = None if index == 0 else Upsample(config.width * config.multipliers[index])
 
-    def forward(self, x: Features, skips: list[OtherFeatures], embedding: Embedding) -> OtherFeatures:
+    def forward(self, x: FeatureMap, skips: list[OtherFeatureMap], embedding: Embedding) -> OtherFeatureMap:
         """Each block removes the last of `skips`; the result has the size of the next one."""
         for block, attention in zip(self.blocks, self.attentions, strict=True):
             x = attention(block(embedding, x, skips.pop()))

@@ -107,7 +107,8 @@ def _distance(evaluation: dict[str, Any]) -> str:
         return "the samples are not finite"
     real = evaluation.get("held_out")
     comparison = "" if real is None else f"; equal number of held-out images: {real:.4g}"
-    return "{distance:.4g} (Frechet, {features}, {count:,} samples{})".format(comparison, **evaluation)
+    samples = f"{evaluation['features']}, {evaluation['count']:,} samples"
+    return f"{evaluation['distance']:.4g} (Frechet, {samples}{comparison})"
 
 
 def _best(best: dict[str, Any] | None) -> str:

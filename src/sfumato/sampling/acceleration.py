@@ -20,22 +20,22 @@ from sfumato.utils.shapes import Images, Labels
 def accelerated(
     model: Denoiser, batch: int, *, precision: str = "auto", compiled: bool = False, cache: Path | None = None
 ) -> Denoiser:
-    """Copies a denoiser with faster networks, for sampling without gradients.
+    """Returns a copy of a denoiser with faster networks, for sampling without gradients.
 
-    On a CUDA device each network becomes a `CapturedNetwork`. On other devices the model is returned unchanged unless
-    `precision` is bfloat16.
+    On a CUDA device each network is captured as CUDA graphs (`CapturedNetwork`). On other devices the model is returned
+    unchanged unless `precision` is "bfloat16".
 
     Args:
-        model: model, with or without guidance. It is not changed: wrappers and networks are copied.
-        batch: batch size; smaller batches are padded to it.
-        precision: precision of the networks: "auto" (bfloat16 if a CUDA device supports it), "float32" or "bfloat16".
+        model: model, with or without guidance; it is not changed.
+        batch: batch size; other batches are padded to a multiple of it.
+        precision: precision of the networks: "auto" (bfloat16 if the CUDA device supports it), "float32" or "bfloat16".
             Solvers compute in float32.
-        compiled: compile the networks' regions and select the fastest convolution algorithms, which takes seconds to a
-            minute. Without a compiler the regions run eagerly, with a message on stderr.
+        compiled: compile the regions of the networks and select the fastest convolution algorithms, which takes up to a
+            minute. Without a compiler the regions run uncompiled, and a message is written to stderr.
         cache: folder for compiled code; None: SFUMATO_CACHE, or the user's cache.
 
     Returns:
-        A denoiser with the same schedule, shape, classes and columns. Its results do not depend on the batch, up to
+        A denoiser with the same schedule, image shape, classes and columns. Its results depend on the batch only by
         rounding.
     """
     device = model.device

@@ -71,35 +71,45 @@ def generate(
     sampled = partial(sample_batches, count=count, sampler=sampler, labels=labels, seed=seed)
     sampled(model, batch=most)  # checks the arguments
     compiled = count * (len(sampler.timesteps) - 1) * math.prod(model.image_shape[1:]) >= PIXELS_WORTH_COMPILING
+    accelerate = partial(accelerated, model, precision=precision, compiled=compiled)
+    return _with_smaller_batches(sampled, accelerate, range(first, count), most, on_step)
 
-    def batches(first: int, most: int) -> Iterator[tuple[Images, Labels | None]]:
-        while first < count:
-            batch, in_vain = even_batches(count - first, most), 0
 
-            def count_step(images: int) -> None:
-                nonlocal in_vain
-                in_vain += images
-                on_step(images)
+class _StepCounter:
+    """Calls `on_step`, and counts the steps of the batch that is not finished."""
 
-            try:
-                with out_of_memory("One image does not fit into memory. Choose another --device."):
-                    for images, chosen in sampled(
-                        accelerated(model, batch=batch, precision=precision, compiled=compiled),
-                        batch=batch,
-                        first=first,
-                        on_step=count_step,
-                    ):
-                        yield images, chosen
-                        first, in_vain = first + len(images), 0
-            except OutOfMemoryError:
-                if batch == 1:
-                    raise
-                on_step(-in_vain)
-                most = math.ceil(batch / 2)
-                print(f"sfumato: {batch} images do not fit into memory; the batch size is now {most}.", file=sys.stderr)
-            gc.collect()  # the previous networks have reference cycles, which would keep their memory
+    def __init__(self, on_step: Callable[[int], None]) -> None:
+        self.on_step, self.unfinished = on_step, 0
 
-    return batches(first, most)
+    def __call__(self, images: int) -> None:
+        self.unfinished += images
+        self.on_step(images)
+
+
+def _with_smaller_batches(
+    sampled: Callable[..., Iterator[tuple[Images, Labels | None]]],
+    accelerate: Callable[..., Denoiser],
+    indices: range,
+    most: int,
+    on_step: Callable[[int], None],
+) -> Iterator[tuple[Images, Labels | None]]:
+    """Batches of the images with these indices; halves the batch size until a batch fits into memory."""
+    first = indices.start
+    while first < indices.stop:
+        batch, counter = even_batches(indices.stop - first, most), _StepCounter(on_step)
+        try:
+            with out_of_memory("One image does not fit into memory. Choose another --device."):
+                for images, labels in sampled(accelerate(batch=batch), batch=batch, first=first, on_step=counter):
+                    yield images, labels
+                    first += len(images)
+                    counter.unfinished = 0
+        except OutOfMemoryError:
+            if batch == 1:
+                raise
+            on_step(-counter.unfinished)
+            most = math.ceil(batch / 2)
+            print(f"sfumato: {batch} images do not fit into memory; the batch size is now {most}.", file=sys.stderr)
+        gc.collect()  # the previous networks have reference cycles, which would keep their memory
 
 
 def default_batch(model: Denoiser) -> int:

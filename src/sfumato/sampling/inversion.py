@@ -53,27 +53,27 @@ def encode(
 ) -> Images:
     """Encodes images to latents, from which `decode` reconstructs the images up to the error of the solver.
 
-    Images unlike the training images are reconstructed less precisely, since few latents lead to them.
+    Images that differ from the training images are reconstructed less precisely.
 
-    The last step of a sampler is an evaluation: its images are the estimates x0_hat at the earliest time. Encoding
-    therefore starts by inverting this evaluation: it searches the x_t whose estimate is the image, and integrates the
-    ODE from there. Starting from the mean alpha x_0 of x_t instead would give an error of the order of sigma^2 over the
-    variance of the data, and latents with a too small norm.
+    The last step of a sampler returns the estimate x0_hat at the earliest time. Encoding first inverts this step: it
+    searches the x_t whose estimate is the image, and integrates the ODE from this x_t. If encoding started from the
+    mean alpha x_0 of x_t, the error would be of the order of sigma^2 over the variance of the data, and the norm of
+    the latents would be too small.
 
     Args:
         denoiser: model, with or without guidance.
         images: (n, C, H, W) in [-1, 1], with the dtype of the model's weights.
         labels: as for `sample`; None: unconditional.
-        sampler: sampler configuration, followed in reverse; None: `inversion_config`. The schedule's earliest time is
-            added to its timesteps if it is missing.
+        sampler: sampler configuration with a deterministic solver, whose timesteps are used in reverse order; None:
+            `inversion_config`. The earliest time of the schedule is added to the timesteps if it is missing.
         batch: batch size.
 
     Returns:
         (n, C, H, W) latents with the dtype of the images, on the CPU.
 
     Raises:
-        SamplingError: images out of range or with another shape than the model's; a stochastic solver, or one that
-            cannot encode to a time with zero SNR; no images, or a batch size below 1.
+        SamplingError: images outside [-1, 1] or of another shape than the model's; a stochastic solver, or a solver
+            that cannot encode to a time with zero SNR; no images, or a batch size below 1.
         LabelError: labels that the model does not have.
     """
     if not ((images >= -1) & (images <= 1)).all():
@@ -100,21 +100,23 @@ def decode(
     sampler: SamplerConfig | None = None,
     batch: int = 64,
 ) -> Images:
-    """Decodes latents to images. The noise of `sampler.ImageNoise` gives the images of `sample`, with the same sampler.
+    """Decodes latents to images.
+
+    With the noise of `sampler.ImageNoise` as latents, the results are the images of `sample` with the same sampler.
 
     Args:
         denoiser: model, with or without guidance.
         latents: (n, C, H, W), with the dtype of the model's weights.
         labels: as for `sample`; None: unconditional.
-        sampler: sampler configuration; None: `inversion_config`. The schedule's earliest time is added to its timesteps
-            if it is missing.
+        sampler: sampler configuration with a deterministic solver; None: `inversion_config`. The earliest time of the
+            schedule is added to its timesteps if it is missing.
         batch: batch size.
 
     Returns:
         (n, C, H, W) images in [-1, 1] with the dtype of the latents, on the CPU.
 
     Raises:
-        SamplingError: latents with another shape than the model's images; a stochastic solver; no latents, or a batch
+        SamplingError: latents of another shape than the model's images; a stochastic solver; no latents, or a batch
             size below 1.
         LabelError: labels that the model does not have.
     """
@@ -136,21 +138,21 @@ def interpolate(
     sampler: SamplerConfig | None = None,
     batch: int = 64,
 ) -> Float[Tensor, "f c h w"]:
-    """Interpolates between consecutive latents (`sphere.path`) and decodes.
+    """Interpolates between consecutive latents on a sphere (`sphere.path`), and decodes the results.
 
     Args:
         denoiser: model, with or without guidance.
-        latents: (k, C, H, W), two or more, from `encode` or `sampler.ImageNoise`.
-        frames: number of images from one latent to the next, both included.
-        labels: labels of all frames, as for `sample`.
-        sampler: sampler configuration; None: `inversion_config`.
+        latents: (k, C, H, W) with k >= 2, from `encode` or `sampler.ImageNoise`.
+        frames: number of images from one latent to the next, both included; at least 2.
+        labels: labels of the frames, as for `sample`; None: unconditional.
+        sampler: sampler configuration with a deterministic solver; None: `inversion_config`.
         batch: batch size.
 
     Returns:
         ((k - 1) (frames - 1) + 1, C, H, W) images in [-1, 1] with the dtype of the latents, on the CPU.
 
     Raises:
-        SamplingError: fewer than two latents or frames, or as for `decode`.
+        SamplingError: fewer than two latents or frames, too many images, or as for `decode`.
         LabelError: labels that the model does not have.
     """
     return decode(denoiser, path(latents, frames), labels=labels, sampler=sampler, batch=batch)

@@ -28,7 +28,8 @@ SOLVER = "dpm-2m-sde"
 """Default solver without guidance and with classifier-free guidance (docs/solvers.md)."""
 
 AUTOGUIDED_SOLVER, AUTOGUIDED_GRID = "dpm-2m", "karras"
-"""Defaults with autoguidance, which needs a deterministic solver (docs/experiments.md, "How to draw with a guide")."""
+"""Defaults with autoguidance. A deterministic solver is better with it, because noise during sampling and the guidance
+checkpoint correct the same errors (docs/experiments.md, "How to draw with a guide")."""
 
 MAX_COUNT = 10**7
 """Maximum number of images of one call."""
@@ -226,24 +227,26 @@ def sample(
     Args:
         denoiser: model, with or without guidance.
         count: number of images.
-        labels: one class name for all images, or several that are repeated in turn; for a model with columns, values by
-            name, such as {"age": 30, "color": ["red", "blue"]}; None: unconditional.
-        solver: solver, or a name in `solvers.SOLVERS`, optionally with settings ("ddim:eta=0.5"); None: dpm-2m-sde,
-            with autoguidance dpm-2m.
-        time_grid: time grid, or a name in `timesteps.TIME_GRIDS`, optionally with settings ("karras:rho=5"); None: the
-            default of the solver; if the solver is None too, karras with autoguidance.
-        steps: number of sampling steps, one network evaluation each for most solvers; None: the default of the solver.
-        clip: clipping of the estimates to the range of the data: a wrapper, or a name in `guidance.CLIPS`.
-        seed: random seed; image i depends only on (seed, i), not on the count and the batch size.
+        labels: one class name for all images, or several, which are repeated in turn. For a model with columns of
+            conditions: one or several values by column name, such as {"age": 30, "color": ["red", "blue"]}. None:
+            unconditional.
+        solver: solver, or a name in `solvers.SOLVERS`, optionally with settings ("ddim:eta=0.5"). None: "dpm-2m" for a
+            model with autoguidance, otherwise "dpm-2m-sde".
+        time_grid: time grid, or a name in `timesteps.TIME_GRIDS`, optionally with settings ("karras:rho=5"). None:
+            "karras" for a model with autoguidance if `solver` is None too, otherwise the default of the solver.
+        steps: number of sampling steps; most solvers evaluate the network once per step. None: the default of the
+            solver.
+        clip: clipping of the estimates of x_0 to [-1, 1]: a wrapper, or a name in `guidance.CLIPS`.
+        seed: random seed, 0 to 2^64 - 1. Image i depends only on (seed, i), not on `count` and `batch`.
         batch: batch size.
-        on_step: called after every step with the batch size; for progress bars.
+        on_step: called after each step with the number of images in the batch, such as to update a progress bar.
 
     Returns:
         (count, C, H, W) float32 in [-1, 1], on the CPU.
 
     Raises:
-        SamplingError: a count, batch size or number of steps out of range; an unknown name or setting; a time grid that
-            does not support the model's schedule.
+        SamplingError: a count, seed, batch size or number of steps out of range; an unknown name or setting; a time
+            grid that does not support the schedule of the model.
         LabelError: labels, columns or values that the model does not have.
     """
     sampler = default_sampler(denoiser, solver=solver, time_grid=time_grid, steps=steps, clip=clip)

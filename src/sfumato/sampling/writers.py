@@ -42,7 +42,7 @@ Record = dict[str, str | float]
 """Labels of an image: a line of metadata.jsonl."""
 
 
-class Writer(ExitStack, ABC):
+class SampleWriter(ExitStack, ABC):
     """Writes batches of samples to a file or folder. A context manager; `count` is the number of images written."""
 
     def __init__(
@@ -101,7 +101,7 @@ class Writer(ExitStack, ABC):
         return pictures.save_grid(images, path, self.grid_columns, titles if any(titles) else None)
 
 
-class Archive(Writer):
+class Archive(SampleWriter):
     """Writes NAME.npz, and a grid of the first images to NAME-grid.png.
 
     The arrays are images (n, H, W, C), labels (n,) int64 with -1 for no class, condition.NAME (n,) for each column,
@@ -152,7 +152,7 @@ class Archive(Writer):
         return {"labels": torch.cat(classes).numpy()} | named | columns | seed
 
 
-class Folder(Writer):
+class Folder(SampleWriter):
     """Writes images/000000.png ..., their labels to images/metadata.jsonl, the seed to seed.txt, and grid.png.
 
     Threads write a batch while the next one is sampled.

@@ -16,7 +16,7 @@ from sfumato.models import (
     DESCRIPTION,
     GUIDANCE_WEIGHTS,
     MODEL,
-    WEIGHTS,
+    MODEL_WEIGHTS,
     ModelConfig,
     images_seen,
     images_seen_in,
@@ -24,7 +24,8 @@ from sfumato.models import (
     save_description,
     save_weights,
 )
-from sfumato.training.config import TrainConfig
+from sfumato.training.config import LogChoice, TrainConfig
+from sfumato.training.loggers import Logger, logger_for
 from sfumato.training.measurements import METRICS_FILE, best_of, read_metrics
 from sfumato.training.run_directory import (
     CONFIG,
@@ -83,7 +84,7 @@ class Run:
         except RunError:
             self._lock.release()
             raise
-        self._writing = Background()
+        self._writing, self.logger = Background(), Logger()
         text = tomli_w.dumps(_without_none(asdict(record)))
         write_whole(path / CONFIG, text.encode(errors="replace"))  # a path need not be UTF-8, TOML must be
 
@@ -100,7 +101,7 @@ class Run:
                 "Use the same settings and data to resume, or another --out for a new run.",
             )
         best, model = self.path / BEST, self.path / MODEL
-        leftovers = (best / WEIGHTS, best / PENDING, best / DESCRIPTION, model / GUIDANCE_WEIGHTS)
+        leftovers = (best / MODEL_WEIGHTS, best / PENDING, best / DESCRIPTION, model / GUIDANCE_WEIGHTS)
         for leftover in (checkpoint_at(self.path, 0), *leftovers):
             leftover.unlink(missing_ok=True)
 
@@ -111,6 +112,7 @@ class Run:
         try:
             self._writing.close()
         finally:
+            self.logger.close()
             self._lock.release()
         if kind is None:
             self._writing.check()
@@ -170,7 +172,7 @@ class Run:
     def _replace_best(self) -> None:
         pending = self.path / BEST / PENDING
         try:
-            replace_file(pending, self.path / BEST / WEIGHTS)
+            replace_file(pending, self.path / BEST / MODEL_WEIGHTS)
         except OSError as error:
             raise cannot_write(pending, error) from error
 
@@ -189,7 +191,7 @@ class Run:
 
     def save_best(self, best: BestModel) -> None:
         """Writes a model that `is_best` to best/ in the background, after its checkpoint has been written."""
-        self._writing.begin(lambda: self._write_best(best, WEIGHTS))
+        self._writing.begin(lambda: self._write_best(best, MODEL_WEIGHTS))
 
     def resume(self, state: TrainingState) -> list[str]:
         """Loads the newest readable checkpoint and removes later measurements and previews.
@@ -248,12 +250,18 @@ class Run:
             self._replace_best()
         remove_file(pending)
         if best is not None and best.images == state.counters.images_seen and kept_best(self.path, best) is None:
-            self._write_best(BestModel(state.average.network.state_dict(), best.images), WEIGHTS)
+            self._write_best(BestModel(state.average.network.state_dict(), best.images), MODEL_WEIGHTS)
 
     def add_measurement(self, measurement: dict[str, Any]) -> None:
-        """Appends a line to metrics.jsonl."""
+        """Appends a line to metrics.jsonl, and sends it to the logger."""
         self._writing.check()
         self._append(METRICS_FILE, json.dumps(measurement, allow_nan=False))
+        self.logger.add_measurement(measurement)
+
+    def log_to(self, choice: LogChoice, images_seen: int, say: Callable[[str], None]) -> None:
+        """Starts the logger of `--log`, after `images_seen` images."""
+        config = (self.path / CONFIG).read_text(encoding="utf-8")
+        self.logger = logger_for(choice, self.path, config, images_seen, say)
 
     def log(self, text: str) -> None:
         """Appends a line to log.txt."""

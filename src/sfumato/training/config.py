@@ -30,6 +30,8 @@ PRESET_SETTINGS = {
 
 BACKBONES = ("unet", "convnet")
 
+LogChoice = Literal["none", "tensorboard", "wandb"]
+
 
 @dataclass(frozen=True)
 class NetworkConfig:
@@ -181,7 +183,7 @@ class OptimizationConfig:
 
     def __post_init__(self) -> None:
         minutes, images, batch = self.minutes, self.images, self.batch
-        require(minutes is None or 0 < minutes < 10**7, f"--minutes {minutes} is out of range", "Choose above 0.")
+        require(minutes is None or 0 < minutes < 10**7, f"--minutes {minutes} is out of range", "Choose more than 0.")
         require(images is None or images >= 1, f"--images {images} is out of range", "Choose 1 or more.")
         require(images is None or images < 10**12, f"--images {images} is out of range", "Choose less than 10^12.")
         require(batch is None or 1 <= batch <= 2**20, f"--batch {batch} is out of range", "Choose 1 to 2^20.")
@@ -240,6 +242,9 @@ class MonitoringConfig:
 
     __pydantic_config__: ClassVar = {"extra": "forbid"}
 
+    log: LogChoice = "none"
+    """Send losses, previews and images per second to TensorBoard (RUN/tensorboard) or Weights & Biases, in addition to
+    metrics.jsonl."""
     validate_every: Annotated[int | None, optional_flag("INT", "20 validations, more often at the start")] = None
     """Images between validations (validation loss and preview grid)."""
     preview_count: int = 16

@@ -25,7 +25,8 @@ from sfumato.training.autoconfig import resolve_config, size_notice
 from sfumato.training.checkpoints import Run
 from sfumato.training.config import TrainConfig
 from sfumato.training.engine import EagerEngine, Engine, captured_engine, prepare
-from sfumato.training.monitor import Measurement, Monitor, TrainingProgress
+from sfumato.training.loggers import check_log
+from sfumato.training.monitor import Monitor, TrainingProgress
 from sfumato.training.optim import learning_rate_scale
 from sfumato.training.run_directory import DataRecord, config_to_resume, configured_images, has_other_budget
 from sfumato.training.state import Budget, TrainingState
@@ -99,6 +100,7 @@ def run_training(
     """As `training.train.train`, with the settings as `config`; `images` is None for those of `config.source`."""
     if debug:
         os.environ.setdefault("CUDA_LAUNCH_BLOCKING", "1")
+    check_log(config.monitoring.log)
     place, config = choose_device(device), without_unknown_inputs(config, images)
     if images is None:
         images = configured_images(config, cache)
@@ -136,6 +138,7 @@ def run_training(
         state = TrainingState(model, settings)
         for problem in run.resume(state):
             say(f"Skipped a checkpoint: {problem}")
+        run.log_to(config.monitoring.log, state.counters.images_seen, say)
         precision = precision_for(settings.precision, place, sum(p.numel() for p in state.model.parameters()))
         config = replace(config, optimization=replace(settings, precision=precision))
         trained, held_out = split(images, config.data.validation_share, settings.seed)
@@ -275,7 +278,7 @@ class TrainingLoop:
         if self.monitor.is_guidance_checkpoint_due(before, now):
             self.pause(lambda: self.run.save_guidance_checkpoint(self.state))
 
-    def measure(self, due: Sequence[Measurement]) -> None:
+    def measure(self, due: Sequence[Callable[[], None]]) -> None:
         """Takes the measurements that are due, except at the end of the run (`Monitor.measure_at_end`)."""
         if due and self.share < 1:
             self.pause(lambda: self.monitor.measure(due))

@@ -29,8 +29,6 @@ VALIDATIONS_PER_MINUTE = 1
 FIRST_BATCHES = 50
 """Batches before the first validation, and minimum number of batches between two."""
 
-Measurement = Callable[[], None]
-
 
 class TrainingProgress(NamedTuple):
     """Progress of a run: images seen and share of the budget that is spent."""
@@ -102,7 +100,7 @@ class Monitor:
             )
         self.best: BestModel | None = None
 
-    def due(self, before: TrainingProgress, now: TrainingProgress) -> list[Measurement]:
+    def due(self, before: TrainingProgress, now: TrainingProgress) -> list[Callable[[], None]]:
         """Measurements that are due between two steps."""
         every = self.config.monitoring.eval_every
         due = [self.validate, self.preview] if self.schedule.is_due(before, now) else []
@@ -110,7 +108,7 @@ class Monitor:
             due.insert(1, self.evaluate)  # the preview comes last: its file marks completion
         return due
 
-    def due_after_resume(self, now: TrainingProgress) -> list[Measurement]:
+    def due_after_resume(self, now: TrainingProgress) -> list[Callable[[], None]]:
         """Measurements at the first step of a resumed run that were interrupted when it stopped."""
         if not now.images or self.preview_path().exists():
             return []
@@ -124,7 +122,7 @@ class Monitor:
         is_passed = before.share < settings.autoguidance_at <= now.share
         return is_passed and self.state.counters.steps >= settings.autoguidance_min_steps
 
-    def measure(self, measurements: Sequence[Measurement]) -> None:
+    def measure(self, measurements: Sequence[Callable[[], None]]) -> None:
         """Takes measurements until training should stop, and copies the best model."""
         try:
             for measurement in measurements:
@@ -174,6 +172,7 @@ class Monitor:
         )
         titles = list(islice(cycle(model.label_names), len(images)))
         pictures.save_grid(model.depth.viewable(images), self.preview_path(), titles=titles)
+        self.run.logger.add_preview(self.preview_path(), self.state.counters.images_seen)
 
     def preview_path(self) -> Path:
         """File of the preview grid of the current step."""

@@ -70,7 +70,7 @@ def config_for(
         if name not in table_of:
             near = get_close_matches(name, table_of, n=2)
             suggestion = f"Did you mean {' or '.join(near)}? " if near else ""
-            raise ConfigError(f"the setting {name!r} is unknown", f"{suggestion}`sfumato train --help` lists all.")
+            raise ConfigError(f"the setting {name!r} is unknown", f"{suggestion}`sfumato train --help-all` lists all.")
         table_of[name][name] = value
     try:
         return TypeAdapter(TrainConfig).validate_python(base)

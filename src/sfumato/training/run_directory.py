@@ -19,7 +19,7 @@ from sfumato.data import ImageSet, read_images
 from sfumato.data.conditions import Column
 from sfumato.data.sources import DEFAULT_OPTIONS, ReadOptions
 from sfumato.errors import DataError, RunError
-from sfumato.models import BEST, DESCRIPTION, MODEL, WEIGHTS, images_seen
+from sfumato.models import BEST, DESCRIPTION, MODEL, MODEL_WEIGHTS, images_seen
 from sfumato.training.config import DiffusionConfig, NetworkConfig, OptimizationConfig, TrainConfig, differences
 from sfumato.training.data_config import DataConfig
 from sfumato.training.measurements import Best
@@ -142,7 +142,7 @@ def kept_best(path: str | Path, best: Best | None) -> Path | None:
 
 def has_saved_model(path: Path) -> bool:
     """Whether the run directory `path` contains a saved model."""
-    return (path / MODEL / WEIGHTS).exists()
+    return (path / MODEL / MODEL_WEIGHTS).exists()
 
 
 def checkpoints(path: Path) -> list[Path]:

@@ -18,10 +18,8 @@ from zlib import crc32
 
 from sfumato.errors import ConfigError
 
-PATH = re.compile(
-    r"(?P<place>(?:[A-Za-z]:)?[^:]+):(?P<name>[A-Za-z_]\w*)(?::(?P<settings>\w+=[\w.:+/\\-]*(?:,\w+=[\w.:+/\\-]*)*))?"
-)
-"""package.module:Name or file.py:Name, with settings as file.py:Name:width=64,dropout=0.1."""
+PATH = re.compile(r"(?P<place>(?:[A-Za-z]:)?[^:]+):(?P<name>[A-Za-z_]\w*)(?::(?P<settings>\w+=[^,]*(?:,\w+=[^,]*)*))?")
+"""package.module:Name or file.py:Name, with settings as file.py:Name:width=64,dropout=0.1. Values have no commas."""
 
 
 def is_import_path(text: str) -> bool:
@@ -67,7 +65,7 @@ def is_same_code(one: str, other: str) -> bool:
 
 
 class NamedCode:
-    """The functions and classes of one kind that a person named in this process, by their own names."""
+    """The functions and classes of one kind that a person named in this process, by import paths without settings."""
 
     def __init__(self, kind: str, flag: str) -> None:
         self.kind, self.flag = kind, flag
@@ -89,15 +87,25 @@ class NamedCode:
         if isinstance(given, str):
             match = PATH.fullmatch(given)
             if match is not None:
-                self.named[match["name"]] = _imported(match["place"], match["name"]), [settings_in(given)]
+                found = _imported(match["place"], match["name"])
+                self._add(_located(given), found, [settings_in(given)])
             return given
         if not callable(given):
             raise ConfigError(f"the {self.kind} is {given!r}", "Give a class, a function, or an import path.")
         origin, settings = (given.func, given.keywords) if isinstance(given, partial) else (given, {})
         name, module = getattr(origin, "__name__", type(origin).__name__).strip("<>"), origin.__module__
-        self.named[name] = given, [{}, settings]
         script = getattr(sys.modules["__main__"], "__file__", None)
-        return f"{script if script and module == '__main__' else module}:{name}"
+        path = f"{script if script and module == '__main__' else module}:{name}"
+        self._add(_located(path), given, [{}, settings])
+        return path
+
+    def add_spelling(self, path: str, registered: str) -> None:
+        """Makes a registered function or class known by another import path too, such as that of another computer."""
+        self._add(_located(path), *self.named[_located(registered)])
+
+    def _add(self, path: str, code: Callable[..., Any], allowed_settings: list[dict[str, Any]]) -> None:
+        self.named.pop(path, None)  # so that the last one registered is the last one in the dictionary
+        self.named[path] = code, allowed_settings
 
     def find(self, path: str) -> Callable[..., Any]:
         """The function or class of an import path that was registered in this process.
@@ -105,19 +113,29 @@ class NamedCode:
         Raises:
             ConfigError: it was not registered, or with other settings.
         """
-        name, quoted = parse_path(path)["name"], shlex.quote(path)
-        if name not in self.named:
+        match, located, quoted = parse_path(path), _located(path), shlex.quote(path)
+        spelled = f"{match['place']}:{match['name']}"
+        same = [known for known in reversed(self.named) if known == located or is_same_code(known, spelled)]
+        if not same:
             raise ConfigError(
                 f"the {self.kind} is {path}, whose code is not part of sfumato",
                 f"Read that code first, since it will run: then add {self.flag} {quoted}, or pass it in Python.",
             )
-        code, allowed_settings = self.named[name]
-        if settings_in(path) not in allowed_settings:
-            raise ConfigError(
-                f"the {self.kind} is {path}, and other settings were given",
-                f"Give these if you trust them: {self.flag} {quoted}, or a functools.partial in Python.",
-            )
-        return code
+        for known in sorted(same, key=lambda known: known != located):  # this file first, then the last one
+            code, allowed_settings = self.named[known]
+            if settings_in(path) in allowed_settings:
+                return code
+        raise ConfigError(
+            f"the {self.kind} is {path}, and other settings were given",
+            f"Give these if you trust them: {self.flag} {quoted}, or a functools.partial in Python.",
+        )
+
+
+def _located(path: str) -> str:
+    """An import path without settings, and with the absolute path of a file."""
+    match = parse_path(path)
+    place = str(Path(match["place"]).resolve()) if match["place"].endswith(".py") else match["place"]
+    return f"{place}:{match['name']}"
 
 
 def _value(text: str) -> int | float | bool | str:

@@ -80,16 +80,16 @@ def _titled_rows(titles: Sequence[str] | None, rows: int, columns: int) -> int:
 def save_grid(
     images: Tensor, path: str | Path, columns: int | None = None, titles: Sequence[str] | None = None
 ) -> Path:
-    """Writes a grid (see `grid`) as PNG, and creates its folder.
+    """Writes a grid of images to a PNG file; small images are enlarged.
 
     Args:
         images: (n, C, H, W) float in [-1, 1].
-        path: File to write.
-        columns: Number of columns; None: about the number of rows.
-        titles: n titles; None: no titles.
+        path: File to write; its folder is created if it does not exist.
+        columns: Number of columns; None: sqrt(n), rounded up.
+        titles: Titles of the n images; None: no titles.
 
     Returns:
-        The path.
+        The path of the file.
 
     Raises:
         RunError: The file could not be written.
@@ -100,7 +100,13 @@ def save_grid(
 
 
 def show(images: Tensor, columns: int | None = None, titles: Sequence[str] | None = None) -> None:
-    """Shows a grid in the notebook, or in the image viewer of the system; arguments are those of `save_grid`."""
+    """Shows a grid of images in the notebook, or in the image viewer of the system.
+
+    Args:
+        images: (n, C, H, W) float in [-1, 1].
+        columns: Number of columns; None: sqrt(n), rounded up.
+        titles: Titles of the n images; None: no titles.
+    """
     picture = grid(images, columns, titles)
     if "get_ipython" in vars(builtins):
         from IPython.display import display

@@ -92,7 +92,7 @@ def test_a_network_is_moved_to_the_device_of_the_images() -> None:
     torch.testing.assert_close(features(several.cuda()).cpu(), features(several))
 
 
-def test_random_weights_are_reproducible_and_do_not_use_the_global_generator() -> None:
+def test_random_weights_do_not_use_the_global_generator() -> None:
     torch.manual_seed(1)
     expected = torch.rand(1)
     torch.manual_seed(1)
@@ -113,9 +113,12 @@ def test_an_import_path_is_a_class_with_settings(net: Path, tmp_path: Path) -> N
     assert features.name.startswith("Net-")
 
 
-def test_an_import_path_that_nobody_named_is_not_imported(net: Path, tmp_path: Path) -> None:
+def test_an_unregistered_import_path_is_not_imported(net: Path, tmp_path: Path) -> None:
     net.write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\n{FILE}")
-    with pytest.raises(ConfigError, match=r"the feature network is .*net.py:Net, whose code.* then add --features"):
+    with pytest.raises(
+        ConfigError,
+        match=r"the feature network is .*net.py:Net, whose code.* then add --features .*or --eval-features ",
+    ):
         features_for(f"{net}:Net")
     assert not (tmp_path / "ran").exists()
 
@@ -148,6 +151,60 @@ def test_the_name_depends_on_attributes_and_arguments_in_python() -> None:
     one, other = Means(), Means()
     one.factor, other.factor = torch.tensor(1.0), torch.tensor(2.0)  # type: ignore[assignment]  # tensors, no buffers
     assert features_for(one).name != features_for(other).name
+
+
+class Activated(nn.Module):
+    """Means with an attribute that is a function, or contains one."""
+
+    def __init__(self, activation: object) -> None:
+        super().__init__()
+        self.activation = activation
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Means."""
+        return images.mean((2, 3))
+
+
+def with_hook() -> nn.Module:
+    network = Means()
+    network.register_forward_hook(lambda _, inputs, output: output * len(inputs))
+    return network
+
+
+def local(exponent: int) -> nn.Module:
+    class Power(Means):
+        def forward(self, images: Tensor) -> Tensor:
+            return images.mean((2, 3)) ** exponent
+
+    return Power()
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        Activated(torch.relu),
+        Activated(nn.functional.relu),
+        Activated({"activation": torch.tanh}),
+        Activated([torch.ones(1)]),
+        Activated(object()),
+        with_hook(),
+        local(2),
+        lambda: Means(2.0),
+    ],
+    ids=["function", "Python function", "dict", "list", "object", "hook", "local class", "lambda"],
+)
+def test_an_unidentified_network_has_a_new_name_each_time(given: FeatureNetwork) -> None:
+    assert features_for(given).name != features_for(given).name
+
+
+def test_plain_attributes_and_layers_of_torch_are_identified() -> None:
+    for given in (
+        Activated(None),
+        Activated({"widths": [1, (2.0, "x")], "dtype": torch.float16}),
+        nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten()),
+    ):
+        assert features_for(given).name == features_for(given).name
+    assert features_for(Activated({"a": 1})).name != features_for(Activated({"a": 2})).name
 
 
 class Builder:
@@ -206,7 +263,7 @@ def test_other_outputs_are_rejected(function: object, returned: str) -> None:
         features_for(Returns(function))(images(5, 3, 8))
 
 
-def test_the_failure_of_a_network_is_reported_with_the_image_size(net: Path) -> None:
+def test_a_failure_of_a_network_is_reported_with_the_image_size(net: Path) -> None:
     net.write_text(FILE.replace("nn.Linear(3", "nn.Linear(7"))
     with pytest.raises(RunError, match=r"net.py:Net fails on 2 RGB images of 16 x 16 pixels: mat1.*Give a network"):
         features_for(register_features(f"{net}:Net"))(images(2, 3, 16))

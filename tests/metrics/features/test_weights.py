@@ -86,7 +86,7 @@ def test_files_without_weights_are_rejected_and_not_executed(cache: Path) -> Non
 
 
 @pytest.mark.parametrize("name", ["inception", "dinov2"])
-def test_a_missing_library_is_reported_with_the_command_to_install_it(
+def test_a_missing_library_is_reported_with_the_install_command(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for module in ("torch_fidelity", "torch_fidelity.feature_extractor_inceptionv3", "transformers"):
@@ -114,7 +114,7 @@ def test_dinov2_is_read_from_a_folder(tmp_path: Path) -> None:
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
 
 
-def test_missing_dinov2_weights_are_reported_with_the_command_to_download_them(tmp_path: Path) -> None:
+def test_missing_dinov2_weights_suggest_the_download_command(tmp_path: Path) -> None:
     pytest.importorskip("transformers")
     with pytest.raises(RunError, match=rf"not in {tmp_path}\. Download them with: hf download"):
         features_for("dinov2", tmp_path)

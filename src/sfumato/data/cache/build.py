@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -41,6 +42,7 @@ from sfumato.data.sources import (
 from sfumato.data.sources.decode import ImageInfo, failure_reason, open_image
 from sfumato.data.sources.entry import first_few
 from sfumato.data.sources.folder_labels import with_split_column
+from sfumato.data.sources.multipage import release_files
 from sfumato.data.sources.parallel import in_parallel
 from sfumato.data.sources.pixel_arrays import Dtype
 from sfumato.errors import DataError
@@ -113,6 +115,7 @@ def build(source: Source, options: ReadOptions, folder: Path) -> Index:
     if infos and (found := choose_format(source.title, infos, options)) != target:
         shutil.rmtree(folder / JOURNAL)
         target, outcomes = found, _decode_all(listing.entries, found, options, folder)
+    release_files()
     return _index(source, listing, target, options, outcomes)
 
 
@@ -131,7 +134,24 @@ def _guess_format(source: Source, listing: Listing, options: ReadOptions) -> Tar
     infos = [info for info in every if isinstance(info, ImageInfo)]
     unreadable = [info for info in every if isinstance(info, Unreadable)]
     check_enough_images(source, listing, len(infos), [*listing.unusable, *unreadable])
+    size, _ = Counter((info.width, info.height) for info in infos).most_common(1)[0]
+    others = [
+        entry
+        for entry, info in zip(listing.entries, every, strict=True)
+        if isinstance(info, ImageInfo) and (info.width, info.height) != size
+    ]
+    if options.size is None and not any(_can_be_decoded(entry, options) for entry in others):
+        infos = [info for info in infos if (info.width, info.height) == size]
     return choose_format(source.title, infos, options)
+
+
+def _can_be_decoded(entry: Entry, options: ReadOptions) -> bool:
+    """Whether the pixels can be decoded; a valid header does not guarantee it."""
+    try:
+        open_image(entry.read(), options).pixels()
+    except Exception:  # broken files raise many types of exceptions
+        return False
+    return True
 
 
 def _bytes_an_image(target: TargetFormat) -> int:
@@ -247,7 +267,8 @@ def _index(
     skipped = sorted([*listing.unusable, *failed], key=lambda file: file.name)
     check_enough_images(source, listing, len(good), skipped)
     infos = [info for row in good if (info := outcomes[row].info) is not None]
-    skipping = f"{len(skipped)} of {len(good) + len(skipped)} images were skipped: {skipped_names(skipped)}."
+    were = "was" if len(skipped) == 1 else "were"
+    skipping = f"{len(skipped)} of {len(good) + len(skipped)} images {were} skipped: {skipped_names(skipped)}."
     return Index(
         shape=(len(outcomes), target.mode.channels, target.frame.height, target.frame.width),
         dtype=target.dtype,

@@ -9,7 +9,7 @@ from PIL import Image
 
 from sfumato.data.cache.pixel_statistics import ImageStatistics, image_statistics
 from sfumato.data.cache.target_format import ChannelMode, TargetFormat
-from sfumato.data.sources import BadImageError, ReadOptions, depth_title, mode_title, resized
+from sfumato.data.sources import BadImageError, ReadOptions, depth_title, mode_title, resize_image
 from sfumato.data.sources.decode import Picture
 from sfumato.data.sources.pixel_arrays import Dtype, without_data
 from sfumato.data.sources.resizing import BAND, GREY, RGB, RGBA
@@ -51,7 +51,7 @@ def convert_image(picture: Picture, pixels: np.ndarray, target: TargetFormat, op
     present, wanted = ChannelMode(shape.channels, shape.opacity), target.mode
     if options.channels == "rgb" and present.channels > RGB and not present.opacity:
         pixels, present = pixels[:, :, :RGB], wanted  # the first three of several channels, as requested
-    pixels = convert_dtype(resized(pixels, target.frame, shape.opacity), target.dtype)
+    pixels = convert_dtype(resize_image(pixels, target.frame, shape.opacity), target.dtype)
     return Converted(convert_channels(pixels, present, wanted).transpose(2, 0, 1), values)
 
 

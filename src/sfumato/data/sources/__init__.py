@@ -14,7 +14,7 @@ from sfumato.data.sources.options import (
     checked_options,
 )
 from sfumato.data.sources.pixel_arrays import depth_title, mode_title
-from sfumato.data.sources.resizing import Fit, Frame, resized
+from sfumato.data.sources.resizing import Fit, Frame, resize_image
 from sfumato.data.sources.source import Cell, Listing, Notice, Source
 
 __all__ = [
@@ -38,6 +38,6 @@ __all__ = [
     "depth_title",
     "mode_title",
     "open_source",
-    "resized",
+    "resize_image",
     "with_pages",
 ]

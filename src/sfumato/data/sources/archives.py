@@ -26,7 +26,7 @@ from sfumato.data.sources.entry import (
     Entry,
     SliceEntry,
     Unreadable,
-    check_size,
+    check_file_size,
     read_array,
 )
 from sfumato.data.sources.extensions import is_image_name, is_junk, is_junk_folder
@@ -65,7 +65,7 @@ class ZipEntry(Entry):
         opened = _zip(self.path, stat_signature(self.path))
         info = opened.infolist()[self.index]
         size, packed = info.file_size, min(info.compress_size, self.path.stat().st_size)
-        check_size(size)  # zipfile decompresses no more than this
+        check_file_size(size)  # zipfile decompresses no more than this
         if size > LARGE_MEMBER and size > LARGEST_RATIO * packed:
             raise BadImageError(f"it unpacks to more than {LARGEST_RATIO} times its size, as a decompression bomb does")
         try:

@@ -131,9 +131,9 @@ def _numbers(texts: Collection[str]) -> dict[str, int | float]:
     """
     numeric = [text for text in texts if _NUMBER_LIKE.fullmatch(text)]
     commas = {text for text in numeric if "," in text}
-    is_decimal = all("." not in text and text.count(",") < 2 for text in numeric) and not all(
-        _POSSIBLE_THOUSANDS.fullmatch(text) for text in commas
-    )
+    have_one_comma = all("." not in text and text.count(",") < 2 for text in numeric)
+    may_be_thousands = all(_POSSIBLE_THOUSANDS.fullmatch(text) for text in commas)
+    is_decimal = have_one_comma and not may_be_thousands
     found = [text for text in numeric if _NUMBER.fullmatch(text) and (is_decimal or text not in commas)]
     return {text: _value(text.replace(",", ".")) for text in found}
 

@@ -81,7 +81,7 @@ class FileEntry(Entry):
         descriptor = os.open(self.path, READ_ONLY)  # three times faster than a file object
         try:
             size = os.fstat(descriptor).st_size
-            check_size(size)
+            check_file_size(size)
             return os.read(descriptor, min(size, most))
         finally:
             os.close(descriptor)
@@ -103,7 +103,7 @@ class SliceEntry(Entry):
 
     def read(self, most: int = MOST_BYTES) -> bytes | np.ndarray:
         """Reads the part of the file; a `.npy` file as an array."""
-        check_size(self.size)
+        check_file_size(self.size)
         with self.path.open("rb", buffering=0) as file:
             file.seek(self.offset)
             return read_array(file) if self.name.lower().endswith(".npy") else file.read(min(self.size, most))
@@ -118,7 +118,7 @@ class ArrayHeader(NamedTuple):
     offset: int
 
 
-def check_size(size: int) -> None:
+def check_file_size(size: int) -> None:
     """Raises `BadImageError` if a file of `size` bytes is empty, or larger than an image may be."""
     if size == 0:
         raise BadImageError("the file is empty")

@@ -47,7 +47,7 @@ NO_IMAGES = ARCHIVES | TABLES | frozenset(OTHERS.split())
 """Extensions of files that are not images: text, tables, documents, code, video, audio, models and data."""
 
 
-IMAGES = frozenset(
+IMAGE_EXTENSIONS = frozenset(
     {extension for extension, kind in Image.registered_extensions().items() if kind in SAFE_FORMATS}
     | {".npy", ".heic", ".heif", ".hif"}
 )
@@ -56,7 +56,7 @@ IMAGES = frozenset(
 
 def is_image_name(name: str) -> bool:
     """Whether a file has the extension of a supported image format."""
-    return name[name.rfind(".") :].lower() in IMAGES
+    return name[name.rfind(".") :].lower() in IMAGE_EXTENSIONS
 
 
 def is_junk(base: str) -> bool:

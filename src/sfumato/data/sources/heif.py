@@ -17,7 +17,7 @@ BRANDS = (b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"hevm", b"hevs"
 
 NEEDS_PILLOW_HEIF = 'it is a HEIC image; install the reader: pip install "sfumato[heic]"'
 
-COPIES = 4
+HEIF_COPIES = 4
 """Peak memory of decoding as a multiple of the size of the pixels."""
 
 CHANNELS_BY_MODE = {"L": GREY, "LA": RGBA, "RGB": RGB, "RGBA": RGBA}
@@ -39,7 +39,7 @@ class Heif(Picture):
         self._bits = int(self._file.info["bit_depth"])
         channels = CHANNELS_BY_MODE.get(self._file.mode.partition(";")[0].upper(), GREY)
         width, height = self._file.size
-        check_memory(width * height, COPIES * channels * (1 if self._bits == 8 else 2), len(content))
+        check_memory(width * height, HEIF_COPIES * channels * (1 if self._bits == 8 else 2), len(content))
         opacity = channels == RGBA and options.channels != "bands"
         self.info = ImageInfo(width, height, channels, "uint8" if self._bits == 8 else "uint16", opacity)
 

@@ -55,7 +55,9 @@ class HubSource(Source):
     def __init__(self, name: str, options: ReadOptions = DEFAULT_OPTIONS) -> None:
         self.options = options
         self.title = f"the data set {printable(name)}"
-        path, _, split = name.partition(":")
+        drive = name[:2] if name[1:3] in (":\\", ":/") else ""
+        path, _, split = name.removeprefix(drive).partition(":")
+        path = drive + path
         self.identity = PREFIX + (f"{Path(path).resolve()}:{split}" if Path(path).exists() else name)
         self.parts = _loaded(name, path, split)
         self.column = _image_column(next(iter(self.parts.values())), name)

@@ -29,9 +29,10 @@ DECODED = 9
 
 
 def is_plain(content: bytes) -> bool:
-    """Whether a JPEG has no orientation and no colour information, so that libjpeg-turbo can decode it."""
+    """Whether a JPEG has 8 bits, no orientation and no colour information, so that libjpeg-turbo can decode it."""
     head = content[: content.find(START_OF_SCAN)]
-    return not any(mark in head for mark in SPECIAL)
+    _, bits = frame_header(content)
+    return bits in (None, 8) and not any(mark in head for mark in SPECIAL)
 
 
 def check_jpeg_memory(content: bytes, width: int, height: int, least: tuple[int, int]) -> None:
@@ -42,21 +43,22 @@ def check_jpeg_memory(content: bytes, width: int, height: int, least: tuple[int,
     """
     needed = (FINER * least[0], FINER * least[1])
     fraction = next((f for f in FRACTIONS if width >= f * needed[0] and height >= f * needed[1]), 1)
-    kept = COEFFICIENTS if _frame_marker(content) in PROGRESSIVE else 0
+    marker, _ = frame_header(content)
+    kept = COEFFICIENTS if marker in PROGRESSIVE else 0
     check_memory(width * height, kept + DECODED / fraction**2, len(content))
 
 
-def _frame_marker(content: bytes) -> int | None:
-    """Marker of the first frame header; None if there is none before the first scan."""
+def frame_header(content: bytes) -> tuple[int, int] | tuple[None, None]:
+    """Marker and bits per sample of the first frame header; None if there is none before the first scan."""
     at = 2
-    while at + 4 <= len(content):
+    while at + 4 < len(content):
         marker = content[at + 1]
         if content[at] != 0xFF or marker == 0xFF:
             at += 1
             continue
         if marker in FRAMES:
-            return marker
+            return marker, content[at + 4]
         if marker == START_OF_SCAN[1]:
-            return None
+            break
         at += 2 + int.from_bytes(content[at + 2 : at + 4], "big")
-    return None
+    return None, None

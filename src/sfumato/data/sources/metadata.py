@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from sfumato.data.sources.column_types import parse_columns
 from sfumato.data.sources.entry import Entry, Unreadable
+from sfumato.data.sources.extensions import is_image_name
 from sfumato.data.sources.folder_labels import SPLITS, canonical_split
 from sfumato.data.sources.matching import Match, best_match, scopes_of
 from sfumato.data.sources.source import Cell, Listing, Notice
@@ -34,6 +35,7 @@ class _Found:
         splits: Split of each image, if its table has the name of a split.
         of_metadata: Columns of tables named `metadata`, which have precedence.
         differing: Number of cells of each column that differ from an earlier row for the same image.
+        replaced: Number of cells of each column that are not used, since they differ from a table named `metadata`.
     """
 
     rows: dict[str, Row] = field(default_factory=dict)
@@ -42,6 +44,7 @@ class _Found:
     splits: dict[str, str] = field(default_factory=dict)
     of_metadata: set[str] = field(default_factory=set)
     differing: Counter[str] = field(default_factory=Counter)
+    replaced: Counter[str] = field(default_factory=Counter)
 
 
 def with_tables(
@@ -50,7 +53,8 @@ def with_tables(
     """Lists `entries` with the columns of the tables next to them.
 
     The images of a table are named by the column that matches the most images; it may hold paths, file names, or file
-    names without extension. Columns whose rows differ for one image are not used.
+    names without extension. Columns whose rows differ for one image are not used; a table named `metadata` has
+    precedence over the others.
 
     Args:
         entries: Images.
@@ -58,8 +62,8 @@ def with_tables(
         unusable: Other members, for the listing.
 
     Raises:
-        DataError: A table named `metadata` cannot be read, or names no images. Other tables with such errors, or with
-            few of the images, are reported and not used.
+        DataError: A table named `metadata` cannot be read, names no images, or its rows differ for one image. Other
+            tables with such errors, or with few of the images, are reported and not used.
     """
     names = [entry.name for entry in entries]
     found = _Found()
@@ -68,6 +72,9 @@ def with_tables(
     for column, count in found.differing.items():
         text = f"Column {printable(column)}: not used, since rows for one image differ ({count:,} times)."
         found.notices.append(Notice("table", text))
+    for column, count in found.replaced.items():
+        text = f"Column {printable(column)}: other tables differ from the metadata table, which is used"
+        found.notices.append(Notice("table", f"{text} ({count:,} times)."))
     columns = {column: None for row in found.rows.values() for column in row if column not in ("", *found.differing)}
     cells = {column: [found.rows.get(name, {}).get(column) for name in names] for column in columns}
     if SPLIT not in cells and len(set(found.splits.values())) > 1:
@@ -104,31 +111,52 @@ def _add_table(name: str, read: Callable[[], bytes], names: Sequence[str], found
 
 
 def _opened(name: str, read: Callable[[], bytes], names: Sequence[str]) -> tuple[ImageTable, Match | None]:
-    """Opens a table, and finds the column that names images."""
+    """Opens a table, and finds the column that names images.
+
+    Raises:
+        DataError: It cannot be read, or has no header line.
+    """
     try:
         content = read()
     except OSError as error:
         raise DataError(f"{printable(name)} cannot be read ({error.strerror})", "Change its permissions.") from error
-    table = open_table(name, content)
-    return table, best_match(table, scopes_of(name, names))
+    table, scopes = open_table(name, content), scopes_of(name, names)
+    for cell in table.header:
+        if is_image_name(cell) and scopes and scopes[-1].find(cell):
+            raise DataError(
+                f"the first line of {printable(name)} names the image {printable(cell)}", "Add a line of column names."
+            )
+    return table, best_match(table, scopes)
 
 
 def _merge(found: _Found, image: str, row: Row, is_metadata: bool) -> None:
-    """Adds the cells of a row to an image; counts cells that differ from an earlier row."""
+    """Adds the cells of a row to an image; counts cells that differ from an earlier row.
+
+    Raises:
+        DataError: Rows of metadata differ.
+    """
     known = found.rows.setdefault(image, {})
     for column, cell in row.items():
-        has_precedence = is_metadata or column not in found.of_metadata
-        if known.get(column) is None:
+        earlier = known.get(column)
+        if earlier is None:
             known[column] = cell
-        elif cell is not None and has_precedence and not _is_equal(known[column], cell):
-            found.differing[column] += 1
+        elif cell is None or _is_equal(earlier, cell):
+            continue
+        elif is_metadata:
+            values = f"{printable(str(earlier))} and {printable(str(cell))}"
+            raise DataError(
+                f"the metadata of {printable(image)} have two values of {printable(column)}: {values}",
+                "Keep one row for each image, or remove the column.",
+            )
+        else:
+            (found.replaced if column in found.of_metadata else found.differing)[column] += 1
     if is_metadata:
         found.of_metadata.update(row)
 
 
 def _is_equal(one: Cell, other: Cell) -> bool:
-    """Whether two cells are equal; NaN equals NaN."""
-    return one == other or (one != one and other != other)
+    """Whether two cells are equal, as values or as text; NaN equals NaN."""
+    return one == other or str(one) == str(other)
 
 
 def _used(table: ImageTable, match: Match, names: Sequence[str]) -> Notice:

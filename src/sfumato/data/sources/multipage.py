@@ -113,6 +113,12 @@ def with_pages(listing: Listing, options: ReadOptions) -> Listing:
     )
 
 
+def release_files() -> None:
+    """Releases the files that are kept for their next pages or frames."""
+    _tiff_images.cache_clear()
+    _animation.cache_clear()
+
+
 def _repeated(cells: Sequence[CellT], counts: Sequence[int]) -> list[CellT]:
     """Repeats each cell for the images of its file; empty if there are no cells."""
     return [cell for cell, count in zip(cells, counts, strict=False) for _ in range(count)]
@@ -157,7 +163,8 @@ def _signature(entry: Entry) -> str:
 @lru_cache(maxsize=1)
 def _tiff_images(entry: Entry, options: ReadOptions, signature: str) -> TiffImages:  # noqa: ARG001
     """Opens a TIFF file; it is cached for its next pages."""
-    return TiffImages(_opened(entry), partial(_content, entry), options)
+    content = None if isinstance(entry, FileEntry) else partial(_content, entry)
+    return TiffImages(_opened(entry), content, options)
 
 
 def _opened(entry: Entry) -> TiffFile:

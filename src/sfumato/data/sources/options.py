@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import math
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -18,7 +19,7 @@ RangeChoice = tuple[float, float] | Literal["auto"]
 SMALLEST_SIDE = 4
 LARGEST_IMAGE_SIDE = 2**14
 
-Size = int | tuple[int, int] | str | None
+Size = int | Sequence[int] | str | None
 """Side of a square, (width, height), text such as "64" or "64x96" (width x height), or None."""
 
 
@@ -96,14 +97,14 @@ def parsed_size(size: Size) -> tuple[int, int] | None:
     """
     if size is None:
         return None
-    text = f"{size[0]}x{size[1]}" if isinstance(size, tuple) else str(size)
+    text = str(size) if isinstance(size, str) or not isinstance(size, Sequence) else "x".join(map(str, size))
     if not re.fullmatch(r"-?\d{1,9}([xX×]\d{1,9})?", text):
         raise ConfigError(f"--size {text} is not a size", "Give a side such as 64, or width and height such as 64x96.")
     numbers = [int(number) for number in re.split("[xX×]", text)]
     sides = numbers[0], numbers[-1]
     if not SMALLEST_SIDE <= min(sides) <= max(sides) <= LARGEST_IMAGE_SIDE:
         raise ConfigError(
-            f"--size {size} is too small or too large",
+            f"--size {text} is too small or too large",
             f"Choose {SMALLEST_SIDE} to {LARGEST_IMAGE_SIDE} pixels a side, such as 64 or 64x96.",
         )
     return sides

@@ -10,7 +10,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sfumato.data.sources.entry import MOST_BYTES, BadImageError, Content, Entry, check_size
+from sfumato.data.sources.entry import MOST_BYTES, BadImageError, Content, Entry, check_file_size
 from sfumato.data.sources.folder_labels import splits_of_files
 from sfumato.data.sources.options import DEFAULT_OPTIONS, ReadOptions
 from sfumato.data.sources.source import Cell, Listing, Source, joined_columns, stat_signature
@@ -146,7 +146,7 @@ def image_bytes(cell: object) -> bytes:
         raise BadImageError("the row holds no image")
     if not isinstance(content, bytes):
         raise BadImageError("the row does not hold an encoded image")
-    check_size(len(content))
+    check_file_size(len(content))
     return content
 
 

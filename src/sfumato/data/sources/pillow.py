@@ -7,6 +7,7 @@ import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import IO, TYPE_CHECKING, cast
 
 import numpy as np
 from PIL import ExifTags, Image, ImageFile
@@ -19,6 +20,9 @@ from sfumato.data.sources.picture import ImageInfo, Picture
 from sfumato.data.sources.pixel_arrays import Dtype, apply_orientation, as_pixels, grey_alpha_to_rgba, oriented_size
 from sfumato.data.sources.resizing import GREY, RGB, RGBA, Frame
 from sfumato.errors import BadImageError
+
+if TYPE_CHECKING:
+    from tifffile import FileHandle
 
 Image.init()
 UNSAFE = {"EPS", "BUFR", "GRIB", "HDF5", "MPEG", "WMF"}
@@ -65,14 +69,20 @@ class PillowPicture(Picture):
     """An image that Pillow decodes to 8 bits, or to grey of any bit depth.
 
     Args:
-        content: Encoded file.
+        content: Encoded file; for a page of a TIFF file, its first bytes.
         image: The file, opened by Pillow.
         options: Interpretation of the channels.
         page: Index of the page of a TIFF file; None for other files.
+        file_size: Size of the file in bytes; None if `content` is the whole file.
     """
 
     def __init__(
-        self, content: bytes, image: ImageFile.ImageFile, options: ReadOptions, page: int | None = None
+        self,
+        content: bytes,
+        image: ImageFile.ImageFile,
+        options: ReadOptions,
+        page: int | None = None,
+        file_size: int | None = None,
     ) -> None:
         self._content = content
         self._image = image
@@ -82,7 +92,7 @@ class PillowPicture(Picture):
         self._is_plain = options.channels == "bands"
         if image.format not in JPEGS:
             peak = PEAK_WHOLE if image.format in WHOLE else PEAK_BY_MODE.get(image.mode, PEAK_IN_COLOUR)
-            check_memory(image.width * image.height, peak, len(content))
+            check_memory(image.width * image.height, peak, file_size or len(content))
         channels, dtype = _native(image, self._is_plain)
         opacity = channels == RGBA and not self._is_plain
         self._orientation = orientation_of(image, content)
@@ -140,15 +150,20 @@ class DeepPng(Picture):
         return apply_orientation(pixels[:, :, : self.info.channels], self._orientation)
 
 
-def open_in_pillow(content: bytes) -> ImageFile.ImageFile:
+def open_in_pillow(content: bytes, file: FileHandle | None = None) -> ImageFile.ImageFile:
     """Opens an image without decoding it.
+
+    Args:
+        content: Encoded file, or its first bytes if `file` is given.
+        file: Open file that is not read into memory.
 
     Raises:
         BadImageError: It has no pixels.
         Exception: It is not an image that Pillow reads.
     """
+    source = io.BytesIO(content) if file is None else cast("IO[bytes]", file)
     with pixel_limit(content):
-        image = Image.open(io.BytesIO(content), formats=SAFE_FORMATS)
+        image = Image.open(source, formats=SAFE_FORMATS)
     if 0 in image.size or isinstance(image, ImageFile.StubImageFile):
         raise BadImageError("it has no pixels")
     return image

@@ -48,7 +48,7 @@ class Frame:
         return max(1, round(width * scale)), max(1, round(height * scale))
 
 
-def resized(pixels: np.ndarray, frame: Frame, opacity: bool) -> np.ndarray:
+def resize_image(pixels: np.ndarray, frame: Frame, opacity: bool) -> np.ndarray:
     """Resizes an image to the frame; returns it unchanged if it has this size.
 
     Args:

@@ -50,10 +50,10 @@ RAW = (32803, 34892)
 PREMULTIPLIED, STRAIGHT = 1, 2
 """Kinds of opacity in the tag ExtraSamples."""
 
-BY_LIBTIFF = (2, 3, 4, 5, 7)
-"""Compressions that tifffile decodes with imagecodecs only, and every build of Pillow for 8 bits: CCITT, LZW, JPEG."""
+BY_LIBTIFF = (2, 3, 4, 5, 7, 50000)
+"""Compressions that need imagecodecs in tifffile, and not in Pillow (8 bits only): CCITT, LZW, JPEG, Zstandard."""
 
-COPIES = 2
+TIFF_COPIES = 2
 """Peak memory of decoding as a multiple of the size of the pixels."""
 
 
@@ -62,7 +62,7 @@ class TiffImages:
 
     Args:
         tiff: The file.
-        content: Reads the whole file, for pages that Pillow decodes.
+        content: Reads the whole file, for pages that Pillow decodes; None if Pillow can read `tiff`, a whole file.
         options: Interpretation of the pages and channels.
 
     Raises:
@@ -70,7 +70,7 @@ class TiffImages:
         Exception: A directory is broken.
     """
 
-    def __init__(self, tiff: TiffFile, content: Callable[[], bytes], options: ReadOptions) -> None:
+    def __init__(self, tiff: TiffFile, content: Callable[[], bytes] | None, options: ReadOptions) -> None:
         with tiff:
             first = tiff.pages.first
             photometrics = [first.photometric, *(getattr(page, "photometric", None) for page in first.pages or ())]
@@ -82,7 +82,7 @@ class TiffImages:
                 )
             self._groups = group_pages(tiff, options.pages)
         self._file = tiff.filehandle
-        self._read = content
+        self._content = content
         self._options = options
 
     def __len__(self) -> int:
@@ -99,15 +99,13 @@ class TiffImages:
         with _reopened(self._file):
             if len(group.pages) > 1 or not _is_for_pillow(page):
                 return Tiff(group, self._options, self._file)
-            content, image = self._in_pillow
-            picture = PillowPicture(content, image, self._options, int(page.index))
-            picture.nodata = _nodata(page)
-            return picture
+            return _PillowPage(page, self._in_pillow, self._options, self._file)
 
     @cached_property
-    def _in_pillow(self) -> tuple[bytes, ImageFile.ImageFile]:
-        content = self._read()
-        return content, open_in_pillow(content)
+    def _in_pillow(self) -> ImageFile.ImageFile:
+        if self._content is None:
+            return open_in_pillow(MAGICS[0], self._file)
+        return open_in_pillow(self._content())
 
 
 def open_tiff(content: bytes, options: ReadOptions) -> Picture | None:
@@ -148,7 +146,7 @@ class Tiff(Picture):
         count, samples = len(group.pages), page.samplesperpixel
         self._opacity = options.channels != "bands" and count == 1 and _declares_opacity(page)
         width, height, channels = page.imagewidth, page.imagelength, samples * count
-        check_memory(width * height, COPIES * channels * page.dtype.itemsize, file.size)
+        check_memory(width * height, TIFF_COPIES * channels * page.dtype.itemsize, file.size)
         if group.are_rows:
             width, height, channels = height, count, width
         elif self._opacity:
@@ -190,6 +188,19 @@ class Tiff(Picture):
         return grey_alpha_to_rgba(pixels) if self._opacity and pixels.shape[2] == 2 else pixels
 
 
+class _PillowPage(PillowPicture):
+    """A page that Pillow decodes; the file is opened to decode it."""
+
+    def __init__(self, page: TiffPage, image: ImageFile.ImageFile, options: ReadOptions, file: FileHandle) -> None:
+        super().__init__(MAGICS[0], image, options, int(page.index), file.size)
+        self.nodata = _nodata(page)
+        self._file = file
+
+    def _decoded(self, frame: Frame | None) -> np.ndarray:
+        with _reopened(self._file):
+            return super()._decoded(frame)
+
+
 def _reopened(handle: FileHandle) -> FileHandle:
     """Opens a file that was closed; a context manager that closes it again."""
     handle.open()
@@ -211,6 +222,8 @@ def _is_for_pillow(page: TiffPage) -> bool:
             raise BadImageError(f"it has CMYK or other colours with {page.bitspersample} bits; convert it to RGB")
         return True
     is_known = page.samplesperpixel == _colours(page) or (_declares_opacity(page) and page.extrasamples[0] == STRAIGHT)
+    if page.samplesperpixel == 2 and (page.planarconfig == 2 or page.photometric == WHITE_IS_ZERO):
+        return False  # Pillow decodes other pixels, or none
     is_shallow = page.dtype in (np.uint8, np.bool_)
     return is_known and is_shallow and (page.compression in BY_LIBTIFF or page.bitspersample < 8)
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from sfumato.data.sources import jpeg
+
 AS_PNG = "convert it to PNG or TIFF"
 AS_FLOATS = "convert it to a TIFF of floats"
 AS_FILES = "save its images as PNG or .npy"
@@ -28,12 +30,27 @@ SIGNATURES: Mapping[tuple[str, str], Sequence[tuple[int, bytes]]] = {
     ("a JPEG XR image", AS_PNG): [(0, b"II\xbc\x01")],
     ("a JPEG XL image", AS_PNG): [(0, b"\xff\x0a"), (0, b"\0\0\0\x0cJXL ")],
     ("a raw camera file", AS_PNG): [
-        *((8, b"CR\x02"), (4, b"ftypcrx "), (0, b"FUJIFILMCCD-RAW"), (0, b"IIRO"), (0, b"IIRS"), (0, b"MMOR")),
-        *((0, b"IIU\0"), (0, b"FOVb"), (0, b"\0MRM")),
+        (8, b"CR\x02"),
+        (4, b"ftypcrx "),
+        (0, b"FUJIFILMCCD-RAW"),
+        (0, b"IIRO"),
+        (0, b"IIRS"),
+        (0, b"MMOR"),
+        (0, b"IIU\0"),
+        (0, b"FOVb"),
+        (0, b"\0MRM"),
     ],
     ("a video", "save its frames as PNG"): [
-        *((4, b"ftypmp4"), (4, b"ftypisom"), (4, b"ftypiso2"), (4, b"ftypavc1"), (4, b"ftypM4V"), (4, b"ftypqt  ")),
-        *((8, b"AVI "), (0, b"\x1aE\xdf\xa3"), (0, b"\0\0\x01\xba"), (0, b"\0\0\x01\xb3")),
+        (4, b"ftypmp4"),
+        (4, b"ftypisom"),
+        (4, b"ftypiso2"),
+        (4, b"ftypavc1"),
+        (4, b"ftypM4V"),
+        (4, b"ftypqt  "),
+        (8, b"AVI "),
+        (0, b"\x1aE\xdf\xa3"),
+        (0, b"\0\0\x01\xba"),
+        (0, b"\0\0\x01\xb3"),
     ],
     ("a zip archive", "unpack it, or give it as the source"): [(0, b"PK\x03\x04")],
     ("a gzip-compressed file", UNPACK): [(0, b"\x1f\x8b")],
@@ -59,6 +76,9 @@ def unsupported_reason(content: bytes) -> str | None:
     for (name, remedy), marks in SIGNATURES.items():
         if any(content.startswith(mark, offset) for offset, mark in marks):
             return not_read(name, remedy)
+    if content.startswith(jpeg.MAGIC):
+        _, bits = jpeg.frame_header(content)
+        return not_read(f"a JPEG of {bits} bits") if bits not in (None, 8) else None
     beginning = content[:NEAR].lower()
     if beginning.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<"):
         for mark, name, remedy in DOCUMENTS:

@@ -19,9 +19,10 @@ def with_sidecar_files(listing: Listing, files: Files) -> Listing:
     """Adds columns from the sidecar files of each image.
 
     `.cls` gives the column `label`; an object in `.json` gives a column for each value that is text or a number.
+    Columns that the listing already has are not replaced.
 
     Args:
-        listing: Images of a tar file, with their names in it.
+        listing: Images of a tar file, named by their paths in it.
         files: All files in the tar file.
 
     Raises:
@@ -48,7 +49,7 @@ def with_sidecar_files(listing: Listing, files: Files) -> Listing:
 
 
 def _stems(name: str) -> Iterator[str]:
-    """The name without its last extension, and, as in WebDataset, without all of them."""
+    """The name without its last extension; then, as in WebDataset, the name up to the first dot."""
     yield name.rpartition(".")[0]
     folder, slash, base = name.rpartition("/")
     yield folder + slash + base.partition(".")[0]

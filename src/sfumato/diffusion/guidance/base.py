@@ -60,7 +60,7 @@ class Estimates(NamedTuple):
 
 
 MAX_SCALE = 1e6
-"""Maximum of the absolute guidance scale, for which the results are finite in float32."""
+"""Largest absolute guidance scale; up to it, results are finite in float32."""
 
 
 class Extrapolated(Wrapper):
@@ -69,7 +69,7 @@ class Extrapolated(Wrapper):
     The papers extrapolate the noise or the score, which is equivalent because the two coefficients add to 1. Scale 1 is
     the estimate of the inner denoiser, without further evaluations; scale 0 is the weak estimate.
 
-    Rescaling gives each image the standard deviation of its strong estimate, against too high contrast: Lin et al.
+    Rescaling gives each image the standard deviation of its strong estimate, to avoid too much contrast: Lin et al.
     (arXiv 2305.08891), eq. 15 and 16, applied to x0_hat.
 
     Args:

@@ -26,7 +26,7 @@ class VarianceExploding(Schedule):
         rho: exponent.
 
     Raises:
-        ConfigError: unless 0 < sigma_min < sigma_max and 0.1 <= rho <= 100.
+        ConfigError: the numbers do not satisfy 0 < sigma_min < sigma_max and 0.1 <= rho <= 100.
     """
 
     sigma_max: float = 80.0
@@ -104,19 +104,31 @@ class Custom(Schedule):
             differentiable.
 
     Raises:
-        ConfigError: the function does not return decreasing log-SNRs.
+        ConfigError: `function` is not callable, does not return a tensor of the shape of the times, or its log-SNRs do
+            not decrease with t.
     """
 
     function: Callable[[Times], Times]
 
     def __post_init__(self) -> None:
-        t = torch.linspace(0.01, 1, 100, dtype=torch.float64)
-        logsnr = self.function(t) if callable(self.function) else None
-        if not (isinstance(logsnr, torch.Tensor) and logsnr.shape == t.shape and bool((logsnr.diff() < 0).all())):
+        problem = self._problem()
+        if problem:
             raise ConfigError(
-                "the function of a custom schedule does not return decreasing log-SNRs",
-                "Give a function of torch operations from a tensor of times to log-SNRs of the same shape.",
+                f"the function of a custom schedule {problem}",
+                "Give a function of torch operations from a tensor of times to decreasing log-SNRs of the same shape.",
             )
+
+    def _problem(self) -> str | None:
+        """Description of the error of the function; None for a valid function."""
+        if not callable(self.function):
+            return f"is {self.function!r}, which is not callable"
+        t = torch.linspace(0.01, 1, 100, dtype=torch.float64)
+        logsnr = self.function(t)
+        if not isinstance(logsnr, torch.Tensor):
+            return f"returned a {type(logsnr).__name__} instead of a tensor"
+        if logsnr.shape != t.shape:
+            return f"returned the shape {tuple(logsnr.shape)} for times of the shape {tuple(t.shape)}"
+        return None if bool((logsnr.diff() < 0).all()) else "returned log-SNRs that do not decrease"
 
     def logsnr(self, t: Times) -> Times:
         """Result of the function; infinite at t = 0."""

@@ -19,10 +19,13 @@ from sfumato.utils.imports import NamedCode, is_import_path, settings_in
 FeatureNetwork = Callable[..., nn.Module] | nn.Module
 """Class or function that returns a network, or the network."""
 
-IDENTITY_TYPES = (bool, int, float, str, tuple, list)
-"""Types of attributes that belong to the identity of a network."""
+PLAIN_TYPES = (bool, int, float, complex, str, bytes, Path, torch.dtype, torch.device, type(None))
+"""Types of values that are identified by their `repr`."""
 
-EXTRACTORS = NamedCode("feature network", "--features")
+HELD_BY_MODULES = ("_parameters", "_buffers", "_modules", "_non_persistent_buffers_set")
+"""Attributes of an `nn.Module` that hold its tensors and modules, which are identified one by one."""
+
+EXTRACTORS = NamedCode("feature network", "--features (sfumato eval) or --eval-features (sfumato train)")
 """Feature networks that were registered in this process."""
 
 
@@ -72,16 +75,31 @@ def custom_features(given: str | FeatureNetwork) -> NetworkFeatures:
 def _digest(network: nn.Module, code: Any, arguments: object) -> str:  # noqa: ANN401 (a class or function)
     """Digest of the tensors, attributes and source files of a network, and of the arguments that it was built with.
 
-    Networks of equal digest must have equal outputs. Code without a file, as in a notebook, has a random digest.
+    Networks of equal digest must have equal outputs. The digest is random for lambdas, local functions and classes,
+    code without a file, as in a notebook, and networks with hooks or with attributes that are functions or objects.
     """
-    facts, origins = [repr(arguments)], {code.__module__}
+    facts, origins, names = [repr(arguments)], {code.__module__}, {getattr(code, "__qualname__", "")}
     tensors = dict(network.named_parameters()) | dict(network.named_buffers())
+    is_identified = True
     for path, module in network.named_modules():
-        plain = {key: value for key, value in vars(module).items() if isinstance(value, IDENTITY_TYPES)}
-        facts.append(f"{path} {type(module).__qualname__} {plain}")
+        attributes = {key: value for key, value in vars(module).items() if key not in HELD_BY_MODULES}
+        tensors |= {f"{path}.{key}": value for key, value in attributes.items() if isinstance(value, Tensor)}
+        others = {key: value for key, value in attributes.items() if not isinstance(value, Tensor)}
+        is_identified &= _is_plain(others)
+        facts.append(f"{path} {type(module).__qualname__} {others}")
         origins.add(type(module).__module__)
-        tensors |= {f"{path}.{key}": value for key, value in vars(module).items() if isinstance(value, Tensor)}
-    for origin in sorted(origins):
-        file = getattr(sys.modules.get(origin), "__file__", None)
-        facts.append(content_digest(Path(file)) if file else uuid4().hex)
+        names.add(type(module).__qualname__)
+    files = [getattr(sys.modules.get(origin), "__file__", None) for origin in sorted(origins)]
+    if not is_identified or not all(files) or any("<" in name for name in names):
+        return uuid4().hex[:8]
+    facts += [content_digest(Path(file)) for file in files if file]
     return tensors_digest(repr(facts), {name: tensor.detach() for name, tensor in tensors.items()})[:8]
+
+
+def _is_plain(value: object) -> bool:
+    """Whether a value is plain, or a container of plain values."""
+    if isinstance(value, dict):
+        return all(map(_is_plain, value.items()))
+    if isinstance(value, tuple | list):
+        return all(map(_is_plain, value))
+    return isinstance(value, PLAIN_TYPES)
