@@ -86,4 +86,16 @@ def test_one_held_out_image_has_no_distance_but_samples_do(tmp_path: Path) -> No
     assert found["samples"]["frechet"] > 0
     assert found["held_out"]["frechet"] is found["held_out"]["frechet_interval"] is None
     assert found["as_many"] == {"images": 1, "samples": None, "held_out": None}
-    assert [row.held_out for row in measured.rows] == ["too few images"] * 4
+    assert [row.held_out for row in measured.rows] == ["", *["too few images"] * 3]
+
+
+@pytest.mark.parametrize(("samples", "is_compared"), [(40, False), (20, True)])
+def test_only_equal_numbers_of_images_share_a_row(samples: int, is_compared: bool, tmp_path: Path) -> None:
+    context = context_of(features_for("pixels"), tmp_path, samples=samples, held_out=20)
+    rows = [row for name in ("distance", "coverage") for row in METRICS[name].measure(context).rows]
+    compared = {row.label: bool(row.held_out) for row in rows}
+    assert {label for label, is_filled in compared.items() if not is_filled} == (
+        set() if is_compared else {"Frechet distance", "recall", "coverage"}
+    )
+    assert compared["  20 images each"]
+    assert all(row.samples for row in rows)

@@ -7,6 +7,7 @@ from torch import Tensor
 from sfumato.data.dataset import first
 from sfumato.evaluation.context import MOST_COMPARED, BeginStage, EvalContext, no_progress
 from sfumato.evaluation.metric import (
+    UNEQUAL,
     ClassColumn,
     Facts,
     Measurement,
@@ -76,14 +77,17 @@ def _classes(subject: Subject, real: Tensor, sampled: Tensor, indices: Tensor) -
 
 
 def _rows(facts: Facts) -> list[Row]:
+    samples, held_out, equal = facts["samples"] or {}, facts["held_out"] or {}, facts["as_many"]
     rows = []
     for name in SCORES:
-        labels = {name: facts}
-        if name in ("recall", "coverage"):  # they depend on the number of images
-            labels[f"  {counted(facts['as_many']['images'], 'image')} each"] = facts["as_many"]
-        for label, found in labels.items():
-            cells = (number_cell((found[kind] or {}).get(name)) for kind in ("samples", "held_out"))
-            rows.append(Row(label, *cells))
+        cells = number_cell(samples.get(name)), number_cell(held_out.get(name))
+        if name in ("precision", "density"):
+            rows.append(Row(name, *cells))
+            continue
+        is_comparable = samples.get("images") == held_out.get("images")
+        rows.append(Row(name, cells[0], cells[1] if is_comparable else UNEQUAL))
+        each = (number_cell((equal[kind] or {}).get(name)) for kind in ("samples", "held_out"))
+        rows.append(Row(f"  {counted(equal['images'], 'image')} each", *each))
     return rows
 
 

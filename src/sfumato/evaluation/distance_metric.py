@@ -5,6 +5,7 @@ from torch import Tensor
 from sfumato.data.dataset import first
 from sfumato.evaluation.context import MOST_COMPARED, BeginStage, EvalContext
 from sfumato.evaluation.metric import (
+    UNEQUAL,
     Facts,
     Measurement,
     Metric,
@@ -73,8 +74,9 @@ def _equal_numbers(reference: Moments, sampled: Tensor, held_out: Tensor) -> Fac
 def _rows(facts: Facts) -> list[Row]:
     samples, held_out, equal = facts["samples"], facts["held_out"], facts["as_many"]
     each = f"  {counted(equal['images'], 'image')} each"
+    comparable = _with_interval(held_out) if held_out["images"] == samples["images"] else UNEQUAL
     return [
-        Row("Frechet distance", _with_interval(samples), _with_interval(held_out)),
+        Row("Frechet distance", _with_interval(samples), comparable),
         Row(each, number_cell(equal["samples"]), number_cell(equal["held_out"])),
         Row("  for infinitely many", *(number_cell(found["frechet_limit"]) for found in (samples, held_out))),
         Row("kernel distance", _with_error(samples["kernel"]), _with_error(held_out["kernel"])),

@@ -17,6 +17,9 @@ Result = TypeVar("Result")
 Facts = dict[str, Any]
 """JSON object."""
 
+UNEQUAL = ""
+"""Cell of held-out images for a value that depends on the number of images, if there are not as many as samples."""
+
 FEW_SAMPLES = 10_000
 """Below this number of samples, a distance depends noticeably on the number."""
 
