@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zlib
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -94,6 +95,16 @@ def test_conversions_are_reported_unless_requested() -> None:
     assert [notice.text for notice in conversions([DEEP, GREY, RGB], target, ReadOptions(channels="grey"))] == [
         "2 of 3 images were converted from 8 bits to 16 bits."
     ]
+
+
+def test_enlarged_images_are_counted() -> None:
+    target = TargetFormat(Frame(8, 6), ChannelMode(3), "uint8")
+    infos = [RGB, replace(RGB, width=7), replace(RGB, height=5), replace(RGB, width=80)]
+    assert [notice.text for notice in conversions(infos, target, ReadOptions())] == [
+        "2 of 4 images are smaller than 8x6 pixels and are enlarged."
+    ]
+    (one,) = conversions(infos[1:2] + infos[:1], target, ReadOptions())
+    assert str(one).startswith("1 of 2 images is smaller than 8x6 pixels and is enlarged.")
 
 
 @pytest.mark.parametrize(

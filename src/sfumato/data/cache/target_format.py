@@ -101,7 +101,7 @@ def channel_mode(info: ImageInfo) -> ChannelMode:
 
 
 def conversions(infos: Sequence[ImageInfo], target: TargetFormat, options: ReadOptions) -> list[Notice]:
-    """Notices on the number of images converted from other depths, and from other channels unless requested."""
+    """Notices on the number of enlarged images, and of those converted from other depths or not requested channels."""
     notices = []
     if options.channels == "auto" and target.mode.opacity:
         text = "The fourth channel is opacity, as the files declare it."
@@ -118,6 +118,12 @@ def conversions(infos: Sequence[ImageInfo], target: TargetFormat, options: ReadO
             if native != wanted:
                 text = f"{count} of {len(infos)} images were converted from {native} to {wanted}."
                 notices.append(Notice("conversions", text, flag))
+    width, height = target.frame.width, target.frame.height
+    small = sum(info.width < width or info.height < height for info in infos)
+    if small:
+        verb = "is" if small == 1 else "are"
+        text = f"{small:,} of {len(infos):,} images {verb} smaller than {width}x{height} pixels and {verb} enlarged."
+        notices.append(Notice("size", text, "--size WIDTHxHEIGHT"))
     return notices
 
 
