@@ -112,6 +112,14 @@ def test_the_short_help_shows_flags_and_defaults_of_the_full_one(name: str, sfum
     assert f"All flags: sfumato {name} --help-all" in short
 
 
+@pytest.mark.parametrize("name", VERBS)
+def test_a_command_without_arguments_names_what_is_missing(name: str, sfumato: Command) -> None:
+    outcome = sfumato(name)
+    usage = sfumato(name, "--help").out.splitlines()[0].removeprefix("usage: ")
+    assert outcome.code == 2
+    assert outcome.error.startswith(f"sfumato: sfumato {name} was called without {usage.split()[2]}. Usage: {usage}.")
+
+
 def test_no_arguments_show_the_commands(sfumato: Command) -> None:
     assert sfumato().error == sfumato("--help").out
 

@@ -110,10 +110,15 @@ def short_help(arguments: Sequence[str]) -> str | None:
         text = DESCRIPTION + "".join(f"  {name:<13}{_text(verb).splitlines()[0]}\n" for name, verb in VERBS.items())
     elif name in VERBS and not HELP.isdisjoint(arguments):
         text, footer = _text(VERBS[name]) + "\n", f"All flags: sfumato {name} --help-all"
-        usage = " ".join([name, *re.findall(r"^  (\[?[A-Z|]+(?: \.\.\.)?\]?)", text, re.MULTILINE)])
+        usage = _usage(name)
     else:
         return None
     return f"usage: sfumato {usage} [FLAGS]\n\n{text}\n{footer}"
+
+
+def _usage(name: str) -> str:
+    """A command with its positional arguments, which begin a line of its short help."""
+    return " ".join([name, *re.findall(r"^  (\[?[A-Z|]+(?: \.\.\.)?\]?)", _text(VERBS[name]), re.MULTILINE)])
 
 
 def _text(verb: type[Verb]) -> str:
@@ -130,6 +135,10 @@ def _exit_without_cleanup(code: int) -> None:
 def parse(arguments: list[str]) -> Verb:
     """Parses the verb and its flags. `train` starts from the given preset, or from the default one for the data."""
     check(arguments, get_args(Verb))
+    if len(arguments) == 1 and arguments[0] in VERBS:
+        command, first, *_ = _usage(arguments[0]).split()
+        remedy = f"Usage: sfumato {_usage(command)} [FLAGS]. For help: sfumato {command} --help."
+        raise ConfigError(f"sfumato {command} was called without {first}", remedy)
     arguments = ["--help" if argument == HELP_ALL else argument for argument in arguments]
     for flag, example in (("--label", "cat dog"), ("--condition", "age=30 colour=red")):
         if sum(argument == flag or argument.startswith(f"{flag}=") for argument in arguments) > 1:
