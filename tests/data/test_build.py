@@ -183,10 +183,10 @@ import sys
 from sfumato.data import load_images
 from sfumato.data.cache import build
 decode = build.decode_chunk
-def told(*args, **options):
+def reporting(*args, **options):
     print("decoded")
     return decode(*args, **options)
-build.decode_chunk = told
+build.decode_chunk = reporting
 print("ready", flush=True)
 sys.stdin.readline()
 print(load_images(sys.argv[1], cache=__import__("pathlib").Path(sys.argv[2])).fingerprint())

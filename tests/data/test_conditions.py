@@ -220,13 +220,13 @@ def test_a_number_outside_the_training_range_is_reported() -> None:
 @pytest.mark.parametrize("deviations", [-2, 0, 0.5, 3])
 def test_a_number_survives_encoding_and_decoding(column: Number, deviations: float) -> None:
     asked = column.mean + deviations * column.deviation
-    (told,) = spelled([column], requested_rows([column], {column.name: asked}, 1))
-    assert told == {column.name: pytest.approx(asked, abs=1e-5 * column.deviation)}
+    (written,) = spelled([column], requested_rows([column], {column.name: asked}, 1))
+    assert written == {column.name: pytest.approx(asked, abs=1e-5 * column.deviation)}
 
 
 def test_decoded_numbers_have_no_rounding_errors_of_float32() -> None:
     asked = [round(30 + 0.7 * i, 1) for i in range(-500, 500)]
-    assert [told["age"] for told in spelled([AGE], requested_rows([AGE], {"age": asked}, 1000))] == asked
+    assert [written["age"] for written in spelled([AGE], requested_rows([AGE], {"age": asked}, 1000))] == asked
 
 
 def test_known_values_are_decoded_by_column() -> None:

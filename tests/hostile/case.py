@@ -64,9 +64,9 @@ def shown(name: str, content: bytes, pixels: np.ndarray | None = EXTRA, *says: s
     return Case(beside({name: content}), tuple(image for _, image in images), says)
 
 
-def skipped(name: str, content: bytes, reason: str = "", told: str | None = None) -> Case:
+def skipped(name: str, content: bytes, reason: str = "", printed: str | None = None) -> Case:
     """A file that is skipped and reported; the valid images are loaded."""
-    says = ("1 of 5 images was skipped: " + (told or name) + " (" + reason,)
+    says = ("1 of 5 images was skipped: " + (printed or name) + " (" + reason,)
     return Case(beside({name: content}), tuple(GOOD.values()), says)
 
 

@@ -137,8 +137,8 @@ IMAGE_CASES: dict[str, Case] = {
     "a pipe": ignored(with_pipe),
     **{f"an image whose name has {what}": shown(name, png(EXTRA)) for what, (name, _) in NAMES.items()},
     **{
-        f"a broken image whose name has {what}": skipped(name, b"no image", "it is not an image", told)
-        for what, (name, told) in NAMES.items()
+        f"a broken image whose name has {what}": skipped(name, b"no image", "it is not an image", printed)
+        for what, (name, printed) in NAMES.items()
     },
     **{f"an array that is {what}": skipped("x.npy", content, reason) for what, (content, reason) in NUMBERS.items()},
     "an array in Fortran order": shown("x.npy", npy(np.asfortranarray(EXTRA))),

@@ -93,7 +93,7 @@ class _Trial:
         return replace(self, rate=measured_rate(self._config(MINUTES), self._sized(size), self.device))
 
     def is_tiny(self, size: TrialSize) -> bool:
-        """Whether the preset `tiny` is meant for images of this size."""
+        """Whether the preset `tiny` suits images of this size."""
         return max(size or self.like.image_shape[1:]) <= LARGEST_TINY
 
     def _config(self, minutes: int | None, images: int | None = None) -> TrainConfig:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from sfumato.errors import RunError
 from sfumato.metrics.features.network import CONVENTION, NetworkFeatures, content_digest
 from sfumato.utils.files import tensors_digest
-from sfumato.utils.imports import NamedCode, is_import_path, settings_in
+from sfumato.utils.imports import NamedCode, settings_in
 
 FeatureNetwork = Callable[..., nn.Module] | nn.Module
 """Class or function that returns a network, or the network."""
@@ -35,7 +35,7 @@ def register_features(name: str) -> str:
     Raises:
         ConfigError: The code cannot be imported.
     """
-    return EXTRACTORS.register(name) if is_import_path(name) else name
+    return EXTRACTORS.register(name)
 
 
 def custom_features(given: str | FeatureNetwork) -> NetworkFeatures:
