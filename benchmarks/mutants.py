@@ -81,7 +81,7 @@ ROOMS = {
         (),
         tuple(
             f"data/test_{part}.py"
-            for part in ("augment", "augmentation_transforms", "dataset", "epochs", "loader", "rng")
+            for part in ("augment", "augmentation_transforms", "dataset", "epochs", "loader", "rng", "shapes")
         ),
     ),
     "resizing": Room((), ("sources/test_resizing*.py",)),

@@ -12,7 +12,9 @@ import pytest
 from PIL import Image
 
 from cli.conftest import TINY, Command
+from sfumato.data import BUILT_IN
 from sfumato.data.cache import store as store_folder
+from sfumato.reports.findings import sentences
 
 
 def facts(sfumato: Command, *arguments: object) -> dict[str, object]:
@@ -125,6 +127,21 @@ def test_the_digits(sfumato: Command, tmp_path: Path) -> None:
     assert found["sizes"] == {"8x8": 1797}
     assert found["command"] == "sfumato train digits"
     assert (tmp_path / "out" / "sheet.png").is_file()
+
+
+def test_the_shapes(sfumato: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn, load = [], BUILT_IN["shapes"]
+    monkeypatch.setitem(BUILT_IN, "shapes", lambda options: (drawn.append(options), load(options))[1])
+    found = facts(sfumato, "shapes", "--out", tmp_path / "out")
+    assert len(drawn) == 1
+    assert found["images"] == 4096
+    assert (found["sizes"], found["modes"]) == ({"32x32": 4096}, {"RGB": 4096})
+    assert (found["classes"], found["columns"]) == ({}, ["shape", "colour", "size", "angle"])
+    assert found["near_duplicates"] is None
+    assert found["command"] == "sfumato train shapes"
+    rows = dict(sentences(found))
+    assert rows["columns"] == "shape, colour, size, angle"
+    assert "classes" not in rows
 
 
 def test_an_empty_folder_is_reported(sfumato: Command, tmp_path: Path) -> None:

@@ -208,7 +208,7 @@ def test_a_file_without_permission_is_skipped(save: Save, tmp_path: Path, monkey
 
 
 def test_a_folder_that_does_not_exist(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"no file or folder .*gone\. Give a folder of .*, or the word digits"):
+    with pytest.raises(DataError, match=r"no file or folder .*gone\. Give a folder of .*, or digits or shapes\."):
         load_images(tmp_path / "gone")
 
 

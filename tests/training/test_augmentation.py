@@ -76,7 +76,8 @@ def test_augmentation_depends_on_seed_and_position_only(
 
 def test_each_kind_of_augmentation_has_its_own_random_numbers() -> None:
     images, told = augment(IMAGES, EVERYTHING, seed=3, start=1000)
-    draws = {p: uniform(3, p, 1000, 24, {"FLIP": 1, "TRANSLATION": 2, "NONLEAKING": 12}[p.name]) for p in Purpose}
+    widths = {Purpose.FLIP: 1, Purpose.TRANSLATION: 2, Purpose.NONLEAKING: 12}
+    draws = {purpose: uniform(3, purpose, 1000, 24, width) for purpose, width in widths.items()}
     expected = translated(flipped(IMAGES, draws[Purpose.FLIP][:, 0]), draws[Purpose.TRANSLATION], 2)
     transforms = draw_transforms(draws[Purpose.NONLEAKING], 0.3)
     assert torch.equal(images, apply_transforms(expected, transforms))

@@ -308,7 +308,9 @@ def test_attention_is_at_the_given_size_and_classes_are_known(
 
 def test_the_preset_is_the_named_one_or_follows_from_the_data() -> None:
     assert preset_for("digits") == replace(PRESETS["tiny"], source="digits")
-    assert preset_for("photos") == replace(PRESETS["default"], source="photos")
+    assert preset_for("shapes") == replace(PRESETS["patches"], source="shapes")
+    for source in ("photos", "./shapes", "photos/shapes"):
+        assert preset_for(source) == replace(PRESETS["default"], source=source)
     assert preset_for("digits", "ddpm").optimization.batch == 128
     assert preset_for("photos", "ddpm").diffusion == DiffusionConfig(
         "linear", False, 1.0, "noise", "uniform", False, "simple"

@@ -30,7 +30,7 @@ class Inspect:
     """
 
     source: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="DATA")]
-    """Images, as for `sfumato train`: a folder, zip, tar, .npz, .npy or .parquet file, hf:NAME, or digits."""
+    """Images, as for `sfumato train`: a folder, zip, tar, .npz, .npy or .parquet file, hf:NAME, digits or shapes."""
     reading: Annotated[ReadConfig, tyro.conf.arg(name="")] = field(default_factory=ReadConfig)
     near_duplicates: bool = True
     """Find near-duplicates as well."""

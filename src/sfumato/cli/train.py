@@ -23,11 +23,11 @@ class Train:
       sfumato train digits
 
       DATA                folder of images, .zip, .tar, .npz, .npy, .parquet,
-                          hf:NAME (Hugging Face Hub) or digits (built in)
+                          hf:NAME (Hugging Face Hub), digits or shapes
       --size 64|64x96     resize the images (default: their common size)
       --minutes 30        training time, in total over all resumes
       --out PATH          run directory (default: runs/NAME)
-      --preset NAME       default, ddpm (the paper) or tiny (8 to 16 pixels)
+      --preset NAME       default, ddpm (the paper), tiny (8 to 16 pixels), patches
       --condition COLUMN  condition on columns of a table, not on sub-folders
       --no-labels         do not use the names of sub-folders as class labels
       --flip              flip images horizontally at random

@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from sfumato.data.augmentation import augmented, flipped, translated
     from sfumato.data.dataset import ImageSet, split
-    from sfumato.data.digits import DIGITS
     from sfumato.data.in_memory import SOURCES, from_arrays
-    from sfumato.data.load import image_set, load_files, load_images, read_images
+    from sfumato.data.load import BUILT_IN, image_set, load_files, load_images, read_images
     from sfumato.data.loader import Batch, Loader, batch_indices, epoch_order, make_loader
     from sfumato.data.rng import Purpose, uniform
     from sfumato.data.sources import Fit, RangeChoice, checked_options
@@ -20,9 +19,8 @@ if TYPE_CHECKING:
 _NAMES = {
     "augmentation": ("augmented", "flipped", "translated"),
     "dataset": ("ImageSet", "split"),
-    "digits": ("DIGITS",),
     "in_memory": ("SOURCES", "from_arrays"),
-    "load": ("image_set", "load_files", "load_images", "read_images"),
+    "load": ("BUILT_IN", "image_set", "load_files", "load_images", "read_images"),
     "loader": ("Batch", "Loader", "batch_indices", "epoch_order", "make_loader"),
     "rng": ("Purpose", "uniform"),
     "sources": ("Fit", "RangeChoice", "checked_options"),
@@ -30,7 +28,7 @@ _NAMES = {
 """Names by their module."""
 
 __all__ = [
-    "DIGITS",
+    "BUILT_IN",
     "SOURCES",
     "Batch",
     "Fit",

@@ -11,25 +11,21 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from sfumato.data.cache.convert import convert_channels
-from sfumato.data.cache.target_format import CHANNEL_MODES
+from sfumato.data.labels import LABEL
 from sfumato.data.sources import Frame, ReadOptions, resize_image
 
-DIGITS = "digits"
 BRIGHTEST = 16
 
 
-def load_digits(options: ReadOptions) -> tuple[torch.Tensor, list[int]]:
-    """1,797 handwritten digits, white on black; by default grey and 8x8 pixels.
+def load_digits(options: ReadOptions) -> tuple[torch.Tensor, dict[str, list[int]]]:
+    """1,797 handwritten digits, grey, white on black; by default 8x8 pixels.
 
     Returns:
-        Images, uint8, (1797, C, H, W), and their labels, 0 to 9.
+        Images, uint8, (1797, 1, H, W), and their column `label`, 0 to 9.
     """
     with np.load(Path(__file__).with_name("digits.npz")) as digits:
         stored, labels = digits["images"], digits["labels"]
     grey = np.rint(stored * (255 / BRIGHTEST)).astype(np.uint8)[..., None]
     frame = Frame(8, 8) if options.size is None else Frame(*options.size, options.fit)
-    grey_kind = CHANNEL_MODES["grey"]
-    kind = CHANNEL_MODES.get(options.channels, grey_kind)
-    pixels = np.stack([convert_channels(resize_image(image, frame, opacity=False), grey_kind, kind) for image in grey])
-    return torch.from_numpy(np.ascontiguousarray(np.moveaxis(pixels, 3, 1))), labels.tolist()
+    pixels = np.stack([resize_image(image, frame, opacity=False) for image in grey])
+    return torch.from_numpy(pixels).permute(0, 3, 1, 2), {LABEL: labels.tolist()}

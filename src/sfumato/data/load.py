@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -11,13 +11,13 @@ import numpy as np
 import torch
 
 from sfumato.data.cache import Store, open_store
-from sfumato.data.cache.convert import convert_image
+from sfumato.data.cache.convert import convert_channels, convert_image
 from sfumato.data.cache.index import Index
 from sfumato.data.cache.pixel_statistics import range_notices
 from sfumato.data.cache.target_format import CHANNEL_MODES, ChannelMode, TargetFormat
 from sfumato.data.conditions import Category, Column, as_classes, rows_of_cells
 from sfumato.data.dataset import ImageSet
-from sfumato.data.digits import DIGITS, load_digits
+from sfumato.data.digits import load_digits
 from sfumato.data.in_memory import IN_MEMORY, SOURCES
 from sfumato.data.labels import (
     LABEL,
@@ -28,12 +28,15 @@ from sfumato.data.labels import (
     label_by_table,
     requested_columns,
 )
+from sfumato.data.shapes import load_shapes
 from sfumato.data.sources import (
     DEFAULT_OPTIONS,
     Cell,
     ChannelChoice,
+    Columns,
     Fit,
     Frame,
+    Notice,
     PageChoice,
     RangeChoice,
     ReadOptions,
@@ -49,6 +52,12 @@ from sfumato.utils.depth import EIGHT_BITS, SIXTEEN_BITS, Depth
 
 WHOLE_DEPTHS = {"uint8": EIGHT_BITS, "uint16": SIXTEEN_BITS}
 """Value range of integer pixels by dtype."""
+
+BUILT_IN: dict[str, Callable[[ReadOptions], tuple[torch.Tensor, Columns]]] = {
+    "digits": load_digits,
+    "shapes": load_shapes,
+}
+"""Functions that return the images, uint8 (N, C, H, W), and the columns of the built-in data sets."""
 
 
 def load_images(
@@ -73,7 +82,7 @@ def load_images(
 
     Args:
         source: A folder, searched recursively; a zip or tar archive; an `.npz`, `.npy` or `.parquet` file; `hf:NAME`;
-            or "digits" for the built-in digits; "./digits" is a folder with this name.
+            or a built-in data set, "digits" or "shapes"; "./digits" is a folder with this name.
         size: Size of the images in pixels, at least 4 per side. None: the size that all images have.
         fit: "crop" crops the longer side, "pad" adds borders, "resize" changes the aspect ratio.
         channels: Channels to which the images are converted: "grey", "rgb" or "rgba"; "bands": all channels, none of
@@ -86,7 +95,8 @@ def load_images(
         nodata: Pixel value of missing data, in addition to NaN and the value that a file declares. Missing pixels are
             replaced by the mean of the other pixels.
         name_encoding: Encoding of the file names in a zip or tar archive; None: detected.
-        labels: Use the column `label` as classes; without this column, the first level of sub-folders.
+        labels: Use the column `label` as classes; without this column, the first level of sub-folders. For a built-in
+            data set, use all of its columns: the label of the digits; shape, colour, size and angle of the shapes.
         condition: Columns of metadata.csv, or of the table of the source, that are used as labels instead. "age:number"
             and "age:class" set the type of a column.
         cache: Folder of the cache; None: SFUMATO_CACHE, or the cache folder of the user.
@@ -114,18 +124,29 @@ def read_images(
     prefix, _, name = str(source).partition(":")
     if source == IN_MEMORY:
         raise DataError("the run was trained on images in memory, which are gone", "Name the images (DATA).")
-    if source == DIGITS:
-        images, digits = load_digits(options)
-        wanted = condition or ([LABEL] if labels else [])
-        known = encoded(requested_columns({LABEL: digits}, wanted)) if wanted else Labelling()
-        depth = Depth(opacity=options.channels == "rgba")
-        found = ImageSet.of(images, known.labels, known.label_names, known.columns, depth)
-        _check_options(DIGITS, found, replace(options, channels="auto"))
-        return found
+    if source in BUILT_IN:
+        return _built_in(str(source), options, labels, condition)
     if prefix in SOURCES:
         return _registered(prefix, name, options, labels, condition)
     opened = open_source(source, options)
     return image_set(open_store(opened, options, cache), opened.title, options, labels, condition)
+
+
+def _built_in(name: str, options: ReadOptions, labels: bool, condition: Sequence[str]) -> ImageSet:
+    """Images of a source in `BUILT_IN`, converted to the requested channels; all columns are labels by default."""
+    images, cells = BUILT_IN[name](options)
+    mode = ChannelMode(images.shape[1], opacity=False)
+    wanted = CHANNEL_MODES.get(options.channels, mode)
+    pixels = np.stack([convert_channels(image, mode, wanted) for image in images.permute(0, 2, 3, 1).numpy()])
+    learned = condition or (tuple(cells) if labels else ())
+    known = encoded(requested_columns(cells, learned)) if learned else Labelling()
+    converted, depth = torch.from_numpy(pixels).permute(0, 3, 1, 2), Depth(opacity=wanted.opacity)
+    found = ImageSet.of(converted, known.labels, known.label_names, known.columns, depth)
+    _check_options(name, found, replace(options, channels="auto"))
+    if not Path(name).exists():
+        return found
+    text = f"{name} is the built-in data set; the file or folder of this name is ./{name}."
+    return replace(found, notices=(Notice("source", text),))
 
 
 def _registered(prefix: str, name: str, options: ReadOptions, labels: bool, condition: Sequence[str]) -> ImageSet:
@@ -193,10 +214,6 @@ def image_set(
         for name, places in division.others.items()
     }
     return replace(images, others=others)
-
-
-Columns = Mapping[str, Sequence[Cell]]
-"""Columns that are used as labels, with a cell for every image of the cache entry."""
 
 
 def _labelling(

@@ -22,6 +22,7 @@ class Purpose(IntEnum):
     FLIP = 1
     TRANSLATION = 2
     NONLEAKING = 3
+    SHAPES = 4
 
 
 def uniform(seed: int, purpose: Purpose, start: int, count: int, width: int) -> Float64[Tensor, "{count} {width}"]:

@@ -45,7 +45,10 @@ def sentences(facts: dict[str, Any]) -> Iterator[tuple[str, str]]:
     yield "modes", _listed(facts["modes"], MOST_KINDS)
     yield "depths", _listed(facts["depths"], MOST_KINDS)
     yield "values", _values(facts["values"])
-    yield "classes", _classes(facts["classes"])
+    if facts["columns"]:
+        yield "columns", ", ".join(facts["columns"])
+    else:
+        yield "classes", _classes(facts["classes"])
     yield "unreadable", _unreadable(facts["unreadable"])
     if facts["other_files"]:
         yield "other files", _listed(facts["other_files"], MOST_KINDS)

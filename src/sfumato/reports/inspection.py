@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from sfumato.data import DIGITS, ImageSet, duplicates, image_set, read_images
+from sfumato.data import BUILT_IN, ImageSet, duplicates, image_set, read_images
 from sfumato.data.cache import cache_folder, cache_write_errors, open_store, read_headers
 from sfumato.data.cache.build import check_enough_images
 from sfumato.data.cache.index import Index
@@ -74,7 +74,8 @@ def inspect(
         source: Source of the images, as for `load_images`.
         options: Options for reading. If no size is given, one is recommended.
         labels: Whether subfolders are classes.
-        near_duplicates: Whether to search for nearly equal images, which is slow for many images.
+        near_duplicates: Whether to search for nearly equal images, which is slow for many images. Built-in data sets
+            are not searched: they have no copies of images, only similar digits or shapes.
         cache: Folder of decoded images; None: SFUMATO_CACHE, or the user's cache.
         on_images: Called with the number of images hashed since the last call, and the total number.
 
@@ -84,7 +85,9 @@ def inspect(
     seen = _seen(source, options or ReadOptions(), labels, cache)
     images = seen.images
     same = duplicates.exact_duplicates(images)
-    alike = duplicates.near_duplicates(images, lambda done: on_images(done, len(images))) if near_duplicates else None
+    alike = None
+    if near_duplicates and source not in BUILT_IN:
+        alike = duplicates.near_duplicates(images, lambda done: on_images(done, len(images)))
     return Inspection(_facts(source, seen, labels, same, alike), images, same, alike)
 
 
@@ -106,9 +109,10 @@ def save_pictures(found: Inspection, folder: Path) -> list[Path]:
 
 def _seen(source: str, options: ReadOptions, labels: bool, cache: Path | None) -> _Seen:
     device = choose_device("auto")
-    if source == DIGITS:
+    if source in BUILT_IN:
         images = read_images(source, options, labels)
-        shapes = [ImageInfo(8, 8, 1, "uint8")] * len(images)
+        channels, height, width = images.image_shape
+        shapes = [ImageInfo(width, height, channels, "uint8")] * len(images)
         return _Seen(images, shapes, None, recommend(source, options, shapes, device))
     opened = open_source(source, options)
     advice = recommend(source, options, _surveyed(opened, options, cache_folder(cache)), device)
@@ -146,6 +150,7 @@ def _facts(source: str, seen: _Seen, labels: bool, same: Groups, alike: Groups |
         "depths": _counts(depth_title(shape.dtype) for shape in shapes),
         "values": _values(images, index),
         "classes": _class_counts(images),
+        "columns": [column.name for column in images.columns],
         "unreadable": [{"name": name, "reason": reason} for name, reason in index.unreadable] if index else [],
         "other_files": index.others if index else {},
         "duplicates": _group_counts(same),

@@ -24,6 +24,7 @@ PRESET_SETTINGS = {
     ("linear", False, 1.0, "noise", "uniform", False, "simple", "squared-error"),
     ("edm", False, 1.0, "edm", None, True, "simple", "squared-error"),
     ("edm", False, 1.0, "edm", "log-normal:mean=-0.5", True, "simple", "squared-error"),
+    ("edm", False, 1.0, "data", "log-normal:mean=0.5", True, "simple", "squared-error"),
 }
 """Settings of the presets, which are valid: checking them would import PyTorch for `sfumato --help`."""
 
@@ -294,15 +295,18 @@ class TrainConfig:
 
     source: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="DATA")]
     """Folder of images, searched recursively; a zip or tar of one; an .npz, .npy or .parquet file; hf:NAME (a data set
-    of the Hugging Face Hub); or digits (the built-in data set of 1797 handwritten digits)."""
+    of the Hugging Face Hub); or a built-in data set: digits (1797 handwritten digits) or shapes (4096 coloured
+    shapes)."""
     preset: Annotated[
         str,
         tyro.conf.arg(
-            metavar="{default,ddpm,tiny}", help_behavior_hint="(default: tiny for digits, otherwise default)"
+            metavar="{default,ddpm,tiny,patches}",
+            help_behavior_hint="(default: tiny for digits, patches for shapes, otherwise default)",
         ),
     ] = "ddpm"
     """Named configuration, which the other flags override. default: the best result in the given minutes; ddpm: the
-    configuration of the paper; tiny: for images of 8 to 16 pixels."""
+    configuration of the paper; tiny: for images of 8 to 16 pixels; patches: for simple images of 32 pixels, in minutes
+    on a CPU."""
     data: DataConfig = field(default_factory=DataConfig)
     network: NetworkConfig = field(default_factory=NetworkConfig)
     diffusion: DiffusionConfig = field(default_factory=DiffusionConfig)

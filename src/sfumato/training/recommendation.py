@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
-from sfumato.data import DIGITS, ImageSet
+from sfumato.data import ImageSet
 from sfumato.data.cache import suggested_size
 from sfumato.data.cache.target_format import CHANNEL_MODES, channel_mode
 from sfumato.data.sources import DEFAULT_OPTIONS, ImageInfo, ReadOptions
@@ -18,7 +18,7 @@ from sfumato.models import build_on_meta
 from sfumato.training.architecture import model_for
 from sfumato.training.autoconfig import Plan, batch_bytes, measured_rate, resolve_config
 from sfumato.training.config import TrainConfig
-from sfumato.training.presets import preset_for
+from sfumato.training.presets import DEFAULT_PRESETS, preset_for
 from sfumato.utils.filesystem import ON_WINDOWS
 
 TrialSize = tuple[int, int] | None
@@ -84,9 +84,10 @@ class _Trial:
         return Recommendation(replace(self.options, size=size), plan, minutes=minutes, images=images)
 
     def tiny(self, size: TrialSize) -> Recommendation:
-        """The preset `tiny` with its default budget."""
-        plan = resolve_config(preset_for(self.source, "tiny"), self._sized(size), self.device)
-        return Recommendation(replace(self.options, size=size), plan, "" if self.source == DIGITS else "tiny")
+        """The preset of a built-in data set, or else `tiny`, with its default budget."""
+        name = None if self.source in DEFAULT_PRESETS else "tiny"
+        plan = resolve_config(preset_for(self.source, name), self._sized(size), self.device)
+        return Recommendation(replace(self.options, size=size), plan, name or "")
 
     def measured(self, size: TrialSize) -> "_Trial":
         """A copy with the speed of the device measured at this size."""
@@ -110,7 +111,7 @@ def recommend(source: str, options: ReadOptions, shapes: Sequence[ImageInfo], de
     kind = CHANNEL_MODES.get(options.channels) or Counter(map(channel_mode, shapes)).most_common(1)[0][0]
     trial = _Trial(source, options, _empty(len(shapes), kind.channels, shapes[0].width, shapes[0].height), device)
     sizes = _sizes(options, shapes)
-    if source == DIGITS or trial.is_tiny(sizes[0]):
+    if source in DEFAULT_PRESETS or trial.is_tiny(sizes[0]):
         return trial.tiny(sizes[0])
     large = [size for size in sizes if not trial.is_tiny(size)]
     trial = trial.measured(large[-1])

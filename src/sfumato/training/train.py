@@ -44,7 +44,7 @@ def train(
     >>> images = sf.sample(result.model, 16)  # doctest: +SKIP
 
     Args:
-        data: source (a folder, an archive, `hf:NAME` or "digits"), `ImageSet`, or images in memory as for
+        data: source (a folder, an archive, `hf:NAME`, "digits" or "shapes"), `ImageSet`, or images in memory as for
             `data.from_arrays`.
         out: run directory; created if it does not exist.
         settings: values by the names of the flags of `sfumato train`, with underscores, such as {"minutes": 30,
@@ -52,7 +52,8 @@ def train(
             images and the device.
         labels: class of each image in memory, or columns of conditions, as for `data.from_arrays`; None: the labels
             that `data` contains, if any.
-        preset: "default", "ddpm" or "tiny"; None: "tiny" for "digits", otherwise "default".
+        preset: "default", "ddpm", "tiny" or "patches"; None: "tiny" for "digits", "patches" for "shapes", otherwise
+            "default".
         network: custom network, called with (x, time, labels): a class or function that builds it, a module (a copy is
             trained), or an import path; see docs/extending.md. None: the network of the settings.
         loss: custom loss: a function of (denoiser, images, times, noise, labels) that returns one value per image, or

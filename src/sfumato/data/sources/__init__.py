@@ -15,13 +15,14 @@ from sfumato.data.sources.options import (
 )
 from sfumato.data.sources.pixel_arrays import depth_title, mode_title
 from sfumato.data.sources.resizing import Fit, Frame, resize_image
-from sfumato.data.sources.source import Cell, Listing, Notice, Source
+from sfumato.data.sources.source import Cell, Columns, Listing, Notice, Source
 
 __all__ = [
     "DEFAULT_OPTIONS",
     "BadImageError",
     "Cell",
     "ChannelChoice",
+    "Columns",
     "Entry",
     "Fit",
     "Frame",

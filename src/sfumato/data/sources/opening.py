@@ -20,7 +20,7 @@ from sfumato.data.sources.tables import is_table
 from sfumato.errors import DataError
 from sfumato.utils.text import printable
 
-SUPPORTED = "a folder of images, a zip or tar of one, an .npz, .npy or .parquet file, hf:NAME, or the word digits"
+SUPPORTED = "a folder of images, a zip or tar of one, an .npz, .npy or .parquet file, hf:NAME, or digits or shapes"
 
 GIVE_ONE = f"Give {SUPPORTED}."
 

@@ -16,6 +16,9 @@ from sfumato.utils.text import printable
 Cell = str | int | float | bool | None
 """Value of a column for one image; None if it is missing."""
 
+Columns = Mapping[str, Sequence[Cell]]
+"""Columns by name, with a cell for each image."""
+
 LABEL = "label"
 """Column that is used as the class label by default."""
 
