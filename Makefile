@@ -33,7 +33,7 @@ test-all: test
 .venv/.installed-dev: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[dev]"
-	touch $@ .venv/.installed
+	touch $@ .venv/.installed .venv/.installed-docs
 
 docs: .venv/.installed-docs
 	$(BIN)/sphinx-build --fail-on-warning --quiet docs site

@@ -1,7 +1,7 @@
 """Denoising diffusion probabilistic models (DDPM, arXiv 2006.11239) in one file.
 
 Trains a network on images, prints the training loss and writes grids of samples. Equation and line numbers are those of
-the paper; docs/ddpm.md derives the formulas. Example: python examples/ddpm.py photos/ --size 64
+the paper; docs/learn derives the formulas. Example: python examples/ddpm.py photos/ --size 64
 """
 
 import argparse

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from sfumato.diffusion import analytic
 from sfumato.diffusion.gaussian import Gaussian
 from sfumato.diffusion.schedules import LinearBeta
 from sfumato.errors import ConfigError
@@ -151,6 +152,18 @@ def test_the_posterior_is_bayes_rule(s: int, t: int) -> None:
     posterior = LINEAR.posterior(x_t, x_0, at(t), at(s))
     assert posterior.mean.item() == pytest.approx(mean.item(), rel=1e-9)
     assert posterior.variance.item() == pytest.approx(variance.item(), rel=1e-9)
+
+
+@pytest.mark.parametrize(("s", "t"), [(399, 400), (100, 400)])
+def test_bayes_rule_without_x_0_averages_the_posteriors(s: int, t: int) -> None:
+    """q(x_s | x_t) of the data {-1, 1}: by Bayes' rule on a grid, and with E[x_0 | x_t] in closed form."""
+    x_t, data = pixel(0.1), torch.tensor([-1.0, 1.0], dtype=torch.float64).reshape(2, 1, 1, 1)
+    x_s = torch.linspace(-8, 8, 80001, dtype=torch.float64).reshape(-1, 1, 1, 1)
+    of_x_s = sum(LINEAR.marginal(one, at(s)).log_density(x_s).exp() for one in data[:, None])
+    density = (of_x_s * LINEAR.transition(x_s, at(s), at(t)).log_density(x_t).exp()).flatten()
+    mean = torch.trapezoid(x_s.flatten() * density, x_s.flatten()) / torch.trapezoid(density, x_s.flatten())
+    clean = analytic.images(LINEAR, data)(x_t, at(t))
+    assert mean.item() == pytest.approx(LINEAR.posterior(x_t, clean, at(t), at(s)).mean.item(), rel=1e-6)
 
 
 @pytest.mark.parametrize("step", [1, 2, 500, 1000])

@@ -118,16 +118,6 @@ def test_a_program_has_at_most_150_lines(name: str) -> None:
     assert len((EXAMPLES / f"{name}.py").read_text().splitlines()) <= 150
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_the_lines_quoted_in_the_docs_are_in_the_program(name: str) -> None:
-    page, source = (EXAMPLES.parent / "docs" / "ddpm.md").read_text(), (EXAMPLES / f"{name}.py").read_text()
-    table = page.partition(f"| line of `{name}.py` |")[2].partition("\n\n")[0]
-    quoted = [row.split("|")[3].strip() for row in table.splitlines() if row.startswith("| ") and "---" not in row]
-    lines = [cell.strip("`") for cell in quoted if cell.startswith("`")]
-    assert len(lines) >= 4
-    assert [line for line in lines if line not in source] == []
-
-
 def test_the_network_has_the_parameters_of_the_article(program: ModuleType) -> None:
     """Counted by hand from the widths of the article; its program has 23.3 million at 64x64 RGB."""
 

@@ -99,6 +99,13 @@ def digits(_: Path) -> None:
     assert load_images("digits").images.shape == (1797, 1, 8, 8)
 
 
+def shapes(_: Path) -> None:
+    images = load_images("shapes")
+    assert images.images.shape == (4096, 3, 32, 32)
+    assert [column.name for column in images.columns] == ["shape", "colour", "size", "angle"]
+    assert load_images("shapes", size=16, labels=False).image_shape == (3, 16, 16)
+
+
 def modes(tmp: Path) -> None:
     for channels in (1, 3, 4):
         shown = np.full((8, 8, channels), 77, np.uint8)
@@ -346,6 +353,7 @@ SOURCES: dict[str, tuple[Check, ...]] = {
     "`.parquet`, or a folder of them": (parquet,),
     "`hf:NAME`, `hf:NAME:SPLIT`": (hub,),
     "`digits`": (digits,),
+    "`shapes`": (shapes,),
     "tables next to the images": (metadata, columns),
 }
 FORMATS: dict[str, tuple[Check, ...]] = {

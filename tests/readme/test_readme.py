@@ -19,7 +19,10 @@ TEXT = "\n".join(page.read_text(encoding="utf-8") for page in PAGES)
 PARSED_ONLY = "<!-- parsed, not run"
 
 BLOCK = re.compile(r"(?P<remark><!--[^>]*-->\n)?```(?P<language>\w+)\n(?P<body>.*?)```", re.DOTALL)
-LINK = re.compile(r"\]\(((?!http)[^)#]+)\)")
+CODE = re.compile(r"^```.*?^```$|`[^`\n]+`", re.DOTALL | re.MULTILINE)
+LINK = re.compile(r"\]\(((?!http)[^)#\s]*)(?:#([^)\s]+))?\)")
+ANCHOR = re.compile(r'<a id="([^"]+)">')
+HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
 
 
 def commands(run: bool) -> list[list[str]]:
@@ -37,9 +40,18 @@ def snippets() -> list[str]:
     return [match["body"] for match in BLOCK.finditer(TEXT) if match["language"] == "python"]
 
 
-def links() -> list[tuple[Path, str]]:
-    pages = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
-    return [(page, link) for page in pages for link in LINK.findall(page.read_text(encoding="utf-8"))]
+def links() -> list[tuple[Path, str, str]]:
+    """Page, file and anchor of each link in the documentation; a link without a file is to its own page."""
+    pages = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
+    return [(page, *link) for page in pages for link in LINK.findall(CODE.sub("", page.read_text(encoding="utf-8")))]
+
+
+def anchors(page: Path) -> set[str]:
+    """Anchors of a page: explicit ones, and those that GitHub and MyST give to headings."""
+    text = page.read_text(encoding="utf-8")
+    headings = HEADING.findall(re.sub(r"^```.*?^```$", "", text, flags=re.DOTALL | re.MULTILINE))
+    slugs = {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+    return slugs | set(ANCHOR.findall(text))
 
 
 @pytest.mark.slow
@@ -59,7 +71,12 @@ def test_commands_that_are_not_run_can_be_parsed(arguments: list[str]) -> None:
 
 
 def test_every_link_exists() -> None:
-    assert [(page.name, link) for page, link in links() if not (page.parent / link).is_file()] == []
+    assert [(page.name, file) for page, file, _ in links() if file and not (page.parent / file).is_file()] == []
+
+
+def test_every_linked_anchor_exists() -> None:
+    linked = [(page, page.parent / file if file else page, anchor) for page, file, anchor in links() if anchor]
+    assert [(page.name, to.name, anchor) for page, to, anchor in linked if anchor not in anchors(to)] == []
 
 
 def test_the_readme_has_at_most_150_lines() -> None:

@@ -1,4 +1,4 @@
-"""Gaussian random variables: scaling, addition and product (docs/ddpm.md, appendix)."""
+"""Gaussian random variables: scaling, addition and product (docs/learn/en/gaussians.md)."""
 
 import math
 from dataclasses import dataclass

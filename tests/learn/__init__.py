@@ -1,0 +1,1 @@
+"""Tests of the course in docs/learn and of the site."""
