@@ -40,7 +40,7 @@ def _cache(tmp_path_factory: pytest.TempPathFactory) -> None:
 
 @pytest.fixture
 def unchecked() -> Iterator[None]:
-    """Lifts the checks, for a test that hands over what the types forbid to see what a user would be told."""
+    """Lifts the checks, for a test that passes arguments of wrong types to see the error of a user."""
     jaxtyping.config.update("jaxtyping_disable", True)
     yield
     jaxtyping.config.update("jaxtyping_disable", False)

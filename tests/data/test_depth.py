@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 
+from pictures import write
+from sfumato.data import load_images
 from sfumato.errors import ConfigError
 from sfumato.utils.depth import EIGHT_BITS, SIXTEEN_BITS, Depth
 
@@ -69,3 +73,7 @@ def test_three_of_four_channels_without_opacity_are_viewable() -> None:
 def test_numpy_gives_the_same_floats(depth: Depth) -> None:
     pixels = EVERY.get(depth, torch.linspace(-3, 250, 1001))
     assert torch.equal(torch.from_numpy(depth.to_float_array(pixels.numpy())), depth.to_float(pixels))
+
+
+def test_the_default_depth_is_8_bits(tmp_path: Path) -> None:
+    assert load_images(write(tmp_path)).depth == EIGHT_BITS

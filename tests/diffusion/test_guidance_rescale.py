@@ -40,7 +40,7 @@ class Fixed(Denoiser):
 
 
 class Weak(Fixed):
-    """WEAK, whatever it is told."""
+    """Returns WEAK for every input."""
 
     def forward(self, x_t: Images, t: Times, labels: Labels | None = None) -> Images:
         """WEAK."""

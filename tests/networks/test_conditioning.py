@@ -38,7 +38,7 @@ def seeded() -> Iterator[None]:
 
 
 def outputs(rows: Tensor | None, count: int) -> Tensor:
-    """What one network says of one image at one time, told each of the rows."""
+    """Outputs of one network for one image and one time with each of the rows."""
     torch.manual_seed(1)
     network = filled(UNet(TOLD))
     x = torch.randn(1, 2, 4, 4).expand(count, 2, 4, 4)

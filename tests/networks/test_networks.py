@@ -29,7 +29,7 @@ def seeded() -> Iterator[None]:
 
 @pytest.fixture(params=[replace(test_unet.TINY, augmentation=5), test_convnet.TINY], ids=["unet", "convnet"])
 def config(request: pytest.FixtureRequest) -> Config:
-    """Of a tiny network of two channels and three classes that is told of augmentation in five numbers."""
+    """Of a tiny network of two channels and three classes with five augmentation features."""
     tiny: Config = request.param
     return tiny
 

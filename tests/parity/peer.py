@@ -38,7 +38,7 @@ class Network(nn.Module):
     """A small random network of image and time, nearly linear in the image, that remembers what it was asked.
 
     Args:
-        unit: how much time is one; for EDM, which is told log(sigma) / 4, that is 1.
+        unit: how much time is one; for EDM, whose time input is log(sigma) / 4, that is 1.
     """
 
     def __init__(self, unit: float = 1000) -> None:

@@ -52,8 +52,8 @@ def algorithm_2(x: Tensor, levels: Tensor, churn: Churn, *, heun: bool) -> Path:
 
     def denoised(x: Tensor, sigma: Tensor) -> Tensor:
         power = (sigma**2 + 0.25).sqrt()
-        told = (sigma.log() / 4).float().expand(len(x))
-        output: Tensor = network(x / power.float(), told)
+        time_input = (sigma.log() / 4).float().expand(len(x))
+        output: Tensor = network(x / power.float(), time_input)
         return (0.25 / power**2).float() * x + (0.5 * sigma / power).float() * output
 
     for sigma, end in pairwise(levels):

@@ -182,15 +182,15 @@ def test_mistake_11_a_label_is_not_silently_ignored() -> None:
 
 
 class Listener(nn.Module):
-    """A network that says nothing and notes the times it is told."""
+    """A network that returns zeros and records its time inputs."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.told: list[int] = []
+        self.times_seen: list[int] = []
 
     def forward(self, x: Tensor, times: Tensor, labels: Tensor | None) -> Tensor:  # noqa: ARG002
         """0."""
-        self.told.append(round(times[0].item()))
+        self.times_seen.append(round(times[0].item()))
         return torch.zeros_like(x)
 
 
@@ -201,7 +201,7 @@ def test_mistake_12_all_steps_are_trained_and_sampled() -> None:
     network = Listener()
     model = PreconditionedDenoiser(network, schedule, predict_noise, (1, 1, 1))
     sample(model, 1, solver="ddpm", time_grid="trailing", steps=100)
-    assert network.told == list(range(99, -1, -1))
+    assert network.times_seen == list(range(99, -1, -1))
 
 
 @pytest.mark.parametrize("solver", ["ddpm", "unipc-3"])

@@ -22,7 +22,6 @@ from pictures import PICTURES, holds_the_pictures, png, stacked, write
 from sfumato.data import load_images
 from sfumato.errors import DataError
 from sfumato.sampling.writers import save_image
-from sfumato.utils.depth import EIGHT_BITS
 
 PAGE = (Path(__file__).parents[2] / "docs" / "images.md").read_text(encoding="utf-8")
 
@@ -396,7 +395,3 @@ def test_row(checks: tuple[Check, ...], tmp_path: Path) -> None:
     for number, check in enumerate(checks):
         (tmp_path / str(number)).mkdir()
         check(tmp_path / str(number))
-
-
-def test_the_default_depth_is_8_bits(tmp_path: Path) -> None:
-    assert load_images(write(tmp_path)).depth == EIGHT_BITS

@@ -28,7 +28,7 @@ def of(path: Path, images: str, **tables: str | bytes) -> Listing:
     return listing(write(path / "x", dict.fromkeys(images.split(), IMAGE) | content), path)
 
 
-def told(found: Listing, topic: str = "table") -> list[str]:
+def notice_texts(found: Listing, topic: str = "table") -> list[str]:
     return [notice.text for notice in found.notices if notice.topic == topic]
 
 
@@ -83,7 +83,7 @@ def test_every_container_can_have_a_table(name: str, pack: str, tmp_path: Path) 
     made = {"folder": write, "zip": zipped, "tar": tarred}[pack](tmp_path / "x", files)
     found = listing(made, tmp_path / "scratch")
     assert found.columns == {"age": [0.5, None]}
-    assert told(found, "columns") == ["age: decimal comma."]
+    assert notice_texts(found, "columns") == ["age: decimal comma."]
 
 
 @pytest.mark.parametrize("name", ["labels_jsonl", "labels_ndjson", "labels_parquet"])
@@ -127,7 +127,7 @@ def test_an_unrelated_table_is_reported_and_not_used(table: str | bytes, says: s
     images = "a.png 0.png 1.png 2.png 3.png"
     found = of(tmp_path, images, other_csv=table, metadata_csv="file_name,a\na.png,1\n")
     assert found.columns == {"a": [None, None, None, None, 1]}
-    (notice,) = [text for text in told(found) if "other.csv" in text]
+    (notice,) = [text for text in notice_texts(found) if "other.csv" in text]
     assert notice.startswith(f"other.csv is not used: {says}")
 
 
@@ -143,7 +143,7 @@ def test_metadata_can_have_another_column_of_images(tmp_path: Path) -> None:
     ):
         found = of(tmp_path / str(index), "a.png b.png", metadata_csv=table)
         assert found.columns == {"a": [1, 2]}
-        assert told(found) == []
+        assert notice_texts(found) == []
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32", "cp1252"])
@@ -152,7 +152,7 @@ def test_encodings(encoding: str, tmp_path: Path) -> None:
     content = (mark + "who,image\nZoë €,a.png\nñ,b.png\n").encode(encoding)
     found = of(tmp_path, "a.png b.png", labels_csv=content)
     assert found.columns == {"who": ["Zoë €", "ñ"]}
-    windows = [text for text in told(found) if "is not UTF-8" in text]
+    windows = [text for text in notice_texts(found) if "is not UTF-8" in text]
     assert bool(windows) == (encoding == "cp1252")
     assert not windows or windows[0].startswith("labels.csv is not UTF-8. It is read as cp1252, for example ")
 
@@ -174,7 +174,7 @@ def test_tables_with_other_encodings_are_decoded(encoding: str, words: list[str]
     content = f"image,label\na.png,{words[0]}\nb.png,{words[1]}\n".encode(encoding)
     found = of(tmp_path, "a.png b.png", labels_csv=content)
     assert found.columns == {"label": words}
-    assert f"is read as {encoding}, for example " in told(found)[0]
+    assert f"is read as {encoding}, for example " in notice_texts(found)[0]
 
 
 @pytest.mark.parametrize("labels", ['[["00/a.png", 7], ["00/b.png", 0]]', '{"00/a.png": 7, "00/b.png": 0}'])
@@ -187,8 +187,8 @@ def test_the_labels_of_stylegan_and_edm_are_read(labels: str, tmp_path: Path) ->
 def test_another_dataset_json_is_not_used(content: str, tmp_path: Path) -> None:
     found = of(tmp_path, "a.png b.png", dataset_json=content)
     assert found.columns == {}
-    assert len(told(found)) == 1
-    assert told(found)[0].startswith("dataset.json is not used: ")
+    assert len(notice_texts(found)) == 1
+    assert notice_texts(found)[0].startswith("dataset.json is not used: ")
 
 
 @pytest.mark.parametrize("cells", [("A.PNG", "B.Png"), ("a.jpg", "b.jpeg"), ("A.JPG", "B")])
@@ -206,7 +206,7 @@ def test_columns_with_contradicting_rows_are_not_used(tmp_path: Path) -> None:
     boxes = "image,kind,left\na.png,cat,1\na.png,cat,2\nb.png,dog,3\n"
     found = of(tmp_path, "a.png b.png", annotations_csv=boxes)
     assert found.columns == {"kind": ["cat", "dog"]}
-    assert told(found)[-1:] == ["Column left: not used, since rows for one image differ (1 times)."]
+    assert notice_texts(found)[-1:] == ["Column left: not used, since rows for one image differ (1 times)."]
     assert all(notice.matters for notice in found.notices)
 
 
@@ -221,7 +221,7 @@ def test_metadata_has_priority_over_other_tables(tmp_path: Path) -> None:
     tables = {"metadata_csv": "file_name,a\na.png,1\nb.png,\n", "extra_csv": "image,a,b\na.png,5,6\nb.png,7,8\n"}
     found = of(tmp_path, "a.png b.png", **tables)
     assert found.columns == {"a": [1, 7], "b": [6, 8]}
-    assert told(found)[-1] == "Column a: other tables differ from the metadata table, which is used (1 times)."
+    assert notice_texts(found)[-1] == "Column a: other tables differ from the metadata table, which is used (1 times)."
     assert all(notice.matters for notice in found.notices)
 
 

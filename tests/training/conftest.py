@@ -129,14 +129,14 @@ def saved() -> Saved:
 
 
 class LossCall(NamedTuple):
-    """What the loss was asked; no labels and nothing told are empty tensors."""
+    """Arguments of the loss; absent labels and augmentation features are empty tensors."""
 
     training: bool
     x_0: torch.Tensor
     t: torch.Tensor
     noise: torch.Tensor
     labels: torch.Tensor
-    told: torch.Tensor
+    features: torch.Tensor
 
 
 @pytest.fixture

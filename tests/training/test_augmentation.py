@@ -43,23 +43,23 @@ def augment(images: Tensor, config: DataConfig, seed: int, start: int) -> tuple[
 
 
 def test_augmentation_is_off_by_default() -> None:
-    images, told = augment(IMAGES, DataConfig(), seed=0, start=0)
+    images, features = augment(IMAGES, DataConfig(), seed=0, start=0)
     assert images is IMAGES
-    assert told is None
+    assert features is None
 
 
 @pytest.mark.parametrize("config", KINDS)
 def test_parts_of_a_batch_are_augmented_like_the_whole(config: DataConfig) -> None:
-    images, told = augment(IMAGES, config, seed=3, start=1000)
+    images, features = augment(IMAGES, config, seed=3, start=1000)
     assert not torch.equal(images, IMAGES)
-    (first, told_first), (second, told_second) = (
+    (first, features_first), (second, features_second) = (
         augment(IMAGES[:7], config, seed=3, start=1000),
         augment(IMAGES[7:], config, seed=3, start=1007),
     )
     assert torch.equal(torch.cat([first, second]), images)
-    assert (told is None) == (config.augment == 0)
-    if told is not None and told_first is not None and told_second is not None:
-        assert torch.equal(torch.cat([told_first, told_second]), told)
+    assert (features is None) == (config.augment == 0)
+    if features is not None and features_first is not None and features_second is not None:
+        assert torch.equal(torch.cat([features_first, features_second]), features)
 
 
 @pytest.mark.parametrize("config", KINDS)
@@ -75,14 +75,14 @@ def test_augmentation_depends_on_seed_and_position_only(
 
 
 def test_each_kind_of_augmentation_has_its_own_random_numbers() -> None:
-    images, told = augment(IMAGES, EVERYTHING, seed=3, start=1000)
+    images, features = augment(IMAGES, EVERYTHING, seed=3, start=1000)
     widths = {Purpose.FLIP: 1, Purpose.TRANSLATION: 2, Purpose.NONLEAKING: 12}
     draws = {purpose: uniform(3, purpose, 1000, 24, width) for purpose, width in widths.items()}
     expected = translated(flipped(IMAGES, draws[Purpose.FLIP][:, 0]), draws[Purpose.TRANSLATION], 2)
     transforms = draw_transforms(draws[Purpose.NONLEAKING], 0.3)
     assert torch.equal(images, apply_transforms(expected, transforms))
-    assert told is not None
-    assert torch.equal(told, augmentation_labels(transforms))
+    assert features is not None
+    assert torch.equal(features, augmentation_labels(transforms))
 
 
 def test_a_step_augments_by_images_seen_and_passes_the_labels(
@@ -93,10 +93,10 @@ def test_a_step_augments_by_images_seen_and_passes_the_labels(
     for batch in (IMAGES[:4], IMAGES[4:]):
         seen = state.counters.images_seen
         training_step(state, Batch(batch, None), config)
-        images, told = augment(batch, config.data, config.optimization.seed, seen)
+        images, features = augment(batch, config.data, config.optimization.seed, seen)
         assert torch.equal(asked[-1].x_0, images)
-        assert told is not None
-        assert torch.equal(asked[-1].told, told)
+        assert features is not None
+        assert torch.equal(asked[-1].features, features)
     assert state.counters.images_seen == 24
 
 
@@ -110,13 +110,13 @@ def test_validation_and_samples_are_not_augmented(settings: Settings, go: Train,
     go(plain, tmp_path / "plain")
     go(replace(plain, data=replace(plain.data, flip=True, translate=2, augment=0.5)), tmp_path / "augmented")
     assert torch.equal(asked[0].x_0, asked[1].x_0)
-    assert asked[1].told.numel() == 0
+    assert asked[1].features.numel() == 0
     model = load(tmp_path / "augmented")
     assert sample(model, 2, labels=model.label_names, steps=3).shape == (2, *model.image_shape)
 
 
 class Perceptron(nn.Module):
-    """A network for images of 1x8x8, fast to train, that is told of augmentation."""
+    """A network for images of 1x8x8, fast to train, with an input for the augmentation."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -128,8 +128,8 @@ class Perceptron(nn.Module):
     ) -> Tensor:
         """The clean image."""
         del labels
-        told = x.new_zeros(len(x), AUGMENTATION_FEATURES) if augmentation is None else augmentation
-        seen = torch.cat([x.flatten(1), times[:, None] / 1000, told], dim=1)
+        features = x.new_zeros(len(x), AUGMENTATION_FEATURES) if augmentation is None else augmentation
+        seen = torch.cat([x.flatten(1), times[:, None] / 1000, features], dim=1)
         return self.layers(seen).view_as(x)  # type: ignore[no-any-return]
 
 

@@ -38,11 +38,11 @@ MEAN, VARIANCE = 0.4, 0.1
 
 
 class Affine(nn.Module):
-    """A network that can say what the best one says of Gaussian data: a x + b, both smooth in what it is told."""
+    """A network that contains the best one for Gaussian data: a x + b, both smooth in the time input."""
 
-    def __init__(self, told: Tensor) -> None:
+    def __init__(self, times: Tensor) -> None:
         super().__init__()
-        self.centres = torch.linspace(told.min().item(), told.max().item(), 12)
+        self.centres = torch.linspace(times.min().item(), times.max().item(), 12)
         self.slope, self.shift = nn.Parameter(torch.zeros(12)), nn.Parameter(torch.zeros(12))
 
     def forward(self, x: Tensor, times: Tensor, labels: Tensor | None) -> Tensor:
@@ -62,10 +62,10 @@ def test_training_reaches_the_lowest_loss_of_gaussian_images(name: str, unchecke
     asked = config.diffusion
     schedule = checked_schedule(asked.schedule, asked.zero_terminal_snr, asked.shift, asked.parametrization)
     parametrization = PARAMETRIZATIONS[asked.parametrization]
-    told = parametrization(schedule, torch.tensor([schedule.earliest, 1], dtype=torch.float64)).noise
+    times = parametrization(schedule, torch.tensor([schedule.earliest, 1], dtype=torch.float64)).noise
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        state = TrainingState(PreconditionedDenoiser(Affine(told), schedule, parametrization, (1, 2, 2)), settings)
+        state = TrainingState(PreconditionedDenoiser(Affine(times), schedule, parametrization, (1, 2, 2)), settings)
         before = avoidable_error(state.average)
         for _ in range(150):
             training_step(state, Batch(MEAN + VARIANCE**0.5 * torch.randn(128, 1, 2, 2), None), config)

@@ -114,11 +114,11 @@ def test_a_stopped_run_resumes_exactly(
 
         def __init__(self, channels: int, classes: int, augmentation: int) -> None:
             super().__init__(channels, classes)
-            self.told = nn.Linear(max(augmentation, 1), channels)
+            self.shift = nn.Linear(max(augmentation, 1), channels)
 
         def forward(self, x: Tensor, time: Tensor, labels: Tensor, augmentation: Tensor | None = None) -> Tensor:
             """Adds a color that depends on it."""
-            shift = 0 if augmentation is None else self.told(augmentation)[:, :, None, None]
+            shift = 0 if augmentation is None else self.shift(augmentation)[:, :, None, None]
             output: Tensor = super().forward(x + shift, time, labels)
             return output
 
@@ -130,8 +130,8 @@ def test_a_stopped_run_resumes_exactly(
     assert counters == other_counters
     assert_equal(whole, parts)
     assert whole["model.body.0.num_batches_tracked"] == 6
-    assert torch.count_nonzero(whole["model.told.weight"] - whole["average.told.weight"]) == (
-        0 if augment == 0 else whole["model.told.weight"].numel()
+    assert torch.count_nonzero(whole["model.shift.weight"] - whole["average.shift.weight"]) == (
+        0 if augment == 0 else whole["model.shift.weight"].numel()
     )
 
 

@@ -44,10 +44,10 @@ class Drawn:
         levels: NoiseLevels,
         noise: Tensor,
         labels: Tensor,
-        told: Tensor | None,
+        features: Tensor | None,
     ) -> Tensor:
         """No loss at all, but for its being finite; draws a number, as dropout would."""
-        del told
+        del features
         torch.rand(1)
         self.noise.append(noise.clone())
         self.sigma.append(levels.sigma.clone())
