@@ -19,11 +19,14 @@ if TYPE_CHECKING:
     from sfumato.diffusion import analytic, guidance, losses, schedules, time_densities
     from sfumato.diffusion.denoiser import Denoiser
     from sfumato.errors import SfumatoError
-    from sfumato.models import load, save
+    from sfumato.exchange.export import export
+    from sfumato.exchange.load import load
+    from sfumato.models import save
     from sfumato.sampling import solvers
     from sfumato.sampling.acceleration import accelerated
     from sfumato.sampling.inversion import decode, encode, interpolate
     from sfumato.sampling.sampler import sample
+    from sfumato.sharing.push import push
     from sfumato.training.ema import EMA
     from sfumato.training.train import train
     from sfumato.utils.pictures import save_grid, show
@@ -38,9 +41,11 @@ _HOMES = {
     "accelerated": "sampling.acceleration",
     "decode": "sampling.inversion",
     "encode": "sampling.inversion",
+    "export": "exchange.export",
     "interpolate": "sampling.inversion",
-    "load": "models",
+    "load": "exchange.load",
     "load_images": "data",
+    "push": "sharing.push",
     "sample": "sampling.sampler",
     "save": "models",
     "save_grid": "utils.pictures",
@@ -70,6 +75,7 @@ __all__ = [
     "data",
     "decode",
     "encode",
+    "export",
     "guidance",
     "interpolate",
     "likelihood",
@@ -78,6 +84,7 @@ __all__ = [
     "losses",
     "metrics",
     "networks",
+    "push",
     "sample",
     "save",
     "save_grid",

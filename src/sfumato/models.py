@@ -36,12 +36,19 @@ from sfumato.utils.files import (
     write_whole,
 )
 from sfumato.utils.imports import parse_path
+from sfumato.utils.text import first_line, printable
 
 MODEL_WEIGHTS, GUIDANCE_WEIGHTS, DESCRIPTION = "model.safetensors", "guidance.safetensors", "config.json"
 KIND = "sfumato-model"
 
 MODEL, BEST = "model", "best"
 """Folders in a run directory: the current model and the best model."""
+
+PLACES = (
+    "Give a run directory (runs/NAME), a folder with config.json and model.safetensors, a folder of diffusers, or "
+    "hf:USER/NAME for a model on the Hugging Face Hub."
+)
+"""Remedy for a path without a model."""
 
 MAX_SIDE = 2**14
 """Maximum side of an image in pixels."""
@@ -196,14 +203,7 @@ def save(model: PreconditionedDenoiser, folder: str | Path) -> None:
         raise ConfigError(
             f"a {type(model).__name__} cannot be saved", "Save the model from sf.load or sf.train, without wrappers."
         )
-    folder, state = Path(folder), model.network.state_dict()
-    weights = {name: tensor.to("cpu", copy=True).contiguous() for name, tensor in state.items()}
-    try:
-        check_tensors(model.built, weights, Path("the model"))
-        check_finite(dict(model.network.named_parameters()), "the model")
-    except RunError as error:
-        remedy = "Save the model from sf.load or sf.train, without changes of its network."
-        raise ConfigError(error.problem, remedy) from error
+    folder, weights = Path(folder), checked_weights(model, "Save")
     is_part = folder.name in (MODEL, BEST) and (folder.parent / "checkpoints").is_dir()
     if (folder / MODEL).is_dir() or is_part:
         raise RunError(
@@ -215,6 +215,27 @@ def save(model: PreconditionedDenoiser, folder: str | Path) -> None:
         raise cannot_write(folder, error) from error
     save_description(model.config, folder)
     save_weights(weights, folder, model.images_seen)
+
+
+def checked_weights(model: Model, action: str, name: str = "the model") -> dict[str, Tensor]:
+    """Copies of the weights of a model on the CPU, to write them to a file.
+
+    Args:
+        model: model to save or export.
+        action: first word of the remedy, such as "Save".
+        name: name of the model in the error message.
+
+    Raises:
+        ConfigError: the network was changed, or a weight is not finite.
+    """
+    weights = {key: tensor.to("cpu", copy=True).contiguous() for key, tensor in model.network.state_dict().items()}
+    try:
+        check_tensors(model.built, weights, Path(name))
+        check_finite({key: weights[key] for key, _ in model.network.named_parameters()}, name)
+    except RunError as error:
+        remedy = f"{action} the model from sf.load or sf.train, without changes of its network."
+        raise ConfigError(error.problem, remedy) from error
+    return weights
 
 
 def save_description(config: ModelConfig, folder: Path) -> None:
@@ -240,6 +261,10 @@ def read_description(folder: Path) -> ModelConfig:
     """
     path = folder / DESCRIPTION
     fields = parsed_json(read_text(path), path)
+    if isinstance(fields, dict) and "format" not in fields:
+        kind = str(fields.get("model_type") or fields.get("architectures") or "no format")
+        problem = f"{folder} contains no model of sfumato or diffusers ({DESCRIPTION}: {printable(kind[:80])})"
+        raise RunError(problem, PLACES)
     match fields:
         case {"image_shape": [4, _, _], "depth": {**depth}} if "opacity" not in depth:
             fields["depth"]["opacity"] = True  # in files of earlier versions the fourth channel is always opacity
@@ -295,12 +320,8 @@ def load_guidance_checkpoint(path: str | Path, device: str | torch.device = "cpu
 
 def _loaded(folder: Path, name: str, device: str | torch.device) -> Model:
     """Loads a model with the weights in the file `name`."""
-    config, path = read_description(folder), folder / DESCRIPTION
-    try:
-        model = build_on_meta(config)
-    except (RuntimeError, TypeError, ValueError) as error:
-        problem = f"{path} describes a network that cannot be built: {error}"
-        raise RunError(problem, "Restore it from a copy.") from error
+    path = folder / DESCRIPTION
+    model = build_described(read_description(folder), path)
     tensors, fields = read_tensors(folder / name, KIND)
     check_weights(model.network, tensors, folder / name)
     notes = validated(Notes, fields, folder / name)
@@ -336,9 +357,10 @@ def model_folder(path: Path) -> Path:
         if (folder / DESCRIPTION).is_file():
             if (folder / MODEL_WEIGHTS).is_file():
                 return folder
+            read_description(folder)  # raises the error of a model of another library
             raise RunError(f"{path} has no trained model yet", "Resume it with the command that started it.")
     problem = f"{path} contains no model" if path.is_dir() else f"{path} is not a folder"
-    raise RunError(problem, "Give a run directory (runs/NAME) or a folder with config.json and model.safetensors.")
+    raise RunError(problem, PLACES)
 
 
 def _digest_of_description(folder: Path) -> str:
@@ -352,3 +374,16 @@ def build_on_meta(config: ModelConfig) -> Model:
     """
     with torch.device("cpu" if isinstance(config.network, CustomConfig) else "meta"):
         return Model(config)
+
+
+def build_described(config: ModelConfig, file: Path) -> Model:
+    """Builds a model from a configuration in `file`, as `build_on_meta`.
+
+    Raises:
+        RunError: the network cannot be built.
+    """
+    try:
+        return build_on_meta(config)
+    except (RuntimeError, TypeError, ValueError) as error:
+        problem = f"{file} describes a network that cannot be built: {first_line(error)}"
+        raise RunError(problem, "Restore it from a copy.") from error

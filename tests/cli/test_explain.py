@@ -79,3 +79,7 @@ def test_a_folder_sorted_by_class_is_explained_with_all_classes(tmp_path: Path) 
     assert sum(steps) == 2 * 1000
     first_estimate = reverse[3][0]
     assert first_estimate.abs().max() < 0.1, "the mean of black and white images is grey"
+
+
+def test_the_help_describes_names_on_the_hub(sfumato: Command) -> None:
+    assert "(hf:NAME is a data set, not a model)" in sfumato("explain", "--help").out

@@ -51,7 +51,7 @@ def flags(table: DataclassInstance) -> list[str]:
         found += (
             flags(value)
             if is_dataclass(value) and not isinstance(value, type)
-            else ["--" + field.name.replace("_", "-")]
+            else ["--from" if field.name == "start" else "--" + field.name.replace("_", "-")]
         )
     return found
 
@@ -61,7 +61,7 @@ def test_every_setting_is_a_flag_with_help(sfumato: Command) -> None:
     settings = set(flags(TrainConfig(source=""))) - {"--source"}
     assert outcome.code == 0
     assert settings | {"--out", "--device", "--cache"} <= set(re.findall(r"--[a-z-]+", outcome.out))
-    assert len(settings) == 54
+    assert len(settings) == 55
 
 
 def test_train_help_shows_defaults_that_are_chosen_automatically(sfumato: Command) -> None:

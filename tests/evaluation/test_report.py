@@ -6,8 +6,8 @@ from typing import Any
 
 from sfumato.evaluation.accuracy_metric import _class_columns as accuracy_columns
 from sfumato.evaluation.accuracy_metric import _percent
+from sfumato.evaluation.coverage_metric import CoverageMetric
 from sfumato.evaluation.coverage_metric import _class_columns as coverage_columns
-from sfumato.evaluation.coverage_metric import _rows as coverage_rows
 from sfumato.evaluation.metric import Measurement, ReportTable, Row, few_samples_warning
 from sfumato.evaluation.report import MOST_CLASSES, class_table, image_counts, tables
 
@@ -58,7 +58,7 @@ def test_without_classes_the_table_of_classes_is_empty() -> None:
 
 def test_recall_and_coverage_have_rows_for_equal_image_counts() -> None:
     equal = {"images": 40, "samples": covered(0.3), "held_out": None}
-    rows = coverage_rows({"samples": covered(0.5), "held_out": covered(0.9), "as_many": equal})
+    rows = CoverageMetric().rows({"samples": covered(0.5), "held_out": covered(0.9), "as_many": equal})
     assert rows[:3] == [
         Row("precision", "0.5", "0.9"),
         Row("recall", "0.5", "0.9"),
@@ -74,7 +74,7 @@ def test_one_image_is_written_in_the_singular() -> None:
         == "drawn: 2,000 samples compared with 12 training images and 1 held-out real image; features pixels."
     )
     equal = {"images": 1, "samples": None, "held_out": None}
-    rows = coverage_rows({"samples": covered(0.5), "held_out": None, "as_many": equal})
+    rows = CoverageMetric().rows({"samples": covered(0.5), "held_out": None, "as_many": equal})
     assert [row.label for row in rows].count("  1 image each") == 2
 
 

@@ -75,8 +75,29 @@ def test_a_missing_model_is_reported(removed: str, message: str, folder: Path) -
 
 
 def test_a_path_that_is_no_folder_is_reported(folder: Path) -> None:
-    with pytest.raises(RunError, match=r"model.safetensors is not a folder"):
+    with pytest.raises(RunError, match=r"model.safetensors is not a folder\. Give a run .* diffusers, or hf:USER/NAME"):
         load(folder / "model" / "model.safetensors")
+
+
+@pytest.mark.parametrize("weights", ["model.safetensors", "pytorch_model.bin"])
+@pytest.mark.parametrize(
+    ("content", "kind"),
+    [
+        ({"model_type": "bert", "architectures": ["BertModel"]}, "bert"),
+        ({"architectures": ["BertModel"]}, r"\['BertModel'\]"),
+        ({"hidden_size": 8}, "no format"),
+    ],
+)
+def test_a_model_of_another_library_is_named(
+    content: dict[str, Any], kind: str, weights: str, folder: Path, tmp_path: Path
+) -> None:
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "config.json").write_text(json.dumps(content), encoding="utf-8")
+    shutil.copy(folder / "model" / "model.safetensors", other / weights)
+    message = rf"other contains no model of sfumato or diffusers \(config\.json: {kind}\)\. Give a run directory"
+    with pytest.raises(RunError, match=message):
+        load(other)
 
 
 @pytest.mark.parametrize(

@@ -9,11 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from sfumato.errors import ConfigError, LabelError
+from sfumato.exchange.diffusers_names import diffusers_state
 from sfumato.networks.layers import Downsample, Upsample, groups_of, sinusoidal
 from sfumato.networks.unet import UNet, UNetConfig
 from sfumato.utils.shapes import UNLABELLED
-
-from .diffusers_names import diffusers_state
 
 TINY = UNetConfig(
     image_channels=2, width=8, multipliers=(1, 2), blocks=1, attention_levels=(1,), dropout=0.0, classes=3

@@ -18,16 +18,21 @@ MAY_IMPORT: dict[str, set[str]] = {
     "data": {"errors", "utils"},
     "diffusion": {"data", "errors", "utils"},
     "models": {"data", "diffusion", "errors", "networks", "utils"},
+    "exchange": {"data", "diffusion", "errors", "models", "networks", "sampling", "utils"},
     "sampling": {"data", "diffusion", "errors", "models", "networks", "utils"},
     "likelihood": {"data", "diffusion", "errors", "sampling", "utils"},
     "metrics": {"data", "errors", "utils"},
-    "training": {"data", "diffusion", "errors", "metrics", "models", "networks", "sampling", "utils"},
+    "training": {"data", "diffusion", "errors", "exchange", "metrics", "models", "networks", "sampling", "utils"},
     "evaluation": {
         *("data", "diffusion", "errors", "likelihood", "metrics", "models", "sampling", "training", "utils"),
     },
     "reports": {"data", "diffusion", "errors", "models", "networks", "sampling", "training", "utils"},
+    "sharing": {
+        *("diffusion", "errors", "evaluation", "exchange", "models", "networks", "sampling", "training", "utils"),
+    },
     "cli": {
-        *("data", "diffusion", "errors", "evaluation", "metrics", "models", "reports", "sampling", "training", "utils"),
+        *("data", "diffusion", "errors", "evaluation", "exchange", "metrics", "models", "reports", "sampling"),
+        *("sharing", "training", "utils"),
     },
     "__main__": {"cli", "utils"},
 }

@@ -103,10 +103,17 @@ except RunError as error:
     assert [entry.name for entry in tmp_path.iterdir()] == ["a.safetensors"]
 
 
-@pytest.mark.parametrize("place", ["file/below", "."])
-def test_a_path_that_cannot_be_written_is_reported(place: str, tmp_path: Path) -> None:
-    (tmp_path / "file").touch()
+def test_a_path_that_cannot_be_written_is_reported(tmp_path: Path) -> None:
     with pytest.raises(RunError, match=r"could not be written: .* Free disk space or choose a writable folder"):
+        write_whole(tmp_path, b"content")
+
+
+@pytest.mark.parametrize("place", ["file/below", "file/below/further"])
+def test_a_path_below_a_file_is_reported(place: str, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(
+        RunError, match=r"below\S* could not be written: \S+/file is not a folder\. Choose another path"
+    ):
         write_whole(tmp_path / place, b"content")
 
 

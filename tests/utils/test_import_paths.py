@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from sfumato.errors import ConfigError
-from sfumato.utils.imports import NamedCode, is_import_path, is_same_code, parse_path, settings_in
+from sfumato.errors import ConfigError, RunError
+from sfumato.utils.imports import NamedCode, is_import_path, is_same_code, parse_path, require_packages, settings_in
 
 COUNTED = """
 from pathlib import Path
@@ -302,3 +302,18 @@ def test_a_class_of_a_script_is_named_by_its_file(tmp_path: Path) -> None:
     code = NamedCode("network", "--backbone")
     with pytest.raises(ConfigError, match="not part of sfumato"):
         code.find(f"{script}:Net")
+
+
+def test_installed_packages_are_no_error() -> None:
+    require_packages("a test", "none", "torch", "numpy")
+
+
+def test_the_package_that_is_missing_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also if it is not the package itself but one that it imports."""
+    (tmp_path / "door_wall.py").write_text("import door_that_is_missing", encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    for name in ("door_that_is_missing", "door_wall"):
+        with pytest.raises(RunError) as error:
+            require_packages("a house", "stone", "torch", name)
+        assert error.value.problem == "a house needs door_that_is_missing, which is not installed"
+        assert error.value.remedy == "Install it with: pip install 'sfumato[stone]'."

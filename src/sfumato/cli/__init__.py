@@ -16,15 +16,17 @@ from tyro.constructors import MISSING_NONPROP
 import sfumato
 from sfumato.cli.evaluate import Eval
 from sfumato.cli.explain import Explain
+from sfumato.cli.export import Export
 from sfumato.cli.inspect import Inspect
 from sfumato.cli.interpolate import Interpolate
+from sfumato.cli.push import Push
 from sfumato.cli.sample import Sample
 from sfumato.cli.show import Show
-from sfumato.cli.suggestions import check
+from sfumato.cli.suggestions import check, given_flags
 from sfumato.cli.train import Train
 from sfumato.errors import ConfigError, DeviceError, SfumatoError
 from sfumato.training.config import TrainConfig
-from sfumato.training.presets import preset_for
+from sfumato.training.presets import preset_for, without_network
 from sfumato.utils.filesystem import ON_WINDOWS
 from sfumato.utils.flags import PARAGRAPHS
 from sfumato.utils.signals import INTERRUPTED
@@ -36,7 +38,7 @@ BROKEN_PIPE = 141
 HELP, HELP_ALL = {"-h", "--help"}, "--help-all"
 """Flags that print the most important flags of a command, and all of them."""
 
-Verb = Inspect | Train | Sample | Interpolate | Show | Eval | Explain
+Verb = Inspect | Train | Sample | Interpolate | Show | Eval | Explain | Export | Push
 
 VERBS: dict[str, type[Verb]] = {verb.__name__.lower(): verb for verb in get_args(Verb)}
 
@@ -135,18 +137,21 @@ def _exit_without_cleanup(code: int) -> None:
 def parse(arguments: list[str]) -> Verb:
     """Parses the verb and its flags. `train` starts from the given preset, or from the default one for the data."""
     check(arguments, get_args(Verb))
-    if len(arguments) == 1 and arguments[0] in VERBS:
-        command, first, *_ = _usage(arguments[0]).split()
+    command, has_flags = arguments[0], any(argument.startswith("-") for argument in arguments)
+    required = [] if command not in VERBS else re.findall(r" ([A-Z|]+)", re.sub(r"\[.*?\]", "", _usage(command)))
+    if len(arguments) - 1 < len(required) and not has_flags:
         remedy = f"Usage: sfumato {_usage(command)} [FLAGS]. For help: sfumato {command} --help."
-        raise ConfigError(f"sfumato {command} was called without {first}", remedy)
+        raise ConfigError(f"sfumato {command} was called without {required[len(arguments) - 1]}", remedy)
     arguments = ["--help" if argument == HELP_ALL else argument for argument in arguments]
     for flag, example in (("--label", "cat dog"), ("--condition", "age=30 colour=red")):
         if sum(argument == flag or argument.startswith(f"{flag}=") for argument in arguments) > 1:
             raise ConfigError(f"{flag} was given more than once", f"Give it once with all values: {flag} {example}.")
-    name = _preset_name(arguments)
-    verb = _parse_with(arguments, preset_for("", name))
+    name, given = _preset_name(arguments), {}
+    if command == "train":
+        given = {flag[2:].replace("-", "_"): " ".join(values) for flag, values in given_flags(arguments[1:])}
+    verb = _parse_with(arguments, without_network(preset_for("", name), given))
     if isinstance(verb, Train) and name is None:
-        return _parse_with(arguments, preset_for(verb.config.source))
+        return _parse_with(arguments, without_network(preset_for(verb.config.source), given))
     return verb
 
 
@@ -166,6 +171,8 @@ def _parse_with(arguments: list[str], preset: TrainConfig) -> Verb:
         | Annotated[Show, _described(Show)]
         | Annotated[Eval, _described(Eval)]
         | Annotated[Explain, _described(Explain)]
+        | Annotated[Export, _described(Export)]
+        | Annotated[Push, _described(Push)]
     )
     return tyro.cli(
         verbs,

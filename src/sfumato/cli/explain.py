@@ -23,7 +23,8 @@ class Explain:
       sfumato explain runs/digits --out pictures
       sfumato explain photos/ --size 64 --out pictures
 
-      RUN|DATA            run directory, or images, as for train
+      RUN|DATA            run, folder of diffusers, or images, as for train
+                          (hf:NAME is a data set, not a model)
       --out PATH          folder for the figures (default: explained)
       --size 64|64x96     resize the images (default: their common size)
       --backbone PATH     class of your own network: nets.py:MyNet
@@ -31,7 +32,7 @@ class Explain:
     """
 
     source: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="RUN|DATA")]
-    """Run directory, or images as for `sfumato train`."""
+    """Run directory, folder of diffusers, or images as for `sfumato train`; hf:NAME is a data set."""
     out: Path = Path("explained")
     """Folder for the figures."""
     reading: Annotated[ReadConfig, tyro.conf.arg(name="")] = field(default_factory=ReadConfig)
@@ -44,14 +45,15 @@ class Explain:
     def run(self) -> int:
         """Plots and returns the exit code."""
         from sfumato.data import read_images
-        from sfumato.models import load
+        from sfumato.exchange.from_diffusers import is_diffusers_folder
+        from sfumato.exchange.load import load
         from sfumato.reports.explain import DATA_SCHEDULE, explain_data, explain_run, steps_of
         from sfumato.training.run_directory import is_model, run_containing, training_images
         from sfumato.utils.devices import choose_device
         from sfumato.utils.progress import print_sentence, sampling_bar
 
         run = Path(self.source)
-        if is_model(run):
+        if is_model(run) or is_diffusers_folder(run):
             home = run_containing(run)
             model = load(run, choose_device(self.device), network=self.backbone)
             images = None if home is None else training_images(home, self.cache)

@@ -7,7 +7,7 @@ from typing import Annotated
 import tyro
 
 from sfumato.cli.continuation import fingerprint, seed_and_files
-from sfumato.cli.sampling_options import Backbone, ConditionOptions, GuidanceOptions, Run, SamplerOptions, period
+from sfumato.cli.sampling_options import Backbone, ConditionOptions, GuidanceOptions, ModelPath, SamplerOptions, period
 from sfumato.errors import DataError, LabelError
 from sfumato.utils.flags import optional_flag
 
@@ -21,7 +21,7 @@ class Interpolate:
       sfumato interpolate runs/flowers
       sfumato interpolate runs/flowers rose.jpg tulip.jpg --frames 16 --out between
 
-      RUN                 run directory
+      RUN                 run directory, folder of diffusers, or hf:USER/NAME
       [IMAGE ...]         two or more image files (default: new samples)
       --frames 9          frames from one image to the next, both included
       --count 5           number of new samples, without image files
@@ -34,7 +34,7 @@ class Interpolate:
       --device cuda:1     cpu, cuda, cuda:1 or mps (default: the fastest)
     """
 
-    run_directory: Run
+    run_directory: ModelPath
     images: Annotated[tuple[Path, ...], tyro.conf.Positional, optional_flag("[IMAGE IMAGE ...]", "new samples")] = ()
     """Two or more image files."""
     out: Annotated[Path | None, optional_flag("PATH", "samples/NAME, with the name of RUN")] = None
@@ -62,7 +62,7 @@ class Interpolate:
         """Interpolates and returns the exit code."""
         from sfumato.data import load_files
         from sfumato.diffusion.guidance import Observed
-        from sfumato.models import load
+        from sfumato.exchange.load import load, with_commit
         from sfumato.sampling.inversion import encode, interpolate
         from sfumato.sampling.output import check_new_folder, free_folder, mark_unfinished, write_frames
         from sfumato.sampling.sampler import ImageNoise
@@ -75,8 +75,9 @@ class Interpolate:
             if not image.is_file():
                 raise DataError(f"the image file {image} does not exist", "Give the paths of two or more image files.")
         check_interpolation(len(self.images) or self.count, self.frames)
-        base = load(self.run_directory, choose_device(self.device), network=self.backbone)
-        model = self.guidance.guided(base, self.run_directory, self.device)
+        path = with_commit(self.run_directory)
+        base = load(path, choose_device(self.device), network=self.backbone)
+        model = self.guidance.guided(base, path, self.device)
         sampler = self.sampler.sampler(model)
         if self.out is not None:
             check_new_folder(self.out)

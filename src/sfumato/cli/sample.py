@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import tyro
 
 from sfumato.cli.continuation import fingerprint, read_back, readable_files, seed_and_files
-from sfumato.cli.sampling_options import Backbone, ConditionOptions, GuidanceOptions, Run, SamplerOptions, period
+from sfumato.cli.sampling_options import Backbone, ConditionOptions, GuidanceOptions, ModelPath, SamplerOptions, period
 from sfumato.utils.flags import optional_flag
 
 
@@ -22,7 +22,7 @@ class Sample:
       sfumato sample runs/flowers --label rose tulip --guidance 2 --out flowers.npz
       sfumato sample runs/faces --condition age=30 hair=red hair=black
 
-      RUN                 run directory
+      RUN                 run directory, folder of diffusers, or hf:USER/NAME
       --count 64          number of images (default: 64)
       --out PATH          new folder, or NAME.npz (default: samples/NAME)
       --label cat dog     class labels, which alternate (default: all classes)
@@ -35,7 +35,7 @@ class Sample:
       --device cuda:1     cpu, cuda, cuda:1 or mps (default: the fastest)
     """
 
-    run_directory: Run
+    run_directory: ModelPath
     out: Annotated[Path | None, optional_flag("PATH", "samples/NAME, with the name of RUN")] = None
     """New folder (image files and a grid), or NAME.npz."""
     count: int = 64
@@ -58,14 +58,15 @@ class Sample:
 
     def run(self) -> int:
         """Samples and returns the exit code."""
-        from sfumato.models import load
+        from sfumato.exchange.load import load, with_commit
         from sfumato.sampling.generate import generate
         from sfumato.sampling.output import check_absent, free_folder, mark_unfinished, write_samples
         from sfumato.utils.devices import choose_device, device_failures
         from sfumato.utils.progress import print_sentence, sampling_bar
 
-        base = load(self.run_directory, choose_device(self.device), network=self.backbone)
-        model = self.guidance.guided(base, self.run_directory, self.device)
+        path = with_commit(self.run_directory)
+        base = load(path, choose_device(self.device), network=self.backbone)
+        model = self.guidance.guided(base, path, self.device)
         sampler = self.sampler.sampler(model)
         if self.out is not None:
             check_absent(self.out)

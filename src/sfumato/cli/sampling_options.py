@@ -19,13 +19,13 @@ if TYPE_CHECKING:
     from sfumato.diffusion.denoiser import Denoiser, PreconditionedDenoiser
     from sfumato.sampling.sampler import SamplerConfig
 
-AUTOGUIDANCE_SCALE, CONDITIONAL_AUTOGUIDANCE_SCALE = 2.0, 1.5
-"""Guidance scale with the guidance checkpoint: of an unconditional model and of a conditional one.
-
-Measured in docs/experiments.md, "How to draw with a guide" and "Twenty minutes, with classes".
-"""
-
 Run = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN", help="Run directory.")]
+
+ModelPath = Annotated[
+    Path,
+    tyro.conf.Positional,
+    tyro.conf.arg(metavar="RUN", help="Run directory, model folder, folder of diffusers, or hf:USER/NAME."),
+]
 
 Backbone = Annotated[
     str | None,
@@ -140,7 +140,7 @@ class GuidanceOptions:
 
         Args:
             model: as loaded from `path`.
-            path: run or model folder.
+            path: run or model folder; hf:USER/NAME with its commit, as from `with_commit`.
             device: of the weaker model.
 
         Raises:
@@ -173,11 +173,11 @@ class GuidanceOptions:
         Raises:
             RunError: it cannot be loaded, or the run has no guidance checkpoint.
         """
-        from sfumato.models import load, load_guidance_checkpoint
+        from sfumato.exchange.load import load, load_guidance_checkpoint, with_commit
 
         if self.guidance == 1 or (self.guidance is not None and self.autoguidance is None):
             return None, self.guidance
-        if self.autoguidance is not None and not _is_same_run(self.autoguidance, path):
+        if self.autoguidance is not None and not _is_same_run(with_commit(self.autoguidance), path):
             return (None, 1.0) if self.guidance is None else (load(self.autoguidance, device), self.guidance)
         checkpoint = load_guidance_checkpoint(path, device)
         if checkpoint is None and self.autoguidance is not None:
@@ -221,13 +221,10 @@ def describe_guidance(scale: float, is_autoguidance: bool) -> str:
     return f"guidance {scale:g} interpolates between {weak} (0) and {strong} (1). For guidance, choose a scale above 1."
 
 
-def default_autoguidance_scale(model: "Denoiser") -> float:
-    """Guidance scale with the guidance checkpoint of a run, if no scale is given."""
-    return CONDITIONAL_AUTOGUIDANCE_SCALE if model.is_conditional else AUTOGUIDANCE_SCALE
-
-
 def _reported_scale(model: "Denoiser", path: Path) -> float:
     """Prints the default scale on stderr and returns it."""
+    from sfumato.diffusion.guidance import default_autoguidance_scale
+
     scale = default_autoguidance_scale(model)
     print(
         f"sfumato: autoguidance with the guidance checkpoint of the run, at scale {scale:g}: two network evaluations "
@@ -244,8 +241,11 @@ def _is_same_run(one: Path, other: Path) -> bool:
     Raises:
         RunError: one has no model.
     """
+    from sfumato.exchange.load import is_foreign
     from sfumato.models import BEST, MODEL, model_folder
 
+    if is_foreign(one) or is_foreign(other):
+        return one.resolve() == other.resolve()
     folders = [model_folder(path).resolve() for path in (one, other)]
     return len({folder.parent if folder.name in (MODEL, BEST) else folder for folder in folders}) == 1
 

@@ -47,7 +47,7 @@ def check(arguments: Sequence[str], verbs: Sequence[type]) -> None:
     settings = list(_settings(known[name]))
     _check_positionals(name, arguments[1:], [kind for _, kind, is_positional in settings if is_positional])
     flags = {flag: kind for flag, kind, is_positional in settings if not is_positional}
-    for flag, values in _given_flags(arguments[1:]):
+    for flag, values in given_flags(arguments[1:]):
         _check_flag(name, flag, values, flags)
 
 
@@ -65,7 +65,8 @@ def _settings(table: type) -> Iterator[tuple[str, Any, bool]]:
         if is_dataclass(kind) and isinstance(kind, type):
             yield from _settings(kind)
         else:
-            yield f"--{field.name.replace('_', '-')}", kind, tyro.conf.Positional in marks
+            named = next((mark.name for mark in marks if getattr(mark, "name", None)), field.name)
+            yield f"--{named.replace('_', '-')}", kind, tyro.conf.Positional in marks
 
 
 def _check_positionals(verb: str, arguments: Sequence[str], kinds: list[Any]) -> None:
@@ -85,7 +86,7 @@ def _bare(kind: Any) -> tuple[Any, tuple[Any, ...]]:  # noqa: ANN401 (any type)
     return inner, tuple(marks)
 
 
-def _given_flags(arguments: Sequence[str]) -> Iterator[tuple[str, list[str]]]:
+def given_flags(arguments: Sequence[str]) -> Iterator[tuple[str, list[str]]]:
     """Yields each flag with all words up to the next flag, some of which may be positional arguments."""
     current: tuple[str, list[str]] | None = None
     for argument in arguments:

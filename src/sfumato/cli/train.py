@@ -9,6 +9,7 @@ import tyro
 
 from sfumato.training.config import TrainConfig
 from sfumato.utils.flags import optional_flag
+from sfumato.utils.hub import is_hub_name
 
 ARCHIVE = re.compile(r"(\.tar)?\.(zip|tar|gz|tgz|xz|txz|bz2|tbz2|npz|npy|parquet)$", re.IGNORECASE)
 
@@ -30,8 +31,8 @@ class Train:
       --preset NAME       default, ddpm (the paper), tiny (8 to 16 pixels), patches
       --condition COLUMN  condition on columns of a table, not on sub-folders
       --no-labels         do not use the names of sub-folders as class labels
-      --flip              flip images horizontally at random
-      --augment 0.12      augment, for fewer than about 5000 images
+      --augment 0.12      augment, for fewer than about 5000 images; or: --flip
+      --from RUN          start from the weights of another model (fine-tuning)
       --backbone NAME     convnet, unet, or your own network: nets.py:MyNet
       --device cuda:1     cpu, cuda, cuda:1 or mps (default: the fastest)
     """
@@ -84,5 +85,5 @@ class Train:
 
 def run_name(source: str) -> str:
     """Default name of a run: the name of the folder, file or data set, without its extension."""
-    name = re.split(r"[/\\:]", source.rstrip("/\\"))[-1] if source.startswith("hf:") else Path(source).resolve().name
+    name = re.split(r"[/\\:]", source.rstrip("/\\"))[-1] if is_hub_name(source) else Path(source).resolve().name
     return ARCHIVE.sub("", name) or "images"

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from sfumato.errors import ConfigError, DataError, LabelError
 from sfumato.utils.shapes import UNLABELLED, Classes, Labels, Rows
-from sfumato.utils.text import natural_key
+from sfumato.utils.text import listed, natural_key
 
 Value = str | int | float | bool
 """A value of a column. Requested numbers may be text, and requested categories may be integers."""
@@ -71,8 +71,7 @@ class Category:
             )
 
     def __str__(self) -> str:
-        more = len(self.values) - MOST_SHOWN
-        return f"{self.name} ({', '.join(self.values[:MOST_SHOWN])}{f' and {more} more' if more > 0 else ''})"
+        return f"{self.name} ({listed(self.values, MOST_SHOWN)})"
 
     @property
     def size(self) -> int:

@@ -21,10 +21,9 @@ from sfumato.data.conditions import (
 )
 from sfumato.data.sources import Cell, Notice
 from sfumato.data.sources.column_types import ParsedColumn, cells_to_classes, cells_to_numbers, without_missing_words
-from sfumato.data.sources.entry import first_few
 from sfumato.data.sources.source import LABEL as LABEL  # re-exported
 from sfumato.errors import DataError
-from sfumato.utils.text import natural_key
+from sfumato.utils.text import listed, natural_key
 
 ColumnKind = Literal["number", "class"]
 
@@ -199,7 +198,7 @@ def _description(cells: Sequence[Cell]) -> str:
         return "no filled cell"
     if len(values) > MOST_CATEGORIES:
         return f"text, {len(values):,} different values, too many for classes"
-    names = first_few(sorted(values, key=natural_key), MOST_SHOWN)
+    names = listed(sorted(values, key=natural_key), MOST_SHOWN)
     return f"{len(values)} class{'' if len(values) == 1 else 'es'} {names}"
 
 

@@ -217,6 +217,9 @@ class PreconditionedDenoiser(Denoiser):
     is_custom = False
     """Whether the network is from outside the package."""
 
+    needs_labels = False
+    """Whether the network cannot be evaluated without labels."""
+
     def __init__(
         self,
         network: nn.Module,

@@ -8,7 +8,7 @@ from sfumato.evaluation.distance_metric import DistanceMetric
 from sfumato.evaluation.drift_metric import DriftMetric
 from sfumato.evaluation.likelihood_metric import LikelihoodMetric
 from sfumato.evaluation.memorization_metric import MemorizationMetric
-from sfumato.evaluation.metric import ClassColumn, Measurement, Metric, ReportTable, Row
+from sfumato.evaluation.metric import ClassColumn, Measurement, Metric, MetricValue, ReportTable, Row
 from sfumato.utils.imports import NamedCode, is_import_path, settings_in
 from sfumato.utils.registry import Registry
 
@@ -52,4 +52,14 @@ def metric_named(name: str) -> Metric:
     return metric
 
 
-__all__ = ["METRICS", "ClassColumn", "EvalContext", "Measurement", "Metric", "ReportTable", "Row", "metric_named"]
+__all__ = [
+    "METRICS",
+    "ClassColumn",
+    "EvalContext",
+    "Measurement",
+    "Metric",
+    "MetricValue",
+    "ReportTable",
+    "Row",
+    "metric_named",
+]

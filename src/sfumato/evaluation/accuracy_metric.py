@@ -8,7 +8,7 @@ from sfumato.data import ImageSet
 from sfumato.diffusion.denoiser import Denoiser
 from sfumato.errors import ConfigError
 from sfumato.evaluation.context import EvalContext, batches
-from sfumato.evaluation.metric import ClassColumn, Facts, Measurement, Metric, Row
+from sfumato.evaluation.metric import ClassColumn, Facts, Measurement, Metric, MetricValue, Row
 from sfumato.evaluation.subject import Subject
 from sfumato.metrics.features import Features
 
@@ -48,8 +48,18 @@ class AccuracyMetric(Metric):
             "samples": _accuracy(context, subject.samples, names),
             "held_out": _accuracy(context, subject.held_out, names),
         }
-        row = Row("classifier accuracy", *map(_percent, facts.values()))
-        return Measurement(facts, rows=[row], class_columns=_class_columns(facts["samples"]))
+        return Measurement(facts, rows=self.rows(facts), class_columns=_class_columns(facts["samples"]))
+
+    def rows(self, facts: Facts) -> Sequence[Row]:
+        """Both accuracies."""
+        return [Row("classifier accuracy", *(_percent(facts[kind]) for kind in ("samples", "held_out")))]
+
+    def values(self, facts: Facts) -> Sequence[MetricValue]:
+        """Accuracy on the samples."""
+        found = facts["samples"]
+        if found is None:
+            return ()
+        return [MetricValue("accuracy", "Classifier accuracy", found["share"], found["images"])]
 
 
 def _accuracy(context: EvalContext, images: ImageSet, names: Sequence[str]) -> Facts | None:

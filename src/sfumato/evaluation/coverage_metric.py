@@ -1,5 +1,6 @@
 """Precision, recall, density and coverage, of all images and of each class."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from torch import Tensor
@@ -12,6 +13,7 @@ from sfumato.evaluation.metric import (
     Facts,
     Measurement,
     Metric,
+    MetricValue,
     Row,
     counted,
     few_samples_warning,
@@ -45,10 +47,31 @@ class CoverageMetric(Metric):
         facts |= _classes(subject, real, sampled, indices)
         return Measurement(
             facts,
-            rows=_rows(facts),
+            rows=self.rows(facts),
             class_columns=_class_columns(facts.get("classes", {})),
             warnings=few_samples_warning(len(subject.samples)),
         )
+
+    def rows(self, facts: Facts) -> Sequence[Row]:
+        """The four scores; recall and coverage also of equal numbers of images."""
+        samples, held_out, equal = facts["samples"] or {}, facts["held_out"] or {}, facts["as_many"]
+        rows = []
+        for name in SCORES:
+            cells = number_cell(samples.get(name)), number_cell(held_out.get(name))
+            if name in ("precision", "density"):
+                rows.append(Row(name, *cells))
+                continue
+            is_comparable = samples.get("images") == held_out.get("images")
+            rows.append(Row(name, cells[0], cells[1] if is_comparable else UNEQUAL))
+            each = (number_cell((equal[kind] or {}).get(name)) for kind in ("samples", "held_out"))
+            rows.append(Row(f"  {counted(equal['images'], 'image')} each", *each))
+        return rows
+
+    def values(self, facts: Facts) -> Sequence[MetricValue]:
+        """The four scores of the samples."""
+        found, scores = facts["samples"], SCORES if facts["samples"] else ()
+        names = {score: f"{score.capitalize()} ({facts['features']})" for score in scores}
+        return [MetricValue(score, name, found[score], found["images"]) for score, name in names.items()]
 
 
 def _scores(real: Tensor, generated: Tensor, begin: BeginStage = no_progress) -> Facts | None:
@@ -74,21 +97,6 @@ def _classes(subject: Subject, real: Tensor, sampled: Tensor, indices: Tensor) -
             name: _scores(real[real_labels == index], sampled[labels == index]) for index, name in enumerate(names)
         }
     }
-
-
-def _rows(facts: Facts) -> list[Row]:
-    samples, held_out, equal = facts["samples"] or {}, facts["held_out"] or {}, facts["as_many"]
-    rows = []
-    for name in SCORES:
-        cells = number_cell(samples.get(name)), number_cell(held_out.get(name))
-        if name in ("precision", "density"):
-            rows.append(Row(name, *cells))
-            continue
-        is_comparable = samples.get("images") == held_out.get("images")
-        rows.append(Row(name, cells[0], cells[1] if is_comparable else UNEQUAL))
-        each = (number_cell((equal[kind] or {}).get(name)) for kind in ("samples", "held_out"))
-        rows.append(Row(f"  {counted(equal['images'], 'image')} each", *each))
-    return rows
 
 
 def _class_columns(classes: dict[str, Any]) -> list[ClassColumn]:

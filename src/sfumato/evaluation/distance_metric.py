@@ -1,5 +1,7 @@
 """Frechet distance (FID with Inception features) and kernel distance (KID) to the training images."""
 
+from collections.abc import Sequence
+
 from torch import Tensor
 
 from sfumato.data.dataset import first
@@ -9,6 +11,7 @@ from sfumato.evaluation.metric import (
     Facts,
     Measurement,
     Metric,
+    MetricValue,
     Row,
     counted,
     few_samples_warning,
@@ -39,7 +42,33 @@ class DistanceMetric(Metric):
             "held_out": _distances(reference, real, held_out, context.begin),
             "as_many": _equal_numbers(reference, sampled, held_out),
         }
-        return Measurement(facts, rows=_rows(facts), warnings=few_samples_warning(len(subject.samples)))
+        return Measurement(facts, rows=self.rows(facts), warnings=few_samples_warning(len(subject.samples)))
+
+    def rows(self, facts: Facts) -> Sequence[Row]:
+        """Both distances; the Frechet distance also of equal and of infinite numbers of images."""
+        samples, held_out, equal = facts["samples"], facts["held_out"], facts["as_many"]
+        each = f"  {counted(equal['images'], 'image')} each"
+        comparable = _with_interval(held_out) if held_out["images"] == samples["images"] else UNEQUAL
+        return [
+            Row("Frechet distance", _with_interval(samples), comparable),
+            Row(each, number_cell(equal["samples"]), number_cell(equal["held_out"])),
+            Row("  for infinitely many", *(number_cell(found["frechet_limit"]) for found in (samples, held_out))),
+            Row("kernel distance", _with_error(samples["kernel"]), _with_error(held_out["kernel"])),
+        ]
+
+    def values(self, facts: Facts) -> Sequence[MetricValue]:
+        """Both distances of the samples: FID and KID with Inception features."""
+        samples, kernel, features = facts["samples"], facts["samples"]["kernel"], facts["features"]
+        names = {"fid": "FID", "kid": "KID"}
+        if features != "inception":
+            names = {f"{each}-distance": f"{each.capitalize()} distance ({features})" for each in ("frechet", "kernel")}
+        frechet_name, kernel_name = names.items()
+        values = []
+        if samples["frechet"] is not None:
+            values.append(MetricValue(*frechet_name, samples["frechet"], samples["images"]))
+        if kernel is not None:
+            values.append(MetricValue(*kernel_name, kernel["distance"], kernel["images"]))
+        return values
 
 
 def _distances(reference: Moments, real: Tensor, features: Tensor, begin: BeginStage) -> Facts:
@@ -69,18 +98,6 @@ def _equal_numbers(reference: Moments, sampled: Tensor, held_out: Tensor) -> Fac
         "samples": _frechet(reference, subset(sampled, images)),
         "held_out": _frechet(reference, subset(held_out, images)),
     }
-
-
-def _rows(facts: Facts) -> list[Row]:
-    samples, held_out, equal = facts["samples"], facts["held_out"], facts["as_many"]
-    each = f"  {counted(equal['images'], 'image')} each"
-    comparable = _with_interval(held_out) if held_out["images"] == samples["images"] else UNEQUAL
-    return [
-        Row("Frechet distance", _with_interval(samples), comparable),
-        Row(each, number_cell(equal["samples"]), number_cell(equal["held_out"])),
-        Row("  for infinitely many", *(number_cell(found["frechet_limit"]) for found in (samples, held_out))),
-        Row("kernel distance", _with_error(samples["kernel"]), _with_error(held_out["kernel"])),
-    ]
 
 
 def _with_interval(distances: Facts) -> str:

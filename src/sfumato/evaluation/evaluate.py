@@ -75,6 +75,7 @@ def evaluate(context: EvalContext, names: Sequence[str] = ()) -> Evaluation:
         "train": len(subject.train),
         "held_out": len(subject.held_out),
         "features": context.features.name,
+        "model": subject.model,
         "warning": " ".join(warnings) or None,
         "metrics": {name: found.facts for name, found in measurements.items()},
         "pictures": [str(path) for path in written],

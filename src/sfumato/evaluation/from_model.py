@@ -5,6 +5,7 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from sfumato.data import ImageSet
 from sfumato.data.sources import DEFAULT_OPTIONS, ReadOptions
@@ -17,6 +18,7 @@ from sfumato.evaluation.samples import generate_to_disk
 from sfumato.evaluation.subject import Subject, split_real_images
 from sfumato.metrics.class_shares import classes_as_in
 from sfumato.sampling.sampler import SamplerConfig
+from sfumato.sampling.solvers import solver_name
 from sfumato.training.run_directory import configured_images, read_record, run_containing
 from sfumato.utils.files import tensors_digest
 
@@ -44,16 +46,28 @@ class SamplePlan:
     seed: int
     settings: Sequence[object]
 
+    def facts(self) -> dict[str, Any]:
+        """Facts on the model and the sampling, for the JSON output."""
+        return {
+            "images_seen": getattr(self.base, "images_seen", None),
+            "solver": solver_name(self.sampler.solver),
+            "steps": len(self.sampler.timesteps) - 1,
+            "guidance": self._guidance(),
+        }
+
+    def _guidance(self) -> list[list[Any]]:
+        """Kind and scale of each guidance."""
+        guided = [part for part in self.model.modules() if isinstance(part, Extrapolated)]
+        return [[type(part).__name__, part.scale] for part in guided]
+
     def key(self, label_source: str) -> str:
         """Hash of everything that the samples depend on: the name of their folder.
 
         `label_source` is the fingerprint of the images whose class proportions the samples have; empty: no classes.
         """
         sampler = [str(self.sampler.solver), self.sampler.timesteps.tolist()]
-        guided = [part for part in self.model.modules() if isinstance(part, Extrapolated)]
-        guidance = [[type(part).__name__, part.scale] for part in guided]
         weights = tensors_digest("", self.model.state_dict())  # includes the guidance checkpoint
-        text = json.dumps([weights, self.seed, *map(str, self.settings), sampler, guidance, label_source])
+        text = json.dumps([weights, self.seed, *map(str, self.settings), sampler, self._guidance(), label_source])
         return hashlib.blake2b(text.encode(), digest_size=6).hexdigest()
 
 
@@ -69,8 +83,11 @@ def subject_of_model(
 ) -> Subject:
     """Generates samples of a model, and reads the real images to compare them with.
 
+    The samples have the class proportions of the real images if both have the same classes. Otherwise they have no
+    class, or all classes in turn if the model needs one.
+
     Args:
-        path: Run directory, its `model` or `best`, or a copy of either elsewhere.
+        path: Run directory, its `model` or `best`, a copy of either elsewhere, or a folder of diffusers.
         data: Source of the real images. Of a run, only needed if they were moved; required for a copy.
         plan: Samples to generate.
         options: Options for reading the images of a copy. The images of a run are read as in training.
@@ -90,19 +107,20 @@ def subject_of_model(
         train, held_out, notices = _images_for_copy(path, data, plan.base, options, cache)
     else:
         train, held_out, notices = _images_of_run(home, data, options, cache)
-    labels = classes_as_in(train, plan.count) if plan.model.label_names == train.label_names else None
+    has_same_classes = plan.model.label_names == train.label_names
+    labels = classes_as_in(train, plan.count) if has_same_classes else []
     samples = generate_to_disk(
         plan.model,
         plan.base.depth,
         plan.count,
         plan.sampler,
         out / plan.key(train.fingerprint() if labels else ""),
-        labels=labels,
+        labels=labels or (plan.model.label_names if plan.base.needs_labels else None),  # all classes in turn
         seed=plan.seed,
         batch=batch,
         on_step=on_step,
     )
-    return Subject(str(path), samples, train, held_out, notices)
+    return Subject(str(path), samples, train, held_out, notices, plan.facts())
 
 
 def _images_for_copy(

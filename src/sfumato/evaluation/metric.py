@@ -34,6 +34,23 @@ class Row:
 
 
 @dataclass(frozen=True)
+class MetricValue:
+    """Value of a metric in the metadata of a model card.
+
+    Attributes:
+        kind: Identifier of the quantity, such as "fid".
+        name: Name of the quantity, with the features that it depends on.
+        value: The value.
+        images: Number of images that were measured.
+    """
+
+    kind: str
+    name: str
+    value: float
+    images: int
+
+
+@dataclass(frozen=True)
 class ClassColumn:
     """Column of the table of classes.
 
@@ -108,6 +125,16 @@ class Metric(ABC):
             ConfigError: The images do not allow it.
             DataError: The images or features cannot be compared.
         """
+
+    def rows(self, facts: Facts) -> Sequence[Row]:
+        """Rows of the main table, from the facts of the JSON output; without them, model cards have no rows."""
+        del facts
+        return ()
+
+    def values(self, facts: Facts) -> Sequence[MetricValue]:
+        """Values for the metadata of a model card, from the facts of the JSON output."""
+        del facts
+        return ()
 
 
 def none_if_too_few(measure: Callable[[], Result]) -> Result | None:

@@ -1,6 +1,8 @@
 """Subject of an evaluation: samples, the training images they should resemble, and held-out images."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -24,6 +26,7 @@ class Subject:
         train: Real images that the model may have been trained on.
         held_out: Real images that it was not trained on, as the reference for every value.
         notices: Sentences on skipped or converted images.
+        model: Facts on the model and the sampling, for the JSON output; None if the model is not known.
     """
 
     name: str
@@ -31,6 +34,7 @@ class Subject:
     train: ImageSet
     held_out: ImageSet
     notices: tuple[str, ...] = ()
+    model: Mapping[str, Any] | None = None
 
 
 def split_real_images(

@@ -82,7 +82,8 @@ class NumberEmbedding(nn.Linear):
 
     def forward(self, codes: Codes) -> Embedding:
         """(n,) to (n, features): linear in the number, and in 1 for a known and 0 for an unknown number."""
-        return super().forward(torch.stack([codes.nan_to_num(0), ~codes.isnan()], 1).to(self.weight.dtype))
+        is_known = ~codes.isnan()
+        return super().forward(torch.stack([codes.nan_to_num(0), is_known.to(codes.dtype)], 1).to(self.weight.dtype))
 
 
 class RowEmbedding(nn.Module):

@@ -88,7 +88,7 @@ class Conditioning(Region):
             rows = torch.zeros_like(times, dtype=torch.int64) if labels is None else labels + 1
             embedding = embedding + self.class_embedding(rows)
         if self.row_embedding is not None:
-            unknown = times.new_full((len(times), self.columns), math.nan)
+            unknown = times.new_full((times.shape[0], self.columns), math.nan)
             embedding = embedding + self.row_embedding(unknown if labels is None else labels)
         return F.silu(embedding)
 

@@ -101,7 +101,8 @@ class GroupNorm(nn.GroupNorm):
 
     def forward(self, *parts: OtherFeatureMap) -> OtherFeatureMap:
         """Features (n, h, w, c_i) to (n, h, w, sum of c_i)."""
-        return self.compiled(*parts) if torch.compiler.is_compiling() else self.eager(*parts)
+        is_compiled = torch.compiler.is_compiling() and not torch.compiler.is_exporting()
+        return self.compiled(*parts) if is_compiled else self.eager(*parts)
 
     def eager(self, *parts: OtherFeatureMap) -> OtherFeatureMap:
         """With PyTorch's kernel, on a channels-last view."""

@@ -197,9 +197,9 @@ class UNet(nn.Module):
         check_inputs(labels, augmentation, config.classes, len(config.columns), config.augmentation)
         embedding: Tensor = self.time_embedding(times, augmentation)
         if self.class_embedding is not None:
-            rows = torch.zeros(len(times), dtype=torch.int64, device=times.device) if labels is None else labels + 1
+            rows = torch.zeros(times.shape[0], dtype=torch.int64, device=times.device) if labels is None else labels + 1
             embedding = embedding + self.class_embedding(rows)
         if self.row_embedding is not None:
-            unknown = times.new_full((len(times), len(config.columns)), math.nan)
+            unknown = times.new_full((times.shape[0], len(config.columns)), math.nan)
             embedding = embedding + self.row_embedding(unknown if labels is None else labels)
         return F.silu(embedding)

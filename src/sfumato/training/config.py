@@ -1,7 +1,8 @@
 """Settings of a training run: the flags of `sfumato train`, the tables of `config.toml` and the Python API."""
 
 import math
-from dataclasses import asdict, astuple, dataclass, field
+from collections.abc import Mapping
+from dataclasses import asdict, astuple, dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
@@ -55,6 +56,10 @@ class NetworkConfig:
     """Patch size of the first level in pixels (convnet only)."""
     dropout: float = 0.1
     """Dropout probability in the residual blocks."""
+    start: Annotated[str | None, tyro.conf.arg(name="from", metavar="RUN", help_behavior_hint="(default: none)")] = None
+    """Start from the weights of another model: a run, a model folder, a folder of diffusers, or hf:USER/NAME. The run
+    has the network, noise schedule and parametrization of that model, whose flags cannot be given; images, classes,
+    budget and optimizer are those of this command."""
 
     def __post_init__(self) -> None:
         require(min(self.attention, default=1) >= 1, f"--attention {self.attention} is too small", "Choose 1 or more.")
@@ -314,6 +319,22 @@ class TrainConfig:
     monitoring: MonitoringConfig = field(default_factory=MonitoringConfig)
 
 
+ADOPTED = (
+    *("backbone", "width", "multipliers", "blocks", "attention", "patch"),
+    *("schedule", "zero_terminal_snr", "shift", "parametrization"),
+)
+"""Settings that a run with `--from` has from the model that it starts from."""
+
+
+def with_settings(config: TrainConfig, values: Mapping[str, Any]) -> TrainConfig:
+    """The configuration with other values of settings of the network and the noise levels, by name."""
+    network, diffusion = (
+        {name: value for name, value in values.items() if hasattr(table, name)}
+        for table in (config.network, config.diffusion)
+    )
+    return replace(config, network=replace(config.network, **network), diffusion=replace(config.diffusion, **diffusion))
+
+
 FREE_TO_CHANGE = {"monitoring", "optimization.images", "optimization.minutes", "source"}
 """Settings (or whole tables) that may change on resume, as they do not affect the training so far."""
 
@@ -323,7 +344,17 @@ def differences(before: TrainConfig, now: TrainConfig) -> list[str]:
     old, new = _flat(asdict(before)), _flat(asdict(now))
     changed = [name for name in old if old[name] != new[name]]
     fixed = [name for name in changed if name not in FREE_TO_CHANGE and name.split(".")[0] not in FREE_TO_CHANGE]
-    return [f"--{name.split('.')[-1].replace('_', '-')}: {old[name]} -> {new[name]}" for name in fixed]
+    return [f"{_flag(name)}: {old[name]} -> {new[name]}" for name in fixed]
+
+
+def _flag(name: str) -> str:
+    """The flag of a setting with a dotted name."""
+    return f"--{flag_name(name.split('.')[-1])}".replace("_", "-")
+
+
+def flag_name(field: str) -> str:
+    """The name of a setting for users: `from` is a keyword of Python and cannot be a field."""
+    return "from" if field == "start" else field
 
 
 def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:

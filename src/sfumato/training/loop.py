@@ -29,6 +29,7 @@ from sfumato.training.loggers import check_log
 from sfumato.training.monitor import Monitor, TrainingProgress
 from sfumato.training.optim import learning_rate_scale
 from sfumato.training.run_directory import DataRecord, config_to_resume, configured_images, has_other_budget
+from sfumato.training.starting_model import started_message, starting_model, transfer, with_network_of
 from sfumato.training.state import Budget, TrainingState
 from sfumato.training.step import StepResult
 from sfumato.utils.devices import choose_device, device_failures, out_of_memory, precision_for
@@ -102,12 +103,15 @@ def run_training(
         os.environ.setdefault("CUDA_LAUNCH_BLOCKING", "1")
     check_log(config.monitoring.log)
     place, config = choose_device(device), without_unknown_inputs(config, images)
+    start = starting_model(config, out)  # before the images, which may take minutes
     if images is None:
         images = configured_images(config, cache)
     elif not config.data.labels:
         images = images.without_labels()
-    plan = resolve_config(config_to_resume(config, out), images, place)
-    other_size = size_notice(config, plan.config, images, place) if has_other_budget(config, out) else ()
+    resumed = config_to_resume(config, out)
+    plan = resolve_config(resumed if start is None else with_network_of(resumed, start, images), images, place)
+    is_resized = config.network.start is None and has_other_budget(config, out)
+    other_size = size_notice(config, plan.config, images, place) if is_resized else ()
     config, model_config = plan.config, model_for(plan.config, images)
     sampler_config(model_config.built_schedule(), steps=config.monitoring.preview_steps)  # raises errors early
     has_bar = reporter is None and progress and shows_bars()
@@ -131,7 +135,12 @@ def run_training(
         run.describe(model_config)
         settings = config.optimization
         torch.manual_seed(settings.seed)
-        model = Model(model_config).to(place)
+        model = Model(model_config)
+        if start is not None:
+            for notice in (started_message(config, start), *transfer(start, model)):
+                say(notice)
+            start = None  # frees its weights
+        model = model.to(place)
         check_call(model)
         check_quantiles(config.diffusion.time_density, model.schedule)
         check_loss(model, config)
@@ -298,11 +307,13 @@ def _start_message(
     parameters = sum(p.numel() for p in state.model.parameters()) / 1e6
     settings = config.optimization
     conditions = ", ".join(map(str, trained.columns)) or f"{len(trained.label_names) or 'no'} classes"
+    start = config.network.start
+    network = "" if start is None else f" with the network of {start}"
     seen = state.counters.images_seen
     resumed = f" Resumed after {seen:,} images." if seen else ""
     return (
         f"{len(trained):,} images of {width}x{height} pixels, {mode_title(channels, trained.depth.opacity)}, "
         f"{depth_title(trained.depth.dtype)}, {conditions} ({len(held_out):,} more for validation); preset "
-        f"{config.preset}, {parameters:.1f} M parameters in {settings.precision}, on {device}, "
+        f"{config.preset}{network}, {parameters:.1f} M parameters in {settings.precision}, on {device}, "
         f"for {Budget.of(settings)}.{resumed}"
     )

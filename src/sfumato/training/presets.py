@@ -6,8 +6,17 @@ from difflib import get_close_matches
 from pathlib import Path
 
 from sfumato.errors import ConfigError
-from sfumato.training.config import DiffusionConfig, MonitoringConfig, NetworkConfig, OptimizationConfig, TrainConfig
+from sfumato.training.config import (
+    ADOPTED,
+    DiffusionConfig,
+    MonitoringConfig,
+    NetworkConfig,
+    OptimizationConfig,
+    TrainConfig,
+    flag_name,
+)
 from sfumato.training.data_config import DataConfig
+from sfumato.utils.imports import is_import_path
 
 PRESETS: dict[str, TrainConfig] = {
     # The best result in the given minutes. `autoconfig` sets the values that are None; the others were the best in
@@ -82,21 +91,56 @@ def config_for(
     """
     from pydantic import TypeAdapter, ValidationError
 
-    base = asdict(preset_for(str(source), preset))
-    table_of = {name: table for table in base.values() if isinstance(table, dict) for name in table}
-    for name, value in (settings or {}).items():
-        if name not in table_of:
-            near = get_close_matches(name, table_of, n=2)
+    given, start = dict(settings or {}), (settings or {}).get("from")
+    if not isinstance(start, str | Path | None):
+        raise ConfigError(
+            f"from is a {type(start).__name__}, not a path",
+            "Give the path of a model, which the run records; sf.save(model, FOLDER) saves a loaded one.",
+        )
+    if start is not None:
+        given["from"] = str(start)
+    base = asdict(without_network(preset_for(str(source), preset), given))
+    tables = [table for table in base.values() if isinstance(table, dict)]
+    places = {flag_name(field): (table, field) for table in tables for field in table}
+    for name, value in given.items():
+        if name not in places:
+            near = get_close_matches(name, places, n=2)
             suggestion = f"Did you mean {' or '.join(near)}? " if near else ""
             raise ConfigError(f"the setting {name!r} is unknown", f"{suggestion}`sfumato train --help-all` lists all.")
-        table_of[name][name] = value
+        table, field = places[name]
+        table[field] = value
     try:
         return TypeAdapter(TrainConfig).validate_python(base)
     except ValidationError as error:
         first = error.errors()[0]
-        name = next(str(part) for part in first["loc"] if part in table_of)
-        problem = f"{name}={table_of[name][name]!r} is not allowed or has the wrong type"
+        name = next(name for name in map(flag_name, map(str, first["loc"])) if name in places)
+        table, field = places[name]
+        problem = f"{name}={table[field]!r} is not allowed or has the wrong type"
         raise ConfigError(problem, f"{first['msg']}.") from error
+
+
+def without_network(preset: TrainConfig, given: Mapping[str, object]) -> TrainConfig:
+    """Prepares a preset for a run with `--from`, whose network and noise levels are those of the model.
+
+    The distribution of the training times is chosen for them if it is not given. Other presets are returned unchanged.
+
+    Args:
+        preset: preset of the run.
+        given: values of all settings that were given, by name; `no_` before the name of a switch is accepted.
+
+    Raises:
+        ConfigError: a setting of the network or the noise levels was given, except a custom network.
+    """
+    if given.get("from") is None:
+        return preset
+    for name, value in given.items():
+        is_custom = name == "backbone" and is_import_path(str(value))
+        if name.removeprefix("no_") in ADOPTED and value is not None and not is_custom:
+            raise ConfigError(
+                f"--{name.replace('_', '-')} cannot be combined with --from {given['from']}",
+                "Leave it out: the run has the network, the noise schedule and the parametrization of that model.",
+            )
+    return replace(preset, diffusion=replace(preset.diffusion, times=None))
 
 
 def preset_for(source: str, name: str | None = None) -> TrainConfig:

@@ -20,7 +20,15 @@ from sfumato.data.conditions import Column
 from sfumato.data.sources import DEFAULT_OPTIONS, ReadOptions
 from sfumato.errors import DataError, RunError
 from sfumato.models import BEST, DESCRIPTION, MODEL, MODEL_WEIGHTS, images_seen
-from sfumato.training.config import DiffusionConfig, NetworkConfig, OptimizationConfig, TrainConfig, differences
+from sfumato.training.config import (
+    ADOPTED,
+    DiffusionConfig,
+    NetworkConfig,
+    OptimizationConfig,
+    TrainConfig,
+    differences,
+    with_settings,
+)
 from sfumato.training.data_config import DataConfig
 from sfumato.training.measurements import Best
 from sfumato.training.state import Budget
@@ -184,15 +192,16 @@ def training_options(path: str | Path) -> ReadOptions:
 def config_to_resume(config: TrainConfig, path: str | Path) -> TrainConfig:
     """Sets unset settings to those of the run directory `path`, if there is a run.
 
-    The size of the network, the batch size and the augmentation are taken over only if the run has trained. An import
-    path of the same code keeps the spelling of the run.
+    The size of the network, the batch size and the augmentation are taken over only if the run has trained, and so are
+    all settings that a run with `--from` has from its model. Another spelling of the same path becomes that of the run.
     """
     if not (Path(path) / CONFIG).is_file():
         return config
     before = read_record(path).config
     is_unlimited = config.optimization.images is None and config.optimization.minutes is None
     budget = {"images", "minutes"} if is_unlimited else set()
-    sizes = {"augment", "batch", "times", *NETWORK_SIZES} if has_trained(Path(path)) else set()
+    is_trained = has_trained(Path(path))
+    sizes = {"augment", "batch", "times", *NETWORK_SIZES} if is_trained else set()
     tables = {
         name: _filled_from(getattr(config, name), getattr(before, name), budget | sizes)
         for name in ("data", "network", "diffusion", "optimization")
@@ -201,7 +210,13 @@ def config_to_resume(config: TrainConfig, path: str | Path) -> TrainConfig:
         tables["network"] = replace(tables["network"], backbone=before.network.backbone)
     if is_same_code(config.diffusion.loss, before.diffusion.loss):
         tables["diffusion"] = replace(tables["diffusion"], loss=before.diffusion.loss)
-    return replace(config, **tables)
+    resumed = replace(config, **tables)
+    if not is_trained or config.network.start is None:
+        return resumed
+    adopted = set(ADOPTED) - ({"backbone"} if config.network.is_custom else set())
+    adopted |= {"start"} if _is_same_path(config.network.start, before.network.start) else set()
+    values = vars(before.network) | vars(before.diffusion)
+    return with_settings(resumed, {name: values[name] for name in adopted})
 
 
 def has_other_budget(config: TrainConfig, path: str | Path) -> bool:
@@ -212,6 +227,11 @@ def has_other_budget(config: TrainConfig, path: str | Path) -> bool:
         Budget.of(c.optimization) for c in (config_to_resume(config, path), read_record(path).config)
     )
     return budget_now != budget_before
+
+
+def _is_same_path(one: str, other: str | None) -> bool:
+    """Whether two paths are the same."""
+    return other is not None and Path(one).resolve() == Path(other).resolve()
 
 
 def _filled_from(table: Table, before: Table, names: set[str]) -> Table:

@@ -48,8 +48,9 @@ def train(
             `data.from_arrays`.
         out: run directory; created if it does not exist.
         settings: values by the names of the flags of `sfumato train`, with underscores, such as {"minutes": 30,
-            "learning_rate": 1e-3}. Other settings have the values of the preset, or are chosen for the budget, the
-            images and the device.
+            "learning_rate": 1e-3}; {"from": PATH} starts from the weights of another model (a run, a model folder,
+            a folder of diffusers, or hf:USER/NAME). Other settings have the values of the preset, or are chosen for the
+            budget, the images and the device.
         labels: class of each image in memory, or columns of conditions, as for `data.from_arrays`; None: the labels
             that `data` contains, if any.
         preset: "default", "ddpm", "tiny" or "patches"; None: "tiny" for "digits", "patches" for "shapes", otherwise

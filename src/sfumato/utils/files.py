@@ -70,6 +70,9 @@ def _replacing(path: Path, durably: bool) -> Iterator[Path]:
 
 def cannot_write(path: Path, error: OSError) -> RunError:
     """Error for a failed write."""
+    file = next((parent for parent in path.absolute().parents if parent.exists() and not parent.is_dir()), None)
+    if file is not None:
+        return RunError(f"{path} could not be written: {file} is not a folder", "Choose another path.")
     return RunError(
         f"{path} could not be written: {error.strerror or error}",
         "Free disk space or choose a writable folder. Files saved before are intact.",
@@ -126,7 +129,7 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], kind: str, notes: M
             save_file(plain, temporary, header)
             _sort_metadata(temporary)
         except SafetensorError as error:
-            raise _system_error(error) from error
+            raise system_error(error) from error
 
 
 def _sort_metadata(path: Path) -> None:
@@ -140,8 +143,8 @@ def _sort_metadata(path: Path) -> None:
         file.write(text.encode().ljust(size))
 
 
-def _system_error(error: SafetensorError) -> OSError:
-    """Error of the operating system in a message of safetensors."""
+def system_error(error: SafetensorError) -> OSError:
+    """Error of the operating system in the message of an error of `safetensors.torch.save_file`."""
     number = re.search(r"os error (\d+)", str(error))
     return OSError(int(number[1]), os.strerror(int(number[1]))) if number else OSError(str(error))
 

@@ -16,10 +16,28 @@ from types import ModuleType
 from typing import Any
 from zlib import crc32
 
-from sfumato.errors import ConfigError
+from sfumato.errors import ConfigError, RunError
 
 PATH = re.compile(r"(?P<place>(?:[A-Za-z]:)?[^:]+):(?P<name>[A-Za-z_]\w*)(?::(?P<settings>\w+=[^,]*(?:,\w+=[^,]*)*))?")
 """package.module:Name or file.py:Name, with settings as file.py:Name:width=64,dropout=0.1. Values have no commas."""
+
+
+def require_packages(use: str, extra: str, *packages: str) -> None:
+    """Raises `RunError` unless all packages are installed.
+
+    Args:
+        use: what needs the packages, for the error message, such as "the export to ONNX".
+        extra: extra of sfumato that installs them.
+        packages: names for `import`.
+    """
+    for package in packages:
+        try:
+            importlib.import_module(package)
+        except ImportError as error:
+            raise RunError(
+                f"{use} needs {error.name or package}, which is not installed",
+                f"Install it with: pip install 'sfumato[{extra}]'.",
+            ) from error
 
 
 def is_import_path(text: str) -> bool:
@@ -76,7 +94,8 @@ class NamedCode:
         """Makes a function or class known to this process.
 
         Args:
-            given: a function or class, or its import path, whose code is run. Other names are returned unchanged.
+            given: a function or class, or its import path, whose code is run unless it is registered already, as one
+                of a script or a notebook is. Other names are returned unchanged.
 
         Returns:
             The import path for files.
@@ -87,8 +106,9 @@ class NamedCode:
         if isinstance(given, str):
             match = PATH.fullmatch(given)
             if match is not None:
-                found = _imported(match["place"], match["name"])
-                self._add(_located(given), found, [settings_in(given)])
+                known = self.named.get(_located(given))
+                code, allowed = known or (_imported(match["place"], match["name"]), [])
+                self._add(_located(given), code, [*allowed, settings_in(given)])
             return given
         if not callable(given):
             raise ConfigError(f"the {self.kind} is {given!r}", "Give a class, a function, or an import path.")

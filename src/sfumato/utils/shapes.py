@@ -49,5 +49,5 @@ def for_each(coefficient: Times, images: Images) -> Float32[Tensor, " n"]:
     A scalar on the CPU is moved without synchronisation.
     """
     if coefficient.ndim == 0 and coefficient.device.type == "cpu":
-        return torch.full((len(images),), coefficient.item(), dtype=torch.float32, device=images.device)
-    return coefficient.float().to(images.device).expand(len(images))
+        return torch.full((images.shape[0],), coefficient.item(), dtype=torch.float32, device=images.device)
+    return coefficient.float().to(images.device).expand(images.shape[0])

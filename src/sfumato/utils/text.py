@@ -1,6 +1,7 @@
 """Text helpers: escapes for text from files that is printed in a terminal, and natural sort order."""
 
 import re
+from collections.abc import Sequence
 
 
 def printable(text: str) -> str:
@@ -34,6 +35,16 @@ def natural_key(name: str) -> tuple[list[str | int], str]:
     return [int(part) if part.isdecimal() else part.casefold() for part in parts], name
 
 
+def listed(names: Sequence[str], most: int = 3) -> str:
+    """Some printable names, and the number of the others.
+
+    >>> listed(["a", "b", "c", "d", "e"])
+    'a, b, c and 2 more'
+    """
+    more = len(names) - most
+    return ", ".join(map(printable, names[:most])) + (f" and {more:,} more" if more > 0 else "")
+
+
 def size_title(count: float) -> str:
     """Formats a number of bytes.
 
@@ -44,3 +55,12 @@ def size_title(count: float) -> str:
         if count >= unit:
             return f"{count / unit:.3g} {name}"
     return f"{count:.0f} bytes"
+
+
+def first_line(error: Exception) -> str:
+    r"""First line of the message of an error of another library; the name of its class if there is no message.
+
+    >>> first_line(ValueError("no such file\nsee the manual")), first_line(TimeoutError())
+    ('no such file', 'TimeoutError')
+    """
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -40,14 +40,13 @@ from sfumato.data.sources import (
     with_pages,
 )
 from sfumato.data.sources.decode import ImageInfo, failure_reason, open_image
-from sfumato.data.sources.entry import first_few
 from sfumato.data.sources.folder_labels import with_split_column
 from sfumato.data.sources.multipage import release_files
 from sfumato.data.sources.parallel import in_parallel
 from sfumato.data.sources.pixel_arrays import Dtype
 from sfumato.errors import DataError
 from sfumato.utils.filesystem import replace_file
-from sfumato.utils.text import printable
+from sfumato.utils.text import listed, printable
 
 PIXELS_FILE = "pixels.bin"
 JOURNAL = "pieces"
@@ -376,6 +375,6 @@ def skipped_names(skipped: Sequence[Unreadable]) -> str:
     by_reason: dict[str, list[str]] = {}
     for file in skipped:
         by_reason.setdefault(file.reason, []).append(file.name)
-    groups = [f"{first_few(names)} ({reason})" for reason, names in list(by_reason.items())[:NAMED_REASONS]]
+    groups = [f"{listed(names)} ({reason})" for reason, names in list(by_reason.items())[:NAMED_REASONS]]
     more = sum(map(len, list(by_reason.values())[NAMED_REASONS:]))
     return ", ".join(groups) + (f" and {more:,} more" if more else "")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
 from dataclasses import dataclass
 from io import BufferedIOBase, FileIO
 from pathlib import Path
@@ -15,7 +14,6 @@ import numpy as np
 
 from sfumato.data.sources.picture import Picture
 from sfumato.errors import BadImageError as BadImageError  # re-exported
-from sfumato.utils.text import printable
 
 Content = bytes | np.ndarray | Picture
 """Content of an encoded file; pixels of shape (H, W), (H, W, C) or (C, H, W); or an opened image."""
@@ -163,13 +161,3 @@ def array_header(file: ReadableFile) -> ArrayHeader:
     if header.dtype.hasobject:
         raise BadImageError("it holds Python objects, which are never unpickled")
     return header
-
-
-def first_few(names: Sequence[str], most: int = 3) -> str:
-    """Some printable names, and the number of the others.
-
-    >>> first_few(["a", "b", "c", "d", "e"])
-    'a, b, c and 2 more'
-    """
-    more = len(names) - most
-    return ", ".join(map(printable, names[:most])) + (f" and {more:,} more" if more > 0 else "")

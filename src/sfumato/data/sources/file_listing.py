@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 
 from sfumato.data.sources.cifar import cifar_listing
-from sfumato.data.sources.entry import Entry, Unreadable, first_few
+from sfumato.data.sources.entry import Entry, Unreadable
 from sfumato.data.sources.extensions import ARCHIVES, is_image_name, other_kind
 from sfumato.data.sources.file_names import normalized
 from sfumato.data.sources.file_set import Files
@@ -18,7 +18,7 @@ from sfumato.data.sources.metadata import with_tables
 from sfumato.data.sources.options import ReadOptions
 from sfumato.data.sources.source import Listing, Notice
 from sfumato.data.sources.tables import is_table
-from sfumato.utils.text import printable
+from sfumato.utils.text import listed, printable
 
 
 def known_dataset(files: Files, options: ReadOptions, scratch: Path) -> Listing | None:
@@ -62,6 +62,6 @@ def list_images(files: Files, unusable: Sequence[Unreadable] = ()) -> Listing:
         remedy = "Unpack them first."
         if files.root is not None:
             remedy = f"To read one of them: sfumato train {printable(str(files.root / archives[0]))}"
-        text = f"Files that may hold images were not read: {first_few(archives)}. {remedy}"
+        text = f"Files that may hold images were not read: {listed(archives)}. {remedy}"
         notices.append(Notice("archives", text, matters=False))
     return replace(listing, notices=notices, others=dict(sorted(Counter(others.values()).items())))

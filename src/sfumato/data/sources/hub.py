@@ -12,12 +12,11 @@ from sfumato.data.sources.options import DEFAULT_OPTIONS, ReadOptions
 from sfumato.data.sources.parquet import EXTRA, image_bytes, named_cells
 from sfumato.data.sources.source import Listing, Source, joined_columns
 from sfumato.errors import DataError
-from sfumato.utils.text import printable
+from sfumato.utils.hub import PREFIX
+from sfumato.utils.text import first_line, printable
 
 if TYPE_CHECKING:
     import datasets
-
-PREFIX = "hf:"
 
 
 @dataclass(frozen=True)
@@ -102,10 +101,9 @@ def _loaded(name: str, path: str, split: str) -> dict[str, datasets.Dataset]:
     try:
         return {split: datasets.load_dataset(path, split=split)} if split else dict(datasets.load_dataset(path))
     except Exception as error:  # the library and the network raise many types of exceptions
-        first_line = (str(error).strip().splitlines() or [type(error).__name__])[0]
         which = f" (split {split})" if split else ""
         raise DataError(
-            f"the data set {path}{which} cannot be loaded: {first_line}",
+            f"the data set {path}{which} cannot be loaded: {first_line(error)}",
             "Check its name on the Hub and the connection; a split is given as hf:NAME:SPLIT.",
         ) from error
 

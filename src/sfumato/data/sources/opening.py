@@ -10,7 +10,7 @@ from pathlib import Path
 from sfumato.data.sources.archives import COMPRESSED, ShardSource, TarSource, ZipSource
 from sfumato.data.sources.extensions import ARCHIVES, is_image_name, other_kind
 from sfumato.data.sources.folder import FolderSource
-from sfumato.data.sources.hub import PREFIX, HubSource
+from sfumato.data.sources.hub import HubSource
 from sfumato.data.sources.idx import IdxSource, is_idx_name
 from sfumato.data.sources.numpy_files import ArraySource
 from sfumato.data.sources.options import DEFAULT_OPTIONS, ReadOptions
@@ -18,6 +18,7 @@ from sfumato.data.sources.parquet import ParquetSource
 from sfumato.data.sources.source import Source
 from sfumato.data.sources.tables import is_table
 from sfumato.errors import DataError
+from sfumato.utils.hub import PREFIX, is_hub_name
 from sfumato.utils.text import printable
 
 SUPPORTED = "a folder of images, a zip or tar of one, an .npz, .npy or .parquet file, hf:NAME, or digits or shapes"
@@ -35,7 +36,7 @@ def open_source(name: str | Path, options: ReadOptions = DEFAULT_OPTIONS) -> Sou
     Raises:
         DataError: The source does not exist or is not supported.
     """
-    if str(name).startswith(PREFIX):
+    if is_hub_name(name):
         return HubSource(str(name).removeprefix(PREFIX), options)
     path, title = Path(name), printable(str(name))
     try:

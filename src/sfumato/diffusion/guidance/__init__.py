@@ -1,6 +1,6 @@
 """Guidance and other wrappers of denoisers: each wraps a denoiser and is a denoiser, so that they can be combined."""
 
-from sfumato.diffusion.guidance.autoguidance import AutoGuided
+from sfumato.diffusion.guidance.autoguidance import AutoGuided, default_autoguidance_scale
 from sfumato.diffusion.guidance.base import Estimates, Extrapolated, Labelled, Observed, Wrapper
 from sfumato.diffusion.guidance.classifier_free import ClassifierFree
 from sfumato.diffusion.guidance.clipping import CLIPS, Clip, Clipped, DynamicThreshold
@@ -19,4 +19,5 @@ __all__ = [
     "Observed",
     "WithinLevels",
     "Wrapper",
+    "default_autoguidance_scale",
 ]

@@ -5,6 +5,17 @@ from sfumato.diffusion.guidance.base import Estimates, Extrapolated
 from sfumato.errors import LabelError, SamplingError
 from sfumato.utils.shapes import Images, Labels, Times
 
+AUTOGUIDANCE_SCALE, CONDITIONAL_AUTOGUIDANCE_SCALE = 2.0, 1.5
+"""Guidance scale with the guidance checkpoint: of an unconditional model and of a conditional one.
+
+Measured in docs/experiments.md, "How to draw with a guide" and "Twenty minutes, with classes".
+"""
+
+
+def default_autoguidance_scale(model: Denoiser) -> float:
+    """Guidance scale with the guidance checkpoint of a run, if no scale is given."""
+    return CONDITIONAL_AUTOGUIDANCE_SCALE if model.is_conditional else AUTOGUIDANCE_SCALE
+
 
 class AutoGuided(Extrapolated):
     """Autoguidance (arXiv 2406.02507): extrapolates from the estimate of a weaker model, with the same labels.

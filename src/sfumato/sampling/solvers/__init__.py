@@ -56,3 +56,8 @@ def check_deterministic(solver: Solver) -> None:
             f"{solver} is stochastic, but a deterministic solver is required",
             f"Choose among: {', '.join(known)}.",
         )
+
+
+def solver_name(solver: Solver) -> str:
+    """The name of a solver in `SOLVERS`; that of its class with its settings if it has none."""
+    return next((name for name, one in SOLVERS.items() if one == solver), str(solver))

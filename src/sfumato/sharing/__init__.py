@@ -1,0 +1,1 @@
+"""Publication of models on the Hugging Face Hub."""
