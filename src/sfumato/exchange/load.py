@@ -95,9 +95,12 @@ def with_commit(path: str | Path) -> Path:
         ConfigError: the Hub does not allow the name.
         RunError: huggingface_hub is not installed, or the Hub has no such model.
     """
-    if not is_hub_name(path):
-        return Path(path)
-    return Path(f"{PREFIX}{name_and_revision(path)[0]}@{downloaded(path, CONFIGURATIONS).name}")
+    return _pinned(path, downloaded(path, CONFIGURATIONS)) if is_hub_name(path) else Path(path)
+
+
+def _pinned(path: str | Path, folder: Path) -> Path:
+    """hf:USER/NAME@COMMIT of a model that is downloaded to a folder."""
+    return Path(f"{PREFIX}{name_and_revision(path)[0]}@{folder.name}")
 
 
 def is_foreign(path: str | Path) -> bool:
@@ -109,8 +112,8 @@ def _local_folder(path: str | Path) -> Path:
     """The folder of a model. The weights of hf:USER/NAME are only downloaded if they can be imported."""
     if not is_hub_name(path):
         return Path(path)
-    path = with_commit(path)
     folder = downloaded(path, CONFIGURATIONS)
+    path = _pinned(path, folder)
     check_components(folder, PREFIX + name_and_revision(path)[0])
     networks = {component_folder(folder, "unet"), *folder.glob("weaker")}
     for name in NAMES:
