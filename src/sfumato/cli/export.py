@@ -6,8 +6,8 @@ from typing import Annotated, Literal
 
 import tyro
 
-from sfumato.cli.sampling_options import Backbone, ModelPath
-from sfumato.errors import ConfigError, RunError
+from sfumato.cli.sampling_options import Backbone, ModelPath, current_or_best
+from sfumato.errors import ConfigError
 from sfumato.utils.flags import optional_flag
 
 
@@ -50,14 +50,11 @@ class Export:
     def run(self) -> int:
         """Exports and returns the exit code."""
         from sfumato.exchange.export import export
-        from sfumato.models import BEST
         from sfumato.utils.progress import print_sentence, stages_bar
 
         if self.serve and self.to != "web":
             raise ConfigError("--serve was given without --to web", "Leave it out, or add --to web.")
-        run = self.run_directory / BEST if self.model == "best" else self.run_directory
-        if self.model == "best" and not run.is_dir():
-            raise RunError(f"{self.run_directory} has no best model", "Leave out --model, or name another run.")
+        run = current_or_best(self.run_directory, self.model)
         with stages_bar() as begin:
             begin(f"export of {run}", 1)
             message = export(run, self.out, self.to, half=self.half, runtime=self.runtime, network=self.backbone)

@@ -6,8 +6,7 @@ from typing import Annotated, Literal
 
 import tyro
 
-from sfumato.cli.sampling_options import Run
-from sfumato.errors import RunError
+from sfumato.cli.sampling_options import Run, current_or_best
 from sfumato.utils.flags import optional_flag
 
 
@@ -50,15 +49,12 @@ class Push:
 
     def run(self) -> int:
         """Pushes and returns the exit code."""
-        from sfumato.models import BEST
         from sfumato.sharing.push import push
         from sfumato.utils.devices import device_failures
         from sfumato.utils.progress import print_sentence
         from sfumato.utils.signals import interrupt_hint
 
-        run = self.run_directory / BEST if self.model == "best" else self.run_directory
-        if self.model == "best" and not run.is_dir():
-            raise RunError(f"{self.run_directory} has no best model", "Leave out --model, or name another run.")
+        run = current_or_best(self.run_directory, self.model)
         remedy = "Run the same command again."
         hint = (
             f"The upload is one commit: the Hub has all of it or nothing. {remedy}" if self.dry_run is None else remedy

@@ -38,6 +38,21 @@ Backbone = Annotated[
 ]
 
 
+def current_or_best(run: Path, model: str) -> Path:
+    """The path of the current or the best model of a run.
+
+    Raises:
+        RunError: the run has no best model.
+    """
+    from sfumato.models import BEST
+
+    if model != "best":
+        return run
+    if not (run / BEST).is_dir():
+        raise RunError(f"{run} has no best model", "Leave out --model, or name another run.")
+    return run / BEST
+
+
 @dataclass(frozen=True)
 class ConditionOptions:
     """Conditioning of a model that was trained with --condition."""
