@@ -274,22 +274,7 @@ def read_description(folder: Path) -> ModelConfig:
 def load(
     path: str | Path, device: str | torch.device = "cpu", *, network: str | Builder | nn.Module | None = None
 ) -> Model:
-    """Loads a model from a run directory or a model folder.
-
-    Args:
-        path: run directory, or folder with `config.json` and `model.safetensors`.
-        device: device to which the model is loaded.
-        network: custom network of the model: a class or function that builds it, a module, or an import path, whose
-            code is run. None: a network of the package. Loading a file never runs code that the file names.
-
-    Returns:
-        The model with the EMA of the weights, in evaluation mode.
-
-    Raises:
-        RunError: there is no model, or a file is truncated, changed or of another kind.
-        ConfigError: the model has a custom network that is neither given as `network` nor registered in this process,
-            or `network` is not the network of the model.
-    """
+    """Loads a model from a run directory or a model folder; arguments, result and errors are those of `sf.load`."""
     folder = model_folder(Path(path))
     if network is not None:
         given, known = register_network(network), read_description(folder).network
